@@ -1,0 +1,172 @@
+/**
+ * Every way in which the runtime says no: one base class, a class per kind, a stable `code` on each.
+ * Errors are recognised by `code`, which holds across two copies of the package in one process.
+ */
+
+/** What is known of the plugin behind an error. */
+export interface ErrorContext {
+  plugin?: string | undefined;
+  principal?: string | undefined;
+  versionId?: number | undefined;
+  hook?: string | undefined;
+  cause?: unknown;
+}
+
+/** The base of every error that the runtime throws. */
+export abstract class WasmtimeRuntimeError extends Error {
+  abstract readonly code: string;
+  /** Whether the same call may succeed later with nothing changed (saturation and expiry). */
+  readonly retryable: boolean = false;
+  readonly plugin: string | undefined;
+  readonly principal: string | undefined;
+  readonly versionId: number | undefined;
+  readonly hook: string | undefined;
+
+  constructor(message: string, context: ErrorContext = {}) {
+    super(message, context.cause === undefined ? undefined : { cause: context.cause });
+    this.name = new.target.name;
+    this.plugin = context.plugin;
+    this.principal = context.principal;
+    this.versionId = context.versionId;
+    this.hook = context.hook;
+  }
+}
+
+/** The engine could not be built from the config; the message says which setting to lower. */
+export class EngineInitError extends WasmtimeRuntimeError {
+  override readonly code = 'CC_LB_ENGINE_INIT';
+}
+
+/** wasmtime refused to compile the module. */
+export class ModuleCompileError extends WasmtimeRuntimeError {
+  override readonly code = 'CC_LB_MODULE_COMPILE';
+}
+
+/** The module could not be instantiated. A start function that traps or expires is the `cause`, a GuestTrap. */
+export class InstantiateFailedError extends WasmtimeRuntimeError {
+  override readonly code = 'CC_LB_INSTANTIATE_FAILED';
+}
+
+/** The module or its answer breaks the plugin contract; `reason` names the culprit and what was expected. */
+export class ModuleRejectedError extends WasmtimeRuntimeError {
+  override readonly code: string = 'CC_LB_MODULE_REJECTED';
+  readonly reason: string;
+  constructor(reason: string, context?: ErrorContext) {
+    super(`module rejected: ${reason}`, context);
+    this.reason = reason;
+  }
+}
+
+/** No slot is registered under the key, or it was evicted (`CC_LB_SLOT_EVICTED`). */
+export class SlotNotFoundError extends ModuleRejectedError {
+  override readonly code: 'CC_LB_SLOT_NOT_FOUND' | 'CC_LB_SLOT_EVICTED';
+  constructor(reason: string, context?: ErrorContext & { evicted?: boolean }) {
+    super(reason, context);
+    this.code = context?.evicted ? 'CC_LB_SLOT_EVICTED' : 'CC_LB_SLOT_NOT_FOUND';
+  }
+}
+
+/** A declared hook did not survive the canonical sample that admission sends it. */
+export class ProbeFailedError extends WasmtimeRuntimeError {
+  override readonly code = 'CC_LB_PROBE_FAILED';
+  readonly reason: string;
+  constructor(hook: string, reason: string, context?: ErrorContext) {
+    super(`probe of hook ${hook} failed: ${reason}`, { ...context, hook });
+    this.reason = reason;
+  }
+}
+
+/** The guest trapped, or overran its deadline (`trap` is then `interrupt`). */
+export class GuestTrapError extends WasmtimeRuntimeError {
+  override readonly code = 'CC_LB_GUEST_TRAP';
+  override readonly retryable: boolean;
+  /** `instantiate`, `cc_lb_alloc`, `memory.write` or the export's name. */
+  readonly phase: string;
+  /** wasmtime's trap name in kebab-case, else `unknown`. */
+  readonly trap: string;
+  constructor(phase: string, trap: string, detail: string, context?: ErrorContext) {
+    super(`guest trap during ${phase}: ${detail}`, context);
+    this.phase = phase;
+    this.trap = trap;
+    this.retryable = trap === 'interrupt';
+  }
+}
+
+/** A bound of the runtime is used up for the moment. */
+export type SaturatedResource = 'stores' | 'pool' | 'queue' | 'staging' | 'compile';
+
+/** A bound of the runtime is used up for the moment; `resource` says which. */
+export class PoolSaturatedError extends WasmtimeRuntimeError {
+  override readonly code = 'CC_LB_POOL_SATURATED';
+  override readonly retryable = true;
+  readonly resource: SaturatedResource;
+  constructor(resource: SaturatedResource, context?: ErrorContext) {
+    super(`plugin runtime saturated: ${resource} limit reached`, context);
+    this.resource = resource;
+  }
+}
+
+/** A caller's argument is wrong; `path` leads to the field. */
+export class InvalidArgumentError extends WasmtimeRuntimeError {
+  override readonly code = 'CC_LB_INVALID_ARGUMENT';
+  readonly path: string;
+  constructor(path: string, expectation: string, context?: ErrorContext) {
+    super(`${path}: ${expectation}`, context);
+    this.path = path;
+  }
+}
+
+/** The runtime was closed. */
+export class ClosedError extends WasmtimeRuntimeError {
+  override readonly code = 'CC_LB_CLOSED';
+  constructor(what = 'the runtime') {
+    super(`${what} is closed`);
+  }
+}
+
+/** Too little native stack is left on this thread for a guest to be entered safely. */
+export class StackExhaustedError extends WasmtimeRuntimeError {
+  override readonly code = 'CC_LB_STACK_EXHAUSTED';
+}
+
+/** An adapter's failure: `cause` is the runtime error behind it, where there is one. */
+abstract class AdapterError extends WasmtimeRuntimeError {
+  constructor(message: string, context?: ErrorContext) {
+    super(message, context);
+    if (context?.cause instanceof WasmtimeRuntimeError) this.retryable = context.cause.retryable;
+  }
+  override readonly retryable: boolean = false;
+}
+
+/** Whether a plugin trapped, or anything else went wrong in the runtime or in its answer. */
+export type AdapterFailureKind = 'trap' | 'runtime';
+
+/** A filter plugin failed or its answer breaks the rules. */
+export class FilterError extends AdapterError {
+  override readonly code = 'CC_LB_FILTER';
+  readonly kind: AdapterFailureKind;
+  constructor(kind: AdapterFailureKind, message: string, context?: ErrorContext) {
+    super(message, context);
+    this.kind = kind;
+  }
+}
+
+/** A shape plugin failed or its answer breaks the rules. */
+export class DialectError extends AdapterError {
+  override readonly code = 'CC_LB_DIALECT';
+}
+
+/** A transform failed or its answer breaks the rules. */
+export class ResponseTransformError extends AdapterError {
+  override readonly code = 'CC_LB_RESPONSE_TRANSFORM';
+  readonly kind: AdapterFailureKind;
+  constructor(kind: AdapterFailureKind, message: string, context?: ErrorContext) {
+    super(message, context);
+    this.kind = kind;
+  }
+}
+
+/** An observe plugin failed; it is returned, not thrown, because observing never fails a request. */
+export class ObservabilityError extends AdapterError {
+  override readonly code = 'CC_LB_OBSERVABILITY';
+}
