@@ -1,0 +1,133 @@
+// Builds the guests of test/plugins/ into test/plugins/wasm/.
+//
+//   node scripts/build-plugins.mjs            build everything
+//   node scripts/build-plugins.mjs --check    build, change nothing, exit 1 where a committed file differs
+//
+// Two ways lead to wasm32: rustup's target, or a compiler that comes with the sources of the standard library (Debian:
+// rustc-web and rust-web-src). The bytes depend on the compiler; test/plugins/README.md names the one that was used.
+
+import { execFileSync, spawnSync } from 'node:child_process';
+import { existsSync, mkdirSync, readdirSync, readFileSync, realpathSync, writeFileSync } from 'node:fs';
+import { homedir } from 'node:os';
+import { delimiter, dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+
+const TARGET = 'wasm32-unknown-unknown';
+const plugins = join(dirname(dirname(fileURLToPath(import.meta.url))), 'test', 'plugins');
+const out = join(plugins, 'wasm');
+const check = process.argv.includes('--check');
+
+/** The output of a command, or undefined where it is missing or fails. */
+function ask(command, ...args) {
+  const { status, stdout } = spawnSync(command, args, { encoding: 'utf8' });
+  return status === 0 ? stdout.trim() : undefined;
+}
+
+/** Every program on PATH whose name matches, each once. */
+function programs(pattern) {
+  const found = new Map();
+  for (const folder of (process.env.PATH ?? '').split(delimiter)) {
+    if (!existsSync(folder)) continue;
+    for (const name of readdirSync(folder)) {
+      if (!pattern.test(name)) continue;
+      const path = join(folder, name);
+      if (existsSync(path) && !found.has(realpathSync(folder) + name)) found.set(realpathSync(folder) + name, path);
+    }
+  }
+  return [...found.values()];
+}
+
+/** Each compiler on PATH with what it can offer for wasm32. */
+function compilers() {
+  return programs(/^rustc(-\d[\d.]*)?$/).flatMap((path) => {
+    const sysroot = ask(path, '--print', 'sysroot');
+    const host = ask(path, '-vV')?.match(/^host: (.*)$/m)?.[1];
+    if (sysroot === undefined || host === undefined) return [];
+    const libraries = join(sysroot, 'lib', 'rustlib');
+    return {
+      path,
+      version: ask(path, '--version'),
+      hasTarget: existsSync(join(libraries, TARGET, 'lib')),
+      hasSources: existsSync(join(libraries, 'src', 'rust', 'library', 'std')),
+      linker: [join(libraries, host, 'bin', 'rust-lld')].find(existsSync),
+    };
+  });
+}
+
+/** How to build for wasm32 on this machine: a compiler, its extra cargo arguments and environment. */
+function recipe() {
+  if (ask('cargo', '--version') === undefined) {
+    return { missing: ['cargo is not on PATH: install Rust 1.95 or later (https://rustup.rs)'] };
+  }
+  const rustup = ask('rustup', 'target', 'add', TARGET) !== undefined;
+  const known = compilers();
+  const linker = known.find((compiler) => compiler.linker)?.linker ?? programs(/^(rust-lld|wasm-ld(-\d+)?)$/)[0];
+  const ready = known.find((compiler) => compiler.hasTarget && (compiler.linker || linker));
+  if (ready) {
+    const env = ready.linker ? {} : { [linkerVariable()]: linker };
+    return { compiler: ready, arguments: [], env };
+  }
+  const sources = known.find((compiler) => compiler.hasSources);
+  if (sources && linker) {
+    // build-std is an unstable cargo feature, which RUSTC_BOOTSTRAP opens on a stable compiler.
+    const env = { RUSTC_BOOTSTRAP: '1', [linkerVariable()]: linker };
+    return { compiler: sources, arguments: ['-Zbuild-std=core,alloc,panic_abort'], env };
+  }
+  return {
+    missing: [
+      rustup ? '' : `rustup could not add ${TARGET} (no rustup, or no network)`,
+      ready || sources
+        ? ''
+        : `no rustc on PATH has ${TARGET} or the library sources (Debian: apt install rustc-web rust-web-src)`,
+      linker ? '' : 'no rust-lld or wasm-ld found (rustup toolchains contain one; Debian: apt install lld)',
+    ].filter(Boolean),
+  };
+}
+
+function linkerVariable() {
+  return `CARGO_TARGET_${TARGET.toUpperCase().replaceAll('-', '_')}_LINKER`;
+}
+
+/** The plugin crates of a workspace: those that make a cdylib. */
+function crates(workspace) {
+  const metadata = JSON.parse(
+    execFileSync('cargo', ['metadata', '--no-deps', '--format-version=1', '--locked'], { cwd: workspace }).toString(),
+  );
+  return metadata.packages
+    .filter((crate) => crate.targets.some((target) => target.crate_types.includes('cdylib')))
+    .map((crate) => crate.name);
+}
+
+const how = recipe();
+if (how.missing) {
+  console.error(`The plugins cannot be built here:\n${how.missing.map((line) => `  - ${line}`).join('\n')}`);
+  process.exit(1);
+}
+console.log(`${how.compiler.version} (${how.arguments.length ? 'with its library sources' : `with target ${TARGET}`})`);
+
+// No build path may reach a committed file.
+const cargoHome = process.env.CARGO_HOME ?? join(homedir(), '.cargo');
+const flags = [`--remap-path-prefix=${plugins}=plugins`, `--remap-path-prefix=${cargoHome}=cargo`];
+mkdirSync(out, { recursive: true });
+let differing = 0;
+for (const folder of readdirSync(plugins).sort()) {
+  const workspace = join(plugins, folder);
+  if (!existsSync(join(workspace, 'Cargo.toml'))) continue;
+  console.log(`\n${folder}`);
+  const build = ['build', '--release', '--locked', '--ignore-rust-version', '--target', TARGET, ...how.arguments];
+  const { status } = spawnSync('cargo', [...build, '--target-dir', join(workspace, 'target')], {
+    cwd: workspace,
+    stdio: 'inherit',
+    env: { ...process.env, ...how.env, RUSTC: how.compiler.path, CARGO_ENCODED_RUSTFLAGS: flags.join('\x1f') },
+  });
+  if (status !== 0) process.exit(status ?? 1);
+  for (const name of crates(workspace)) {
+    const bytes = readFileSync(join(workspace, 'target', TARGET, 'release', `${name.replaceAll('-', '_')}.wasm`));
+    const file = join(out, `${name}.wasm`);
+    const same = existsSync(file) && readFileSync(file).equals(bytes);
+    if (!same && check) differing += 1;
+    if (!same && !check) writeFileSync(file, bytes);
+    console.log(`  ${name}.wasm  ${bytes.length} bytes  ${same ? 'unchanged' : check ? 'DIFFERS' : 'written'}`);
+  }
+}
+process.exit(differing === 0 ? 0 : 1);
