@@ -1,0 +1,222 @@
+/**
+ * Bytes to values, accepting exactly what `rkyv::access` with bytecheck accepts: one walk that checks and builds. The
+ * rule behind it: every object lies in the space between the end of its previous sibling and its owner, aligned for
+ * its type, even when it is empty; tags are known, text is UTF-8, padding and the payload of an absent option are not looked at.
+ */
+import { constants, isUtf8 } from 'node:buffer';
+import { type Message, type Plan, STEP, type Step } from './rkyv.ts';
+
+/** Bytes that are not the message they should be; the message names the field and what was wrong. */
+export class WireError extends Error {
+  override readonly name = 'WireError';
+}
+
+/** Bytes that do not check; becomes a WireError once its whole path is known. */
+class Fault {
+  readonly path: string;
+  readonly problem: string;
+  constructor(path: string, problem: string) {
+    this.path = path;
+    this.problem = problem;
+  }
+  within(owner: string): Fault {
+    return new Fault(this.path === '' ? owner : `${owner}.${this.path}`, this.problem);
+  }
+}
+
+/** Up to here text is read character by character. */
+const SHORT = 64;
+const NO_BYTES = new Uint8Array(0);
+
+class Decoder {
+  private bytes: Uint8Array = NO_BYTES;
+  /** The space where the next object may lie. */
+  private low = 0;
+  private high = 0;
+
+  decode(message: Message<unknown>, bytes: Uint8Array): unknown {
+    this.bytes = bytes;
+    this.low = 0;
+    this.high = bytes.length;
+    const root = Math.max(0, bytes.length - message.size);
+    this.enter('', root, message.size, message.align);
+    let plan = message.plans[0]!;
+    if (message.plans.length > 1) {
+      const tag = bytes[root]!;
+      if (tag >= message.plans.length) throw new Fault('', unknownTag(tag));
+      plan = message.plans[tag]!;
+    }
+    return this.readObject(plan, root);
+  }
+
+  release(): void {
+    this.bytes = NO_BYTES;
+  }
+
+  /** Checks that an object may lie at `at` and confines what it points to to the space before it. */
+  private enter(path: string, at: number, size: number, align: number): void {
+    if (at < this.low || at + size > this.high)
+      throw new Fault(path, `${size} bytes at ${at} are outside ${this.low}..${this.high}`);
+    if ((at & (align - 1)) !== 0) throw new Fault(path, `position ${at} is not aligned to ${align}`);
+    this.high = at;
+  }
+
+  private u32(at: number): number {
+    const { bytes } = this;
+    return (bytes[at]! | (bytes[at + 1]! << 8) | (bytes[at + 2]! << 16) | (bytes[at + 3]! << 24)) >>> 0;
+  }
+
+  private i32(at: number): number {
+    const { bytes } = this;
+    return bytes[at]! | (bytes[at + 1]! << 8) | (bytes[at + 2]! << 16) | (bytes[at + 3]! << 24);
+  }
+
+  private readObject(plan: Plan, at: number): unknown {
+    const { steps } = plan;
+    if (plan.tagAt >= 0) {
+      const tag = this.bytes[at + plan.tagAt]!;
+      if (tag !== plan.tag) throw new Fault('', unknownTag(tag));
+    }
+    const fields = new Array<unknown>(steps.length);
+    for (let i = 0; i < steps.length; i++) fields[i] = this.readField(steps[i]!, at);
+    return plan.make(fields);
+  }
+
+  private readField(step: Step, owner: number): unknown {
+    if (step.tagAt >= 0) {
+      const tag = this.bytes[owner + step.tagAt]!;
+      if (tag === 0) return null;
+      if (tag !== 1) throw new Fault(step.path, unknownTag(tag));
+    }
+    const at = owner + step.at;
+    switch (step.kind) {
+      case STEP.struct:
+        return this.readObject(step.plan!, owner);
+      case STEP.u16:
+        return this.bytes[at]! | (this.bytes[at + 1]! << 8);
+      case STEP.u32:
+        return this.u32(at);
+      case STEP.u64:
+        return this.readU64(at);
+      case STEP.f64:
+        return new DataView(this.bytes.buffer, this.bytes.byteOffset + at, 8).getFloat64(0, true);
+      case STEP.slice:
+        return this.readSlice(step, at);
+      case STEP.pairs:
+        return this.readPairs(step, at);
+      default:
+        return this.readBox(step, at);
+    }
+  }
+
+  private readU64(at: number): number | bigint {
+    const low = this.u32(at);
+    const high = this.u32(at + 4);
+    return high < 0x20_0000 ? high * 0x1_0000_0000 + low : (BigInt(high) << 32n) | BigInt(low);
+  }
+
+  private readBox(step: Step, at: number): unknown {
+    const start = at + this.i32(at);
+    const length = this.u32(at + 4);
+    const end = start + length;
+    if (start < this.low || end > this.high)
+      throw new Fault(step.path, `${length} bytes at ${start} are outside ${this.low}..${this.high}`);
+    this.low = end;
+    switch (step.kind) {
+      case STEP.text:
+        return this.readText(step, start, length);
+      case STEP.latin1:
+        return this.readLatin1(step, start, length);
+      default:
+        return this.bytes.subarray(start, end);
+    }
+  }
+
+  private readText(step: Step, start: number, length: number): string {
+    const { bytes } = this;
+    if (length <= SHORT) {
+      let all = 0;
+      for (let i = start; i < start + length; i++) all |= bytes[i]!;
+      if (all < 0x80) return shortString(bytes, start, length);
+    }
+    const view = this.buffer(step, start, length);
+    if (!isUtf8(view)) throw new Fault(step.path, 'invalid UTF-8');
+    return view.toString('utf8');
+  }
+
+  private readLatin1(step: Step, start: number, length: number): string {
+    if (length <= SHORT) return shortString(this.bytes, start, length);
+    return this.buffer(step, start, length).toString('latin1');
+  }
+
+  private buffer(step: Step, start: number, length: number): Buffer {
+    if (length > constants.MAX_STRING_LENGTH) throw new Fault(step.path, 'longer than a JavaScript string can be');
+    const { bytes } = this;
+    return Buffer.from(bytes.buffer, bytes.byteOffset + start, length);
+  }
+
+  private readSlice(step: Step, at: number): unknown[] {
+    const plan = step.plan!;
+    const start = at + this.i32(at);
+    const length = this.u32(at + 4);
+    const { high } = this;
+    this.enter(step.path, start, length * plan.size, plan.align);
+    const list: unknown[] = [];
+    try {
+      for (let i = 0; i < length; i++) list.push(this.readObject(plan, start + i * plan.size));
+    } catch (error) {
+      throw error instanceof Fault ? error.within(`${step.path}[${list.length}]`) : error;
+    }
+    this.low = start + length * plan.size;
+    this.high = high;
+    return list;
+  }
+
+  private readPairs(step: Step, at: number): unknown[] {
+    const plan = step.plan!;
+    const first = plan.steps[0]!;
+    const second = plan.steps[1]!;
+    const start = at + this.i32(at);
+    const length = this.u32(at + 4);
+    const { high } = this;
+    this.enter(step.path, start, length * plan.size, plan.align);
+    const list: unknown[] = [];
+    try {
+      for (let i = 0; i < length; i++) {
+        const owner = start + i * plan.size;
+        list.push(this.readField(first, owner));
+        list.push(this.readField(second, owner));
+      }
+    } catch (error) {
+      throw error instanceof Fault ? error.within(`${step.path}[${list.length >> 1}]`) : error;
+    }
+    this.low = start + length * plan.size;
+    this.high = high;
+    return list;
+  }
+}
+
+const unknownTag = (tag: number): string => `unknown tag ${tag}`;
+
+function shortString(bytes: Uint8Array, start: number, length: number): string {
+  let made = '';
+  for (let i = start; i < start + length; i++) made += String.fromCharCode(bytes[i]!);
+  return made;
+}
+
+const decoder = new Decoder();
+
+/**
+ * Checks `bytes` as `rkyv::access` does and builds the value; byte fields are views of `bytes`.
+ * Throws a WireError that names the field and what was wrong.
+ */
+export function decodeAnswer<T>(message: Message<T>, bytes: Uint8Array): T {
+  try {
+    return decoder.decode(message, bytes) as T;
+  } catch (error) {
+    if (!(error instanceof Fault)) throw error;
+    throw new WireError(`${message.name}${error.path === '' ? '' : `.${error.path}`}: ${error.problem}`);
+  } finally {
+    decoder.release();
+  }
+}

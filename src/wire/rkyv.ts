@@ -1,0 +1,269 @@
+/**
+ * The layout rules of rkyv 0.8 as the published wire crates use it: little endian, 32-bit lengths, 32-bit relative
+ * pointers, structs as Rust's `repr(C)`, enums as `repr(u8)`, a root at the end of a buffer that is aligned to 16.
+ *
+ * A message is data: fields in wire order, each with a type. `message()` lays it out once, at module load; `encode.ts`
+ * and `decode.ts` walk the result. What lies out of line (text, bytes, slices) comes before what points to it, in field order.
+ */
+
+/** What a leaf holds, and how its value looks in JavaScript. */
+export type LeafKind = 'u16' | 'u32' | 'u64' | 'f64' | 'text' | 'latin1' | 'json' | 'bytes' | 'body';
+
+/** A field's type. */
+export type WireType =
+  | { readonly kind: LeafKind }
+  | { readonly kind: 'option'; readonly of: WireType }
+  | { readonly kind: 'slice' | 'pairs'; readonly of: StructType }
+  | StructType
+  | EnumType;
+
+/** A field: its name in the value, its type, and what stands for an absent one. */
+export interface Field {
+  readonly name: string;
+  readonly type: WireType;
+  readonly fallback?: unknown;
+}
+
+/** A struct, its fields in wire order. */
+export interface StructType {
+  readonly kind: 'struct';
+  readonly fields: readonly Field[];
+  /** `fields` of a value as a list; written out by hand where reading by name would cost too much. */
+  readonly read?: ((value: never) => readonly unknown[]) | undefined;
+  /** The value of a list of fields; likewise. */
+  readonly make?: ((fields: readonly never[]) => unknown) | undefined;
+}
+
+/** An enum: the value's property `tag` names the variant; with a single variant there is no such property. */
+export interface EnumType {
+  readonly kind: 'enum';
+  readonly tag: string | null;
+  readonly variants: readonly { readonly name: string; readonly fields: readonly Field[] }[];
+}
+
+/** `u16`: an integer. */
+export const u16: WireType = { kind: 'u16' };
+/** `u32`: an integer. */
+export const u32: WireType = { kind: 'u32' };
+/** `u64`: a safe integer or a bigint; decodes to a bigint only past 2^53 − 1. */
+export const u64: WireType = { kind: 'u64' };
+/** `f64`: a number. */
+export const f64: WireType = { kind: 'f64' };
+/** `Box<str>`: a well-formed string. */
+export const text: WireType = { kind: 'text' };
+/** `Box<[u8]>` given as a latin1 string or as bytes; decodes to a latin1 string. */
+export const latin1: WireType = { kind: 'latin1' };
+/** `Box<[u8]>` given as a string that crosses in UTF-8, or as bytes; decodes to a view. */
+export const json: WireType = { kind: 'json' };
+/** `Box<[u8]>` given as bytes, which are copied; decodes to a view. */
+export const bytes: WireType = { kind: 'bytes' };
+/** `Box<[u8]>` given as bytes, which the encoder leaves where they are; at most one in a message. Decodes to a view. */
+export const body: WireType = { kind: 'body' };
+
+/** `Option<T>` of a leaf or a slice: null and undefined are none. */
+export const option = (of: WireType): WireType => ({ kind: 'option', of });
+/** `Box<[T]>`: a list of objects. */
+export const slice = (of: StructType): WireType => ({ kind: 'slice', of });
+/** `Box<[T]>` of a struct of two leaves: one flat list, `[first, second, first, second, …]`. */
+export const pairs = (of: StructType): WireType => ({ kind: 'pairs', of });
+/** A field. */
+export const field = (name: string, type: WireType, fallback?: unknown): Field => ({ name, type, fallback });
+/** A struct of the given fields. */
+export const struct = <T>(
+  fields: readonly Field[],
+  fast: { read?: (value: T) => readonly unknown[]; make?: (fields: readonly never[]) => unknown } = {},
+): StructType => ({ kind: 'struct', fields, read: fast.read, make: fast.make });
+
+/** Kinds of step, in numbers that a switch can jump on. */
+export const STEP = {
+  u16: 0,
+  u32: 1,
+  u64: 2,
+  f64: 3,
+  text: 4,
+  latin1: 5,
+  json: 6,
+  bytes: 7,
+  body: 8,
+  slice: 9,
+  pairs: 10,
+  struct: 11,
+} as const;
+
+/** One field of a laid-out struct; the encoder and the decoder walk these. Offsets count from the enclosing object. */
+export interface Step {
+  readonly kind: number;
+  /** Offset of the value itself. */
+  readonly at: number;
+  /** Offset of an option's tag, or -1. */
+  readonly tagAt: number;
+  readonly name: string;
+  /** From the root or from the slice element, for messages. */
+  readonly path: string;
+  readonly fallback: unknown;
+  /** The plan of a nested struct (offsets already count from the enclosing object) or of a slice's element. */
+  readonly plan: Plan | null;
+}
+
+/** A laid-out struct. */
+export interface Plan {
+  readonly steps: readonly Step[];
+  readonly size: number;
+  readonly align: number;
+  /** Offset of an enum's tag, or -1, and the tag's value. */
+  readonly tagAt: number;
+  readonly tag: number;
+  /** How many tags the enum knows. */
+  readonly tags: number;
+  readonly read: (value: unknown) => readonly unknown[];
+  readonly make: (fields: readonly unknown[]) => unknown;
+}
+
+/** A root type, laid out. */
+export interface Message<T> {
+  /** The Rust name of the root type. */
+  readonly name: string;
+  readonly size: number;
+  readonly align: number;
+  /** One plan for a struct, one per variant for an enum, in tag order. */
+  readonly plans: readonly Plan[];
+  /** The property that names the variant, and the variants' names; null for a struct. */
+  readonly tag: { readonly property: string; readonly names: readonly string[] } | null;
+  /** Never set: it ties the value's type to the message. */
+  readonly value?: T;
+}
+
+/** `position` rounded up to a multiple of `align`. */
+export const alignUp = (position: number, align: number): number => Math.ceil(position / align) * align;
+
+interface Extent {
+  readonly size: number;
+  readonly align: number;
+}
+
+const SCALARS: Partial<Record<WireType['kind'], Extent>> = {
+  u16: { size: 2, align: 2 },
+  u32: { size: 4, align: 4 },
+  u64: { size: 8, align: 8 },
+  f64: { size: 8, align: 8 },
+};
+/** `ArchivedBox` of something unsized: a relative pointer, then a length. */
+const BOX: Extent = { size: 8, align: 4 };
+
+function extentOf(type: WireType): Extent {
+  switch (type.kind) {
+    case 'option': {
+      const { size, align } = extentOf(type.of);
+      return { size: align + size, align };
+    }
+    case 'struct':
+      return extentOfFields(type.fields, 0);
+    case 'enum':
+      return extentOfEnum(type);
+    default:
+      return SCALARS[type.kind] ?? BOX;
+  }
+}
+
+function extentOfFields(fields: readonly Field[], start: number): Extent {
+  let end = start;
+  let align = 1;
+  for (const { type } of fields) {
+    const extent = extentOf(type);
+    end = alignUp(end, extent.align) + extent.size;
+    align = Math.max(align, extent.align);
+  }
+  return { size: alignUp(end, align), align };
+}
+
+/** `repr(u8)`: a union of structs that all begin with the tag. */
+function extentOfEnum(type: EnumType): Extent {
+  const extents = type.variants.map((variant) => extentOfFields(variant.fields, 1));
+  const align = Math.max(...extents.map((extent) => extent.align));
+  return { size: alignUp(Math.max(...extents.map((extent) => extent.size)), align), align };
+}
+
+function readByName(fields: readonly Field[]): Plan['read'] {
+  const names = fields.map((entry) => entry.name);
+  return (value) => names.map((name) => (value as Record<string, unknown>)[name]);
+}
+
+function makeByName(fields: readonly Field[], tag: readonly [string, string] | null): Plan['make'] {
+  const names = fields.map((entry) => entry.name);
+  return (values) => {
+    const made: Record<string, unknown> = {};
+    if (tag !== null) made[tag[0]] = tag[1];
+    for (let i = 0; i < names.length; i++) made[names[i]!] = values[i];
+    return made;
+  };
+}
+
+function layOutStep({ name, type, fallback }: Field, start: number, prefix: string): { step: Step; end: number } {
+  const outer = extentOf(type);
+  const offset = alignUp(start, outer.align);
+  const inner = type.kind === 'option' ? type.of : type;
+  if (inner.kind === 'option') throw new TypeError(`${name}: an option of an option has no value of its own`);
+  const path = prefix + name;
+  const base = { name, path, fallback, at: offset, tagAt: -1, plan: null };
+  const end = offset + outer.size;
+  if (inner.kind === 'struct' || inner.kind === 'enum') {
+    if (type.kind === 'option') throw new TypeError(`${name}: an option holds a leaf or a slice`);
+    return { step: { ...base, kind: STEP.struct, plan: layOutNested(inner, offset, `${path}.`) }, end };
+  }
+  const leaf = type.kind === 'option' ? { ...base, tagAt: offset, at: offset + outer.align } : base;
+  const plan = inner.kind === 'slice' || inner.kind === 'pairs' ? layOutStruct(inner.of, 0, '') : null;
+  return { step: { ...leaf, kind: STEP[inner.kind], plan }, end };
+}
+
+function layOutSteps(fields: readonly Field[], start: number, prefix: string): Step[] {
+  let end = start;
+  return fields.map((entry) => {
+    const laidOut = layOutStep(entry, end, prefix);
+    end = laidOut.end;
+    return laidOut.step;
+  });
+}
+
+function layOutStruct(type: StructType, start: number, prefix: string): Plan {
+  return {
+    steps: layOutSteps(type.fields, start, prefix),
+    ...extentOf(type),
+    tagAt: -1,
+    tag: 0,
+    tags: 0,
+    read: (type.read as Plan['read'] | undefined) ?? readByName(type.fields),
+    make: (type.make as Plan['make'] | undefined) ?? makeByName(type.fields, null),
+  };
+}
+
+function layOutVariant(type: EnumType, index: number, start: number, prefix: string): Plan {
+  const variant = type.variants[index]!;
+  return {
+    steps: layOutSteps(variant.fields, start + 1, prefix),
+    ...extentOfEnum(type),
+    tagAt: start,
+    tag: index,
+    tags: type.variants.length,
+    read: readByName(variant.fields),
+    make: makeByName(variant.fields, type.tag === null ? null : [type.tag, variant.name]),
+  };
+}
+
+function layOutNested(type: StructType | EnumType, start: number, prefix: string): Plan {
+  if (type.kind === 'struct') return layOutStruct(type, start, prefix);
+  if (type.variants.length !== 1) throw new TypeError('an enum of several variants can only be a root');
+  return layOutVariant(type, 0, start, prefix);
+}
+
+/** Lays out a root type. Throws a TypeError for a combination that no published message uses. */
+export function message<T>(name: string, type: StructType | EnumType): Message<T> {
+  const plans =
+    type.kind === 'struct'
+      ? [layOutStruct(type, 0, '')]
+      : type.variants.map((_, index) => layOutVariant(type, index, 0, ''));
+  const tag =
+    type.kind === 'enum' && type.tag !== null
+      ? { property: type.tag, names: type.variants.map((variant) => variant.name) }
+      : null;
+  return { name, ...extentOf(type), plans, tag };
+}
