@@ -1,0 +1,243 @@
+import { InvalidArgumentError } from '../errors.ts';
+import type { HeadersInput } from '../types.ts';
+import { AnswerRefused, quoted } from './refusal.ts';
+import { asciiLowerCase, headerName, isHeaderValue } from './token.ts';
+
+/**
+ * Header lines one after the other: `[name, value, name, value, …]`. Names are lower-case and grouped by their first
+ * appearance; values are latin1 code units. One flat array, because building a pair per line costs more than checking it.
+ */
+export type HeaderPairs = readonly string[];
+
+/** What is needed of the wire bounds to judge the headers of an answer. */
+export interface HeaderBounds {
+  /** Lines, counted before any is dropped. */
+  readonly maxHeaders: number;
+  /** Bytes in one value. */
+  readonly maxHeaderValueBytes: number;
+}
+
+const HOP_BY_HOP = [
+  'connection',
+  'keep-alive',
+  'proxy-authenticate',
+  'proxy-authorization',
+  'te',
+  'trailer',
+  'transfer-encoding',
+  'upgrade',
+];
+/** The load balancer alone decides these on the way to an upstream. `proxy-connection` is not among them. */
+const DROPPED_BY_SHAPE = new Set([...HOP_BY_HOP, 'host', 'content-length', 'authorization', 'x-api-key']);
+const DROPPED_TOWARDS_CLIENT = new Set([...HOP_BY_HOP, 'proxy-connection', 'content-length']);
+
+/**
+ * The client's headers as a plugin sees them: without authorization, x-api-key, host, proxy-authorization, and without
+ * cookie under redaction.
+ * @throws InvalidArgumentError with the path of the line that is no header
+ */
+export function requestHeaders(input: HeadersInput, options: { readonly cookieRedaction: boolean }): HeaderPairs {
+  return readHeaders(input, options.cookieRedaction ? withheldWithCookie : withheld);
+}
+
+/**
+ * An upstream's response headers as the transforms see them, nothing withheld.
+ * @throws InvalidArgumentError with the path of the line that is no header
+ */
+export function responseHeaders(input: HeadersInput): HeaderPairs {
+  return readHeaders(input, nothing);
+}
+
+/**
+ * The headers of a shape's answer, as they go to the upstream. Each line in turn: dropped silently, or refused for the
+ * size of its value, its name, its value. `headers` is the answer's flat list; text values are latin1 code units.
+ * @throws AnswerRefused
+ */
+export function shapedHeaders(
+  headers: readonly (string | Uint8Array)[],
+  bounds: Pick<HeaderBounds, 'maxHeaderValueBytes'>,
+): [string, string][] {
+  const kept: string[] = [];
+  for (let i = 0; i < headers.length; i += 2) {
+    const name = headers[i] as string;
+    const value = headers[i + 1]!;
+    if (isDroppedByShape(asciiLowerCase(name))) continue;
+    if (value.length > bounds.maxHeaderValueBytes) {
+      throw new AnswerRefused(
+        'header_value_size',
+        `header ${quoted(name)} has a value of ${value.length} bytes, more than maxHeaderValueBytes (${bounds.maxHeaderValueBytes})`,
+      );
+    }
+    pushAnswered(kept, name, value);
+  }
+  return toPairs(grouped(kept));
+}
+
+/**
+ * The headers of a transform's answer: every line is kept and must be a header.
+ * @throws AnswerRefused
+ */
+export function transformedHeaders(headers: readonly (string | Uint8Array)[]): [string, string][] {
+  const kept: string[] = [];
+  for (let i = 0; i < headers.length; i += 2) pushAnswered(kept, headers[i] as string, headers[i + 1]!);
+  return toPairs(grouped(kept));
+}
+
+/**
+ * The client's headers as they go to the upstream when a failed shape is passed through: less the lines that a shape's
+ * answer would lose, so that a client's credentials never leave.
+ * @throws InvalidArgumentError with the path of the line that is no header
+ */
+export function passThroughHeaders(input: HeadersInput): [string, string][] {
+  return toPairs(readHeaders(input, isDroppedByShape));
+}
+
+/**
+ * Response headers as they go to the client in front of a stream that a transformer may change: without those of one
+ * hop (RFC 9110, 7.6.1; the ones that Connection names included), without content-length, and without content-encoding
+ * where the body was replaced.
+ * @throws InvalidArgumentError with the path of the line that is no header
+ */
+export function towardsClient(input: HeadersInput, options: { readonly replacedBody: boolean }): [string, string][] {
+  const lines = responseHeaders(input);
+  const named = new Set<string>();
+  for (let i = 0; i < lines.length; i += 2) {
+    if (lines[i] !== 'connection') continue;
+    for (const option of lines[i + 1]!.split(',')) named.add(option.trim().toLowerCase());
+  }
+  return toPairs(lines).filter(
+    ([name]) =>
+      !DROPPED_TOWARDS_CLIENT.has(name) && !named.has(name) && !(options.replacedBody && name === 'content-encoding'),
+  );
+}
+
+function nothing(): boolean {
+  return false;
+}
+
+function withheld(name: string): boolean {
+  switch (name) {
+    case 'authorization':
+    case 'x-api-key':
+    case 'host':
+    case 'proxy-authorization':
+      return true;
+    default:
+      return false;
+  }
+}
+
+function withheldWithCookie(name: string): boolean {
+  return name === 'cookie' || withheld(name);
+}
+
+function isDroppedByShape(lowerName: string): boolean {
+  return DROPPED_BY_SHAPE.has(lowerName) || lowerName.startsWith('x-anthropic-');
+}
+
+function readHeaders(input: HeadersInput, drops: (lowerName: string) => boolean): HeaderPairs {
+  if (typeof input !== 'object' || input === null) {
+    throw new InvalidArgumentError('headers', 'expected pairs of name and value, or an object of headers');
+  }
+  return isIterable(input) ? readLines(input, drops) : readRecord(input, drops);
+}
+
+function isIterable(input: HeadersInput): input is Iterable<readonly [string, string | Uint8Array]> {
+  return typeof (input as { [Symbol.iterator]?: unknown })[Symbol.iterator] === 'function';
+}
+
+function readLines(input: Iterable<unknown>, drops: (lowerName: string) => boolean): HeaderPairs {
+  const kept: string[] = [];
+  let index = 0;
+  for (const line of input) {
+    if (!Array.isArray(line) || line.length !== 2) {
+      throw new InvalidArgumentError(`headers[${index}]`, 'expected a pair of name and value');
+    }
+    const problem = push(kept, line[0], line[1], drops);
+    if (problem !== null) throw new InvalidArgumentError(`headers[${index}]`, problem);
+    index++;
+  }
+  return grouped(kept);
+}
+
+function readRecord(input: object, drops: (lowerName: string) => boolean): HeaderPairs {
+  const record = input as Readonly<Record<string, unknown>>;
+  const kept: string[] = [];
+  for (const name of Object.keys(record)) {
+    const value = record[name];
+    if (value === undefined) continue;
+    let problem: string | null = null;
+    if (Array.isArray(value)) {
+      for (let i = 0; i < value.length && problem === null; i++) problem = push(kept, name, value[i], drops);
+    } else {
+      problem = push(kept, name, value, drops);
+    }
+    if (problem !== null) throw new InvalidArgumentError(`headers['${name.slice(0, 80)}']`, problem);
+  }
+  return grouped(kept);
+}
+
+/** Appends a caller's line; answers with what is wrong with it, or null. */
+function push(kept: string[], name: unknown, value: unknown, drops: (lowerName: string) => boolean): string | null {
+  if (typeof name !== 'string') return 'the name must be a string';
+  const lower = headerName(name);
+  if (lower === undefined) return 'the name must be a token of 1 to 65535 bytes';
+  let text: string;
+  if (typeof value === 'string') text = value;
+  else if (value instanceof Uint8Array) text = latin1(value);
+  else return 'the value must be a string or a Uint8Array';
+  if (!isHeaderValue(text)) return 'the value may hold tab, 0x20-0x7E and 0x80-0xFF only, as latin1 code units';
+  if (!drops(lower)) kept.push(lower, text);
+  return null;
+}
+
+/** Appends a line of a plugin's answer. */
+function pushAnswered(kept: string[], name: string, value: string | Uint8Array): void {
+  const lower = headerName(name);
+  if (lower === undefined) throw new AnswerRefused('header_name', `${quoted(name)} is no header name`);
+  const text = typeof value === 'string' ? value : latin1(value);
+  if (!isHeaderValue(text)) {
+    throw new AnswerRefused('header_value', `header ${quoted(name)} has a value that no header may have`);
+  }
+  kept.push(lower, text);
+}
+
+function latin1(bytes: Uint8Array): string {
+  // A view whose buffer was detached reads as empty, and Buffer.from would throw for it.
+  return bytes.byteLength === 0 ? '' : Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString('latin1');
+}
+
+/** Up to this many entries a scan for a repeated name is cheaper than a set. */
+const SCANNED_ENTRIES = 64;
+
+function hasRepeats(flat: HeaderPairs): boolean {
+  if (flat.length > SCANNED_ENTRIES) {
+    const names = new Set<string>();
+    for (let i = 0; i < flat.length; i += 2) names.add(flat[i]!);
+    return names.size * 2 !== flat.length;
+  }
+  for (let i = 2; i < flat.length; i += 2) {
+    const name = flat[i];
+    for (let j = 0; j < i; j += 2) if (flat[j] === name) return true;
+  }
+  return false;
+}
+
+/** Lines of one name brought to where the name first appeared (b, a, b → b, b, a), as a header map iterates. */
+function grouped(flat: HeaderPairs): HeaderPairs {
+  if (!hasRepeats(flat)) return flat;
+  const groups = new Map<string, string[]>();
+  for (let i = 0; i < flat.length; i += 2) {
+    const name = flat[i]!;
+    const group = groups.get(name);
+    if (group === undefined) groups.set(name, [name, flat[i + 1]!]);
+    else group.push(name, flat[i + 1]!);
+  }
+  return [...groups.values()].flat();
+}
+
+function toPairs(flat: HeaderPairs): [string, string][] {
+  const pairs: [string, string][] = [];
+  for (let i = 0; i < flat.length; i += 2) pairs.push([flat[i]!, flat[i + 1]!]);
+  return pairs;
+}

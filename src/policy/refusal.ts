@@ -1,0 +1,32 @@
+/** Which rule of the contract an answer broke. */
+export type AnswerRule =
+  | 'size'
+  | 'upstream_id'
+  | 'max_headers'
+  | 'url'
+  | 'origin'
+  | 'method'
+  | 'status'
+  | 'header_value_size'
+  | 'header_name'
+  | 'header_value';
+
+/**
+ * A plugin's answer breaks a rule of the contract. The adapters catch it and wrap it in the error of their hook, so it
+ * never reaches a caller by itself.
+ */
+export class AnswerRefused extends Error {
+  readonly rule: AnswerRule;
+  constructor(rule: AnswerRule, message: string) {
+    super(message);
+    this.name = 'AnswerRefused';
+    this.rule = rule;
+  }
+}
+
+const QUOTED_UNITS = 80;
+
+/** A plugin's text for an error message: escaped, and cut so that a huge answer does not make a huge message. */
+export function quoted(text: string): string {
+  return text.length <= QUOTED_UNITS ? JSON.stringify(text) : `${JSON.stringify(text.slice(0, QUOTED_UNITS))}…`;
+}

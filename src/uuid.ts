@@ -1,0 +1,32 @@
+const CANONICAL = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/;
+const SIMPLE = /^[0-9a-f]{32}$/;
+const URN = 'urn:uuid:';
+
+/**
+ * The UUID in lower case with hyphens, or `null` where the text is none. Accepted, in any case, as by the `uuid` crate:
+ * hyphenated, 32 bare digits, `{hyphenated}` and `urn:uuid:hyphenated`; braces around bare digits are not.
+ */
+export function parseUuid(text: string): string | null {
+  if (CANONICAL.test(text)) return text;
+  switch (text.length) {
+    case 32: {
+      const digits = text.toLowerCase();
+      return SIMPLE.test(digits)
+        ? `${digits.slice(0, 8)}-${digits.slice(8, 12)}-${digits.slice(12, 16)}-${digits.slice(16, 20)}-${digits.slice(20)}`
+        : null;
+    }
+    case 36:
+      return hyphenated(text);
+    case 38:
+      return text.startsWith('{') && text.endsWith('}') ? hyphenated(text.slice(1, -1)) : null;
+    case 45:
+      return text.slice(0, URN.length).toLowerCase() === URN ? hyphenated(text.slice(URN.length)) : null;
+    default:
+      return null;
+  }
+}
+
+function hyphenated(text: string): string | null {
+  const lower = text.toLowerCase();
+  return CANONICAL.test(lower) ? lower : null;
+}

@@ -1,0 +1,27 @@
+import fc from 'fast-check';
+import { describe, expect, it } from 'vitest';
+import { checkAnswerSize, truncateUtf8 } from '../../src/policy/bounds.ts';
+import { AnswerRefused } from '../../src/policy/refusal.ts';
+
+it('refuses an answer over the bound and lets one of exactly that size pass', () => {
+  expect(() => checkAnswerSize(100, { outputBodyBytes: 100 })).not.toThrow();
+  expect(() => checkAnswerSize(101, { outputBodyBytes: 100 })).toThrow(AnswerRefused);
+});
+
+describe('truncateUtf8', () => {
+  it('keeps the longest start that fits and splits no character', () => {
+    fc.assert(
+      fc.property(fc.string({ unit: 'binary' }), fc.nat(60), (text, cap) => {
+        const characters = [...text];
+        let expected = '';
+        while (characters.length > 0 && Buffer.byteLength(expected + characters[0]) <= cap)
+          expected += characters.shift();
+        expect(truncateUtf8(text, cap)).toBe(expected);
+      }),
+    );
+  });
+
+  it('takes a cap larger than any string', () => {
+    expect(truncateUtf8('é'.repeat(1000), 4_294_967_295)).toHaveLength(1000);
+  });
+});

@@ -1,0 +1,272 @@
+import fc from 'fast-check';
+import { describe, expect, it } from 'vitest';
+import { InvalidArgumentError } from '../../src/errors.ts';
+import {
+  passThroughHeaders,
+  requestHeaders,
+  responseHeaders,
+  shapedHeaders,
+  towardsClient,
+  transformedHeaders,
+} from '../../src/policy/headers.ts';
+import { AnswerRefused } from '../../src/policy/refusal.ts';
+import type { HeadersInput } from '../../src/types.ts';
+
+const open = { cookieRedaction: false };
+
+function pathOf(input: unknown): string | undefined {
+  try {
+    requestHeaders(input as HeadersInput, open);
+  } catch (error) {
+    if (error instanceof InvalidArgumentError) return error.path;
+    throw error;
+  }
+  return undefined;
+}
+
+function ruleOf(headers: readonly (string | Uint8Array)[], maxHeaderValueBytes = 8192): string | undefined {
+  try {
+    shapedHeaders(headers, { maxHeaderValueBytes });
+  } catch (error) {
+    if (error instanceof AnswerRefused) return error.rule;
+    throw error;
+  }
+  return undefined;
+}
+
+describe('request headers', () => {
+  it('lower-cases names and groups them by their first appearance', () => {
+    expect(
+      requestHeaders(
+        [
+          ['B', '1'],
+          ['a', '2'],
+          ['b', '3'],
+        ],
+        open,
+      ),
+    ).toEqual(['b', '1', 'b', '3', 'a', '2']);
+  });
+
+  it('groups long lists as short ones', () => {
+    const lines = Array.from({ length: 100 }, (_, i): [string, string] => [`n${i % 60}`, String(i)]);
+    const expected = Array.from({ length: 60 }, (_, i) =>
+      i < 40 ? [`n${i}`, String(i), `n${i}`, String(i + 60)] : [`n${i}`, String(i)],
+    ).flat();
+    expect(requestHeaders(lines, open)).toEqual(expected);
+  });
+
+  it('takes node:http headers: lists make a line each, undefined makes none', () => {
+    expect(
+      requestHeaders({ accept: '*/*', 'x-list': ['a', 'b'], 'x-none': undefined, Accept: 'text/html' }, open),
+    ).toEqual(['accept', '*/*', 'accept', 'text/html', 'x-list', 'a', 'x-list', 'b']);
+  });
+
+  it('takes Headers and Map as iterables', () => {
+    expect(requestHeaders(new Headers({ 'X-A': '1' }), open)).toEqual(['x-a', '1']);
+    expect(requestHeaders(new Map([['X-A', '1']]), open)).toEqual(['x-a', '1']);
+  });
+
+  it('withholds credentials and host, whatever their case', () => {
+    const headers = {
+      Authorization: 'Bearer x',
+      'X-Api-Key': 'k',
+      HOST: 'h',
+      'Proxy-Authorization': 'Basic x',
+      Cookie: 'c=1',
+      connection: 'close',
+    };
+    expect(requestHeaders(headers, open)).toEqual(['cookie', 'c=1', 'connection', 'close']);
+    expect(requestHeaders(headers, { cookieRedaction: true })).toEqual(['connection', 'close']);
+  });
+
+  it('keeps bytes as latin1 code units and spaces as they are', () => {
+    expect(
+      requestHeaders(
+        [
+          ['a', new Uint8Array([0x09, 0x20, 0x7e, 0x80, 0xff])],
+          ['b', ' \u00ff '],
+          ['c', ''],
+        ],
+        open,
+      ),
+    ).toEqual(['a', '\t ~\u0080\u00ff', 'b', ' \u00ff ', 'c', '']);
+  });
+
+  it('reads a detached view as empty', () => {
+    const value = new Uint8Array([0x41]);
+    structuredClone(value.buffer, { transfer: [value.buffer] });
+    expect(requestHeaders([['a', value]], open)).toEqual(['a', '']);
+  });
+
+  it('accepts every value byte that HTTP allows and no other', () => {
+    for (let byte = 0; byte < 256; byte++) {
+      const allowed = byte === 9 || (byte >= 0x20 && byte !== 0x7f);
+      expect(pathOf([['a', new Uint8Array([byte])]]), `byte ${byte}`).toBe(allowed ? undefined : 'headers[0]');
+      expect(pathOf([['a', String.fromCharCode(byte)]]), `unit ${byte}`).toBe(allowed ? undefined : 'headers[0]');
+    }
+  });
+
+  it('accepts every token character in a name and no other', () => {
+    for (let unit = 0; unit < 0x180; unit++) {
+      const char = String.fromCharCode(unit);
+      expect(pathOf([[`a${char}`, '']]), `unit ${unit}`).toBe(
+        /[!#$%&'*+\-.^_`|~0-9A-Za-z]/.test(char) ? undefined : 'headers[0]',
+      );
+    }
+  });
+
+  it.each([
+    ['an empty name', [['', 'v']], 'headers[0]'],
+    ['a name of 65536 bytes', [['a'.repeat(65_536), 'v']], 'headers[0]'],
+    [
+      'a value above U+00FF',
+      [
+        ['a', ''],
+        ['b', '\u0100'],
+      ],
+      'headers[1]',
+    ],
+    ['a value above U+00FF by name', { ok: '', 'x-b': '\u{1f600}' }, "headers['x-b']"],
+    ['a bad value in a list', { 'x-b': ['a', '\n'] }, "headers['x-b']"],
+    ['a number as value', { 'content-length': 3 }, "headers['content-length']"],
+    ['null as value', [['a', null]], 'headers[0]'],
+    ['a number as name', [[1, 'v']], 'headers[0]'],
+    ['a string for a pair', ['ab'], 'headers[0]'],
+    ['three parts', [['a', 'b', 'c']], 'headers[0]'],
+    ['null', null, 'headers'],
+    ['undefined', undefined, 'headers'],
+    ['a string', 'a: b', 'headers'],
+    ['a withheld header that is none', { authorization: '\n' }, "headers['authorization']"],
+  ])('refuses %s with its path', (_, input, path) => {
+    expect(pathOf(input)).toBe(path);
+  });
+
+  it('accepts a name of 65535 bytes', () => {
+    expect(pathOf([['A'.repeat(65_535), 'v']])).toBeUndefined();
+  });
+
+  it('answers the same however often a name was seen', () => {
+    const token = fc.string({ unit: fc.constantFrom(...'aAbB-_'), minLength: 1, maxLength: 3 });
+    fc.assert(
+      fc.property(fc.array(fc.tuple(token, token), { maxLength: 50 }), (lines) => {
+        const names = [...new Set(lines.map(([name]) => name.toLowerCase()))];
+        const expected = names.flatMap((name) =>
+          lines.filter(([other]) => other.toLowerCase() === name).flatMap(([, value]) => [name, value]),
+        );
+        expect(responseHeaders(lines)).toEqual(expected);
+      }),
+    );
+  });
+});
+
+describe('headers of a shape', () => {
+  it.each([
+    'connection',
+    'keep-alive',
+    'proxy-authenticate',
+    'proxy-authorization',
+    'te',
+    'trailer',
+    'transfer-encoding',
+    'upgrade',
+    'host',
+    'content-length',
+    'authorization',
+    'x-api-key',
+    'x-anthropic-',
+    'x-anthropic-beta',
+  ])('drops %s in any case', (name) => {
+    const mixed = name.replace(/^./, (first) => first.toUpperCase());
+    expect(shapedHeaders([name, 'a', mixed, 'b', 'kept', 'c'], { maxHeaderValueBytes: 1 })).toEqual([['kept', 'c']]);
+  });
+
+  it('keeps proxy-connection and what only looks like a dropped name', () => {
+    const flat = ['Proxy-Connection', '1', 'x-anthropic', '2', 'anthropic-beta', '3', 'hosts', '4'];
+    expect(shapedHeaders(flat, { maxHeaderValueBytes: 8192 })).toEqual([
+      ['proxy-connection', '1'],
+      ['x-anthropic', '2'],
+      ['anthropic-beta', '3'],
+      ['hosts', '4'],
+    ]);
+  });
+
+  it('groups by first appearance and takes bytes as latin1', () => {
+    expect(shapedHeaders(['B', '1', 'a', new Uint8Array([0xe9]), 'b', '3'], { maxHeaderValueBytes: 8192 })).toEqual([
+      ['b', '1'],
+      ['b', '3'],
+      ['a', '\u00e9'],
+    ]);
+  });
+
+  it('judges each line in order: drop, size, name, value', () => {
+    expect(ruleOf(['authorization', 'too long\n'], 3)).toBeUndefined();
+    expect(ruleOf(['x-anthropic-\u00e9', 'too long\n'], 3)).toBeUndefined();
+    expect(ruleOf(['bad name', 'too long\n'], 3)).toBe('header_value_size');
+    expect(ruleOf(['bad name', 'x\n'], 3)).toBe('header_name');
+    expect(ruleOf(['name', 'x\n'], 3)).toBe('header_value');
+    expect(ruleOf(['name', 'x\n', 'bad name', ''], 3)).toBe('header_value');
+  });
+
+  it('lets a value of exactly the bound pass', () => {
+    expect(ruleOf(['a', 'x'.repeat(10)], 10)).toBeUndefined();
+    expect(ruleOf(['a', 'x'.repeat(11)], 10)).toBe('header_value_size');
+    expect(ruleOf(['a', new Uint8Array(11).fill(0xff)], 10)).toBe('header_value_size');
+  });
+
+  it('folds ASCII only: a Kelvin sign makes no keep-alive', () => {
+    expect(ruleOf(['\u212aeep-alive', 'x'])).toBe('header_name');
+  });
+});
+
+it('keeps every line of a transform and refuses what is no header', () => {
+  expect(transformedHeaders(['Connection', 'close', 'x-api-key', 'k'])).toEqual([
+    ['connection', 'close'],
+    ['x-api-key', 'k'],
+  ]);
+  expect(() => transformedHeaders(['a b', ''])).toThrow(AnswerRefused);
+  expect(() => transformedHeaders(['a', '\0'])).toThrow(AnswerRefused);
+});
+
+it("passes a client's headers through less those that a shape loses", () => {
+  expect(
+    passThroughHeaders({
+      Authorization: 'Bearer x',
+      'x-api-key': 'k',
+      'X-Anthropic-Beta': 'b',
+      host: 'h',
+      'content-length': '3',
+      cookie: 'c=1',
+      'content-type': 'application/json',
+    }),
+  ).toEqual([
+    ['cookie', 'c=1'],
+    ['content-type', 'application/json'],
+  ]);
+});
+
+describe('headers towards the client', () => {
+  const upstream = {
+    'Content-Type': 'text/event-stream',
+    'content-length': '10',
+    'content-encoding': 'gzip',
+    'transfer-encoding': 'chunked',
+    connection: 'keep-alive, X-Hop',
+    'keep-alive': 'timeout=5',
+    'proxy-connection': 'close',
+    'x-hop': '1',
+    'set-cookie': ['a=1', 'b=2'],
+  };
+  it('loses what belongs to one hop, what Connection names, and the length', () => {
+    expect(towardsClient(upstream, { replacedBody: false })).toEqual([
+      ['content-type', 'text/event-stream'],
+      ['content-encoding', 'gzip'],
+      ['set-cookie', 'a=1'],
+      ['set-cookie', 'b=2'],
+    ]);
+  });
+  it('loses content-encoding with a replaced body', () => {
+    const names = towardsClient(upstream, { replacedBody: true }).map(([name]) => name);
+    expect(names).toEqual(['content-type', 'set-cookie', 'set-cookie']);
+  });
+});
