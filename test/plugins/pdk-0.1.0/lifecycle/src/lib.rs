@@ -4,9 +4,9 @@ extern crate alloc;
 
 use alloc::format;
 use alloc::string::String;
-use core::hint::black_box;
 use cc_lb_pdk_wasmtime::types::{ObserveEvent, Upstream};
 use cc_lb_pdk_wasmtime::{cc_lb_plugin, handler};
+use core::hint::black_box;
 
 #[cc_lb_plugin(
     name = "lifecycle",
@@ -17,12 +17,7 @@ use cc_lb_pdk_wasmtime::{cc_lb_plugin, handler};
 mod plugin {
     use super::*;
 
-    #[handler(
-        observe,
-        wire = 1,
-        description = "Formats the event as a log line",
-        usage = "Nothing to configure"
-    )]
+    #[handler(observe, wire = 1, description = "Formats the event as a log line", usage = "Nothing to configure")]
     pub fn observe(event: ObserveEvent) {
         // A guest has nowhere to log to: the work of making the line is what counts here.
         black_box(log_line(&event));
