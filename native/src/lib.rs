@@ -1,4 +1,17 @@
-//! placeholder
-use napi_derive::napi;
-#[napi]
-pub fn ping() -> u32 { let mut c = wasmtime::Config::new(); c.epoch_interruption(true); let e = wasmtime::Engine::new(&c).unwrap(); e.increment_epoch(); 1 }
+//! The N-API addon of cc-lb-runtime-wasmtime. It builds and drives the wasmtime engine; it holds no policy and no
+//! default, both of which belong to the TypeScript layer.
+
+mod cache;
+mod call;
+mod deadline;
+mod engine;
+mod failure;
+mod handles;
+mod inspect;
+mod instance;
+mod module;
+mod pages;
+mod prepared;
+mod signals;
+mod stack;
+mod task;

@@ -1,0 +1,87 @@
+//! Compiled modules by content. What a slot serves stays found for as long as it is served; what nobody serves is
+//! kept up to a limit, the least recently used going first.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Weak};
+
+use crate::module::CompiledModule;
+
+const MAX_BYTES: usize = 48 << 20;
+const MAX_ENTRIES: usize = 64;
+
+struct Entry {
+    /// Held until the entry is evicted.
+    kept: Option<Arc<CompiledModule>>,
+    module: Weak<CompiledModule>,
+    used: u64,
+}
+
+/// The compiled modules of one engine.
+#[derive(Default)]
+pub struct Cache {
+    entries: HashMap<String, Entry>,
+    clock: u64,
+    /// Look-ups that found a module.
+    pub hits: u64,
+    /// Look-ups that found none.
+    pub misses: u64,
+    /// Modules that the limits pushed out.
+    pub evictions: u64,
+}
+
+impl Cache {
+    /// The module of this content, if it is kept or still in use somewhere.
+    pub fn find(&mut self, hash: &str) -> Option<Arc<CompiledModule>> {
+        self.clock += 1;
+        let found = self.entries.get_mut(hash).and_then(|entry| {
+            entry.used = self.clock;
+            entry.module.upgrade()
+        });
+        if found.is_some() {
+            self.hits += 1;
+        } else {
+            self.misses += 1;
+        }
+        found
+    }
+
+    /// Keeps `module`, unless another thread was faster: then that one is the module of this content.
+    pub fn keep(&mut self, hash: &str, module: Arc<CompiledModule>) -> Arc<CompiledModule> {
+        if let Some(first) = self.entries.get(hash).and_then(|entry| entry.module.upgrade()) {
+            return first;
+        }
+        self.clock += 1;
+        let entry = Entry { module: Arc::downgrade(&module), kept: Some(Arc::clone(&module)), used: self.clock };
+        self.entries.insert(hash.to_owned(), entry);
+        self.shrink();
+        module
+    }
+
+    /// Entries and bytes that are kept.
+    pub fn kept(&self) -> (usize, usize) {
+        self.kept_modules().fold((0, 0), |(count, bytes), (_, _, module)| (count + 1, bytes + module.image_bytes))
+    }
+
+    fn kept_modules(&self) -> impl Iterator<Item = (&String, u64, &Arc<CompiledModule>)> {
+        self.entries.iter().filter_map(|(hash, entry)| Some((hash, entry.used, entry.kept.as_ref()?)))
+    }
+
+    fn shrink(&mut self) {
+        loop {
+            let (count, bytes) = self.kept();
+            if count <= MAX_ENTRIES && bytes <= MAX_BYTES {
+                break;
+            }
+            // Modules that cells serve go last: they would stay in memory anyway.
+            let serving = |module: &CompiledModule| module.cells.load(std::sync::atomic::Ordering::SeqCst) > 0;
+            let oldest = self
+                .kept_modules()
+                .min_by_key(|(_, used, module)| (serving(module), *used))
+                .map(|(hash, ..)| hash.clone());
+            let Some(entry) = oldest.and_then(|hash| self.entries.get_mut(&hash)) else { break };
+            entry.kept = None;
+            self.evictions += 1;
+        }
+        self.entries.retain(|_, entry| entry.module.strong_count() > 0);
+    }
+}

@@ -1,0 +1,144 @@
+//! The one path of a call, whatever thread it runs on: alloc, write, hook, bounds, copy out.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::{Duration, Instant as Moment};
+
+use wasmtime::Trap;
+
+use crate::deadline;
+use crate::engine::HotEngine;
+use crate::failure::{Failure, Kind};
+use crate::instance::Instance;
+use crate::module::{CompiledModule, HOOKS, OBSERVE};
+use crate::stack;
+
+/// Alignment that every request is allocated with: the strictest of rkyv's archives.
+const ALIGN: u32 = 16;
+
+/// A request as it lies on the caller's side; the parts are joined in the guest's memory and nowhere else.
+#[derive(Clone, Copy)]
+pub struct Request<'a> {
+    /// Before the body.
+    pub head: &'a [u8],
+    /// The body, possibly empty.
+    pub body: &'a [u8],
+    /// Behind the body.
+    pub tail: &'a [u8],
+}
+
+/// What is called, and under which rules.
+pub struct Call<'a> {
+    /// The engine of the module.
+    pub engine: &'a HotEngine,
+    /// The module.
+    pub module: &'a Arc<CompiledModule>,
+    /// Number of the hook.
+    pub hook: usize,
+    /// Time for instantiation, alloc and hook together.
+    pub limit: Duration,
+    /// Ends the call early when set.
+    pub cancelled: Option<Arc<AtomicBool>>,
+    /// Probes have a budget of their own and use no prepared instance.
+    pub probe: bool,
+}
+
+/// How a call went: its result and how long it took from after instantiation, if it came so far.
+pub struct Outcome<R> {
+    /// What `read` made of the answer, or the failure.
+    pub result: Result<R, Failure>,
+    /// Seconds, or NaN for a call that never had an instance.
+    pub seconds: f64,
+}
+
+/// Calls the hook and hands its answer, still in the guest's memory, to `read`.
+pub fn call<R>(call: &Call<'_>, request: Request<'_>, read: impl FnOnce(&[u8]) -> R) -> Outcome<R> {
+    let mut seconds = f64::NAN;
+    let caught = catch_unwind(AssertUnwindSafe(|| enter(call, request, read, &mut seconds)));
+    let result = caught.unwrap_or_else(|payload| {
+        let mut failure = Failure::panic(Kind::Trap, &*payload);
+        failure.place = HOOKS[call.hook];
+        Err(failure)
+    });
+    Outcome { result, seconds }
+}
+
+fn enter<R>(
+    call: &Call<'_>,
+    request: Request<'_>,
+    read: impl FnOnce(&[u8]) -> R,
+    seconds: &mut f64,
+) -> Result<R, Failure> {
+    stack::check(call.engine.options.max_wasm_stack as usize).map_err(|(left, needed)| {
+        let message = format!("{left} bytes of native stack are left on this thread and {needed} are needed");
+        Failure::new(Kind::Stack, message)
+    })?;
+    let _permit = if call.probe { None } else { Some(call.engine.budget.take()?) };
+    let _deadline = deadline::arm(call.limit, call.cancelled.clone());
+    let mut instance =
+        if call.probe { Instance::new(call.module)? } else { call.engine.preparer.check_out(call.module)? };
+    deadline::bind(&mut instance.store);
+    let began = Moment::now();
+    let result = run(call, &mut instance, request, read);
+    *seconds = began.elapsed().as_secs_f64();
+    if !call.probe {
+        call.engine.preparer.give_back(call.module, instance);
+    }
+    result
+}
+
+fn run<R>(
+    call: &Call<'_>,
+    instance: &mut Instance,
+    request: Request<'_>,
+    read: impl FnOnce(&[u8]) -> R,
+) -> Result<R, Failure> {
+    let name = HOOKS[call.hook];
+    let hook = instance.hook(call.module, call.hook)?;
+    let Request { head, body, tail } = request;
+    let length = u32::try_from(head.len() + body.len() + tail.len()).map_err(|_| {
+        Failure::new(Kind::Rejected, "the request has more than 4,294,967,295 bytes, which no guest can address")
+    })?;
+    let pointer = instance
+        .alloc
+        .call(&mut instance.store, (length, ALIGN))
+        .map_err(|error| Failure::trap("cc_lb_alloc", &error))?;
+    if pointer == 0 {
+        return Err(Failure::guest("cc_lb_alloc", format!("the guest gave no memory for {length} bytes")));
+    }
+    // Long copies and a start function are not guest code: nobody else looks at the clock here.
+    if deadline::is_over() {
+        return Err(Failure::trap("cc_lb_alloc", &Trap::Interrupt.into()));
+    }
+    let memory = instance.memory.data_mut(&mut instance.store);
+    let start = pointer as usize;
+    let memory_bytes = memory.len();
+    let target = memory.get_mut(start..start + length as usize).ok_or_else(|| {
+        let message = format!("cc_lb_alloc answered {start} for {length} bytes in a memory of {memory_bytes}");
+        Failure::guest("memory.write", message)
+    })?;
+    let (at_head, rest) = target.split_at_mut(head.len());
+    let (at_body, at_tail) = rest.split_at_mut(body.len());
+    at_head.copy_from_slice(head);
+    at_body.copy_from_slice(body);
+    at_tail.copy_from_slice(tail);
+
+    let packed = hook.call(&mut instance.store, (pointer, length)).map_err(|error| Failure::trap(name, &error))?;
+    let (pointer, length) = ((packed >> 32) as usize, (packed & 0xffff_ffff) as usize);
+    if pointer == 0 && length == 0 && call.hook == OBSERVE {
+        return Ok(read(&[]));
+    }
+    if pointer == 0 || length == 0 {
+        let message = format!("{name} answered pointer {pointer} and length {length}; only observe may answer (0, 0)");
+        return Err(Failure::new(Kind::Rejected, message));
+    }
+    let memory = instance.memory.data(&instance.store);
+    let answer = memory.get(pointer..pointer + length).ok_or_else(|| {
+        let bytes = memory.len();
+        let message = format!("{name} answered {length} bytes at {pointer}, out of bounds of a memory of {bytes}");
+        Failure::new(Kind::Rejected, message)
+    })?;
+    // What observe answers is not read.
+    Ok(read(if call.hook == OBSERVE { &[] } else { answer }))
+}

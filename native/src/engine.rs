@@ -1,0 +1,198 @@
+//! Options in, wasmtime engine out. Engines of equal options are one engine in the process, shared by every
+//! runtime and thread that asks for them.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, LazyLock, Mutex, PoisonError, Weak};
+
+use napi_derive::napi;
+use wasmtime::{Config, Engine, InstanceAllocationStrategy, OptLevel, PoolingAllocationConfig, Strategy};
+
+use crate::cache::Cache;
+use crate::deadline;
+use crate::failure::{Failure, Kind, chain};
+use crate::prepared::Preparer;
+use crate::signals;
+
+/// Tables that a pooled instance may have, and their elements: wasmtime's own pooling defaults.
+const POOLED_TABLE_ELEMENTS: usize = 20_000;
+/// Guard against a guest that grows tables without end where no pool bounds them.
+pub const TABLE_ELEMENTS: usize = 1_000_000;
+
+/// Everything that makes two engines different. Every field is filled in by TypeScript.
+#[napi(object, use_nullable = true, object_to_js = false)]
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
+pub struct EngineOptions {
+    /// Pooling or, if false, on-demand allocation.
+    pub pooling: bool,
+    /// Pages of 64 KiB that a memory may have.
+    pub memory_max_pages: u32,
+    /// Bytes of native stack that a guest may use.
+    pub max_wasm_stack: u32,
+    /// Memories in the pool.
+    pub pool_total_memories: u32,
+    /// Core instances in the pool; also how many calls may run at once under either strategy.
+    pub pool_total_core_instances: u32,
+    /// Bytes of address space reserved for a memory.
+    pub memory_reservation_bytes: i64,
+    /// Bytes of guard behind a memory.
+    pub memory_guard_bytes: i64,
+    /// Bytes at the start of a pooled memory that stay resident and are reset by copying.
+    pub keep_resident_bytes: i64,
+    /// Whether instances are prepared ahead of calls.
+    pub prepare: bool,
+    /// Whether the pages that calls are known to touch are faulted in ahead of calls.
+    pub prefault: bool,
+    /// Bytes of resident memory that idle instances may hold.
+    pub resident_budget_bytes: i64,
+    /// Bytes that off-thread calls may hold for requests that have not been written to a guest yet.
+    pub max_staging_bytes: i64,
+    /// Engines of different groups are different engines.
+    pub group: Option<String>,
+}
+
+/// A wasmtime engine and what belongs to it: the budget of concurrent calls, the compiled modules, the preparer.
+pub struct HotEngine {
+    /// The engine itself.
+    pub engine: Engine,
+    /// What it was built from.
+    pub options: EngineOptions,
+    /// Calls inside a guest now.
+    pub budget: Budget,
+    /// Bytes staged for off-thread calls now.
+    pub staged: AtomicU64,
+    /// Compiled modules by content.
+    pub cache: Mutex<Cache>,
+    /// Makes instances ready ahead of calls.
+    pub preparer: Preparer,
+}
+
+static ENGINES: LazyLock<Mutex<HashMap<EngineOptions, Weak<HotEngine>>>> = LazyLock::new(Mutex::default);
+
+impl HotEngine {
+    /// The engine of these options, made now unless it exists.
+    pub fn open(options: EngineOptions) -> Result<Arc<HotEngine>, Failure> {
+        let mut engines = ENGINES.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(engine) = engines.get(&options).and_then(Weak::upgrade) {
+            return Ok(engine);
+        }
+        // wasmtime installs process-wide signal handlers that point into this image: it must never be unmapped.
+        napi::bindgen_prelude::retain_current_module_for_unload_safety();
+        let engine = build(&options)?;
+        signals::remember_handler();
+        deadline::watch(&engine);
+        let engine = Arc::new(HotEngine {
+            budget: Budget::new(options.pool_total_core_instances),
+            staged: AtomicU64::new(0),
+            cache: Mutex::default(),
+            preparer: Preparer::new(&options),
+            engine,
+            options: options.clone(),
+        });
+        engines.retain(|_, engine| engine.strong_count() > 0);
+        engines.insert(options, Arc::downgrade(&engine));
+        Ok(engine)
+    }
+}
+
+fn build(options: &EngineOptions) -> Result<Engine, Failure> {
+    let bytes = |value: i64| u64::try_from(value).unwrap_or(0);
+    let mut config = Config::new();
+    config
+        .strategy(Strategy::Cranelift)
+        .cranelift_opt_level(OptLevel::Speed)
+        // The proposals that plugins may not use. Threads and the component model are left out of the build.
+        .wasm_memory64(false)
+        .wasm_multi_memory(false)
+        .wasm_function_references(false)
+        .wasm_gc(false)
+        .wasm_exceptions(false)
+        .wasm_tail_call(false)
+        .wasm_relaxed_simd(false)
+        // rustc emits reference types for wasm32 by default.
+        .wasm_reference_types(true)
+        .signals_based_traps(true)
+        .memory_reservation(bytes(options.memory_reservation_bytes))
+        .memory_guard_size(bytes(options.memory_guard_bytes))
+        // A pool with reference types wants both kinds of heap laid out alike.
+        .gc_heap_reservation(bytes(options.memory_reservation_bytes))
+        .gc_heap_guard_size(bytes(options.memory_guard_bytes))
+        .memory_init_cow(true)
+        // No frames are collected because of a trap; core dumps are left out of the build.
+        .wasm_backtrace_max_frames(None)
+        .native_unwind_info(false)
+        .epoch_interruption(true)
+        .max_wasm_stack(options.max_wasm_stack as usize);
+    if options.pooling {
+        config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool(options)));
+    } else {
+        config.allocation_strategy(InstanceAllocationStrategy::OnDemand);
+    }
+    Engine::new(&config).map_err(|error| Failure::new(Kind::EngineInit, chain(&error)))
+}
+
+fn pool(options: &EngineOptions) -> PoolingAllocationConfig {
+    let keep_resident = usize::try_from(options.keep_resident_bytes).unwrap_or(0);
+    let mut pool = PoolingAllocationConfig::new();
+    pool.total_memories(options.pool_total_memories)
+        .total_core_instances(options.pool_total_core_instances)
+        .total_tables(options.pool_total_core_instances)
+        .table_elements(POOLED_TABLE_ELEMENTS)
+        // Guests hold no references to host objects, so no heap for them is reserved.
+        .total_gc_heaps(0)
+        .max_memory_size((options.memory_max_pages as usize) << 16)
+        .linear_memory_keep_resident(keep_resident);
+    if keep_resident > 0 {
+        let budget = usize::try_from(options.resident_budget_bytes).unwrap_or(0);
+        pool.max_unused_warm_slots(u32::try_from(budget / keep_resident).unwrap_or(u32::MAX));
+    }
+    pool
+}
+
+/// How many guests may run at once.
+pub struct Budget {
+    limit: u32,
+    running: AtomicU32,
+}
+
+/// One running guest; dropping it gives the place back.
+pub struct Permit<'a>(&'a Budget);
+
+impl Budget {
+    fn new(limit: u32) -> Self {
+        Budget { limit, running: AtomicU32::new(0) }
+    }
+
+    /// Takes a place, or says that `stores` are used up.
+    pub fn take(&self) -> Result<Permit<'_>, Failure> {
+        self.running
+            .fetch_update(Relaxed, Relaxed, |running| (running < self.limit).then_some(running + 1))
+            .map(|_| Permit(self))
+            .map_err(|_| Failure::saturated("stores"))
+    }
+
+    /// Guests running now.
+    pub fn running(&self) -> u32 {
+        self.running.load(Relaxed)
+    }
+}
+
+impl Drop for Permit<'_> {
+    fn drop(&mut self) {
+        self.0.running.fetch_sub(1, Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_budget_refuses_one_more_and_takes_it_after_a_return() {
+        let budget = Budget::new(1);
+        let first = budget.take().expect("one fits");
+        assert_eq!(budget.take().err().expect("two do not").place, "stores");
+        drop(first);
+        assert!(budget.take().is_ok());
+    }
+}

@@ -1,0 +1,138 @@
+//! Failures as data: what went wrong, where, and how wasmtime names it. TypeScript turns them into its classes.
+
+use napi_derive::napi;
+use wasmtime::Trap;
+
+/// What kind of failure this is; decides the TypeScript class.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Kind {
+    /// The engine could not be built.
+    EngineInit,
+    /// wasmtime refused the module, or compiling it took too long.
+    Compile,
+    /// The module could not be instantiated.
+    Instantiate,
+    /// The module or its answer breaks the contract.
+    Rejected,
+    /// The guest trapped or expired.
+    Trap,
+    /// A bound is used up; `resource` says which.
+    Saturated,
+    /// Too little native stack is left on the thread.
+    Stack,
+    /// The call was cancelled by its caller.
+    Cancelled,
+}
+
+impl Kind {
+    fn as_str(self) -> &'static str {
+        match self {
+            Kind::EngineInit => "engine-init",
+            Kind::Compile => "compile",
+            Kind::Instantiate => "instantiate",
+            Kind::Rejected => "rejected",
+            Kind::Trap => "trap",
+            Kind::Saturated => "saturated",
+            Kind::Stack => "stack",
+            Kind::Cancelled => "cancelled",
+        }
+    }
+}
+
+/// A failure on its way to JavaScript.
+#[derive(Clone, Debug)]
+pub struct Failure {
+    /// The kind, which decides the class.
+    pub kind: Kind,
+    /// Where a guest trapped, or the saturated resource.
+    pub place: &'static str,
+    /// The trap's name, empty where none is behind the failure.
+    pub trap: &'static str,
+    /// One sentence for a person.
+    pub message: String,
+}
+
+impl Failure {
+    /// A failure that is neither a trap nor saturation.
+    pub fn new(kind: Kind, message: impl Into<String>) -> Self {
+        Failure { kind, place: "", trap: "", message: message.into() }
+    }
+
+    /// A bound is used up.
+    pub fn saturated(resource: &'static str) -> Self {
+        Failure { kind: Kind::Saturated, place: resource, trap: "", message: String::new() }
+    }
+
+    /// A trap during `phase`; the cause's trap code is looked up in the error chain.
+    pub fn trap(phase: &'static str, error: &wasmtime::Error) -> Self {
+        let trap = error.downcast_ref::<Trap>().map_or("unknown", |trap| trap_name(*trap));
+        Failure { kind: Kind::Trap, place: phase, trap, message: chain(error) }
+    }
+
+    /// The guest broke the contract in a way that is no wasm trap but counts as one in `phase`.
+    pub fn guest(phase: &'static str, message: impl Into<String>) -> Self {
+        Failure { kind: Kind::Trap, place: phase, trap: "unknown", message: message.into() }
+    }
+
+    /// A panic that was caught on its way out; the engine stays usable.
+    pub fn panic(kind: Kind, payload: &(dyn std::any::Any + Send)) -> Self {
+        let text = payload
+            .downcast_ref::<&str>()
+            .copied()
+            .or_else(|| payload.downcast_ref::<String>().map(String::as_str))
+            .unwrap_or("no message");
+        Failure { kind, place: "native", trap: "unknown", message: format!("the native layer panicked: {text}") }
+    }
+}
+
+/// The error and its causes in one line, outermost first.
+pub fn chain(error: &wasmtime::Error) -> String {
+    error.chain().map(ToString::to_string).collect::<Vec<_>>().join(": ")
+}
+
+/// wasmtime's own variant name in kebab-case; a trap that a newer wasmtime adds is `unknown` until it is named here.
+fn trap_name(trap: Trap) -> &'static str {
+    match trap {
+        Trap::StackOverflow => "stack-overflow",
+        Trap::MemoryOutOfBounds => "memory-out-of-bounds",
+        Trap::HeapMisaligned => "heap-misaligned",
+        Trap::TableOutOfBounds => "table-out-of-bounds",
+        Trap::IndirectCallToNull => "indirect-call-to-null",
+        Trap::BadSignature => "bad-signature",
+        Trap::IntegerOverflow => "integer-overflow",
+        Trap::IntegerDivisionByZero => "integer-division-by-zero",
+        Trap::BadConversionToInteger => "bad-conversion-to-integer",
+        Trap::UnreachableCodeReached => "unreachable-code-reached",
+        Trap::Interrupt => "interrupt",
+        Trap::AllocationTooLarge => "allocation-too-large",
+        _ => "unknown",
+    }
+}
+
+/// A failure as JavaScript sees it. `failed` tells it from every other answer.
+#[napi(object, use_nullable = true, object_from_js = false)]
+pub struct NativeFailure {
+    /// Always true.
+    pub failed: bool,
+    /// One of the kinds of [`Kind`], in kebab-case.
+    pub kind: String,
+    /// The phase of a trap or the saturated resource.
+    pub place: Option<String>,
+    /// The trap's name in kebab-case.
+    pub trap: Option<String>,
+    /// One sentence for a person; empty where the kind says it all.
+    pub message: String,
+}
+
+impl From<Failure> for NativeFailure {
+    fn from(failure: Failure) -> Self {
+        let some = |text: &'static str| (!text.is_empty()).then(|| text.to_owned());
+        NativeFailure {
+            failed: true,
+            kind: failure.kind.as_str().to_owned(),
+            place: some(failure.place),
+            trap: some(failure.trap),
+            message: failure.message,
+        }
+    }
+}

@@ -1,0 +1,299 @@
+//! What JavaScript holds: an engine and a compiled module. Plain data crosses in both directions.
+
+use std::sync::atomic::Ordering::SeqCst;
+use std::sync::{Arc, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use napi::bindgen_prelude::{AsyncTask, BufferSlice, Either, Either3, Uint8ArraySlice};
+use napi::{Env, Result, Task};
+use napi_derive::napi;
+
+use crate::cache::Cache;
+use crate::call::{Call, Request, call};
+use crate::engine::{EngineOptions, HotEngine};
+use crate::failure::{Failure, NativeFailure};
+use crate::module::{CompiledModule, abandoned, compile};
+use crate::task::StagedCall;
+
+/// Where a call leaves how long it took: an f64, little endian, at the start of its scratch memory.
+const SECONDS_BYTES: usize = 8;
+
+/// An engine; every handle to equal options is a handle to the same engine.
+#[napi]
+pub struct NativeEngine {
+    inner: Arc<HotEngine>,
+}
+
+/// Counts of an engine.
+#[napi(object, object_from_js = false)]
+pub struct EngineStats {
+    /// Guests running now.
+    pub running: u32,
+    /// Memories that the pool has handed out, 0 on demand.
+    pub pool_memories: u32,
+    /// Core instances that the pool has handed out, 0 on demand.
+    pub pool_core_instances: u32,
+    /// Instances that are ready or wait to be thrown away.
+    pub prepared: u32,
+    /// Bytes that the ready ones are reckoned to hold.
+    pub prepared_bytes: f64,
+    /// Bytes staged for off-thread calls.
+    pub staged_bytes: f64,
+    /// Compilations that outlived their limit and still run, in the whole process.
+    pub abandoned_compiles: u32,
+    /// Look-ups in the cache of compiled modules that found one.
+    pub cache_hits: f64,
+    /// Look-ups that found none.
+    pub cache_misses: f64,
+    /// Modules that the cache's limits pushed out.
+    pub cache_evictions: f64,
+    /// Modules in the cache.
+    pub cache_entries: u32,
+    /// Their bytes.
+    pub cache_bytes: f64,
+}
+
+fn cache(engine: &HotEngine) -> MutexGuard<'_, Cache> {
+    engine.cache.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The engine of these options, made now unless it exists.
+#[napi(catch_unwind)]
+pub fn open_engine(options: EngineOptions) -> Either<NativeEngine, NativeFailure> {
+    match HotEngine::open(options) {
+        Ok(inner) => {
+            wasmtime::Engine::tls_eager_initialize();
+            Either::A(NativeEngine { inner })
+        }
+        Err(failure) => Either::B(failure.into()),
+    }
+}
+
+#[napi]
+impl NativeEngine {
+    /// The compiled module of this content, if the engine has it.
+    #[napi(catch_unwind)]
+    pub fn find(&self, hash: String) -> Option<NativeModule> {
+        let found = cache(&self.inner).find(&hash);
+        found.map(|module| NativeModule { engine: Arc::clone(&self.inner), module })
+    }
+
+    /// Compiles on a thread of its own and waits for it.
+    #[napi(catch_unwind)]
+    pub fn compile(
+        &self,
+        hash: String,
+        wasm: &[u8],
+        has_start: bool,
+        limit_ms: u32,
+    ) -> Either<NativeModule, NativeFailure> {
+        Compile::new(self, hash, wasm, has_start, limit_ms).run().into()
+    }
+
+    /// The same off the JavaScript thread.
+    #[napi(catch_unwind, ts_return_type = "Promise<NativeModule | NativeFailure>")]
+    pub fn compile_async(&self, hash: String, wasm: &[u8], has_start: bool, limit_ms: u32) -> AsyncTask<Compile> {
+        AsyncTask::new(Compile::new(self, hash, wasm, has_start, limit_ms))
+    }
+
+    /// Counts of this moment.
+    #[napi(catch_unwind)]
+    pub fn stats(&self) -> EngineStats {
+        let pool = self.inner.engine.pooling_allocator_metrics();
+        let (prepared, prepared_bytes) = self.inner.preparer.held();
+        let cache = cache(&self.inner);
+        let (entries, bytes) = cache.kept();
+        let small = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
+        EngineStats {
+            running: self.inner.budget.running(),
+            pool_memories: pool.as_ref().map_or(0, |pool| small(pool.memories())),
+            pool_core_instances: pool.as_ref().map_or(0, |pool| u32::try_from(pool.core_instances()).unwrap_or(0)),
+            prepared: small(prepared),
+            prepared_bytes: prepared_bytes as f64,
+            staged_bytes: self.inner.staged.load(SeqCst) as f64,
+            abandoned_compiles: abandoned(),
+            cache_hits: cache.hits as f64,
+            cache_misses: cache.misses as f64,
+            cache_evictions: cache.evictions as f64,
+            cache_entries: small(entries),
+            cache_bytes: bytes as f64,
+        }
+    }
+}
+
+/// A compilation and all that it needs.
+pub struct Compile {
+    engine: Arc<HotEngine>,
+    hash: String,
+    wasm: Vec<u8>,
+    has_start: bool,
+    limit: Duration,
+}
+
+/// A compiled module or the failure, on its way to JavaScript.
+pub struct Compiled(std::result::Result<NativeModule, Failure>);
+
+impl From<Compiled> for Either<NativeModule, NativeFailure> {
+    fn from(compiled: Compiled) -> Self {
+        match compiled.0 {
+            Ok(module) => Either::A(module),
+            Err(failure) => Either::B(failure.into()),
+        }
+    }
+}
+
+impl Compile {
+    fn new(engine: &NativeEngine, hash: String, wasm: &[u8], has_start: bool, limit_ms: u32) -> Compile {
+        let limit = Duration::from_millis(u64::from(limit_ms));
+        Compile { engine: Arc::clone(&engine.inner), hash, wasm: wasm.to_vec(), has_start, limit }
+    }
+
+    fn run(&mut self) -> Compiled {
+        let cap = (self.engine.options.memory_max_pages as usize) << 16;
+        let wasm = std::mem::take(&mut self.wasm);
+        Compiled(compile(&self.engine.engine, wasm, self.has_start, cap, self.limit).map(|module| NativeModule {
+            module: cache(&self.engine).keep(&self.hash, Arc::new(module)),
+            engine: Arc::clone(&self.engine),
+        }))
+    }
+}
+
+impl Task for Compile {
+    type Output = Compiled;
+    type JsValue = Either<NativeModule, NativeFailure>;
+
+    fn compute(&mut self) -> Result<Compiled> {
+        Ok(self.run())
+    }
+
+    fn resolve(&mut self, _env: Env, compiled: Compiled) -> Result<Self::JsValue> {
+        Ok(compiled.into())
+    }
+}
+
+/// A compiled module in its engine.
+#[napi]
+pub struct NativeModule {
+    engine: Arc<HotEngine>,
+    module: Arc<CompiledModule>,
+}
+
+#[napi]
+impl NativeModule {
+    /// What was noted when the module was admitted, or null before that.
+    #[napi(catch_unwind)]
+    pub fn admission(&self) -> Option<String> {
+        self.module.admission.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Notes the outcome of the admission, for other threads that register the same content.
+    #[napi(catch_unwind)]
+    pub fn admit(&self, note: String) {
+        *self.module.admission.lock().unwrap_or_else(PoisonError::into_inner) = Some(note);
+    }
+
+    /// A slot serves this module from now on: its instances are prepared ahead.
+    #[napi(catch_unwind)]
+    pub fn serve(&self) {
+        self.module.cells.fetch_add(1, SeqCst);
+    }
+
+    /// A slot serves it no more; with the last one, what was prepared is released.
+    #[napi(catch_unwind)]
+    pub fn retire(&self) {
+        if self.module.cells.fetch_sub(1, SeqCst) == 1 {
+            self.engine.preparer.retire(&self.module);
+        }
+    }
+
+    /// Calls a hook on this thread. The request is `scratch[start..start + head]`, the body, and then the `tail`
+    /// bytes behind the head. The answer goes to `scratch[start..]` if it fits there (its length comes back), else
+    /// into a buffer of its own. `scratch[0..8]` receives the seconds that the call took, as a little-endian f64.
+    #[napi(catch_unwind)]
+    #[allow(clippy::too_many_arguments, reason = "one flat call costs less than an object would")]
+    pub fn call<'env>(
+        &self,
+        env: &'env Env,
+        hook: u32,
+        mut scratch: Uint8ArraySlice<'env>,
+        start: u32,
+        head: u32,
+        tail: u32,
+        body: &[u8],
+        limit_ms: u32,
+        probe: bool,
+    ) -> Result<Either3<u32, BufferSlice<'env>, NativeFailure>> {
+        // SAFETY: the scratch memory is leased to this call: JavaScript does not run and nobody else writes to it.
+        let scratch = unsafe { scratch.as_mut() };
+        let (head_at, tail_at) = (start as usize, start as usize + head as usize);
+        // The parts are read before the answer is written, but both borrow the scratch memory: the answer is written
+        // through a copy of the pointer once the request lies in the guest.
+        let target = scratch.as_mut_ptr();
+        let room = scratch.len().saturating_sub(head_at);
+        let request =
+            Request { head: &scratch[head_at..tail_at], body, tail: &scratch[tail_at..tail_at + tail as usize] };
+        let rules = Call {
+            engine: &self.engine,
+            module: &self.module,
+            hook: hook as usize,
+            limit: Duration::from_millis(u64::from(limit_ms)),
+            cancelled: None,
+            probe,
+        };
+        let outcome = call(&rules, request, |answer| {
+            if answer.len() <= room {
+                // SAFETY: `room` bytes of the scratch memory lie behind `head_at`; the request that borrowed them
+                // was copied into the guest before there was an answer, and the guest's memory is another one.
+                unsafe { std::ptr::copy_nonoverlapping(answer.as_ptr(), target.add(head_at), answer.len()) };
+                return Ok(Either3::A(u32::try_from(answer.len()).unwrap_or(u32::MAX)));
+            }
+            BufferSlice::copy_from(env, answer).map(Either3::B)
+        });
+        scratch[..SECONDS_BYTES].copy_from_slice(&outcome.seconds.to_le_bytes());
+        outcome.result.unwrap_or_else(|failure| Ok(Either3::C(failure.into())))
+    }
+
+    /// Copies a request, laid out like that of `call`, for a call off the JavaScript thread.
+    #[napi(catch_unwind)]
+    #[allow(clippy::too_many_arguments, reason = "the same parameters as `call`")]
+    pub fn stage(
+        &self,
+        hook: u32,
+        scratch: &[u8],
+        start: u32,
+        head: u32,
+        tail: u32,
+        body: &[u8],
+        limit_ms: u32,
+        probe: bool,
+    ) -> Either<StagedCall, NativeFailure> {
+        let (head_at, tail_at) = (start as usize, start as usize + head as usize);
+        let request =
+            Request { head: &scratch[head_at..tail_at], body, tail: &scratch[tail_at..tail_at + tail as usize] };
+        let limit = Duration::from_millis(u64::from(limit_ms));
+        match StagedCall::stage(&self.engine, &self.module, hook as usize, request, limit, probe) {
+            Ok(staged) => Either::A(staged),
+            Err(failure) => Either::B(failure.into()),
+        }
+    }
+}
+
+/// BLAKE3 over the policy version and the memory cap, both as u32 little endian, and the bytes, in lower-case hex.
+#[napi(catch_unwind)]
+pub fn content_hash(policy_version: u32, memory_max_pages: u32, wasm: &[u8]) -> String {
+    let mut hasher = blake3::Hasher::new();
+    hasher.update(&policy_version.to_le_bytes()).update(&memory_max_pages.to_le_bytes()).update(wasm);
+    hasher.finalize().to_hex().to_string()
+}
+
+/// The signals whose handler is no longer the one that the engine installed.
+#[napi(catch_unwind)]
+pub fn replaced_signal_handlers() -> Vec<String> {
+    crate::signals::replaced().into_iter().map(str::to_owned).collect()
+}
+
+/// Reads the facts of a module without running anything.
+#[napi(catch_unwind)]
+pub fn inspect(wasm: &[u8]) -> crate::inspect::Facts {
+    crate::inspect::facts(wasm)
+}

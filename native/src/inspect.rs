@@ -1,0 +1,248 @@
+//! What the bytes of a module say about themselves, read once and without running anything. Facts only: what is
+//! allowed is decided in TypeScript.
+
+use napi::bindgen_prelude::Buffer;
+use napi_derive::napi;
+use wasmparser::{CompositeInnerType, Encoding, ExternalKind, Parser, Payload, TypeRef};
+
+/// The sections, imports and exports that belong to the plugin contract begin like this.
+const OURS: &str = "cc_lb";
+/// How much of a module is carried over to JavaScript; what lies beyond is counted.
+const MAX_LISTED: usize = 1_000;
+const MAX_SECTION_BYTES: usize = 1 << 20;
+
+/// An import.
+#[napi(object, object_from_js = false)]
+#[derive(Clone, Debug)]
+pub struct ImportFact {
+    /// The module it comes from.
+    pub module: String,
+    /// Its name there.
+    pub name: String,
+    /// `func`, `table`, `memory`, `global` or `tag`.
+    pub kind: String,
+}
+
+/// An export of the contract: `memory` or a name that begins with `cc_lb`.
+#[napi(object, use_nullable = true, object_from_js = false)]
+#[derive(Clone, Debug)]
+pub struct ExportFact {
+    /// Its name.
+    pub name: String,
+    /// `func`, `table`, `memory`, `global` or `tag`.
+    pub kind: String,
+    /// A function's type, such as `(i32, i32) -> i64`.
+    pub signature: Option<String>,
+}
+
+/// A custom section whose name begins with `cc_lb`.
+#[napi(object, use_nullable = true, object_from_js = false)]
+pub struct SectionFact {
+    /// Its name.
+    pub name: String,
+    /// Where its contents begin in the file.
+    pub offset: u32,
+    /// How many bytes it has.
+    pub size: u32,
+    /// The bytes, unless there are more than 1 MiB.
+    pub data: Option<Buffer>,
+}
+
+/// A memory's limits, in pages of 64 KiB.
+#[napi(object, use_nullable = true, object_from_js = false)]
+#[derive(Clone, Copy, Debug)]
+pub struct MemoryFact {
+    /// Pages at the start.
+    pub initial_pages: f64,
+    /// The module's own cap.
+    pub maximum_pages: Option<f64>,
+}
+
+/// Where and why reading stopped.
+#[napi(object, object_from_js = false)]
+#[derive(Clone, Debug)]
+pub struct ParseError {
+    /// The parser's sentence.
+    pub message: String,
+    /// The byte it happened at.
+    pub offset: f64,
+}
+
+/// Everything that inspection found, in file order.
+#[napi(object, use_nullable = true, object_from_js = false)]
+pub struct Facts {
+    /// `module`, `component`, or null where the bytes are neither.
+    pub encoding: Option<String>,
+    /// How many bytes were given.
+    pub size: u32,
+    /// The first imports.
+    pub imports: Vec<ImportFact>,
+    /// How many there are.
+    pub import_count: u32,
+    /// Where the import section begins, if there is one.
+    pub imports_offset: Option<u32>,
+    /// The exports of the contract.
+    pub exports: Vec<ExportFact>,
+    /// How many exports there are in all.
+    pub export_count: u32,
+    /// The custom sections of the contract.
+    pub sections: Vec<SectionFact>,
+    /// Sections of the contract beyond those listed.
+    pub sections_unlisted: u32,
+    /// The memories that the module defines.
+    pub memories: Vec<MemoryFact>,
+    /// How many functions it defines.
+    pub functions: u32,
+    /// Bytes of code.
+    pub code_bytes: u32,
+    /// Whether it has a start function.
+    pub start: bool,
+    /// What stopped the reading.
+    pub parse_error: Option<ParseError>,
+}
+
+fn external_kind(kind: ExternalKind) -> &'static str {
+    match kind {
+        ExternalKind::Func | ExternalKind::FuncExact => "func",
+        ExternalKind::Table => "table",
+        ExternalKind::Memory => "memory",
+        ExternalKind::Global => "global",
+        ExternalKind::Tag => "tag",
+    }
+}
+
+fn type_kind(reference: TypeRef) -> &'static str {
+    match reference {
+        TypeRef::Func(_) | TypeRef::FuncExact(_) => "func",
+        TypeRef::Table(_) => "table",
+        TypeRef::Memory(_) => "memory",
+        TypeRef::Global(_) => "global",
+        TypeRef::Tag(_) => "tag",
+    }
+}
+
+fn signature(types: &[Option<String>], functions: &[u32], index: u32) -> Option<String> {
+    let type_index = functions.get(index as usize)?;
+    types.get(*type_index as usize)?.clone()
+}
+
+/// Reads the facts of `wasm`.
+pub fn facts(wasm: &[u8]) -> Facts {
+    let mut facts = Facts {
+        encoding: None,
+        size: u32::try_from(wasm.len()).unwrap_or(u32::MAX),
+        imports: Vec::new(),
+        import_count: 0,
+        imports_offset: None,
+        exports: Vec::new(),
+        export_count: 0,
+        sections: Vec::new(),
+        sections_unlisted: 0,
+        memories: Vec::new(),
+        functions: 0,
+        code_bytes: 0,
+        start: false,
+        parse_error: None,
+    };
+    if let Err(error) = walk(wasm, &mut facts) {
+        facts.parse_error = Some(ParseError { message: error.message().to_string(), offset: error.offset() as f64 });
+    }
+    facts
+}
+
+fn walk(wasm: &[u8], facts: &mut Facts) -> wasmparser::Result<()> {
+    let mut function_types: Vec<Option<String>> = Vec::new();
+    let mut functions: Vec<u32> = Vec::new();
+    for payload in Parser::new(0).parse_all(wasm) {
+        match payload? {
+            Payload::Version { encoding, .. } => {
+                let component = encoding == Encoding::Component;
+                facts.encoding.get_or_insert_with(|| (if component { "component" } else { "module" }).to_owned());
+                if component {
+                    return Ok(());
+                }
+            }
+            Payload::TypeSection(section) => {
+                for group in section {
+                    function_types.extend(group?.into_types().map(|ty| describe(&ty.composite_type.inner)));
+                }
+            }
+            Payload::ImportSection(section) => {
+                facts.imports_offset.get_or_insert(u32::try_from(section.range().start).unwrap_or(u32::MAX));
+                for import in section.into_imports() {
+                    let import = import?;
+                    facts.import_count += 1;
+                    if let TypeRef::Func(index) | TypeRef::FuncExact(index) = import.ty {
+                        functions.push(index);
+                    }
+                    if facts.imports.len() < MAX_LISTED {
+                        facts.imports.push(ImportFact {
+                            module: import.module.to_owned(),
+                            name: import.name.to_owned(),
+                            kind: type_kind(import.ty).to_owned(),
+                        });
+                    }
+                }
+            }
+            Payload::FunctionSection(section) => {
+                for index in section {
+                    functions.push(index?);
+                    facts.functions += 1;
+                }
+            }
+            Payload::MemorySection(section) => {
+                for memory in section {
+                    let memory = memory?;
+                    facts.memories.push(MemoryFact {
+                        initial_pages: memory.initial as f64,
+                        maximum_pages: memory.maximum.map(|pages| pages as f64),
+                    });
+                }
+            }
+            Payload::ExportSection(section) => {
+                for export in section {
+                    let export = export?;
+                    facts.export_count += 1;
+                    let listed = export.name == "memory" || export.name.starts_with(OURS);
+                    if listed && facts.exports.len() < MAX_LISTED {
+                        facts.exports.push(ExportFact {
+                            name: export.name.to_owned(),
+                            kind: external_kind(export.kind).to_owned(),
+                            signature: (export.kind == ExternalKind::Func)
+                                .then(|| signature(&function_types, &functions, export.index))
+                                .flatten(),
+                        });
+                    }
+                }
+            }
+            Payload::StartSection { .. } => facts.start = true,
+            Payload::CodeSectionStart { size, .. } => facts.code_bytes = size,
+            Payload::CustomSection(section) if section.name().starts_with(OURS) => {
+                let data = section.data();
+                if facts.sections.len() == MAX_LISTED {
+                    facts.sections_unlisted += 1;
+                    continue;
+                }
+                facts.sections.push(SectionFact {
+                    name: section.name().to_owned(),
+                    offset: u32::try_from(section.data_offset()).unwrap_or(u32::MAX),
+                    size: u32::try_from(data.len()).unwrap_or(u32::MAX),
+                    data: (data.len() <= MAX_SECTION_BYTES).then(|| data.to_vec().into()),
+                });
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+fn describe(inner: &CompositeInnerType) -> Option<String> {
+    let CompositeInnerType::Func(function) = inner else { return None };
+    let list = |values: &[wasmparser::ValType]| values.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+    let (params, results) = (list(function.params()), list(function.results()));
+    Some(match function.results().len() {
+        0 => format!("({params})"),
+        1 => format!("({params}) -> {results}"),
+        _ => format!("({params}) -> ({results})"),
+    })
+}

@@ -1,0 +1,333 @@
+//! Prepared instances: fresh ones wait on their module's shelf, and a thread throws used ones away and makes the
+//! next. A call still gets an instance that nobody used; it only does not wait for the making and the resetting.
+
+use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::{Duration, Instant as Moment};
+
+use crate::engine::EngineOptions;
+use crate::failure::{Failure, Kind};
+use crate::instance::Instance;
+use crate::module::CompiledModule;
+use crate::pages::{PageMap, Touched};
+
+/// How many instances a module has ready at first; doubled whenever a call finds none.
+const FIRST_TARGET: usize = 2;
+/// How long the preparer leaves used instances lying before it looks by itself.
+const LINGER: Duration = Duration::from_millis(20);
+/// A shelf that nobody took from for this long is emptied.
+const IDLE: Duration = Duration::from_secs(2);
+/// What an instance holds besides the pages of its memory.
+const INSTANCE_OVERHEAD: usize = 32 << 10;
+
+/// The instances of one module that are ready.
+#[derive(Default)]
+pub struct Shelf {
+    inner: Mutex<ShelfState>,
+    /// Only the preparer's thread looks at it.
+    touched: Mutex<Touched>,
+}
+
+#[derive(Default)]
+struct ShelfState {
+    ready: Vec<Ready>,
+    target: usize,
+    taken: Option<Moment>,
+}
+
+/// A fresh instance and the resident bytes that it is reckoned to hold.
+struct Ready {
+    instance: Instance,
+    bytes: usize,
+}
+
+impl Shelf {
+    fn lock(&self) -> MutexGuard<'_, ShelfState> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn touched(&self) -> MutexGuard<'_, Touched> {
+        self.touched.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Prepares instances for the modules of one engine.
+pub struct Preparer {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    enabled: bool,
+    prefault: bool,
+    /// Ready and used instances together: at most half of the pool, so that calls always find a place.
+    most: usize,
+    resident_budget: usize,
+    keep_resident: usize,
+    held: AtomicUsize,
+    resident: AtomicUsize,
+    work: Mutex<Work>,
+    wake: Condvar,
+}
+
+#[derive(Default)]
+struct Work {
+    used: Vec<(Arc<CompiledModule>, Instance)>,
+    asked: Vec<Weak<CompiledModule>>,
+    shelves: Vec<Weak<CompiledModule>>,
+    started: bool,
+    /// The preparer sleeps until it is woken.
+    asleep: bool,
+    stopped: bool,
+}
+
+impl Preparer {
+    /// The preparer of an engine with these options; its thread starts with the first call.
+    pub fn new(options: &EngineOptions) -> Preparer {
+        let bytes = |value: i64| usize::try_from(value).unwrap_or(0);
+        let most = options.pool_total_core_instances as usize / 2;
+        Preparer {
+            shared: Arc::new(Shared {
+                enabled: options.prepare && most > 0,
+                prefault: options.prefault,
+                most,
+                resident_budget: bytes(options.resident_budget_bytes),
+                keep_resident: if options.pooling { bytes(options.keep_resident_bytes) } else { 0 },
+                held: AtomicUsize::new(0),
+                resident: AtomicUsize::new(0),
+                work: Mutex::default(),
+                wake: Condvar::new(),
+            }),
+        }
+    }
+
+    /// An instance for one call: a ready one, or one made here. On a full pool a used instance is reset or a ready
+    /// one given up, and only if that does not help the pool is reported as saturated.
+    pub fn check_out(&self, module: &Arc<CompiledModule>) -> Result<Instance, Failure> {
+        if self.serves(module)
+            && let Some(instance) = self.take(module)
+        {
+            return Ok(instance);
+        }
+        match Instance::new(module) {
+            Err(failure) if failure.kind == Kind::Saturated && self.shared.give_up_one() => Instance::new(module),
+            made => made,
+        }
+    }
+
+    /// Takes back the instance of a call that is over. It is never used again.
+    pub fn give_back(&self, module: &Arc<CompiledModule>, instance: Instance) {
+        if !self.serves(module) || self.shared.held.fetch_add(1, SeqCst) >= self.shared.most {
+            if self.serves(module) {
+                self.shared.held.fetch_sub(1, SeqCst);
+            }
+            return;
+        }
+        let mut work = self.shared.lock();
+        work.used.push((Arc::clone(module), instance));
+        if work.asleep {
+            self.wake(work);
+        }
+    }
+
+    /// Drops the ready instances of a module that no slot serves any more.
+    pub fn retire(&self, module: &CompiledModule) {
+        self.shared.empty(module);
+    }
+
+    /// Instances that are ready or wait to be thrown away, and the bytes that the ready ones hold.
+    pub fn held(&self) -> (usize, usize) {
+        (self.shared.held.load(SeqCst), self.shared.resident.load(SeqCst))
+    }
+
+    fn serves(&self, module: &CompiledModule) -> bool {
+        // A start function is guest code and runs under the deadline of its call, not ahead of it.
+        self.shared.enabled && !module.has_start && module.cells.load(SeqCst) > 0
+    }
+
+    fn take(&self, module: &Arc<CompiledModule>) -> Option<Instance> {
+        let mut shelf = module.shelf.lock();
+        let first = shelf.taken.is_none();
+        shelf.taken = Some(Moment::now());
+        let taken = shelf.ready.pop();
+        if let Some(ready) = &taken {
+            self.shared.forget(ready);
+        } else {
+            shelf.target = (shelf.target * 2).clamp(FIRST_TARGET, self.shared.most);
+        }
+        let low = shelf.ready.len() <= shelf.target / 2;
+        drop(shelf);
+        if low {
+            let mut work = self.shared.lock();
+            if first {
+                work.shelves.push(Arc::downgrade(module));
+            }
+            let at = Arc::as_ptr(module);
+            if !work.asked.iter().any(|asked| asked.as_ptr() == at) {
+                work.asked.push(Arc::downgrade(module));
+                self.wake(work);
+            }
+        }
+        taken.map(|ready| ready.instance)
+    }
+
+    fn wake(&self, mut work: MutexGuard<'_, Work>) {
+        work.asleep = false;
+        if !work.started {
+            work.started = true;
+            let shared = Arc::clone(&self.shared);
+            let thread = std::thread::Builder::new().name("cc-lb-prepare".to_owned()).stack_size(512 << 10);
+            if thread.spawn(move || shared.run()).is_err() {
+                work.started = false;
+            }
+        }
+        drop(work);
+        self.shared.wake.notify_one();
+    }
+}
+
+impl Drop for Preparer {
+    fn drop(&mut self) {
+        self.shared.lock().stopped = true;
+        self.shared.wake.notify_one();
+    }
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, Work> {
+        self.work.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A ready instance left its shelf.
+    fn forget(&self, ready: &Ready) {
+        self.held.fetch_sub(1, SeqCst);
+        self.resident.fetch_sub(ready.bytes, SeqCst);
+    }
+
+    fn run(&self) {
+        let mut pages = PageMap::open();
+        loop {
+            let (used, asked) = {
+                let mut work = self.lock();
+                while !work.stopped && work.used.is_empty() && work.asked.is_empty() {
+                    let idle = work.shelves.is_empty();
+                    work.asleep = true;
+                    work = if idle {
+                        self.wake.wait(work).unwrap_or_else(PoisonError::into_inner)
+                    } else {
+                        self.wake.wait_timeout(work, IDLE / 2).unwrap_or_else(PoisonError::into_inner).0
+                    };
+                    work.asleep = false;
+                    let released = self.release_idle(&mut work);
+                    if !released.is_empty() {
+                        drop(work);
+                        drop(released);
+                        work = self.lock();
+                    }
+                }
+                if work.stopped {
+                    work.used.clear();
+                    return;
+                }
+                (std::mem::take(&mut work.used), std::mem::take(&mut work.asked))
+            };
+            for (module, instance) in used {
+                self.learn(&module, &instance, &mut pages);
+                drop(instance);
+                self.held.fetch_sub(1, SeqCst);
+                self.fill(&module, 1);
+            }
+            for module in asked.iter().filter_map(Weak::upgrade) {
+                self.fill(&module, usize::MAX);
+            }
+            self.linger();
+        }
+    }
+
+    /// Lets used instances gather, unless somebody asks: one round for several calls costs their threads nothing.
+    fn linger(&self) {
+        let work = self.lock();
+        if !work.stopped && work.asked.is_empty() {
+            drop(self.wake.wait_timeout(work, LINGER));
+        }
+    }
+
+    fn learn(&self, module: &CompiledModule, instance: &Instance, pages: &mut PageMap) {
+        if self.prefault {
+            module.shelf.touched().sample(instance, pages);
+        }
+    }
+
+    fn fill(&self, module: &Arc<CompiledModule>, most: usize) {
+        for _ in 0..most {
+            let wanted = {
+                let shelf = module.shelf.lock();
+                shelf.ready.len() < shelf.target && module.cells.load(SeqCst) > 0
+            };
+            let touched = module.shelf.touched();
+            let bytes = INSTANCE_OVERHEAD + self.keep_resident + touched.bytes();
+            if !wanted || self.resident.load(SeqCst) + bytes > self.resident_budget {
+                return;
+            }
+            if self.held.fetch_add(1, SeqCst) >= self.most {
+                self.held.fetch_sub(1, SeqCst);
+                return;
+            }
+            let Ok(instance) = Instance::new(module) else {
+                // The pool is full or memory is short: calls report it, with what they need.
+                self.held.fetch_sub(1, SeqCst);
+                return;
+            };
+            touched.populate(&instance);
+            self.resident.fetch_add(bytes, SeqCst);
+            module.shelf.lock().ready.push(Ready { instance, bytes });
+        }
+    }
+
+    /// Makes room in the pool: resets a used instance or gives up a ready one. False if there was neither.
+    fn give_up_one(&self) -> bool {
+        let mut work = self.lock();
+        if let Some(used) = work.used.pop() {
+            drop(work);
+            drop(used);
+            self.held.fetch_sub(1, SeqCst);
+            return true;
+        }
+        let shelves: Vec<_> = work.shelves.iter().filter_map(Weak::upgrade).collect();
+        drop(work);
+        shelves.iter().any(|module| {
+            let mut shelf = module.shelf.lock();
+            let ready = shelf.ready.pop();
+            drop(shelf);
+            ready.as_ref().inspect(|ready| self.forget(ready)).is_some()
+        })
+    }
+
+    fn empty(&self, module: &CompiledModule) {
+        let ready = {
+            let mut shelf = module.shelf.lock();
+            shelf.target = 0;
+            std::mem::take(&mut shelf.ready)
+        };
+        ready.iter().for_each(|ready| self.forget(ready));
+    }
+
+    fn release_idle(&self, work: &mut Work) -> Vec<Arc<CompiledModule>> {
+        let now = Moment::now();
+        let mut released = Vec::new();
+        work.shelves.retain(|weak| {
+            let Some(module) = weak.upgrade() else { return false };
+            let mut shelf = module.shelf.lock();
+            let idle = shelf.taken.is_none_or(|taken| now.duration_since(taken) > IDLE);
+            if idle {
+                shelf.taken = None;
+            }
+            drop(shelf);
+            if idle {
+                self.empty(&module);
+                released.push(module);
+            }
+            !idle
+        });
+        released
+    }
+}

@@ -1,0 +1,90 @@
+//! How much native stack the current thread has left. wasmtime limits what a guest may use of it but cannot make
+//! it exist: entering a guest with less than that left ends the process on some threads.
+
+use std::cell::Cell;
+
+/// Stack for the host's own frames below the guest's limit: trap handling, growth of memories, the call path.
+const HOST_MARGIN: usize = 192 * 1024;
+
+thread_local! {
+    static LOWEST: Cell<Option<usize>> = const { Cell::new(None) };
+}
+
+/// Whether a guest that may use `wasm_stack` bytes can be entered on this thread; if not, what is left and needed.
+pub fn check(wasm_stack: usize) -> Result<(), (usize, usize)> {
+    let marker = 0u8;
+    let here = std::ptr::from_ref(&marker) as usize;
+    let lowest = LOWEST.with(|cell| {
+        cell.get().unwrap_or_else(|| {
+            let lowest = lowest_address().unwrap_or(0);
+            cell.set(Some(lowest));
+            lowest
+        })
+    });
+    let left = here.saturating_sub(lowest);
+    let needed = wasm_stack.saturating_add(HOST_MARGIN);
+    if left < needed { Err((left, needed)) } else { Ok(()) }
+}
+
+#[cfg(any(target_os = "linux", target_os = "android"))]
+fn lowest_address() -> Option<usize> {
+    let mut attributes = std::mem::MaybeUninit::<libc::pthread_attr_t>::uninit();
+    let mut address = std::ptr::null_mut();
+    let mut size = 0;
+    let mut guard = 0;
+    // SAFETY: the attributes are initialised by the first call, read by the next two and destroyed once.
+    unsafe {
+        if libc::pthread_getattr_np(libc::pthread_self(), attributes.as_mut_ptr()) != 0 {
+            return None;
+        }
+        let found = libc::pthread_attr_getstack(attributes.as_ptr(), &mut address, &mut size) == 0;
+        libc::pthread_attr_getguardsize(attributes.as_ptr(), &mut guard);
+        libc::pthread_attr_destroy(attributes.as_mut_ptr());
+        found.then(|| address as usize + guard)
+    }
+}
+
+#[cfg(target_os = "macos")]
+fn lowest_address() -> Option<usize> {
+    // SAFETY: both calls only read facts of the current thread.
+    unsafe {
+        let this = libc::pthread_self();
+        let highest = libc::pthread_get_stackaddr_np(this) as usize;
+        Some(highest - libc::pthread_get_stacksize_np(this))
+    }
+}
+
+#[cfg(windows)]
+fn lowest_address() -> Option<usize> {
+    #[link(name = "kernel32")]
+    unsafe extern "system" {
+        fn GetCurrentThreadStackLimits(low: *mut usize, high: *mut usize);
+    }
+    let (mut low, mut high) = (0, 0);
+    // SAFETY: both pointers are live out-parameters.
+    unsafe { GetCurrentThreadStackLimits(&mut low, &mut high) };
+    Some(low)
+}
+
+#[cfg(not(any(target_os = "linux", target_os = "android", target_os = "macos", windows)))]
+fn lowest_address() -> Option<usize> {
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_small_thread_refuses_a_large_guest_and_takes_a_small_one() {
+        std::thread::Builder::new()
+            .stack_size(512 * 1024)
+            .spawn(|| {
+                assert!(check(1024 * 1024).is_err());
+                assert!(check(64 * 1024).is_ok());
+            })
+            .expect("a thread")
+            .join()
+            .expect("no panic");
+    }
+}

@@ -1,0 +1,196 @@
+//! A call off the JavaScript thread. The request is copied into native memory on the calling thread, so nothing that
+//! happens to the caller's buffers later matters; everything that runs guest code happens on a thread of libuv's pool.
+
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::SeqCst};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use napi::bindgen_prelude::{AsyncTask, Buffer};
+use napi::{Env, Result, Task};
+use napi_derive::napi;
+
+use crate::call::{Call, Outcome, Request, call};
+use crate::deadline;
+use crate::engine::HotEngine;
+use crate::failure::{Failure, Kind, NativeFailure};
+use crate::module::CompiledModule;
+
+/// Buffers that are kept for the next request, and the largest that is.
+const KEPT_BUFFERS: usize = 8;
+const KEPT_BYTES: usize = 4 << 20;
+
+static BUFFERS: Mutex<Vec<Vec<u8>>> = Mutex::new(Vec::new());
+static RUNNING: AtomicU32 = AtomicU32::new(0);
+
+/// Takes one of `limit` places for guests off the JavaScript threads of the process; false if all are taken.
+#[napi(catch_unwind)]
+pub fn take_task_place(limit: u32) -> bool {
+    RUNNING.fetch_update(SeqCst, SeqCst, |running| (running < limit).then_some(running + 1)).is_ok()
+}
+
+/// Gives a place back.
+#[napi(catch_unwind)]
+pub fn return_task_place() {
+    RUNNING.fetch_sub(1, SeqCst);
+}
+
+/// The request in native memory; its bytes count against the engine's staging bound until it is dropped.
+struct Staged {
+    engine: Arc<HotEngine>,
+    bytes: Vec<u8>,
+}
+
+impl Staged {
+    fn copy(engine: &Arc<HotEngine>, request: Request<'_>) -> std::result::Result<Staged, Failure> {
+        let Request { head, body, tail } = request;
+        let length = (head.len() + body.len() + tail.len()) as u64;
+        let most = u64::try_from(engine.options.max_staging_bytes).unwrap_or(0);
+        engine
+            .staged
+            .fetch_update(SeqCst, SeqCst, |staged| (staged + length <= most).then_some(staged + length))
+            .map_err(|_| Failure::saturated("staging"))?;
+        let mut bytes = BUFFERS.lock().unwrap_or_else(PoisonError::into_inner).pop().unwrap_or_default();
+        bytes.reserve(head.len() + body.len() + tail.len());
+        bytes.extend_from_slice(head);
+        bytes.extend_from_slice(body);
+        bytes.extend_from_slice(tail);
+        Ok(Staged { engine: Arc::clone(engine), bytes })
+    }
+}
+
+impl Drop for Staged {
+    fn drop(&mut self) {
+        self.engine.staged.fetch_sub(self.bytes.len() as u64, SeqCst);
+        let mut bytes = std::mem::take(&mut self.bytes);
+        let mut kept = BUFFERS.lock().unwrap_or_else(PoisonError::into_inner);
+        if bytes.capacity() <= KEPT_BYTES && kept.len() < KEPT_BUFFERS {
+            bytes.clear();
+            kept.push(bytes);
+        }
+    }
+}
+
+/// A request that waits for its turn off the JavaScript thread.
+#[napi]
+pub struct StagedCall {
+    module: Arc<CompiledModule>,
+    staged: Option<Staged>,
+    hook: usize,
+    limit: Duration,
+    probe: bool,
+    cancelled: Arc<AtomicBool>,
+}
+
+impl StagedCall {
+    /// Copies the request, or says that `staging` is used up.
+    pub fn stage(
+        engine: &Arc<HotEngine>,
+        module: &Arc<CompiledModule>,
+        hook: usize,
+        request: Request<'_>,
+        limit: Duration,
+        probe: bool,
+    ) -> std::result::Result<StagedCall, Failure> {
+        Ok(StagedCall {
+            module: Arc::clone(module),
+            staged: Some(Staged::copy(engine, request)?),
+            hook,
+            limit,
+            probe,
+            cancelled: Arc::default(),
+        })
+    }
+}
+
+#[napi]
+impl StagedCall {
+    /// Runs it on a thread of libuv's pool, once.
+    #[napi(catch_unwind, ts_return_type = "Promise<TaskOutcome>")]
+    pub fn run(&mut self, env: Env) -> Result<AsyncTask<Run>> {
+        let staged = self.staged.take().ok_or_else(|| napi::Error::from_reason("a staged call runs once"))?;
+        let run = Run {
+            module: Arc::clone(&self.module),
+            staged: Some(staged),
+            hook: self.hook,
+            limit: self.limit,
+            probe: self.probe,
+            cancelled: Arc::clone(&self.cancelled),
+        };
+        // A thread of JavaScript that ends does not wait for its guests to come to their deadline.
+        let cancelled = Arc::downgrade(&self.cancelled);
+        let hook = env.add_env_cleanup_hook(cancelled, |cancelled| {
+            if let Some(cancelled) = cancelled.upgrade() {
+                cancelled.store(true, SeqCst);
+                deadline::tick();
+            }
+        })?;
+        let _ = hook;
+        Ok(AsyncTask::new(run))
+    }
+
+    /// Interrupts the guest, or lets a call that has not begun fail at once.
+    #[napi(catch_unwind)]
+    pub fn cancel(&mut self) {
+        self.cancelled.store(true, SeqCst);
+        self.staged.take();
+        deadline::tick();
+    }
+}
+
+/// A staged call on its way through the pool.
+pub struct Run {
+    module: Arc<CompiledModule>,
+    staged: Option<Staged>,
+    hook: usize,
+    limit: Duration,
+    probe: bool,
+    cancelled: Arc<AtomicBool>,
+}
+
+/// What became of a call off the JavaScript thread.
+#[napi(object, use_nullable = true, object_from_js = false)]
+pub struct TaskOutcome {
+    /// The answer's bytes.
+    pub answer: Option<Buffer>,
+    /// Or the failure.
+    pub failure: Option<NativeFailure>,
+    /// Seconds inside the guest, NaN if it was never entered.
+    pub seconds: f64,
+}
+
+impl Task for Run {
+    type Output = Outcome<Vec<u8>>;
+    type JsValue = TaskOutcome;
+
+    fn compute(&mut self) -> Result<Self::Output> {
+        let cancelled = Failure::new(Kind::Cancelled, "the call was cancelled");
+        let Some(staged) = self.staged.take() else {
+            return Ok(Outcome { result: Err(cancelled), seconds: f64::NAN });
+        };
+        let request = Request { head: &staged.bytes, body: &[], tail: &[] };
+        let mut outcome = call(
+            &Call {
+                engine: &staged.engine,
+                module: &self.module,
+                hook: self.hook,
+                limit: self.limit,
+                cancelled: Some(Arc::clone(&self.cancelled)),
+                probe: self.probe,
+            },
+            request,
+            <[u8]>::to_vec,
+        );
+        if outcome.result.is_err() && self.cancelled.load(SeqCst) {
+            outcome.result = Err(cancelled);
+        }
+        Ok(outcome)
+    }
+
+    fn resolve(&mut self, _env: Env, outcome: Self::Output) -> Result<TaskOutcome> {
+        let (answer, failure) = match outcome.result {
+            Ok(bytes) => (Some(Buffer::from(bytes)), None),
+            Err(failure) => (None, Some(failure.into())),
+        };
+        Ok(TaskOutcome { answer, failure, seconds: outcome.seconds })
+    }
+}
