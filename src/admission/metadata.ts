@@ -1,0 +1,200 @@
+import { quoted } from '../policy/refusal.ts';
+import { HOOK_KINDS, type HookKind } from '../types.ts';
+import { JsonError, JsonReader } from './json.ts';
+
+/** Whether the host calls a declared hook; only transforms may be `noop`. */
+export type HookMode = 'active' | 'noop';
+
+/** What a plugin says of one of its hooks. */
+export interface HookMetadata {
+  readonly wireVersion: number;
+  readonly description: string;
+  readonly usage: string;
+  /** `null` where the plugin gives none. */
+  readonly mode: HookMode | null;
+}
+
+/** What a plugin says of itself in its section `cc_lb.plugin.v1`. */
+export interface PluginMetadata {
+  readonly name: string;
+  readonly version: string;
+  readonly description: string;
+  readonly usage: string;
+  readonly hooks: Readonly<Partial<Record<HookKind, HookMetadata>>>;
+}
+
+/** A mode that is neither active nor noop, or stands twice: a problem for the editions that know modes. */
+export interface BadMode {
+  readonly hook: HookKind;
+  readonly problem: string;
+}
+
+/** What was made of the section. */
+export interface MetadataReading {
+  /** `null` where the section is not JSON of the right form. */
+  readonly metadata: PluginMetadata | null;
+  /** In the order in which admission judges them; each names its field and what was expected. */
+  readonly problems: readonly string[];
+  readonly badModes: readonly BadMode[];
+}
+
+/** The hooks that exist from wire 0.6 on and belong to a shape plugin. */
+const TRANSFORMS = ['transform_response', 'transform_sse_event'] as const satisfies readonly HookKind[];
+const BLANK = /^\p{White_Space}*$/u;
+const TEXT_FIELDS = ['name', 'version', 'description', 'usage'] as const;
+const HOOK_TEXT_FIELDS = ['description', 'usage'] as const;
+
+/**
+ * Reads the bytes of `cc_lb.plugin.v1`. Accepted is what the Rust hosts' serde types accept: UTF-8 without a byte
+ * order mark, every field once, unknown fields passed over, of a hook that stands twice the last. Stricter than serde
+ * in one respect: a struct written as a JSON array is refused.
+ */
+export function readMetadata(section: Uint8Array): MetadataReading {
+  let text: string;
+  try {
+    text = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(section);
+  } catch {
+    return { metadata: null, problems: ['expected JSON in UTF-8'], badModes: [] };
+  }
+  const hooks = new Map<string, HookMetadata>();
+  const badModes: BadMode[] = [];
+  let texts: Record<string, string>;
+  try {
+    texts = readPlugin(text, hooks, badModes);
+  } catch (error) {
+    if (!(error instanceof JsonError)) throw error;
+    return { metadata: null, problems: [error.message], badModes: [] };
+  }
+  const { name, version, description, usage } = texts as Record<(typeof TEXT_FIELDS)[number], string>;
+  const known = [...hooks].filter(([hook]) => isHookKind(hook));
+  return {
+    metadata: { name, version, description, usage, hooks: Object.fromEntries(known) },
+    problems: contentProblems(texts, hooks),
+    badModes,
+  };
+}
+
+/**
+ * What is wrong with the set of hooks and their modes. Whoever declares one transform declares shape and both
+ * transforms, each with its mode; nothing else may be noop. Plugins of wire 0.2.0 know no modes, which only a filter's
+ * fingerprint tells: `filterIgnoresMode`. A bad mode is passed over unless the plugin is known to be newer than that.
+ */
+export function modeProblems(reading: MetadataReading, filterIgnoresMode: boolean): string[] {
+  const hooks = reading.metadata?.hooks ?? {};
+  const declaresTransform = TRANSFORMS.some((transform) => hooks[transform] !== undefined);
+  const ignored = (hook: HookKind) => hook === 'filter' && filterIgnoresMode;
+  const problems: string[] = [];
+  if (declaresTransform || (hooks.filter !== undefined && !filterIgnoresMode)) {
+    for (const { hook, problem } of reading.badModes) if (!ignored(hook)) problems.push(problem);
+  }
+  if (declaresTransform) {
+    if (hooks.shape === undefined) problems.push('hooks.shape: a plugin that declares a transform must declare shape');
+    for (const transform of TRANSFORMS) {
+      if (hooks[transform] === undefined) {
+        problems.push(`hooks.${transform}: a plugin that declares one transform must declare both`);
+      } else if (hooks[transform].mode === null && !reading.badModes.some(({ hook }) => hook === transform)) {
+        problems.push(`hooks.${transform}.mode: expected "active" or "noop", a transform must say which`);
+      }
+    }
+  }
+  for (const hook of ['filter', 'observe', 'shape'] as const) {
+    if (hooks[hook]?.mode === 'noop' && !ignored(hook)) {
+      problems.push(`hooks.${hook}.mode: expected "active", only a transform may be "noop"`);
+    }
+  }
+  return problems;
+}
+
+function isHookKind(hook: string): hook is HookKind {
+  return (HOOK_KINDS as readonly string[]).includes(hook);
+}
+
+function readPlugin(text: string, hooks: Map<string, HookMetadata>, badModes: BadMode[]): Record<string, string> {
+  const json = new JsonReader(text);
+  const texts: Record<string, string> = {};
+  const seen = new Set<string>();
+  json.object('metadata', (key) => {
+    if (isOneOf(TEXT_FIELDS, key)) {
+      once(seen, key, key);
+      texts[key] = json.string(`${key}: expected a string`);
+    } else if (key === 'hooks') {
+      once(seen, key, key);
+      json.object('hooks', (hook) => {
+        hooks.set(hook, readHook(json, hook, badModes));
+      });
+    } else {
+      json.skip(`metadata.${quoted(key)}`);
+    }
+  });
+  json.end();
+  for (const field of TEXT_FIELDS) {
+    if (!seen.has(field)) throw new JsonError(`${field}: missing, expected a string`);
+  }
+  return texts;
+}
+
+function readHook(json: JsonReader, hook: string, badModes: BadMode[]): HookMetadata {
+  const path = isHookKind(hook) ? `hooks.${hook}` : `hooks[${quoted(hook)}]`;
+  const texts: { description?: string; usage?: string } = {};
+  const seen = new Set<string>();
+  let wireVersion = 0;
+  let mode: HookMode | null = null;
+  json.object(path, (key) => {
+    if (isOneOf(HOOK_TEXT_FIELDS, key)) {
+      once(seen, key, `${path}.${key}`);
+      texts[key] = json.string(`${path}.${key}: expected a string`);
+    } else if (key === 'wire_version') {
+      once(seen, key, `${path}.${key}`);
+      wireVersion = json.byte(`${path}.wire_version: expected an integer from 0 to 255`);
+    } else if (key === 'mode') {
+      const value = json.skip(`${path}.mode`);
+      mode = modeOf(value);
+      if (isHookKind(hook)) {
+        if (mode === null) badModes.push({ hook, problem: `${path}.mode: expected "active" or "noop"` });
+        else if (seen.has(key)) badModes.push({ hook, problem: `${path}.mode: stands twice, expected it once` });
+      }
+      seen.add(key);
+    } else {
+      json.skip(`${path}.${quoted(key)}`);
+    }
+  });
+  if (!seen.has('wire_version')) throw new JsonError(`${path}.wire_version: missing, expected an integer`);
+  const { description, usage } = texts;
+  if (description === undefined) throw new JsonError(`${path}.description: missing, expected a string`);
+  if (usage === undefined) throw new JsonError(`${path}.usage: missing, expected a string`);
+  return { wireVersion, description, usage, mode };
+}
+
+/** The mode that a JSON text names; a string may be written with escapes. */
+function modeOf(json: string): HookMode | null {
+  if (!json.startsWith('"')) return null;
+  const value: unknown = JSON.parse(json);
+  return value === 'active' || value === 'noop' ? value : null;
+}
+
+function contentProblems(texts: Record<string, string>, hooks: ReadonlyMap<string, HookMetadata>): string[] {
+  const problems: string[] = [];
+  for (const field of TEXT_FIELDS) {
+    if (BLANK.test(texts[field]!)) problems.push(`${field}: blank, expected some text`);
+  }
+  if (hooks.size === 0) problems.push('hooks: empty, expected at least one hook');
+  for (const hook of [...hooks.keys()].sort()) {
+    if (!isHookKind(hook)) {
+      problems.push(`hooks: ${quoted(hook)} is no hook, expected one of ${HOOK_KINDS.join(', ')}`);
+      continue;
+    }
+    for (const field of HOOK_TEXT_FIELDS) {
+      if (BLANK.test(hooks.get(hook)![field])) problems.push(`hooks.${hook}.${field}: blank, expected some text`);
+    }
+  }
+  return problems;
+}
+
+function once(seen: Set<string>, field: string, path: string): void {
+  if (seen.has(field)) throw new JsonError(`${path}: stands twice, expected it once`);
+  seen.add(field);
+}
+
+function isOneOf<T extends string>(fields: readonly T[], key: string): key is T {
+  return (fields as readonly string[]).includes(key);
+}
