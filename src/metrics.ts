@@ -1,0 +1,173 @@
+import { InvalidArgumentError, type SaturatedResource } from './errors.ts';
+
+/**
+ * Where the runtime's measurements go. Methods are called after the call that they tell of has given everything back,
+ * so they may call the runtime again; what they throw becomes a process warning.
+ */
+export interface MetricsSink {
+  /** A hook was entered and came back after so many seconds, whether it succeeded or not. */
+  call(plugin: string, hook: string, seconds: number): void;
+  /** A hook trapped, or its answer was rejected (phase `reject`). */
+  trap(plugin: string, hook: string, phase: string): void;
+  /** A call was refused because a bound was used up. */
+  saturation(resource: SaturatedResource): void;
+  /** A value that goes up and down, by the name of its series. */
+  gauge(name: string, value: number): void;
+  /** A value that only grows, as its total so far. A sink without it gets these through `gauge`. */
+  counter?(name: string, total: number): void;
+}
+
+/** What `publishPoolMetrics` tells, as the engine has it at one moment. */
+export interface PoolStats {
+  readonly allocationStrategy: 'on-demand' | 'pooling';
+  readonly poolTotalMemories: number;
+  readonly poolTotalCoreInstances: number;
+  /** Linear memories that the pool has lent out; on demand it is not read. */
+  readonly memoriesUsed: number;
+  /** Core instances that the pool has lent out; on demand it is not read. */
+  readonly coreInstancesUsed: number;
+  /** Pages of 64 KiB. */
+  readonly memoryMaxPages: number;
+  readonly memoryReservationBytes: number;
+  readonly memoryGuardBytes: number;
+  readonly virtualMemoryReservationBytes: number;
+  readonly compiledCache: {
+    readonly hits: number;
+    readonly misses: number;
+    readonly evictions: number;
+    readonly entries: number;
+    readonly bytes: number;
+  };
+}
+
+const METHODS = ['call', 'trap', 'saturation', 'gauge'] as const;
+type Method = (typeof METHODS)[number] | 'counter';
+
+/** Stands in where nobody measures. */
+export const noMetrics: Required<MetricsSink> = {
+  call() {},
+  trap() {},
+  saturation() {},
+  gauge() {},
+  counter() {},
+};
+
+/**
+ * The sink behind a guard, so that nothing it does fails a call: what it throws, or what a promise it returned rejects
+ * with, becomes a process warning, once for each of its methods.
+ * @throws InvalidArgumentError where a method of the sink is missing
+ */
+export function guardedSink(sink: MetricsSink | undefined, path = 'metrics'): Required<MetricsSink> {
+  if (sink === undefined) return noMetrics;
+  if (typeof sink !== 'object' || sink === null) throw new InvalidArgumentError(path, 'expected a metrics sink');
+  for (const method of METHODS) {
+    if (typeof sink[method] !== 'function') throw new InvalidArgumentError(`${path}.${method}`, 'expected a function');
+  }
+  if (sink.counter !== undefined && typeof sink.counter !== 'function') {
+    throw new InvalidArgumentError(`${path}.counter`, 'expected a function or nothing');
+  }
+  return new GuardedSink(sink);
+}
+
+/** Publishes the pool's gauges and the series of the compiled cache. */
+export function publishPoolMetrics(sink: Required<MetricsSink>, stats: PoolStats): void {
+  // On demand there is no pool, and its series say 0.
+  const pooling = stats.allocationStrategy === 'pooling';
+  const memories = pooling ? stats.memoriesUsed : 0;
+  const instances = pooling ? stats.coreInstancesUsed : 0;
+  sink.gauge('cc_lb_plugin_pool_memories_used', memories);
+  sink.gauge('cc_lb_plugin_pool_core_instances_used', instances);
+  sink.gauge('cc_lb_plugin_pool_memories_total', pooling ? stats.poolTotalMemories : 0);
+  sink.gauge('cc_lb_plugin_pool_core_instances_total', pooling ? stats.poolTotalCoreInstances : 0);
+  sink.gauge('cc_lb_plugin_pool_memories_utilization_ratio', ratio(memories, stats.poolTotalMemories));
+  sink.gauge('cc_lb_plugin_pool_core_instances_utilization_ratio', ratio(instances, stats.poolTotalCoreInstances));
+  sink.gauge('cc_lb_plugin_memory_max_pages', stats.memoryMaxPages);
+  sink.gauge('cc_lb_plugin_memory_reservation_bytes', stats.memoryReservationBytes);
+  sink.gauge('cc_lb_plugin_memory_guard_bytes', stats.memoryGuardBytes);
+  sink.gauge('cc_lb_plugin_pool_virtual_reservation_bytes', stats.virtualMemoryReservationBytes);
+  sink.counter('cc_lb_compiled_module_cache_hits_total', stats.compiledCache.hits);
+  sink.counter('cc_lb_compiled_module_cache_misses_total', stats.compiledCache.misses);
+  sink.counter('cc_lb_compiled_module_cache_evictions_total', stats.compiledCache.evictions);
+  sink.gauge('cc_lb_compiled_module_cache_entries', stats.compiledCache.entries);
+  sink.gauge('cc_lb_compiled_module_cache_bytes', stats.compiledCache.bytes);
+}
+
+function ratio(used: number, total: number): number {
+  return Math.min(1, Math.max(0, used / Math.max(1, total)));
+}
+
+class GuardedSink implements Required<MetricsSink> {
+  readonly #sink: MetricsSink;
+  readonly #warned = new Set<Method>();
+
+  constructor(sink: MetricsSink) {
+    this.#sink = sink;
+  }
+
+  call(plugin: string, hook: string, seconds: number): void {
+    try {
+      this.#settle('call', this.#sink.call(plugin, hook, seconds));
+    } catch (error) {
+      this.#warn('call', error);
+    }
+  }
+
+  trap(plugin: string, hook: string, phase: string): void {
+    try {
+      this.#settle('trap', this.#sink.trap(plugin, hook, phase));
+    } catch (error) {
+      this.#warn('trap', error);
+    }
+  }
+
+  saturation(resource: SaturatedResource): void {
+    try {
+      this.#settle('saturation', this.#sink.saturation(resource));
+    } catch (error) {
+      this.#warn('saturation', error);
+    }
+  }
+
+  gauge(name: string, value: number): void {
+    try {
+      this.#settle('gauge', this.#sink.gauge(name, value));
+    } catch (error) {
+      this.#warn('gauge', error);
+    }
+  }
+
+  counter(name: string, total: number): void {
+    if (this.#sink.counter === undefined) {
+      this.gauge(name, total);
+      return;
+    }
+    try {
+      this.#settle('counter', this.#sink.counter(name, total));
+    } catch (error) {
+      this.#warn('counter', error);
+    }
+  }
+
+  /** An async method's rejection must not go unhandled: that would end the process. */
+  #settle(method: Method, returned: unknown): void {
+    if (returned === undefined) return;
+    Promise.resolve(returned).catch((error: unknown) => this.#warn(method, error));
+  }
+
+  #warn(method: Method, error: unknown): void {
+    if (this.#warned.has(method)) return;
+    this.#warned.add(method);
+    process.emitWarning(`the metrics sink failed in ${method}: ${describe(error)}`, {
+      type: 'CcLbMetricsWarning',
+      code: 'CC_LB_METRICS_SINK',
+    });
+  }
+}
+
+function describe(error: unknown): string {
+  try {
+    return String(error);
+  } catch {
+    return 'it threw what cannot be printed';
+  }
+}

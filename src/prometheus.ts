@@ -1,0 +1,98 @@
+import { createRequire } from 'node:module';
+import type * as PromClient from 'prom-client';
+import { InvalidArgumentError } from './errors.ts';
+import type { MetricsSink } from './metrics.ts';
+
+/**
+ * What is needed of a prom-client Registry. Spelled out, so that the types of this package can be used without
+ * prom-client.
+ */
+export interface PrometheusRegistry {
+  getSingleMetric(name: string): unknown;
+  registerMetric(metric: unknown): void;
+}
+
+/** Seconds; calls take tens of microseconds and may take as long as their deadline. */
+const BUCKETS = [
+  0.000_01, 0.000_025, 0.000_05, 0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5,
+  1, 2.5, 5,
+];
+const CALL_DURATION = 'cc_lb_plugin_call_duration_seconds';
+const TRAP = 'cc_lb_plugin_trap_total';
+const SATURATION = 'cc_lb_plugin_pool_saturation_total';
+
+const HELP: Readonly<Record<string, string>> = {
+  [CALL_DURATION]: 'Time spent in a plugin hook, in seconds',
+  [TRAP]: 'Plugin calls that trapped or gave an answer that was rejected',
+  [SATURATION]: 'Plugin calls refused because a bound of the runtime was used up',
+  cc_lb_plugin_pool_memories_used: 'Linear memories that the pool has lent out',
+  cc_lb_plugin_pool_memories_total: 'Linear memories in the pool',
+  cc_lb_plugin_pool_memories_utilization_ratio: 'Share of the linear memories in use',
+  cc_lb_plugin_pool_core_instances_used: 'Core instances that the pool has lent out',
+  cc_lb_plugin_pool_core_instances_total: 'Core instances in the pool',
+  cc_lb_plugin_pool_core_instances_utilization_ratio: 'Share of the core instances in use',
+  cc_lb_plugin_memory_max_pages: 'Most pages of 64 KiB that one guest may use',
+  cc_lb_plugin_memory_reservation_bytes: 'Address space reserved for each linear memory',
+  cc_lb_plugin_memory_guard_bytes: 'Address space that guards each linear memory',
+  cc_lb_plugin_pool_virtual_reservation_bytes: 'Address space that the pool reserves in all',
+  cc_lb_compiled_module_cache_hits_total: 'Compilations that the cache made unnecessary',
+  cc_lb_compiled_module_cache_misses_total: 'Modules that had to be compiled',
+  cc_lb_compiled_module_cache_evictions_total: 'Compiled modules that left the cache',
+  cc_lb_compiled_module_cache_entries: 'Compiled modules in the cache',
+  cc_lb_compiled_module_cache_bytes: 'Size of the modules in the cache',
+};
+
+/**
+ * A sink that keeps the runtime's metrics in a prom-client Registry. Needs prom-client 15 or later beside this package.
+ * Series that the registry has already are used on, so that any number of runtimes can share it.
+ * @throws InvalidArgumentError where `registry` is none, or prom-client is missing
+ */
+export function prometheusSink(registry: PrometheusRegistry): Required<MetricsSink> {
+  if (typeof registry?.getSingleMetric !== 'function' || typeof registry.registerMetric !== 'function') {
+    throw new InvalidArgumentError('registry', 'expected a prom-client Registry');
+  }
+  const { Counter, Gauge, Histogram } = loadPromClient();
+  const described = (name: string) => ({
+    name,
+    help: HELP[name] ?? name,
+    registers: [registry as PromClient.Registry],
+  });
+  // Looked up each time: a registry may be cleared, and what it forgot must come back.
+  const counter = (name: string, labelNames: string[] = []) =>
+    (registry.getSingleMetric(name) as PromClient.Counter | undefined) ??
+    new Counter({ ...described(name), labelNames });
+  const gauge = (name: string) =>
+    (registry.getSingleMetric(name) as PromClient.Gauge | undefined) ?? new Gauge(described(name));
+  const durations = () =>
+    (registry.getSingleMetric(CALL_DURATION) as PromClient.Histogram | undefined) ??
+    new Histogram({ ...described(CALL_DURATION), labelNames: ['plugin', 'hook'], buckets: BUCKETS });
+  const traps = () => counter(TRAP, ['plugin', 'hook', 'phase']);
+  const saturations = () => counter(SATURATION, ['resource']);
+
+  // Made at once, so that they are there to be queried before the first call.
+  durations();
+  traps();
+  saturations();
+  return {
+    call: (plugin, hook, seconds) => durations().observe({ plugin, hook }, seconds),
+    trap: (plugin, hook, phase) => traps().inc({ plugin, hook, phase }),
+    saturation: (resource) => saturations().inc({ resource }),
+    gauge: (name, value) => gauge(name).set(value),
+    counter: (name, total) => {
+      const series = counter(name);
+      series.reset();
+      series.inc(total);
+    },
+  };
+}
+
+/** Loaded on the first use, because most users have no need of it. */
+function loadPromClient(): typeof PromClient {
+  try {
+    return createRequire(import.meta.url)('prom-client') as typeof PromClient;
+  } catch (cause) {
+    throw new InvalidArgumentError('registry', 'prometheusSink needs the package prom-client beside this one', {
+      cause,
+    });
+  }
+}

@@ -1,0 +1,102 @@
+import { Counter, Registry } from 'prom-client';
+import { describe, expect, it } from 'vitest';
+import { type PoolStats, publishPoolMetrics } from '../src/metrics.ts';
+import { prometheusSink } from '../src/prometheus.ts';
+
+const stats: PoolStats = {
+  allocationStrategy: 'pooling',
+  poolTotalMemories: 64,
+  poolTotalCoreInstances: 64,
+  memoriesUsed: 16,
+  coreInstancesUsed: 32,
+  memoryMaxPages: 2048,
+  memoryReservationBytes: 256,
+  memoryGuardBytes: 64,
+  virtualMemoryReservationBytes: 20480,
+  compiledCache: { hits: 1, misses: 2, evictions: 3, entries: 4, bytes: 5 },
+};
+
+/** The lines of samples that the registry prints, without help and type. */
+async function samples(registry: Registry): Promise<string[]> {
+  return (await registry.metrics()).split('\n').filter((line) => line !== '' && !line.startsWith('#'));
+}
+
+describe('a registry', () => {
+  it('gets calls, traps and saturation with their labels', async () => {
+    const registry = new Registry();
+    const sink = prometheusSink(registry);
+    sink.call('cache', 'filter', 0.000_02);
+    sink.call('cache', 'filter', 7);
+    sink.trap('cache', 'shape', 'cc_lb_shape');
+    sink.trap('cache', 'shape', 'cc_lb_shape');
+    sink.saturation('stores');
+    const lines = await samples(registry);
+    expect(lines).toContain('cc_lb_plugin_call_duration_seconds_bucket{le="0.00001",plugin="cache",hook="filter"} 0');
+    expect(lines).toContain('cc_lb_plugin_call_duration_seconds_bucket{le="0.000025",plugin="cache",hook="filter"} 1');
+    expect(lines).toContain('cc_lb_plugin_call_duration_seconds_bucket{le="5",plugin="cache",hook="filter"} 1');
+    expect(lines).toContain('cc_lb_plugin_call_duration_seconds_count{plugin="cache",hook="filter"} 2');
+    expect(lines).toContain('cc_lb_plugin_trap_total{plugin="cache",hook="shape",phase="cc_lb_shape"} 2');
+    expect(lines).toContain('cc_lb_plugin_pool_saturation_total{resource="stores"} 1');
+  });
+
+  it('gets the series of the pool, each with its type and help', async () => {
+    const registry = new Registry();
+    const sink = prometheusSink(registry);
+    publishPoolMetrics(sink, stats);
+    publishPoolMetrics(sink, { ...stats, memoriesUsed: 8, compiledCache: { ...stats.compiledCache, hits: 9 } });
+    const text = await registry.metrics();
+    const lines = await samples(registry);
+    expect(lines).toContain('cc_lb_plugin_pool_memories_used 8');
+    expect(lines).toContain('cc_lb_plugin_pool_memories_utilization_ratio 0.125');
+    expect(lines).toContain('cc_lb_compiled_module_cache_hits_total 9');
+    expect(text).toContain('# TYPE cc_lb_compiled_module_cache_hits_total counter');
+    expect(text).toContain('# TYPE cc_lb_plugin_pool_memories_used gauge');
+    for (const [, name, help] of text.matchAll(/^# HELP (\S+) (.*)$/gm)) expect(help, name).not.toBe(name);
+  });
+
+  it('names its series before anything happened', async () => {
+    const registry = new Registry();
+    prometheusSink(registry);
+    expect(registry.getMetricsAsArray().map(({ name }) => name)).toEqual([
+      'cc_lb_plugin_call_duration_seconds',
+      'cc_lb_plugin_trap_total',
+      'cc_lb_plugin_pool_saturation_total',
+    ]);
+  });
+
+  it('can be shared by sinks', async () => {
+    const registry = new Registry();
+    const [first, second] = [prometheusSink(registry), prometheusSink(registry)];
+    for (const sink of [first, second]) {
+      sink.saturation('pool');
+      sink.counter('cc_lb_compiled_module_cache_hits_total', 5);
+    }
+    const lines = await samples(registry);
+    expect(lines).toContain('cc_lb_plugin_pool_saturation_total{resource="pool"} 2');
+    expect(lines).toContain('cc_lb_compiled_module_cache_hits_total 5');
+  });
+
+  it('gets its series back after it was cleared', async () => {
+    const registry = new Registry();
+    const sink = prometheusSink(registry);
+    registry.clear();
+    sink.saturation('pool');
+    expect(await samples(registry)).toContain('cc_lb_plugin_pool_saturation_total{resource="pool"} 1');
+  });
+
+  it('may hold other metrics, which stay as they are', async () => {
+    const registry = new Registry();
+    new Counter({ name: 'mine_total', help: 'mine', registers: [registry] }).inc();
+    prometheusSink(registry).saturation('pool');
+    expect(await samples(registry)).toContain('mine_total 1');
+  });
+});
+
+it.each([[undefined], [null], [{}], ['registry'], [{ getSingleMetric: () => undefined }]])(
+  'refuses %o as a registry',
+  (registry) => {
+    expect(() => prometheusSink(registry as never)).toThrow(
+      expect.objectContaining({ code: 'CC_LB_INVALID_ARGUMENT', path: 'registry' }),
+    );
+  },
+);
