@@ -1,3 +1,5 @@
+import type { WasmtimeRuntimeError } from '../errors.ts';
+
 /**
  * What becomes of a request whose filter or shape failed. `pass-through` goes on as if the plugin were not there;
  * `fail-closed` answers 503.
@@ -19,7 +21,7 @@ const MAX_CAUSES = 16;
  * Whether a failure policy may absorb the error: anything that the runtime reports about a plugin, by its code. A
  * caller's own mistake (InvalidArgument), a closed runtime and foreign errors are none of a policy's business.
  */
-export function isPluginFailure(error: unknown): boolean {
+export function isPluginFailure(error: unknown): error is WasmtimeRuntimeError {
   const code = codeOf(error);
   return code?.startsWith('CC_LB_') === true && code !== 'CC_LB_INVALID_ARGUMENT' && code !== 'CC_LB_CLOSED';
 }

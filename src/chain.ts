@@ -1,0 +1,344 @@
+import { FilterError, InvalidArgumentError, type ObservabilityError, type WasmtimeRuntimeError } from './errors.ts';
+import {
+  isPluginFailure,
+  type PluginFailurePolicy,
+  type UnavailableResponse,
+  unavailableResponse,
+} from './policy/failure.ts';
+import { passThroughHeaders } from './policy/headers.ts';
+import { passThroughUrl } from './policy/pass-through-url.ts';
+import type {
+  FilterOutput,
+  ObserveEvent,
+  Principal,
+  RequestContext,
+  ShapedRequest,
+  Upstream,
+  UpstreamCandidate,
+} from './types.ts';
+import { parseUuid } from './uuid.ts';
+
+/** How one call is made. */
+export interface CallOptions {
+  /** Milliseconds; absent is the slot's or the runtime's. */
+  readonly deadlineMs?: number;
+}
+
+/** How one call that may leave the calling thread is made. */
+export interface AsyncCallOptions extends CallOptions {
+  readonly signal?: AbortSignal;
+  readonly where?: 'auto' | 'inline' | 'thread';
+}
+
+/** What the chain needs of a filter; `WasmtimeFilterPlugin` is one. */
+export interface FilterStage {
+  readonly pluginName: string;
+  readonly failurePolicy: PluginFailurePolicy;
+  filter(
+    ctx: RequestContext,
+    principal: Principal,
+    candidates: readonly UpstreamCandidate[],
+    options?: CallOptions,
+  ): FilterOutput;
+  filterAsync(
+    ctx: RequestContext,
+    principal: Principal,
+    candidates: readonly UpstreamCandidate[],
+    options?: AsyncCallOptions,
+  ): Promise<FilterOutput>;
+}
+
+/** What the chain needs of a shape; `WasmtimeUpstreamDialect` is one. */
+export interface ShapeStage {
+  readonly pluginName: string;
+  readonly failurePolicy: PluginFailurePolicy;
+  shape(ctx: RequestContext, upstream: Upstream, principal: Principal, options?: CallOptions): ShapedRequest;
+  shapeAsync(
+    ctx: RequestContext,
+    upstream: Upstream,
+    principal: Principal,
+    options?: AsyncCallOptions,
+  ): Promise<ShapedRequest>;
+}
+
+/** What the chain needs of an observer; `WasmtimeObservabilityHook` is one. */
+export interface ObserveStage {
+  observe(event: ObserveEvent, options?: CallOptions): ObservabilityError | undefined;
+  observeAsync(event: ObserveEvent, options?: AsyncCallOptions): Promise<ObservabilityError | undefined>;
+}
+
+/** What one filter did: its verdict, or why it has none. */
+export type StageReport =
+  | { readonly plugin: string; readonly output: FilterOutput; readonly error?: never }
+  | { readonly plugin: string; readonly error: WasmtimeRuntimeError; readonly output?: never };
+
+/** No upstream will see the request. */
+export interface Unavailable extends UnavailableResponse {
+  readonly kind: 'unavailable';
+  /** `route_no_upstream_after_filter` is the filters' decision, `plugin_failed` what a failure policy makes of one. */
+  readonly code: 'route_no_upstream_after_filter' | 'plugin_failed';
+  readonly error?: WasmtimeRuntimeError;
+}
+
+/** The candidates that every filter kept, in the caller's order; never none. */
+export interface Routed {
+  readonly kind: 'candidates';
+  readonly candidates: readonly UpstreamCandidate[];
+}
+
+/** What the filters made of the candidates, and what each of them did. */
+export type FilterOutcome = (Routed | Unavailable) & { readonly stages: readonly StageReport[] };
+
+/** What the shape made of the request. `error` says why a request is passed through as it came. */
+export type ShapeOutcome =
+  | { readonly kind: 'shaped'; readonly request: ShapedRequest }
+  | { readonly kind: 'passed-through'; readonly request: ShapedRequest; readonly error?: WasmtimeRuntimeError }
+  | Unavailable;
+
+/** The plugins of a chain, in the order in which they are asked. */
+export interface PluginChainOptions {
+  readonly filters?: readonly FilterStage[];
+  readonly shape?: ShapeStage | undefined;
+  readonly observers?: readonly ObserveStage[];
+}
+
+/**
+ * Filters one after the other, then the shape, with each plugin's failure policy enforced. Failed plugins become
+ * outcomes; a caller's mistake (InvalidArgumentError), a closed runtime (ClosedError) and an aborted call (its signal's
+ * reason) are thrown as they are.
+ */
+export class PluginChain {
+  readonly #filters: readonly FilterStage[];
+  readonly #shape: ShapeStage | undefined;
+  readonly #observers: readonly ObserveStage[];
+
+  /** @throws InvalidArgumentError where a stage lacks what its place in the chain needs */
+  constructor(options: PluginChainOptions) {
+    const { filters = [], shape, observers = [] } = options ?? {};
+    this.#filters = checkedStages(filters, 'filters', ['filter', 'filterAsync']);
+    this.#observers = checkedStages(observers, 'observers', ['observe', 'observeAsync']);
+    if (shape !== undefined) checkStage(shape, 'shape', ['shape', 'shapeAsync']);
+    this.#shape = shape;
+  }
+
+  /** Asks each filter about the candidates that the ones before it kept. */
+  filter(
+    ctx: RequestContext,
+    principal: Principal,
+    candidates: readonly UpstreamCandidate[],
+    options?: CallOptions,
+  ): FilterOutcome {
+    const run = new FilterRun(candidates);
+    const request = rereadable(ctx);
+    for (const stage of this.#filters) {
+      if (run.isOver) break;
+      try {
+        run.take(stage, stage.filter(request, principal, run.survivors, options));
+      } catch (error) {
+        run.fail(stage, error);
+      }
+    }
+    return run.outcome();
+  }
+
+  /** `filter`, where the plugins may run on another thread. Rejects with `signal.reason` when aborted. */
+  async filterAsync(
+    ctx: RequestContext,
+    principal: Principal,
+    candidates: readonly UpstreamCandidate[],
+    options?: AsyncCallOptions,
+  ): Promise<FilterOutcome> {
+    const run = new FilterRun(candidates);
+    const request = rereadable(ctx);
+    for (const stage of this.#filters) {
+      if (run.isOver) break;
+      try {
+        run.take(stage, await stage.filterAsync(request, principal, run.survivors, options));
+      } catch (error) {
+        if (options?.signal?.aborted && error === options.signal.reason) throw error;
+        run.fail(stage, error);
+      }
+    }
+    return run.outcome();
+  }
+
+  /** Has the request written for the upstream. A chain without a shape passes every request through. */
+  shape(ctx: RequestContext, upstream: Upstream, principal: Principal, options?: CallOptions): ShapeOutcome {
+    const request = rereadable(ctx);
+    if (this.#shape === undefined) return unshaped(request, upstream);
+    try {
+      return { kind: 'shaped', request: this.#shape.shape(request, upstream, principal, options) };
+    } catch (error) {
+      return afterFailedShape(this.#shape, error, request, upstream);
+    }
+  }
+
+  /** `shape`, where the plugin may run on another thread. Rejects with `signal.reason` when aborted. */
+  async shapeAsync(
+    ctx: RequestContext,
+    upstream: Upstream,
+    principal: Principal,
+    options?: AsyncCallOptions,
+  ): Promise<ShapeOutcome> {
+    const request = rereadable(ctx);
+    if (this.#shape === undefined) return unshaped(request, upstream);
+    try {
+      return { kind: 'shaped', request: await this.#shape.shapeAsync(request, upstream, principal, options) };
+    } catch (error) {
+      if (options?.signal?.aborted && error === options.signal.reason) throw error;
+      return afterFailedShape(this.#shape, error, request, upstream);
+    }
+  }
+
+  /** Tells every observer; answers with the failures, which never concern the request. */
+  observe(event: ObserveEvent, options?: CallOptions): readonly ObservabilityError[] {
+    return this.#observers.map((observer) => observer.observe(event, options)).filter((error) => error !== undefined);
+  }
+
+  /** `observe`, where the plugins may run on another thread. */
+  async observeAsync(event: ObserveEvent, options?: AsyncCallOptions): Promise<readonly ObservabilityError[]> {
+    const errors = await Promise.all(this.#observers.map((observer) => observer.observeAsync(event, options)));
+    return errors.filter((error) => error !== undefined);
+  }
+}
+
+/**
+ * The HTTP answer to a request that no upstream will see, its body in the form of the Anthropic API.
+ */
+export function outcomeToHttp(outcome: Unavailable): {
+  status: number;
+  headers: Record<string, string>;
+  body: string;
+} {
+  const headers: Record<string, string> = { 'content-type': 'application/json' };
+  if (outcome.retryAfterSeconds !== undefined) headers['retry-after'] = String(outcome.retryAfterSeconds);
+  const message =
+    outcome.code === 'route_no_upstream_after_filter' ? 'no upstream is left for this request' : 'a plugin failed';
+  const body = JSON.stringify({ type: 'error', error: { type: 'api_error', code: outcome.code, message } });
+  return { status: outcome.status, headers, body };
+}
+
+/** The candidates on their way through the filters. */
+class FilterRun {
+  survivors: readonly UpstreamCandidate[];
+  /** The canonical ids of the survivors. */
+  #ids: readonly string[];
+  readonly #stages: StageReport[] = [];
+  #stopped: Unavailable | undefined;
+
+  constructor(candidates: readonly UpstreamCandidate[]) {
+    if (!Array.isArray(candidates)) throw new InvalidArgumentError('candidates', 'expected an array');
+    this.survivors = candidates;
+    this.#ids = canonicalIds(candidates);
+  }
+
+  get isOver(): boolean {
+    return this.#stopped !== undefined || this.survivors.length === 0;
+  }
+
+  take(stage: FilterStage, output: FilterOutput): void {
+    const problem = this.#problemOf(output);
+    if (problem !== null) {
+      throw new FilterError('runtime', problem, { plugin: stage.pluginName, hook: 'filter' });
+    }
+    const kept = new Set(output.keptUpstreamIds);
+    this.survivors = this.survivors.filter((_, index) => kept.has(this.#ids[index]!));
+    this.#ids = this.#ids.filter((id) => kept.has(id));
+    this.#stages.push({ plugin: stage.pluginName, output });
+  }
+
+  fail(stage: FilterStage, error: unknown): void {
+    const failure = absorbed(error);
+    this.#stages.push({ plugin: stage.pluginName, error: failure });
+    if (stage.failurePolicy === 'fail-closed') this.#stopped = pluginFailed(failure);
+  }
+
+  outcome(): FilterOutcome {
+    const stages = this.#stages;
+    if (this.#stopped !== undefined) return { ...this.#stopped, stages };
+    if (this.survivors.length === 0) {
+      return { kind: 'unavailable', code: 'route_no_upstream_after_filter', ...unavailableResponse(), stages };
+    }
+    return { kind: 'candidates', candidates: this.survivors, stages };
+  }
+
+  /** Why an answer cannot be applied to the candidates that its filter saw; null where it can. */
+  #problemOf(output: FilterOutput): string | null {
+    const unnamed = new Set(this.#ids);
+    for (const id of [...output.keptUpstreamIds, ...output.perCandidateReasons.map(({ upstreamId }) => upstreamId)]) {
+      if (unnamed.delete(id)) continue;
+      return this.#ids.includes(id)
+        ? `the answer names upstream ${id} twice`
+        : `the answer names upstream ${id}, which the filter was not asked about`;
+    }
+    return null;
+  }
+}
+
+function canonicalIds(candidates: readonly UpstreamCandidate[]): string[] {
+  const ids = candidates.map((candidate, index) => {
+    const id = typeof candidate?.upstreamId === 'string' ? parseUuid(candidate.upstreamId) : null;
+    if (id === null) throw new InvalidArgumentError(`candidates[${index}].upstreamId`, 'expected a UUID');
+    return id;
+  });
+  if (new Set(ids).size !== ids.length) {
+    const index = ids.findIndex((id, at) => ids.indexOf(id) < at);
+    throw new InvalidArgumentError(`candidates[${index}].upstreamId`, 'another candidate has this id');
+  }
+  return ids;
+}
+
+function afterFailedShape(stage: ShapeStage, error: unknown, ctx: RequestContext, upstream: Upstream): ShapeOutcome {
+  const failure = absorbed(error);
+  const request = stage.failurePolicy === 'pass-through' ? asItCame(ctx, upstream) : null;
+  return request === null ? pluginFailed(failure) : { kind: 'passed-through', request, error: failure };
+}
+
+function unshaped(ctx: RequestContext, upstream: Upstream): ShapeOutcome {
+  const request = asItCame(ctx, upstream);
+  if (request === null) {
+    throw new InvalidArgumentError(
+      'upstream.baseUrl',
+      'a chain without a shape needs it, and the path to stay below it',
+    );
+  }
+  return { kind: 'passed-through', request };
+}
+
+/** The original request, addressed to the upstream; null where there is no address that it may go to. */
+function asItCame(ctx: RequestContext, upstream: Upstream): ShapedRequest | null {
+  const url = passThroughUrl(upstream?.baseUrl ?? null, ctx.path, ctx.query ?? null);
+  return url && { url, method: ctx.method, headers: passThroughHeaders(ctx.headers), body: ctx.body };
+}
+
+function pluginFailed(error: WasmtimeRuntimeError): Unavailable {
+  return { kind: 'unavailable', code: 'plugin_failed', ...unavailableResponse(error), error };
+}
+
+/** The error where a failure policy may absorb it; anything else is thrown on. */
+function absorbed(error: unknown): WasmtimeRuntimeError {
+  if (!isPluginFailure(error)) throw error;
+  return error;
+}
+
+/** An iterator gives its headers once, and a chain needs them for every stage. */
+function rereadable(ctx: RequestContext): RequestContext {
+  if (typeof ctx !== 'object' || ctx === null) throw new InvalidArgumentError('ctx', 'expected a request context');
+  const headers = ctx.headers as Partial<Iterable<[string, string]>> | undefined;
+  const isIterator = typeof headers?.[Symbol.iterator] === 'function' && headers[Symbol.iterator]!() === headers;
+  return isIterator ? { ...ctx, headers: [...(headers as Iterable<[string, string]>)] } : ctx;
+}
+
+function checkedStages<Stage>(stages: readonly Stage[], path: string, methods: readonly string[]): readonly Stage[] {
+  if (!Array.isArray(stages)) throw new InvalidArgumentError(path, 'expected an array');
+  for (const [index, stage] of stages.entries()) checkStage(stage, `${path}[${index}]`, methods);
+  return [...stages];
+}
+
+function checkStage(stage: unknown, path: string, methods: readonly string[]): void {
+  for (const method of methods) {
+    if (typeof (stage as Record<string, unknown> | null)?.[method] !== 'function') {
+      throw new InvalidArgumentError(path, `expected an object with ${methods.join(' and ')}`);
+    }
+  }
+}
