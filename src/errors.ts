@@ -170,3 +170,34 @@ export class ResponseTransformError extends AdapterError {
 export class ObservabilityError extends AdapterError {
   override readonly code = 'CC_LB_OBSERVABILITY';
 }
+
+/** The plain record that crosses from the native layer; see the addon's `NativeFailure`. */
+export interface FailureRecord {
+  readonly kind: string;
+  readonly place: string | null;
+  readonly trap: string | null;
+  readonly message: string;
+}
+
+/** The one translator from native failures to classes. */
+export function errorOf(failure: FailureRecord, context: ErrorContext): WasmtimeRuntimeError {
+  const { kind, place, trap, message } = failure;
+  switch (kind) {
+    case 'trap':
+      return new GuestTrapError(place ?? 'unknown', trap ?? 'unknown', message, context);
+    case 'saturated':
+      return new PoolSaturatedError(place as SaturatedResource, context);
+    case 'rejected':
+      return new ModuleRejectedError(message, context);
+    case 'compile':
+      return new ModuleCompileError(`the module does not compile: ${message}`, context);
+    case 'stack':
+      return new StackExhaustedError(`${message}; lower maxWasmStack or call from a thread with more stack`, context);
+    case 'engine-init':
+      return new EngineInitError(message, context);
+    default: {
+      const cause = trap === null ? undefined : new GuestTrapError('instantiate', trap, message, context);
+      return new InstantiateFailedError(`the module cannot be instantiated: ${message}`, { ...context, cause });
+    }
+  }
+}

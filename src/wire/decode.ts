@@ -3,7 +3,7 @@
  * rule behind it: every object lies in the space between the end of its previous sibling and its owner, aligned for
  * its type, even when it is empty; tags are known, text is UTF-8, padding and the payload of an absent option are not looked at.
  */
-import { constants, isUtf8 } from 'node:buffer';
+import { constants, isAscii, isUtf8 } from 'node:buffer';
 import { type Message, type Plan, STEP, type Step } from './rkyv.ts';
 
 /** Bytes that are not the message they should be; the message names the field and what was wrong. */
@@ -24,18 +24,25 @@ class Fault {
   }
 }
 
-/** Up to here text is read character by character. */
+/** Up to here a loop over the bytes beats a call into the engine. */
 const SHORT = 64;
-const NO_BYTES = new Uint8Array(0);
+/** Up to here the text before a slice is made into one string, of which the elements' texts are parts. */
+const MAX_WINDOW = 16_384;
+const NO_BYTES = Buffer.alloc(0);
 
 class Decoder {
-  private bytes: Uint8Array = NO_BYTES;
+  private bytes: Buffer = NO_BYTES;
   /** The space where the next object may lie. */
   private low = 0;
   private high = 0;
+  /** `bytes[windowStart, windowEnd)` as a string; empty where it is not ASCII. */
+  private window = '';
+  private windowStart = 0;
+  private windowEnd = 0;
 
   decode(message: Message<unknown>, bytes: Uint8Array): unknown {
-    this.bytes = bytes;
+    this.bytes = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length);
+    this.closeWindow();
     this.low = 0;
     this.high = bytes.length;
     const root = Math.max(0, bytes.length - message.size);
@@ -51,6 +58,7 @@ class Decoder {
 
   release(): void {
     this.bytes = NO_BYTES;
+    this.closeWindow();
   }
 
   /** Checks that an object may lie at `at` and confines what it points to to the space before it. */
@@ -99,7 +107,7 @@ class Decoder {
       case STEP.u64:
         return this.readU64(at);
       case STEP.f64:
-        return new DataView(this.bytes.buffer, this.bytes.byteOffset + at, 8).getFloat64(0, true);
+        return this.bytes.readDoubleLE(at);
       case STEP.slice:
         return this.readSlice(step, at);
       case STEP.pairs:
@@ -124,35 +132,48 @@ class Decoder {
     this.low = end;
     switch (step.kind) {
       case STEP.text:
-        return this.readText(step, start, length);
+        return this.readText(step, start, end);
       case STEP.latin1:
-        return this.readLatin1(step, start, length);
+        return this.readLatin1(step, start, end);
       default:
-        return this.bytes.subarray(start, end);
+        return new Uint8Array(this.bytes.buffer, this.bytes.byteOffset + start, length);
     }
   }
 
-  private readText(step: Step, start: number, length: number): string {
+  private readText(step: Step, start: number, end: number): string {
+    if (start >= this.windowStart && end <= this.windowEnd)
+      return this.window.substring(start - this.windowStart, end - this.windowStart);
     const { bytes } = this;
-    if (length <= SHORT) {
+    if (end - start <= SHORT) {
       let all = 0;
-      for (let i = start; i < start + length; i++) all |= bytes[i]!;
-      if (all < 0x80) return shortString(bytes, start, length);
+      for (let i = start; i < end; i++) all |= bytes[i]!;
+      if (all < 0x80) return bytes.toString('latin1', start, end);
     }
-    const view = this.buffer(step, start, length);
-    if (!isUtf8(view)) throw new Fault(step.path, 'invalid UTF-8');
-    return view.toString('utf8');
+    checkStringLength(step, end - start);
+    if (!isUtf8(bytes.subarray(start, end))) throw new Fault(step.path, 'invalid UTF-8');
+    return bytes.toString('utf8', start, end);
   }
 
-  private readLatin1(step: Step, start: number, length: number): string {
-    if (length <= SHORT) return shortString(this.bytes, start, length);
-    return this.buffer(step, start, length).toString('latin1');
+  private readLatin1(step: Step, start: number, end: number): string {
+    if (start >= this.windowStart && end <= this.windowEnd)
+      return this.window.substring(start - this.windowStart, end - this.windowStart);
+    checkStringLength(step, end - start);
+    return this.bytes.toString('latin1', start, end);
   }
 
-  private buffer(step: Step, start: number, length: number): Buffer {
-    if (length > constants.MAX_STRING_LENGTH) throw new Fault(step.path, 'longer than a JavaScript string can be');
-    const { bytes } = this;
-    return Buffer.from(bytes.buffer, bytes.byteOffset + start, length);
+  /** Most text is ASCII and lies in one piece before the slice that owns it: one string of it all is cheaper than many. */
+  private openWindow(start: number, end: number): void {
+    const length = end - start;
+    if (length <= 0 || length > MAX_WINDOW || !isAscii(this.bytes.subarray(start, end))) return;
+    this.window = this.bytes.toString('latin1', start, end);
+    this.windowStart = start;
+    this.windowEnd = end;
+  }
+
+  private closeWindow(): void {
+    this.window = '';
+    this.windowStart = 0;
+    this.windowEnd = -1;
   }
 
   private readSlice(step: Step, at: number): unknown[] {
@@ -161,6 +182,7 @@ class Decoder {
     const length = this.u32(at + 4);
     const { high } = this;
     this.enter(step.path, start, length * plan.size, plan.align);
+    this.openWindow(this.low, start);
     const list: unknown[] = [];
     try {
       for (let i = 0; i < length; i++) list.push(this.readObject(plan, start + i * plan.size));
@@ -169,6 +191,7 @@ class Decoder {
     }
     this.low = start + length * plan.size;
     this.high = high;
+    this.closeWindow();
     return list;
   }
 
@@ -180,6 +203,7 @@ class Decoder {
     const length = this.u32(at + 4);
     const { high } = this;
     this.enter(step.path, start, length * plan.size, plan.align);
+    this.openWindow(this.low, start);
     const list: unknown[] = [];
     try {
       for (let i = 0; i < length; i++) {
@@ -192,16 +216,15 @@ class Decoder {
     }
     this.low = start + length * plan.size;
     this.high = high;
+    this.closeWindow();
     return list;
   }
 }
 
 const unknownTag = (tag: number): string => `unknown tag ${tag}`;
 
-function shortString(bytes: Uint8Array, start: number, length: number): string {
-  let made = '';
-  for (let i = start; i < start + length; i++) made += String.fromCharCode(bytes[i]!);
-  return made;
+function checkStringLength(step: Step, length: number): void {
+  if (length > constants.MAX_STRING_LENGTH) throw new Fault(step.path, 'longer than a JavaScript string can be');
 }
 
 const decoder = new Decoder();

@@ -36,7 +36,7 @@ export interface Edition<Hook extends HookKind, Request, Response> {
   readonly oauthPrincipalKind: 'o_auth_subject' | 'oauth_subject';
   readonly request: Message<Request>;
   /** Null for observe, which answers nothing. */
-  readonly response: Response extends null ? null : Message<Response>;
+  readonly response: [Response] extends [null] ? null : Message<Response>;
 }
 
 /** The edition type of each hook. */

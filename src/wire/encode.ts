@@ -1,11 +1,14 @@
 /**
  * Values to bytes, as `rkyv::to_bytes` writes them. Two passes over each object, as in rkyv: the first writes what lies
  * out of line and notes where (the notes are plain u32s), the second writes the object itself from the notes alone.
- * Every property of the caller's value is read once.
+ *
+ * Most text is ASCII, and text lies in one piece between objects. So the first attempt joins the strings of a piece and
+ * hands them to the engine at once, which is far cheaper than one by one; where that finds other characters, a second,
+ * careful attempt writes and checks each string by itself. A property of the caller's value is read once per attempt.
  */
 import { isUint8Array } from 'node:util/types';
 import { InvalidArgumentError } from '../errors.ts';
-import { type Message, type Plan, STEP, type Step } from './rkyv.ts';
+import { type Message, type Plan, STEP, type Step, type Words } from './rkyv.ts';
 import { HeapScratch, type Scratch } from './scratch.ts';
 
 /** A value that cannot cross; becomes an InvalidArgumentError once its whole path is known. */
@@ -16,15 +19,16 @@ class Refusal {
     this.path = path;
     this.expectation = expectation;
   }
-  within(owner: string): Refusal {
-    return new Refusal(this.path === '' ? owner : `${owner}.${this.path}`, this.expectation);
-  }
 }
 
-/** Up to here a loop over the characters beats a call into the engine. */
-const SHORT = 160;
+/** Ends the first attempt. */
+const NOT_ASCII = Symbol('not ASCII');
+/** A longer run of text is written before more is joined to it. */
+const MAX_RUN = 65_536;
 /** A relative pointer reaches 2 GiB back. */
 const MAX_DISTANCE = 0x8000_0000;
+/** The most notes that one field leaves: an option's tag and two halves. */
+const NOTES_PER_FIELD = 3;
 /** Notes kept for the next message; a larger list is let go. */
 const MAX_IDLE_NOTES = 65_536;
 const LONE_SURROGATE = /\p{Surrogate}/u;
@@ -32,119 +36,125 @@ const LONE_SURROGATE = /\p{Surrogate}/u;
 const BEYOND_LATIN1 = /[^\u0000-\u00ff]/;
 const BYTES = 'must be a Uint8Array';
 const STRING_OR_BYTES = 'must be a string or a Uint8Array';
-const NOT_LATIN1 = 'must be a string of code units up to U+00FF, or a Uint8Array';
-const utf8 = new TextEncoder();
 const NO_BYTES = new Uint8Array(0);
 const float = new Float64Array(1);
 const floatBits = new Uint32Array(float.buffer);
 
 class Encoder {
-  private scratch: Scratch | null = null;
+  private scratch: Scratch = new HeapScratch(0);
   private bytes: Uint8Array = NO_BYTES;
+  private buffer: Buffer = Buffer.alloc(0);
   private view: DataView = new DataView(NO_BYTES.buffer);
-  /** Where the next byte goes in `bytes`. */
+  private careful = false;
+  /** Where the next byte goes in `bytes`, behind the text that waits in `run`. */
   private at = 0;
+  /** Text that is taken for ASCII and still has to be written; it ends at `at`. */
+  private run = '';
   /** What turns an index into `bytes` into a position in the message. */
   private shift = 0;
-  private notes = new Uint32Array(512);
+  private notes = new Uint32Array(1_024);
   private noted = 0;
 
-  encode(message: Message<unknown>, value: unknown, scratch: Scratch): void {
+  encode(message: Message<unknown>, value: unknown, scratch: Scratch, careful: boolean): void {
     this.scratch = scratch;
     this.adopt(scratch.bytes);
+    this.careful = careful;
     this.at = scratch.start;
     this.shift = -scratch.start;
+    this.run = '';
     this.noted = 0;
-    scratch.headLength = -1;
+    scratch.headLength = 0;
     scratch.tailLength = 0;
     scratch.body = null;
     const plan = selectPlan(message, value);
     this.writeOutOfLine(plan, value);
-    this.align(message.align);
-    if (this.at + this.shift > MAX_DISTANCE) throw new Refusal('', 'must encode to less than 2 GiB');
-    this.reserve(message.size);
-    this.bytes.fill(0, this.at, this.at + message.size);
+    const at = this.openObjects(message.size, message.align);
+    if (at + this.shift > MAX_DISTANCE) throw new Refusal('', 'must encode to less than 2 GiB');
     this.noted = 0;
-    this.writeObject(plan, this.at);
-    this.at += message.size;
-    const written = this.at - scratch.start;
-    const { body } = scratch as Scratch;
-    if (body === null) scratch.headLength = written;
-    else if (body.length !== this.shift + scratch.start)
-      throw new Refusal('body', 'must not change while it is encoded');
-    else scratch.tailLength = written - scratch.headLength;
+    this.writeObject(plan, at);
+    this.measure(scratch);
   }
 
+  /** Lets go of the caller's values. */
   release(): void {
-    this.scratch = null;
-    if (this.notes.length > MAX_IDLE_NOTES) this.notes = new Uint32Array(512);
+    this.run = '';
+    if (this.notes.length > MAX_IDLE_NOTES) this.notes = new Uint32Array(1_024);
+  }
+
+  private measure(scratch: Scratch): void {
+    const written = this.at - scratch.start;
+    if (scratch.body === null) scratch.headLength = written;
+    else if (scratch.body.length !== this.shift + scratch.start)
+      throw new Refusal('body', 'must not change while it is encoded');
+    else scratch.tailLength = written - scratch.headLength;
   }
 
   private adopt(bytes: Uint8Array): void {
     if (bytes === this.bytes) return;
     this.bytes = bytes;
-    this.view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+    this.buffer = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length);
+    this.view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
   }
 
-  private reserve(length: number): void {
-    const end = this.at + length;
+  private reserve(end: number): void {
     if (end <= this.bytes.length) return;
-    const scratch = this.scratch!;
-    scratch.grow(end);
-    this.adopt(scratch.bytes);
+    this.scratch.grow(end);
+    this.adopt(this.scratch.bytes);
   }
 
-  private align(align: number): void {
-    const padding = -(this.at + this.shift) & (align - 1);
-    if (padding === 0) return;
-    this.reserve(padding);
-    this.bytes.fill(0, this.at, this.at + padding);
-    this.at += padding;
-  }
-
-  private note(value: number): void {
-    if (this.noted === this.notes.length) {
-      const larger = new Uint32Array(this.notes.length * 2);
-      larger.set(this.notes);
-      this.notes = larger;
-    }
-    this.notes[this.noted++] = value;
+  private reserveNotes(fields: number): void {
+    const needed = this.noted + fields * NOTES_PER_FIELD;
+    if (needed <= this.notes.length) return;
+    const larger = new Uint32Array(needed * 2);
+    larger.set(this.notes);
+    this.notes = larger;
   }
 
   /** First pass: everything that `value` points to, in field order. */
   private writeOutOfLine(plan: Plan, value: unknown): void {
     const { steps } = plan;
     const fields = plan.read(value);
-    for (let i = 0; i < steps.length; i++) {
-      const step = steps[i]!;
-      this.writeField(step, fields[i]);
-    }
+    this.reserveNotes(steps.length);
+    for (let i = 0; i < steps.length; i++) this.writeField(steps[i]!, fields[i]);
   }
 
   private writeField(step: Step, given: unknown): void {
     const value = given === undefined ? step.fallback : given;
     if (step.tagAt >= 0) {
-      const absent = value === null || value === undefined;
-      this.note(absent ? 0 : 1);
-      if (absent) return;
+      const present = value !== null && value !== undefined;
+      this.notes[this.noted++] = present ? 1 : 0;
+      if (!present) return;
     }
     switch (step.kind) {
       case STEP.text:
-        this.writeText(step.path, value);
+        if (typeof value !== 'string') throw new Refusal(step.path, 'must be a string');
+        this.writeText(step, value);
         break;
       case STEP.latin1:
-        if (typeof value === 'string') this.writeLatin1(step.path, value);
-        else this.writeBytes(step.path, value, STRING_OR_BYTES);
+        if (typeof value === 'string') this.writeLatin1(step, value);
+        else this.writeBytes(step, value, STRING_OR_BYTES);
         break;
       case STEP.json:
-        if (typeof value === 'string') this.writeText(step.path, value);
-        else this.writeBytes(step.path, value, STRING_OR_BYTES);
+        if (typeof value === 'string') this.writeText(step, value);
+        else this.writeBytes(step, value, STRING_OR_BYTES);
+        break;
+      case STEP.u32:
+        this.noteInteger(step, value, 0xffff_ffff);
+        break;
+      case STEP.u16:
+        this.noteInteger(step, value, 0xffff);
+        break;
+      case STEP.u64:
+        this.noteU64(step, value);
+        break;
+      case STEP.f64:
+        this.noteF64(step, value);
         break;
       case STEP.bytes:
-        this.writeBytes(step.path, value, BYTES);
+        this.writeBytes(step, value, BYTES);
         break;
       case STEP.body:
-        this.leaveBody(step.path, value);
+        this.leaveBody(step, value);
         break;
       case STEP.slice:
         this.writeSlice(step, value);
@@ -152,90 +162,132 @@ class Encoder {
       case STEP.pairs:
         this.writePairs(step, value);
         break;
-      case STEP.struct:
+      default:
         if (typeof value !== 'object' || value === null) throw new Refusal(step.path, 'must be an object');
         this.writeOutOfLine(step.plan!, value);
-        break;
-      case STEP.u64:
-        this.noteU64(step.path, value);
-        break;
-      case STEP.u32:
-        this.noteInteger(step.path, value, 0xffff_ffff);
-        break;
-      case STEP.u16:
-        this.noteInteger(step.path, value, 0xffff);
-        break;
-      default:
-        this.noteF64(step.path, value);
     }
   }
 
-  private writeText(path: string, value: unknown): void {
-    if (typeof value !== 'string') throw new Refusal(path, 'must be a string');
-    const { length } = value;
-    this.reserve(length);
-    const start = this.at;
+  /** `writeOutOfLine` for a struct of strings and numbers, the bulk of a request: what is not plain goes the other way. */
+  private writeLeaves(plan: Plan, value: unknown): void {
+    const { steps } = plan;
+    const fields = plan.read(value);
+    const { notes, shift, careful } = this;
+    let { noted, at, run } = this;
+    for (let i = 0; i < steps.length; i++) {
+      const step = steps[i]!;
+      const field = fields[i];
+      if (typeof field === 'string') {
+        if (step.kind <= STEP.json && !careful) {
+          notes[noted++] = at + shift;
+          notes[noted++] = field.length;
+          at += field.length;
+          run += field;
+          continue;
+        }
+      } else if (typeof field === 'number' && field >>> 0 === field) {
+        if (step.kind === STEP.u32) {
+          notes[noted++] = field;
+          continue;
+        }
+        if (step.kind === STEP.u64) {
+          notes[noted++] = field;
+          notes[noted++] = 0;
+          continue;
+        }
+      }
+      this.noted = noted;
+      this.at = at;
+      this.run = run;
+      this.writeField(step, field);
+      noted = this.noted;
+      at = this.at;
+      run = this.run;
+    }
+    this.noted = noted;
+    this.at = at;
+    this.run = run;
+    if (run.length > MAX_RUN) this.flush();
+  }
+
+  /** Takes as many pairs as are both strings; returns how many. */
+  private deferPairs(list: readonly unknown[]): number {
+    if (this.careful) return 0;
+    const { notes, shift } = this;
+    let { noted, at, run } = this;
     let i = 0;
-    if (length <= SHORT) {
-      const { bytes } = this;
-      for (; i < length; i++) {
-        const code = value.charCodeAt(i);
-        if (code >= 0x80) break;
-        bytes[start + i] = code;
-      }
+    for (; i + 1 < list.length && run.length <= MAX_RUN; i += 2) {
+      const first = list[i];
+      const second = list[i + 1];
+      if (typeof first !== 'string' || typeof second !== 'string') break;
+      notes[noted] = at + shift;
+      notes[noted + 1] = first.length;
+      at += first.length;
+      notes[noted + 2] = at + shift;
+      notes[noted + 3] = second.length;
+      at += second.length;
+      noted += 4;
+      run += first;
+      run += second;
     }
-    this.note(start + this.shift);
-    if (i === length) {
-      this.note(length);
-      this.at = start + length;
-    } else this.note(this.writeLongText(path, value));
+    this.noted = noted;
+    this.at = at;
+    this.run = run;
+    return i >> 1;
   }
 
-  private writeLongText(path: string, value: string): number {
-    if (LONE_SURROGATE.test(value)) throw new Refusal(path, 'must be a well-formed string, without lone surrogates');
-    this.reserve(value.length * 3);
-    const { written } = utf8.encodeInto(value, this.bytes.subarray(this.at));
-    this.at += written;
-    return written;
-  }
-
-  private writeLatin1(path: string, value: string): void {
-    const { length } = value;
-    this.reserve(length);
-    const { bytes, at } = this;
-    if (length <= SHORT) {
-      for (let i = 0; i < length; i++) {
-        const code = value.charCodeAt(i);
-        if (code > 0xff) throw new Refusal(path, NOT_LATIN1);
-        bytes[at + i] = code;
-      }
-    } else {
-      if (BEYOND_LATIN1.test(value)) throw new Refusal(path, NOT_LATIN1);
-      Buffer.from(bytes.buffer, bytes.byteOffset + at, length).write(value, 'latin1');
+  private writeText(step: Step, value: string): void {
+    if (!this.careful) this.defer(value);
+    else if (LONE_SURROGATE.test(value)) throw new Refusal(step.path, 'must be a string without lone surrogates');
+    else {
+      this.reserve(this.at + value.length * 3);
+      this.noteRange(this.buffer.write(value, this.at, 'utf8'));
     }
-    this.note(at + this.shift);
-    this.note(length);
-    this.at = at + length;
   }
 
-  private writeBytes(path: string, value: unknown, expectation: string): void {
-    if (!isUint8Array(value)) throw new Refusal(path, expectation);
-    const { length } = value;
-    this.reserve(length);
-    this.bytes.set(value, this.at);
-    this.note(this.at + this.shift);
-    this.note(length);
-    this.at += length;
+  private writeLatin1(step: Step, value: string): void {
+    if (!this.careful) this.defer(value);
+    else if (BEYOND_LATIN1.test(value)) throw new Refusal(step.path, 'must hold no code unit above U+00FF');
+    else {
+      this.reserve(this.at + value.length);
+      this.noteRange(this.buffer.write(value, this.at, 'latin1'));
+    }
   }
 
-  private leaveBody(path: string, value: unknown): void {
-    if (!isUint8Array(value)) throw new Refusal(path, BYTES);
-    const scratch = this.scratch!;
+  /** Takes `value` for ASCII and leaves the writing to `flush`, which finds out. */
+  private defer(value: string): void {
+    this.noteRange(value.length);
+    this.run += value;
+    if (this.run.length > MAX_RUN) this.flush();
+  }
+
+  private flush(): void {
+    const { run, at } = this;
+    if (run.length === 0) return;
+    this.run = '';
+    const start = at - run.length;
+    this.reserve(start + run.length * 3);
+    if (this.buffer.write(run, start, run.length * 3) !== run.length) throw NOT_ASCII;
+  }
+
+  private writeBytes(step: Step, value: unknown, expectation: string): void {
+    if (!isUint8Array(value)) throw new Refusal(step.path, expectation);
+    this.flush();
+    const { at } = this;
+    this.reserve(at + value.length);
+    this.bytes.set(value, at);
+    this.noteRange(value.length);
+  }
+
+  private leaveBody(step: Step, value: unknown): void {
+    if (!isUint8Array(value)) throw new Refusal(step.path, BYTES);
+    this.flush();
+    const { scratch, at } = this;
     const { length } = value;
-    this.note(this.at + this.shift);
-    this.note(length);
     scratch.body = value;
-    scratch.headLength = this.at - scratch.start;
+    scratch.headLength = at - scratch.start;
+    this.noteRange(length);
+    this.at = at;
     this.shift += length;
   }
 
@@ -245,111 +297,151 @@ class Encoder {
     const plan = step.plan!;
     const { length } = list;
     const before = this.noted;
+    this.reserveNotes(length * plan.steps.length);
     let i = 0;
     try {
       for (; i < length; i++) {
         const element = list[i];
         if (typeof element !== 'object' || element === null) throw new Refusal('', 'must be an object');
-        this.writeOutOfLine(plan, element);
+        if (plan.words === null) this.writeOutOfLine(plan, element);
+        else this.writeLeaves(plan, element);
       }
     } catch (error) {
-      throw error instanceof Refusal ? error.within(`${step.path}[${i}]`) : error;
+      if (!(error instanceof Refusal)) throw error;
+      const path = `${step.path}[${i}]`;
+      throw new Refusal(error.path === '' ? path : `${path}.${error.path}`, error.expectation);
     }
     this.writeElements(plan, length, before);
   }
 
   private writePairs(step: Step, value: unknown): void {
-    if (!Array.isArray(value)) throw new Refusal(step.path, 'must be a list of pairs');
+    if (!Array.isArray(value)) throw new Refusal(step.path, 'must be a flat list of pairs');
     const list: readonly unknown[] = value;
     const plan = step.plan!;
     const length = list.length >> 1;
-    if (list.length !== length * 2) throw new Refusal(step.path, 'must hold a value for each name');
+    if (list.length !== length * 2) throw new Refusal(step.path, 'must be a flat list of pairs');
     const first = plan.steps[0]!;
     const second = plan.steps[1]!;
     const before = this.noted;
+    this.reserveNotes(list.length);
     let i = 0;
     try {
-      for (; i < length; i++) {
+      for (i = this.deferPairs(list); i < length; i++) {
         this.writeField(first, list[2 * i]);
         this.writeField(second, list[2 * i + 1]);
       }
     } catch (error) {
       if (!(error instanceof Refusal)) throw error;
-      throw new Refusal(`${step.path}[${i}]`, `the ${error.path} ${error.expectation}`);
+      throw new Refusal(`${step.path}[${i}]`, `${error.path} ${error.expectation}`);
     }
     this.writeElements(plan, length, before);
   }
 
   /** Second pass over the elements of a slice: `notes[before, noted)` give way to the slice's own. */
   private writeElements(plan: Plan, length: number, before: number): void {
-    this.align(plan.align);
-    const { at } = this;
-    const size = length * plan.size;
-    this.reserve(size);
-    this.bytes.fill(0, at, at + size);
+    const at = this.openObjects(length * plan.size, plan.align);
     this.noted = before;
-    for (let i = 0; i < length; i++) this.writeObject(plan, at + i * plan.size);
+    if (plan.words === null) for (let i = 0; i < length; i++) this.writeObject(plan, at + i * plan.size);
+    else this.writeWords(plan.words, plan.size, at, length);
     this.noted = before;
-    this.note(at + this.shift);
-    this.note(length);
-    this.at = at + size;
+    this.notes[this.noted++] = at + this.shift;
+    this.notes[this.noted++] = length;
+  }
+
+  /** Makes aligned room of zeros and returns where it begins. */
+  private openObjects(size: number, align: number): number {
+    this.flush();
+    const from = this.at;
+    const at = from + (-(from + this.shift) & (align - 1));
+    const end = at + size;
+    this.reserve(end);
+    this.bytes.fill(0, from, end);
+    this.at = end;
+    return at;
   }
 
   /** Second pass: the object at `at`, from its notes. Its bytes are zero beforehand. */
   private writeObject(plan: Plan, at: number): void {
-    const { view, notes } = this;
+    const { view, notes, shift } = this;
     const { steps } = plan;
+    let next = this.noted;
     if (plan.tagAt >= 0) view.setUint8(at + plan.tagAt, plan.tag);
     for (let i = 0; i < steps.length; i++) {
       const step = steps[i]!;
       if (step.tagAt >= 0) {
-        if (notes[this.noted++] === 0) continue;
+        if (notes[next++] === 0) continue;
         view.setUint8(at + step.tagAt, 1);
       }
       const target = at + step.at;
       switch (step.kind) {
         case STEP.struct:
+          this.noted = next;
           this.writeObject(step.plan!, at);
+          next = this.noted;
           break;
         case STEP.u16:
-          view.setUint16(target, notes[this.noted++]!, true);
+          view.setUint16(target, notes[next++]!, true);
           break;
         case STEP.u32:
-          view.setUint32(target, notes[this.noted++]!, true);
+          view.setUint32(target, notes[next++]!, true);
           break;
         case STEP.u64:
         case STEP.f64:
-          view.setUint32(target, notes[this.noted++]!, true);
-          view.setUint32(target + 4, notes[this.noted++]!, true);
+          view.setUint32(target, notes[next++]!, true);
+          view.setUint32(target + 4, notes[next++]!, true);
           break;
         default:
-          view.setInt32(target, notes[this.noted++]! - (target + this.shift), true);
-          view.setUint32(target + 4, notes[this.noted++]!, true);
+          view.setInt32(target, notes[next++]! - (target + shift), true);
+          view.setUint32(target + 4, notes[next++]!, true);
+      }
+    }
+    this.noted = next;
+  }
+
+  /** `writeObject` for the elements of a slice whose notes are all words. */
+  private writeWords({ at: offsets, relative }: Words, size: number, start: number, length: number): void {
+    const { view, notes, shift } = this;
+    let next = this.noted;
+    for (let i = 0; i < length; i++) {
+      const at = start + i * size;
+      for (let k = 0; k < offsets.length; k++) {
+        const target = at + offsets[k]!;
+        const note = notes[next++]!;
+        view.setInt32(target, relative[k] === 1 ? note - (target + shift) : note, true);
       }
     }
   }
 
-  private noteInteger(path: string, value: unknown, max: number): void {
+  /** Notes the next `length` bytes and steps over them. */
+  private noteRange(length: number): void {
+    const { notes, noted, at } = this;
+    notes[noted] = at + this.shift;
+    notes[noted + 1] = length;
+    this.noted = noted + 2;
+    this.at = at + length;
+  }
+
+  private noteInteger(step: Step, value: unknown, max: number): void {
     if (typeof value !== 'number' || !Number.isInteger(value) || value < 0 || value > max)
-      throw new Refusal(path, `must be an integer from 0 to ${max}`);
-    this.note(value);
+      throw new Refusal(step.path, `must be an integer from 0 to ${max}`);
+    this.notes[this.noted++] = value;
   }
 
-  private noteU64(path: string, value: unknown): void {
+  private noteU64(step: Step, value: unknown): void {
     if (typeof value === 'number' && value >= 0 && Number.isSafeInteger(value)) {
-      this.note(value);
-      this.note(Math.floor(value / 0x1_0000_0000));
+      this.notes[this.noted++] = value;
+      this.notes[this.noted++] = value / 0x1_0000_0000;
     } else if (typeof value === 'bigint' && value >= 0n && value <= 0xffff_ffff_ffff_ffffn) {
-      this.note(Number(value & 0xffff_ffffn));
-      this.note(Number(value >> 32n));
-    } else throw new Refusal(path, 'must be an integer from 0 to 2^64 - 1, a bigint past 2^53 - 1');
+      this.notes[this.noted++] = Number(value & 0xffff_ffffn);
+      this.notes[this.noted++] = Number(value >> 32n);
+    } else throw new Refusal(step.path, 'must be an integer from 0 to 2^64 - 1, as a bigint past 2^53 - 1');
   }
 
-  private noteF64(path: string, value: unknown): void {
-    if (typeof value !== 'number') throw new Refusal(path, 'must be a number');
+  private noteF64(step: Step, value: unknown): void {
+    if (typeof value !== 'number') throw new Refusal(step.path, 'must be a number');
     float[0] = value;
-    this.note(floatBits[0]!);
-    this.note(floatBits[1]!);
+    this.notes[this.noted++] = floatBits[0]!;
+    this.notes[this.noted++] = floatBits[1]!;
   }
 }
 
@@ -373,13 +465,27 @@ export function encodeRequest<T>(message: Message<T>, value: T, scratch: Scratch
   const encoder = idle ?? new Encoder();
   idle = null;
   try {
-    encoder.encode(message, value, scratch);
+    encoder.encode(message, value, scratch, false);
   } catch (error) {
-    throw error instanceof Refusal ? new InvalidArgumentError(error.path || message.name, error.expectation) : error;
+    if (error !== NOT_ASCII) throw explain(message, error);
+    encodeCarefully(encoder, message, value, scratch);
   } finally {
     encoder.release();
     idle = encoder;
   }
+}
+
+function encodeCarefully(encoder: Encoder, message: Message<unknown>, value: unknown, scratch: Scratch): void {
+  try {
+    encoder.encode(message, value, scratch, true);
+  } catch (error) {
+    throw explain(message, error);
+  }
+}
+
+function explain(message: Message<unknown>, error: unknown): unknown {
+  if (!(error instanceof Refusal)) return error;
+  return new InvalidArgumentError(error.path === '' ? message.name : error.path, error.expectation);
 }
 
 /** Encodes `value` into one array, body included. Throws as `encodeRequest` does. */

@@ -74,15 +74,15 @@ export const struct = <T>(
   fast: { read?: (value: T) => readonly unknown[]; make?: (fields: readonly never[]) => unknown } = {},
 ): StructType => ({ kind: 'struct', fields, read: fast.read, make: fast.make });
 
-/** Kinds of step, in numbers that a switch can jump on. */
+/** Kinds of step; the first three are given as strings, the next three are numbers of whole words. */
 export const STEP = {
-  u16: 0,
-  u32: 1,
-  u64: 2,
-  f64: 3,
-  text: 4,
-  latin1: 5,
-  json: 6,
+  text: 0,
+  latin1: 1,
+  json: 2,
+  u32: 3,
+  u64: 4,
+  f64: 5,
+  u16: 6,
   bytes: 7,
   body: 8,
   slice: 9,
@@ -105,9 +105,17 @@ export interface Step {
   readonly plan: Plan | null;
 }
 
+/** The 32-bit words of a struct: where each lies, and whether it is a relative pointer (1) or not (0). */
+export interface Words {
+  readonly at: Uint32Array;
+  readonly relative: Uint8Array;
+}
+
 /** A laid-out struct. */
 export interface Plan {
   readonly steps: readonly Step[];
+  /** Of a struct of nothing but strings and numbers of whole words: its words, in the order of its fields. */
+  readonly words: Words | null;
   readonly size: number;
   readonly align: number;
   /** Offset of an enum's tag, or -1, and the tag's value. */
@@ -224,9 +232,23 @@ function layOutSteps(fields: readonly Field[], start: number, prefix: string): S
   });
 }
 
-function layOutStruct(type: StructType, start: number, prefix: string): Plan {
+function wordsOf(steps: readonly Step[]): Words | null {
+  if (steps.some((step) => step.kind > STEP.f64 || step.tagAt >= 0)) return null;
+  const words = steps.flatMap(({ kind, at }) => {
+    const first = { at, relative: kind <= STEP.json ? 1 : 0 };
+    return kind === STEP.u32 ? [first] : [first, { at: at + 4, relative: 0 }];
+  });
   return {
-    steps: layOutSteps(type.fields, start, prefix),
+    at: Uint32Array.from(words, (word) => word.at),
+    relative: Uint8Array.from(words, (word) => word.relative),
+  };
+}
+
+function layOutStruct(type: StructType, start: number, prefix: string): Plan {
+  const steps = layOutSteps(type.fields, start, prefix);
+  return {
+    steps,
+    words: wordsOf(steps),
     ...extentOf(type),
     tagAt: -1,
     tag: 0,
@@ -240,6 +262,7 @@ function layOutVariant(type: EnumType, index: number, start: number, prefix: str
   const variant = type.variants[index]!;
   return {
     steps: layOutSteps(variant.fields, start + 1, prefix),
+    words: null,
     ...extentOfEnum(type),
     tagAt: start,
     tag: index,

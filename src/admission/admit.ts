@@ -1,0 +1,188 @@
+/**
+ * Admission: read → compile → probe. The order is written once, as a generator of steps; a driver carries each step
+ * out on this thread or off it.
+ */
+import type { CallTarget, Dispatcher } from '../dispatch/call.ts';
+import { checkBytes } from '../dispatch/call.ts';
+import { enqueue } from '../dispatch/queue.ts';
+import type { HotEngine } from '../engine.ts';
+import {
+  ClosedError,
+  type ErrorContext,
+  errorOf,
+  InstantiateFailedError,
+  InvalidArgumentError,
+  ModuleRejectedError,
+  ProbeFailedError,
+  WasmtimeRuntimeError,
+} from '../errors.ts';
+import { type NativeFailure, type NativeModule, native } from '../native.ts';
+import type { CellEditions } from '../slots.ts';
+import { HOOK_KINDS, type HookKind } from '../types.ts';
+import { WireError } from '../wire/decode.ts';
+import { findEdition } from '../wire/editions.ts';
+import { judge, POLICY_VERSION } from './inspect.ts';
+import type { PluginMetadata } from './metadata.ts';
+import { type Probe, probesFor } from './probe.ts';
+
+/** A module that passed. */
+export interface AdmittedModule {
+  readonly contentHash: string;
+  readonly metadata: PluginMetadata;
+  readonly editions: CellEditions;
+  readonly module: NativeModule;
+}
+
+/** A step of admission, to be carried out on either side. */
+interface Step<T> {
+  sync(): T;
+  async(): Promise<T>;
+}
+
+type Steps<T> = Generator<Step<unknown>, T, unknown>;
+
+/** Hands a step to the driver, which gives back what it came to. */
+function* carryOut<T>(step: Step<T>): Steps<T> {
+  return (yield step) as T;
+}
+
+/** What admission needs of a runtime. */
+export interface Admitting {
+  readonly engine: HotEngine;
+  readonly dispatcher: Dispatcher;
+}
+
+/** The identity of `bytes` under this engine's rules: 64 lower-case hex digits. */
+export function contentHashOf(engine: HotEngine, bytes: Uint8Array): string {
+  return native.contentHash(POLICY_VERSION, engine.config.memoryMaxPages, bytes);
+}
+
+/**
+ * Admits `bytes` on this thread, compiling on another while this one waits. With a `kind`, that hook must be declared.
+ * Throws ModuleRejected, ModuleCompile, InstantiateFailed, ProbeFailed or PoolSaturated `compile`, and
+ * InvalidArgument for arguments of the wrong type.
+ */
+export function admit(runtime: Admitting, bytes: Uint8Array, kind?: HookKind): AdmittedModule {
+  const steps = admission(runtime, bytes, kind);
+  let step = steps.next();
+  while (!step.done) {
+    let value: unknown;
+    try {
+      value = step.value.sync();
+    } catch (error) {
+      step = steps.throw(error);
+      continue;
+    }
+    step = steps.next(value);
+  }
+  return step.value;
+}
+
+/** The same off this thread, which is never held for longer than it takes to copy the bytes. Rejects as `admit` throws. */
+export async function admitAsync(
+  runtime: Admitting,
+  bytes: Uint8Array,
+  kind?: HookKind,
+  signal?: AbortSignal,
+): Promise<AdmittedModule> {
+  const steps = admission(runtime, bytes, kind);
+  let step = steps.next();
+  while (!step.done) {
+    signal?.throwIfAborted();
+    let value: unknown;
+    try {
+      value = await step.value.async();
+    } catch (error) {
+      step = steps.throw(error);
+      continue;
+    }
+    step = steps.next(value);
+  }
+  signal?.throwIfAborted();
+  return step.value;
+}
+
+/** Off-thread work of admission waits in the same queue as calls, but is never refused a place in it. */
+const offThread = <T>(work: () => Promise<T>): Promise<T> => enqueue(work, Number.POSITIVE_INFINITY).done;
+
+function* admission({ engine, dispatcher }: Admitting, bytes: Uint8Array, kind?: HookKind): Steps<AdmittedModule> {
+  checkBytes(bytes, 'bytes');
+  checkKind(kind);
+  const { maxModuleBytes, memoryMaxPages, compileTimeoutMs } = engine.config;
+  if (bytes.length > maxModuleBytes) {
+    throw new ModuleRejectedError(`the module has ${bytes.length} bytes, more than maxModuleBytes (${maxModuleBytes})`);
+  }
+  const source = new native.NativeSource(bytes);
+  const reading = yield* carryOut({
+    sync: () => source.read(POLICY_VERSION, memoryMaxPages),
+    async: () => offThread(() => source.readAsync(POLICY_VERSION, memoryMaxPages)),
+  });
+  const known = knownModule(engine, reading.hash);
+  if (known !== null && (kind === undefined || known.metadata.hooks[kind] !== undefined)) return known;
+
+  const { metadata, editions, problems, facts } = judge(reading.facts, kind);
+  const context: ErrorContext = { plugin: metadata?.name };
+  if (problems.length > 0 || metadata === null) throw new ModuleRejectedError(problems[0]!, context);
+  const compiled = yield* carryOut<NativeModule | NativeFailure>({
+    sync: () => engine.native.compile(source, reading.hash, facts.start, compileTimeoutMs),
+    async: () => offThread(() => engine.native.compileAsync(source, reading.hash, facts.start, compileTimeoutMs)),
+  });
+  if ('failed' in compiled) throw errorOf(compiled, context);
+
+  const called = calledEditions(metadata, editions);
+  for (const probe of probesFor(called)) yield* send(probe, compiled, metadata, dispatcher);
+  const fingerprints = Object.fromEntries(HOOK_KINDS.map((hook) => [hook, editions[hook]?.fingerprint]));
+  compiled.admit(JSON.stringify({ metadata, fingerprints }));
+  return { contentHash: reading.hash, metadata, editions: called, module: compiled };
+}
+
+/** The module of this content that the process has admitted before, whichever thread did. */
+export function knownModule(engine: HotEngine, contentHash: string): AdmittedModule | null {
+  const module = engine.native.find(contentHash);
+  const note = module?.admission() ?? null;
+  if (module === null || note === null) return null;
+  const { metadata, fingerprints } = JSON.parse(note) as {
+    metadata: PluginMetadata;
+    fingerprints: Partial<Record<HookKind, string>>;
+  };
+  const editions = Object.fromEntries(
+    Object.entries(fingerprints).map(([hook, fingerprint]) => [hook, findEdition(hook as HookKind, fingerprint)]),
+  );
+  return { contentHash, metadata, editions: calledEditions(metadata, editions), module };
+}
+
+/** A transform in noop mode is declared but never called. */
+function calledEditions(metadata: PluginMetadata, editions: CellEditions): CellEditions {
+  const called = Object.entries(editions).map(([hook, edition]) => {
+    const noop = hook.startsWith('transform_') && metadata.hooks[hook as HookKind]?.mode === 'noop';
+    return [hook, noop ? null : edition];
+  });
+  return Object.fromEntries(called);
+}
+
+function* send(probe: Probe, module: NativeModule, metadata: PluginMetadata, dispatcher: Dispatcher): Steps<void> {
+  const context = () => ({ plugin: metadata.name, hook: probe.hook });
+  const { deadlineMs } = dispatcher.config;
+  const target: CallTarget = { module, hook: probe.hook, plugin: metadata.name, deadlineMs, context, probe: true };
+  try {
+    yield* carryOut({
+      sync: () => dispatcher.inline(target, probe.encode, probe.read),
+      async: () => dispatcher.threaded(target, probe.encode, probe.read),
+    });
+  } catch (error) {
+    // A start function runs when the probe instantiates; the contract names that failure for itself.
+    if (error instanceof InstantiateFailedError && error.cause !== undefined) throw error;
+    if (error instanceof ClosedError) throw error;
+    if (error instanceof WasmtimeRuntimeError || error instanceof WireError) {
+      throw new ProbeFailedError(probe.hook, `${error.message}${probe.note}`, { ...context(), cause: error });
+    }
+    throw error;
+  }
+}
+
+/** Throws an InvalidArgumentError for a kind that is no hook. */
+export function checkKind(kind: unknown): asserts kind is HookKind | undefined {
+  if (kind !== undefined && !(HOOK_KINDS as readonly unknown[]).includes(kind)) {
+    throw new InvalidArgumentError('kind', `expected one of ${HOOK_KINDS.join(', ')}`);
+  }
+}

@@ -1,0 +1,135 @@
+/** What is wrong with a module, judged from its facts alone: nothing runs. */
+
+import { checkBytes } from '../dispatch/call.ts';
+import { type Facts, native } from '../native.ts';
+import { HOOK_KINDS, type HookKind } from '../types.ts';
+import { type EditionByHook, explainFingerprint, findEdition } from '../wire/editions.ts';
+import { type MetadataReading, modeProblems, type PluginMetadata, readMetadata } from './metadata.ts';
+
+const METADATA_SECTION = 'cc_lb.plugin.v1';
+const SCHEMA_PREFIX = 'cc_lb.schema.';
+const FINGERPRINT_BYTES = 32;
+const WIRE_VERSION = 1;
+/** Part of every content hash, so that a change of these rules makes every module pass through them again. */
+export const POLICY_VERSION = 1;
+
+/** The facts of a module, what it says of itself, and everything that keeps it from being admitted. */
+export interface ModuleInspection {
+  readonly facts: Facts;
+  /** Null where the module has none that can be read. */
+  readonly metadata: PluginMetadata | null;
+  /** In the order in which admission judges them; admission throws the first. */
+  readonly problems: readonly string[];
+}
+
+/** An inspection together with the layouts that the fingerprints select. */
+export interface JudgedModule extends ModuleInspection {
+  readonly editions: { [Hook in HookKind]?: EditionByHook[Hook] };
+}
+
+/**
+ * Reads a module and lists every problem with it. Nothing runs, and a bad module is no exception.
+ * With a `kind`, a module that does not declare that hook has one problem more.
+ * Throws an InvalidArgumentError for arguments of the wrong type.
+ */
+export function inspectWasm(bytes: Uint8Array, kind?: HookKind): ModuleInspection {
+  checkBytes(bytes, 'bytes');
+  const { facts } = new native.NativeSource(bytes).read(POLICY_VERSION, 0);
+  const { metadata, problems } = judge(facts, kind);
+  return { facts, metadata, problems };
+}
+
+/** Judges the facts of a module by the plugin contract. */
+export function judge(facts: Facts, kind?: HookKind): JudgedModule {
+  const problems = fileProblems(facts);
+  const section = lastSection(facts, METADATA_SECTION);
+  if (section === undefined) {
+    problems.push(`section ${METADATA_SECTION}: missing, expected the plugin's metadata`);
+    return { facts, metadata: null, problems: [...problems, ...exportProblems(facts)], editions: {} };
+  }
+  if (section === null) {
+    problems.push(`section ${METADATA_SECTION}: larger than 1 MiB`);
+    return { facts, metadata: null, problems: [...problems, ...exportProblems(facts)], editions: {} };
+  }
+  const reading = readMetadata(section);
+  problems.push(...reading.problems.map((problem) => `section ${METADATA_SECTION}: ${problem}`));
+  if (kind !== undefined && reading.metadata !== null && reading.metadata.hooks[kind] === undefined) {
+    problems.push(`section ${METADATA_SECTION}: hooks.${kind}: not declared, expected for a ${kind} slot`);
+  }
+  problems.push(...exportProblems(facts));
+  const editions = reading.metadata === null ? {} : hookProblems(facts, reading, problems);
+  return { facts, metadata: reading.metadata, problems, editions };
+}
+
+/** Problems that are found while the file is read, in file order. */
+function fileProblems(facts: Facts): string[] {
+  const found: { at: number; problem: string }[] = [];
+  if (facts.encoding === 'component') return ['the bytes are a component, expected a core module'];
+  if (facts.importCount > 0) {
+    const first = facts.imports[0];
+    const name = first === undefined ? '' : `, the first is ${first.module}.${first.name} (${first.kind})`;
+    const problem = `imports: a plugin may import nothing, found ${facts.importCount}${name}`;
+    found.push({ at: facts.importsOffset ?? 0, problem });
+  }
+  for (const { name, offset, size } of facts.sections) {
+    if (name.startsWith(SCHEMA_PREFIX) && size !== FINGERPRINT_BYTES) {
+      found.push({ at: offset, problem: `section ${name}: found ${size} bytes, expected ${FINGERPRINT_BYTES}` });
+    }
+  }
+  found.sort((a, b) => a.at - b.at);
+  const problems = found.map(({ problem }) => problem);
+  if (facts.sectionsUnlisted > 0)
+    problems.push(`sections: ${facts.sectionsUnlisted} more cc_lb sections than are read`);
+  if (facts.parseError !== null) {
+    problems.push(`not a wasm module: ${facts.parseError.message} (at byte ${facts.parseError.offset})`);
+  }
+  return problems;
+}
+
+function exportProblems(facts: Facts): string[] {
+  const problems: string[] = [];
+  for (const [name, kind] of [
+    ['memory', 'memory'],
+    ['cc_lb_alloc', 'func'],
+    ['cc_lb_free', 'func'],
+  ] as const) {
+    if (!exports(facts, name, kind)) problems.push(`export ${name}: missing, expected a ${kind}`);
+  }
+  return problems;
+}
+
+function hookProblems(facts: Facts, reading: MetadataReading, problems: string[]): JudgedModule['editions'] {
+  const editions: { [Hook in HookKind]?: EditionByHook[Hook] } = {};
+  const declared = HOOK_KINDS.filter((hook) => reading.metadata?.hooks[hook] !== undefined).sort();
+  for (const hook of declared) {
+    const { wireVersion } = reading.metadata!.hooks[hook]!;
+    if (wireVersion !== WIRE_VERSION) {
+      problems.push(`hooks.${hook}.wire_version: found ${wireVersion}, expected ${WIRE_VERSION}`);
+    }
+    if (!exports(facts, `cc_lb_${hook}`, 'func')) {
+      problems.push(`export cc_lb_${hook}: missing, expected a func for the declared hook ${hook}`);
+    }
+    const name = `${SCHEMA_PREFIX}${hook}.v${WIRE_VERSION}`;
+    const section = lastSection(facts, name);
+    if (section === undefined || section === null) {
+      problems.push(`section ${name}: missing, expected the fingerprint of hook ${hook}`);
+    } else if (section.length === FINGERPRINT_BYTES) {
+      const fingerprint = Buffer.from(section).toString('hex');
+      const edition = findEdition(hook, fingerprint);
+      if (edition === undefined) problems.push(`section ${name}: ${explainFingerprint(hook, fingerprint)}`);
+      else Object.assign(editions, { [hook]: edition });
+    }
+  }
+  const oldest = editions.filter?.pdkReleases.includes('0.1.0') ?? false;
+  problems.push(...modeProblems(reading, oldest).map((problem) => `section ${METADATA_SECTION}: ${problem}`));
+  return editions;
+}
+
+function exports(facts: Facts, name: string, kind: string): boolean {
+  return facts.exports.some((entry) => entry.name === name && entry.kind === kind);
+}
+
+/** Of repeated sections the last wins. Undefined without one, null for one too large to be read. */
+function lastSection(facts: Facts, name: string): Uint8Array | null | undefined {
+  return facts.sections.findLast((section) => section.name === name)?.data;
+}

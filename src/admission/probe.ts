@@ -1,0 +1,93 @@
+/**
+ * The canonical samples: every declared hook is called with one before its module serves a request, and its answer
+ * must decode. They are the Rust crate's, with the fields that later editions added.
+ */
+
+import { encodeMessage } from '../dispatch/call.ts';
+import type { CallScratch } from '../dispatch/scratch.ts';
+import type { CellEditions } from '../slots.ts';
+import type { HookKind } from '../types.ts';
+import { decodeAnswer } from '../wire/decode.ts';
+import type { EditionByHook } from '../wire/editions.ts';
+
+const REQUEST_ID = 'probe-req-1';
+const MODEL = 'claude-3-haiku-20240307';
+const BODY = Buffer.from(`{"model":"${MODEL}","messages":[]}`);
+const HEADERS = ['content-type', 'application/json'];
+const principal = { id: 'probe-principal', kind: 'api_key', claims: [] };
+// As it is written here: a caller's base URL would cross with a slash at its end.
+const upstream = { baseUrl: 'https://example.test' };
+const request = {
+  requestId: REQUEST_ID,
+  method: 'POST',
+  path: '/v1/messages',
+  query: null,
+  headers: HEADERS,
+  body: BODY,
+  principal,
+};
+const exchange = {
+  requestId: REQUEST_ID,
+  principal,
+  upstream,
+  requestMethod: 'POST',
+  requestPath: '/v1/messages',
+  canonicalModelId: MODEL,
+  responseStatus: 200,
+  responseHeaders: HEADERS,
+};
+const candidate = {
+  upstreamId: '00000000-0000-4000-8000-000000000001',
+  name: 'probe-upstream',
+  kind: 'anthropic_api_key',
+  observedAtUnixSecs: 0,
+};
+
+/** One call of a probe. */
+export interface Probe {
+  readonly hook: HookKind;
+  readonly encode: (scratch: CallScratch) => void;
+  /** Throws where the answer does not decode. */
+  readonly read: (bytes: Uint8Array) => void;
+  /** Said beside a failure: what the sample is for, if it is not the canonical one. */
+  readonly note: string;
+}
+
+/** The probes of the hooks that the host will call, in the order in which they are sent. */
+export function probesFor(editions: CellEditions): Probe[] {
+  const probes: Probe[] = [];
+  const { filter, shape, observe, transform_response, transform_sse_event } = editions;
+  if (filter) {
+    const sample = { ...request, canonicalModelId: MODEL, serviceTier: 'priority', candidates: [] };
+    probes.push(probe(filter, sample, ''));
+    // Two unpublished wire releases share these fingerprints and differ in the candidate alone: without one they pass.
+    if (!filter.pdkReleases.includes('0.1.2')) {
+      const note = ' (with one candidate; plugins of wire 0.3.0 and 0.4.0 carry this fingerprint over another layout)';
+      probes.push(probe(filter, { ...sample, candidates: [candidate] }, note));
+    }
+  }
+  if (shape) probes.push(probe(shape, { ...request, upstream }, ''));
+  if (observe) {
+    const event = { type: 'request_started', requestId: REQUEST_ID, downstreamUserAgent: 'cc-lb-probe/1.0' } as const;
+    probes.push({ hook: 'observe', encode: encodeMessage(observe.request, event), read: () => {}, note: '' });
+  }
+  if (transform_response) probes.push(probe(transform_response, { ...exchange, body: BODY }, ''));
+  if (transform_sse_event) {
+    const event = { event: 'message_start', data: Buffer.from('{"type":"message_start"}') };
+    probes.push(probe(transform_sse_event, { ...exchange, event }, ''));
+  }
+  return probes;
+}
+
+type Answering = Exclude<HookKind, 'observe'>;
+type RequestOf<Hook extends Answering> = NonNullable<EditionByHook[Hook]['request']['value']>;
+
+function probe<Hook extends Answering>(edition: EditionByHook[Hook], sample: RequestOf<Hook>, note: string): Probe {
+  const { hook, request, response } = edition as EditionByHook['shape'];
+  return {
+    hook: hook as HookKind,
+    encode: encodeMessage(request, sample as RequestOf<'shape'>),
+    read: (bytes) => void decodeAnswer(response, bytes),
+    note,
+  };
+}

@@ -1,0 +1,151 @@
+/**
+ * Every setting, its default and its bounds. The result of parsing is complete and frozen; the native layer receives
+ * it as it is and invents nothing.
+ */
+import { z } from 'zod';
+import { InvalidArgumentError } from './errors.ts';
+
+/** Pages of 64 KiB that a plugin's memory may have: 128 MiB, enough for a 100 MiB body and its envelope. */
+export const DEFAULT_MEMORY_MAX_PAGES = 2048;
+/** Address space reserved for a memory, in bytes. */
+export const DEFAULT_MEMORY_RESERVATION_BYTES = 256 * 1024 * 1024;
+/** Guard behind a memory, in bytes. */
+export const DEFAULT_MEMORY_GUARD_BYTES = 64 * 1024 * 1024;
+/** Memories in the pool. */
+export const DEFAULT_POOL_TOTAL_MEMORIES = 64;
+/** Core instances in the pool, and calls at once under either strategy. */
+export const DEFAULT_POOL_TOTAL_CORE_INSTANCES = 64;
+
+const MIB = 1024 * 1024;
+const MAX_DEADLINE_MS = 2 ** 31 - 1;
+const bytes = z.int().min(0);
+const count = z.int().min(1).max(1_000_000);
+
+/** A time limit in milliseconds, as every place that takes one accepts it. */
+export const deadlineSchema = z.int().min(1).max(MAX_DEADLINE_MS);
+/** What becomes of a request whose plugin failed. */
+export const failurePolicySchema = z.enum(['pass-through', 'fail-closed']);
+
+const wireBoundsSchema = z
+  .strictObject({
+    /** Bytes of a whole answer, for filter, shape and the transforms. */
+    outputBodyBytes: bytes.default(100 * MIB),
+    /** Header lines of a shaped request, counted before any is dropped. */
+    maxHeaders: z.int().min(0).max(0xffff_ffff).default(100),
+    /** Bytes of one header value of a shaped request. */
+    maxHeaderValueBytes: z
+      .int()
+      .min(0)
+      .max(0xffff_ffff)
+      .default(8 * 1024),
+    /** UTF-8 bytes to which each reason of a filter is cut. */
+    reasonBytes: z.int().min(0).max(0xffff_ffff).default(256),
+  })
+  .readonly();
+
+/** The config as zod sees it. Unknown fields are refused. */
+export const hotEngineConfigSchema = z
+  .strictObject({
+    /** `on-demand` maps a memory for each instance; `pooling` reserves all of them when the engine is built. */
+    allocationStrategy: z.enum(['on-demand', 'pooling']).default('on-demand'),
+    memoryMaxPages: z.int().min(1).max(65_536).default(DEFAULT_MEMORY_MAX_PAGES),
+    /** Bytes of native stack that a guest may use. */
+    maxWasmStack: z
+      .int()
+      .min(16 * 1024)
+      .max(1024 * MIB)
+      .default(MIB),
+    poolTotalMemories: count.default(DEFAULT_POOL_TOTAL_MEMORIES),
+    poolTotalCoreInstances: count.default(DEFAULT_POOL_TOTAL_CORE_INSTANCES),
+    memoryReservationBytes: bytes.default(DEFAULT_MEMORY_RESERVATION_BYTES),
+    memoryGuardBytes: bytes.default(DEFAULT_MEMORY_GUARD_BYTES),
+    pluginFailurePolicy: failurePolicySchema.default('pass-through'),
+    /** Whether a shape plugin may leave the origin of its upstream's base URL. */
+    shapeOriginPolicy: z.enum(['unrestricted', 'selected-upstream-origin']).default('unrestricted'),
+    wireBounds: wireBoundsSchema.prefault({}),
+    /** Whether plugins are kept from seeing `cookie`. */
+    cookieRedaction: z.boolean().default(false),
+    /** Time for one call: instantiation, alloc and hook together. */
+    deadlineMs: deadlineSchema.default(5_000),
+    /** Whether fresh instances are made ahead of calls by a native thread. */
+    prepareInstances: z.boolean().default(true),
+    /** Whether that thread also faults in the pages that calls of the module are known to write to (Linux 5.14). */
+    prefaultPages: z.boolean().default(false),
+    /** Pooling: bytes at the start of each memory that stay resident and are reset by copying. */
+    keepResidentBytes: bytes.default(0),
+    /** Bytes of resident memory that idle instances may hold. */
+    residentBudgetBytes: bytes.default(256 * MIB),
+    /** Bytes of a module that is admitted. */
+    maxModuleBytes: z
+      .int()
+      .min(8)
+      .max(0xffff_ffff)
+      .default(32 * MIB),
+    /** Time for compiling one module. */
+    compileTimeoutMs: deadlineSchema.default(30_000),
+    /** Off-thread calls of one JavaScript thread that may wait for a place. */
+    maxQueuedCalls: z.int().min(0).max(1_000_000).default(1_024),
+    /** Bytes of requests that off-thread calls may hold. */
+    maxStagingBytes: bytes.default(256 * MIB),
+  })
+  .readonly();
+
+/** What a runtime is configured with: complete and frozen. */
+export type HotEngineConfig = z.output<typeof hotEngineConfigSchema>;
+/** What a caller writes: any subset. */
+export type HotEngineConfigInput = z.input<typeof hotEngineConfigSchema>;
+
+/** Fills in every default. Throws an InvalidArgumentError that names the first bad or unknown field. */
+export function parseConfig(input: unknown = {}): HotEngineConfig {
+  const config = parseArgument(hotEngineConfigSchema, input, 'config');
+  Object.freeze(config.wireBounds);
+  return Object.freeze(config);
+}
+
+/** Parses a caller's options; the first issue becomes an InvalidArgumentError whose path begins with `name`. */
+export function parseArgument<T>(schema: z.ZodType<T>, input: unknown, name: string): T {
+  const result = schema.safeParse(input);
+  if (result.success) return result.data;
+  const issue = result.error.issues[0]!;
+  const unknown = issue.code === 'unrecognized_keys' ? issue.keys.slice(0, 1) : [];
+  const path = [name, ...issue.path.map(String), ...unknown].join('.');
+  throw new InvalidArgumentError(path, unknown.length > 0 ? 'unknown field' : issue.message, { cause: result.error });
+}
+
+/** The seed's defaults. */
+export function defaultHotEngineConfig(): HotEngineConfig {
+  return parseConfig();
+}
+
+/**
+ * What we recommend: pooling, instances prepared and their pages faulted in by a native thread, and a deadline of one
+ * second. It reserves 20 GiB of address space and costs about the CPU of the plain engine, most of it off the event loop.
+ */
+export function productionHotEngineConfig(): HotEngineConfig {
+  return parseConfig({ allocationStrategy: 'pooling', deadlineMs: 1_000, prefaultPages: true });
+}
+
+/**
+ * For the least time on the event loop: the first 1.5 MiB of each memory stay resident, which takes page faults away
+ * and pays for it with more CPU on other threads and up to `residentBudgetBytes` of memory.
+ */
+export function lowLatencyHotEngineConfig(): HotEngineConfig {
+  return parseConfig({ allocationStrategy: 'pooling', deadlineMs: 1_000, keepResidentBytes: 1.5 * MIB });
+}
+
+/** The bytes that a plugin's memory may grow to: pages × 65,536. */
+export function maxMemorySizeBytes(config: Pick<HotEngineConfig, 'memoryMaxPages'>): number {
+  return config.memoryMaxPages * 65_536;
+}
+
+/** The address space that the engine reserves when it is built: 0 on demand, else memories × (reservation + guard). */
+export function virtualMemoryReservationBytes(
+  config: Pick<
+    HotEngineConfig,
+    'allocationStrategy' | 'poolTotalMemories' | 'memoryReservationBytes' | 'memoryGuardBytes'
+  >,
+): number {
+  if (config.allocationStrategy === 'on-demand') return 0;
+  const bytes = config.poolTotalMemories * (config.memoryReservationBytes + config.memoryGuardBytes);
+  return Math.min(bytes, Number.MAX_SAFE_INTEGER);
+}

@@ -1,0 +1,223 @@
+/** What the adapters share: which cell a call goes to, its options, and how its failures are told. */
+import { accessOf, type RuntimeAccess } from '../access.ts';
+import { deadlineSchema } from '../config.ts';
+import {
+  ClosedError,
+  type ErrorContext,
+  InvalidArgumentError,
+  ModuleRejectedError,
+  SlotNotFoundError,
+  WasmtimeRuntimeError,
+} from '../errors.ts';
+import type { PluginFailurePolicy } from '../policy/failure.ts';
+import { AnswerRefused } from '../policy/refusal.ts';
+import type { WasmtimeRuntime } from '../runtime.ts';
+import { type Cell, checkKey, type PluginSlot, Slot, type SlotKey } from '../slots.ts';
+import type { HookKind, SlotKind } from '../types.ts';
+import { WireError } from '../wire/decode.ts';
+import type { CallTarget, ReadAnswer } from './call.ts';
+import type { CallScratch } from './scratch.ts';
+
+/** Options of a call on this thread. */
+export interface CallOptions {
+  /** Milliseconds for this call, in place of the slot's and the runtime's. */
+  readonly deadlineMs?: number | undefined;
+}
+
+/** Options of a call that gives a promise. */
+export interface AsyncCallOptions extends CallOptions {
+  /** Takes a queued call out of the queue and interrupts a running one; the promise rejects with its reason. */
+  readonly signal?: AbortSignal | undefined;
+  /** On this thread, on another, or (the default) on another where the request is large enough to be worth it. */
+  readonly where?: 'auto' | 'inline' | 'thread' | undefined;
+}
+
+/** Body bytes from which a call is better made on another thread; from `npm run bench`, see its section on `where`. */
+const WORTH_A_THREAD: Readonly<Record<HookKind, number>> = {
+  filter: 256 * 1024,
+  shape: 64 * 1024,
+  observe: 256 * 1024,
+  transform_response: 64 * 1024,
+  transform_sse_event: 64 * 1024,
+};
+
+/** The base of the adapters. */
+export abstract class Adapter {
+  readonly #runtime: RuntimeAccess;
+  readonly #key: SlotKey;
+  readonly #kind: SlotKind;
+  /** Null for one that follows its slot. */
+  readonly #pinned: Cell | null;
+
+  protected constructor(kind: SlotKind, runtime: WasmtimeRuntime, at: PluginSlot | SlotKey) {
+    this.#runtime = accessOf(runtime);
+    this.#runtime.dispatcher.checkOpen();
+    this.#kind = kind;
+    if (at instanceof Slot) {
+      if (this.#runtime.slot(at.key) !== at) {
+        if (at.evicted) throw new SlotNotFoundError(`slot ${at.key} was evicted`, { evicted: true });
+        throw new InvalidArgumentError('slot', 'expected a slot of this runtime');
+      }
+      this.#key = at.key;
+      this.#checkKind(at);
+      this.#pinned = at.current;
+    } else if ('kind' in ((at ?? {}) as object)) {
+      throw new InvalidArgumentError('slot', 'expected a slot of this runtime');
+    } else {
+      checkKey(at);
+      this.#key = at;
+      this.#pinned = null;
+    }
+  }
+
+  /** The name under which the plugin was registered; for an absent slot that is followed, the key's. */
+  get pluginName(): string {
+    return (this.#pinned ?? this.#runtime.slot(this.#key)?.current)?.pluginName ?? this.#key.plugin;
+  }
+
+  /** What becomes of a request when this plugin fails; a slot's own policy beats the runtime's. */
+  get failurePolicy(): PluginFailurePolicy {
+    const cell = this.#pinned ?? this.#runtime.slot(this.#key)?.current;
+    return cell?.failurePolicy ?? this.#runtime.dispatcher.config.pluginFailurePolicy;
+  }
+
+  protected get runtime(): RuntimeAccess {
+    return this.#runtime;
+  }
+
+  /** The cell of this call. Throws Closed, or SlotNotFound for a slot that is followed and not there. */
+  protected cell(): Cell {
+    this.#runtime.dispatcher.checkOpen();
+    if (this.#pinned !== null) return this.#pinned;
+    const slot = this.#runtime.slot(this.#key);
+    if (slot === undefined) {
+      const context = { principal: this.#key.principal, plugin: this.#key.plugin };
+      throw new SlotNotFoundError(`no slot is registered under ${this.#key}`, context);
+    }
+    this.#checkKind(slot);
+    return slot.current;
+  }
+
+  #checkKind(slot: Slot): void {
+    if (slot.kind !== this.#kind) {
+      throw new ModuleRejectedError(`slot ${slot.key} is a ${slot.kind} slot, expected a ${this.#kind} slot`, {
+        plugin: slot.current.pluginName,
+        principal: slot.key.principal,
+      });
+    }
+  }
+}
+
+/** The target of one call of a cell's hook. Throws an InvalidArgumentError for a bad deadline. */
+export function targetOf(cell: Cell, hook: HookKind, options: CallOptions | undefined): CallTarget {
+  return {
+    module: cell.module,
+    hook,
+    plugin: cell.pluginName,
+    deadlineMs: options?.deadlineMs === undefined ? cell.deadlineMs : checkDeadline(options.deadlineMs),
+    context: () => contextOf(cell, hook),
+  };
+}
+
+function contextOf(cell: Cell, hook: HookKind): ErrorContext {
+  return { plugin: cell.pluginName, principal: cell.principal, versionId: cell.versionId, hook };
+}
+
+function checkDeadline(deadlineMs: unknown): number {
+  const parsed = deadlineSchema.safeParse(deadlineMs);
+  if (!parsed.success) {
+    throw new InvalidArgumentError('options.deadlineMs', 'expected an integer of milliseconds from 1 to 2147483647');
+  }
+  return parsed.data;
+}
+
+function goesToThread(hook: HookKind, bytes: number, options: AsyncCallOptions | undefined): boolean {
+  switch (options?.where ?? 'auto') {
+    case 'inline':
+      return false;
+    case 'thread':
+      return true;
+    case 'auto':
+      return bytes >= WORTH_A_THREAD[hook];
+    default:
+      throw new InvalidArgumentError('options.where', "expected 'auto', 'inline' or 'thread'");
+  }
+}
+
+/** One call, ready to be made on either side. */
+export interface PreparedCall<T> {
+  readonly target: CallTarget;
+  readonly encode: (scratch: CallScratch) => void;
+  readonly read: ReadAnswer<T>;
+  /** Bytes of the caller's that the request carries; decides where `auto` makes the call. */
+  readonly bytes: number;
+}
+
+/** Makes a call on this thread; `tell` turns the plugin's failures into the adapter's class. */
+export function callInline<T>(
+  access: RuntimeAccess,
+  hook: HookKind,
+  prepare: () => PreparedCall<T>,
+  tell: TellFault,
+): T {
+  let call: PreparedCall<T> | undefined;
+  try {
+    call = prepare();
+    return access.dispatcher.inline(call.target, call.encode, call.read);
+  } catch (error) {
+    throw isPluginsFault(error) ? tell(error, faultContext(error, hook, call?.target)) : error;
+  }
+}
+
+/** Makes a call where `options` say. */
+export async function callAnywhere<T>(
+  access: RuntimeAccess,
+  hook: HookKind,
+  prepare: () => PreparedCall<T>,
+  tell: TellFault,
+  options: AsyncCallOptions | undefined,
+): Promise<T> {
+  checkSignal(options?.signal);
+  let call: PreparedCall<T> | undefined;
+  try {
+    call = prepare();
+    if (!goesToThread(hook, call.bytes, options)) {
+      options?.signal?.throwIfAborted();
+      return access.dispatcher.inline(call.target, call.encode, call.read);
+    }
+    return await access.dispatcher.threaded(call.target, call.encode, call.read, { signal: options?.signal });
+  } catch (error) {
+    throw isPluginsFault(error) ? tell(error, faultContext(error, hook, call?.target)) : error;
+  }
+}
+
+/** What a plugin's failure can be: the runtime's error, an answer that does not decode, or one that breaks a rule. */
+export type Fault = WasmtimeRuntimeError | WireError | AnswerRefused;
+/** Makes the adapter's error of a failure. */
+export type TellFault = (fault: Fault, context: ErrorContext) => Error;
+
+/**
+ * Whether an error of a call is the plugin's failure, to be told by the adapter's own class. Bad arguments and a closed
+ * runtime are the caller's, and an aborted call rejects with the signal's reason.
+ */
+function isPluginsFault(error: unknown): error is Fault {
+  if (error instanceof InvalidArgumentError || error instanceof ClosedError) return false;
+  return error instanceof WasmtimeRuntimeError || error instanceof WireError || error instanceof AnswerRefused;
+}
+
+function faultContext(error: Fault, hook: HookKind, target: CallTarget | undefined): ErrorContext {
+  if (!(error instanceof WasmtimeRuntimeError)) return { ...target?.context(), hook, cause: error };
+  const { plugin, principal, versionId } = error;
+  return { plugin, principal, versionId, hook, cause: error };
+}
+
+function checkSignal(signal: unknown): void {
+  if (signal !== undefined && !(signal instanceof AbortSignal)) {
+    throw new InvalidArgumentError('options.signal', 'expected an AbortSignal');
+  }
+}
+
+/** Throws an InvalidArgumentError unless `value` is an object. */
+export function checkObject(value: unknown, path: string): void {
+  if (typeof value !== 'object' || value === null) throw new InvalidArgumentError(path, 'expected an object');
+}

@@ -1,0 +1,127 @@
+/** Filters: which of the candidates may serve a request. */
+import { FilterError, GuestTrapError, InvalidArgumentError } from '../errors.ts';
+import { checkAnswerSize } from '../policy/bounds.ts';
+import { filterOutput } from '../policy/decision.ts';
+import { requestHeaders } from '../policy/headers.ts';
+import type { WasmtimeRuntime } from '../runtime.ts';
+import type { PluginSlot, SlotKey } from '../slots.ts';
+import type { FilterOutput, Principal, RequestContext, UpstreamCandidate } from '../types.ts';
+import { parseUuid } from '../uuid.ts';
+import { decodeAnswer } from '../wire/decode.ts';
+import {
+  Adapter,
+  type AsyncCallOptions,
+  type CallOptions,
+  callAnywhere,
+  callInline,
+  checkObject,
+  type PreparedCall,
+  type TellFault,
+  targetOf,
+} from './adapter.ts';
+import { encodeMessage } from './call.ts';
+import { bodyOf, principalValue } from './values.ts';
+
+const tell: TellFault = (fault, context) =>
+  new FilterError(
+    fault instanceof GuestTrapError ? 'trap' : 'runtime',
+    `filter plugin failed: ${fault.message}`,
+    context,
+  );
+
+/** A filter plugin of a slot. */
+export class WasmtimeFilterPlugin extends Adapter {
+  /**
+   * Pinned to the version that `slot` has now. Throws ModuleRejected for a slot of another kind, SlotNotFound for an
+   * evicted one, InvalidArgument for anything else, and Closed.
+   */
+  constructor(runtime: WasmtimeRuntime, slot: PluginSlot) {
+    super('filter', runtime, slot);
+  }
+
+  /** One that takes the slot's version of the moment at each call; an absent slot is a failure of that call. */
+  static follow(runtime: WasmtimeRuntime, key: SlotKey): WasmtimeFilterPlugin {
+    return new WasmtimeFilterPlugin(runtime, key as unknown as PluginSlot);
+  }
+
+  /**
+   * Asks the plugin which candidates to keep. The call runs on this thread, for at most the deadline.
+   * Throws FilterError for whatever the plugin does wrong, InvalidArgument for bad arguments, and Closed.
+   */
+  filter(
+    ctx: RequestContext,
+    principal: Principal,
+    candidates: readonly UpstreamCandidate[],
+    options?: CallOptions,
+  ): FilterOutput {
+    return callInline(this.runtime, 'filter', () => this.#prepare(ctx, principal, candidates, options), tell);
+  }
+
+  /** The same as a promise, on the thread that `options.where` says. Rejects as `filter` throws. */
+  async filterAsync(
+    ctx: RequestContext,
+    principal: Principal,
+    candidates: readonly UpstreamCandidate[],
+    options?: AsyncCallOptions,
+  ): Promise<FilterOutput> {
+    const prepare = () => this.#prepare(ctx, principal, candidates, options);
+    return callAnywhere(this.runtime, 'filter', prepare, tell, options);
+  }
+
+  #prepare(
+    ctx: RequestContext,
+    principal: Principal,
+    candidates: readonly UpstreamCandidate[],
+    options: CallOptions | undefined,
+  ): PreparedCall<FilterOutput> {
+    checkObject(ctx, 'ctx');
+    const cell = this.cell();
+    const edition = cell.editions.filter!;
+    const { wireBounds, cookieRedaction } = this.runtime.dispatcher.config;
+    const request = {
+      requestId: ctx.requestId,
+      threadId: ctx.threadId,
+      serviceTier: ctx.serviceTier,
+      canonicalModelId: ctx.canonicalModelId,
+      cachePricing: ctx.cachePricing,
+      method: ctx.method,
+      path: ctx.path,
+      query: ctx.query,
+      headers: requestHeaders(ctx.headers, { cookieRedaction }),
+      body: bodyOf(ctx.body),
+      principal: principalValue(principal, edition.oauthPrincipalKind),
+      candidates: canonical(candidates),
+    };
+    return {
+      target: targetOf(cell, 'filter', options),
+      encode: encodeMessage(edition.request, request),
+      read: (bytes) => {
+        checkAnswerSize(bytes.length, wireBounds);
+        return filterOutput(decodeAnswer(edition.response, bytes).results, wireBounds);
+      },
+      bytes: request.body.length,
+    };
+  }
+}
+
+/** The candidates with their ids as they cross. A caller's list that has them so already is taken as it is. */
+function canonical(candidates: readonly UpstreamCandidate[]): readonly UpstreamCandidate[] {
+  if (!Array.isArray(candidates)) throw new InvalidArgumentError('candidates', 'expected an array');
+  let copy: UpstreamCandidate[] | undefined;
+  for (let index = 0; index < candidates.length; index++) {
+    const candidate: UpstreamCandidate = candidates[index];
+    const id = canonicalId(candidate, index);
+    if (id !== candidate.upstreamId || copy !== undefined) {
+      copy ??= candidates.slice(0, index);
+      copy.push({ ...candidate, upstreamId: id });
+    }
+  }
+  return copy ?? candidates;
+}
+
+function canonicalId(candidate: UpstreamCandidate | null | undefined, index: number): string {
+  const id = candidate?.upstreamId;
+  const canonical = typeof id === 'string' ? parseUuid(id) : null;
+  if (canonical === null) throw new InvalidArgumentError(`candidates[${index}].upstreamId`, 'expected a UUID');
+  return canonical;
+}

@@ -1,0 +1,76 @@
+/**
+ * Off-thread work of this JavaScript thread, first in, first out. Guests run on threads of libuv's pool, which file
+ * system and DNS share: at most all but two of its threads (at least one) run guests at once, in the whole process.
+ */
+import { PoolSaturatedError } from '../errors.ts';
+import { native } from '../native.ts';
+
+const POOL_SIZE = Number(process.env['UV_THREADPOOL_SIZE'] ?? 4) || 4;
+const PLACES = Math.max(1, Math.min(POOL_SIZE, 1024) - 2);
+/** How soon a thread that has nothing running looks again for a place that another thread holds, in milliseconds. */
+const RETRY_MS = 1;
+
+interface Waiting {
+  start(): Promise<void>;
+}
+
+const waiting: Waiting[] = [];
+let running = 0;
+let retry: NodeJS.Timeout | undefined;
+
+/** What `enqueue` gives back: the work's promise, and a way to take it out of the queue. */
+export interface Queued<T> {
+  readonly done: Promise<T>;
+  /** True if the work had not begun; it never will. */
+  remove(): boolean;
+}
+
+/** Runs `work` when its turn comes. Throws PoolSaturatedError `queue` if `most` others wait already. */
+export function enqueue<T>(work: () => Promise<T>, most: number): Queued<T> {
+  if (waiting.length >= most && !startable()) throw new PoolSaturatedError('queue');
+  let entry: Waiting | undefined;
+  const done = new Promise<T>((resolve, reject) => {
+    entry = {
+      start: () => work().then(resolve, reject),
+    };
+    waiting.push(entry);
+  });
+  pump();
+  return {
+    done,
+    remove() {
+      const at = entry === undefined ? -1 : waiting.indexOf(entry);
+      if (at >= 0) waiting.splice(at, 1);
+      return at >= 0;
+    },
+  };
+}
+
+/** Work of this thread that waits for a place. */
+export function queueLength(): number {
+  return waiting.length;
+}
+
+function startable(): boolean {
+  return waiting.length === 0 && running < PLACES;
+}
+
+function pump(): void {
+  while (waiting.length > 0 && native.takeTaskPlace(PLACES)) {
+    running++;
+    waiting.shift()!.start().finally(finished);
+  }
+  // With nothing of its own running, no completion will wake this thread when others give their places back.
+  if (waiting.length > 0 && running === 0) retry ??= setTimeout(pumpAgain, RETRY_MS);
+}
+
+function pumpAgain(): void {
+  retry = undefined;
+  pump();
+}
+
+function finished(): void {
+  running--;
+  native.returnTaskPlace();
+  pump();
+}

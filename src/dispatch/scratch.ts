@@ -1,0 +1,47 @@
+/**
+ * Leased memory for requests and small answers. A nested call (a getter of the caller's that calls the runtime again)
+ * gets its own, and no view of it leaves a call.
+ */
+import type { Scratch } from '../wire/scratch.ts';
+
+/** The native layer leaves the call's duration in the first bytes; 16 keeps what follows aligned. */
+const START = 16;
+const FIRST_BYTES = 32 * 1024;
+/** A larger one served an unusual request and is not kept. */
+const KEPT_BYTES = 1024 * 1024;
+const KEPT = 8;
+
+/** One lease. */
+export class CallScratch implements Scratch {
+  bytes = new Uint8Array(FIRST_BYTES);
+  readonly start = START;
+  headLength = 0;
+  tailLength = 0;
+  body: Uint8Array | null = null;
+  #seconds = new Float64Array(this.bytes.buffer, 0, 1);
+
+  grow(min: number): void {
+    const larger = new Uint8Array(Math.max(min, this.bytes.length * 2));
+    larger.set(this.bytes);
+    this.bytes = larger;
+    this.#seconds = new Float64Array(larger.buffer, 0, 1);
+  }
+
+  /** How long the last call took from after instantiation, NaN if it never had an instance. */
+  get seconds(): number {
+    return this.#seconds[0]!;
+  }
+}
+
+const idle: CallScratch[] = [];
+
+/** Leases a scratch for one call. */
+export function leaseScratch(): CallScratch {
+  return idle.pop() ?? new CallScratch();
+}
+
+/** Ends the lease. */
+export function returnScratch(scratch: CallScratch): void {
+  scratch.body = null;
+  if (scratch.bytes.length <= KEPT_BYTES && idle.length < KEPT) idle.push(scratch);
+}

@@ -1,0 +1,60 @@
+/** From what callers hand in to what the codec takes: principals, upstreams, bodies. */
+import { claimsToWire } from '../claims.ts';
+import { InvalidArgumentError } from '../errors.ts';
+import type { Principal, PrincipalKind, Upstream } from '../types.ts';
+import type { PrincipalValue } from '../wire/messages/common.ts';
+import { checkObject } from './adapter.ts';
+import { checkBytes } from './call.ts';
+
+const PRINCIPAL_KINDS: ReadonlySet<unknown> = new Set<PrincipalKind>([
+  'api_key',
+  'oauth_subject',
+  'internal_key',
+  'workload_identity',
+  'subscription_bearer',
+]);
+/** Base URLs are few and recur with every request. */
+const KNOWN_URLS = 256;
+const urls = new Map<string, URL>();
+
+/** A principal as this edition spells it. */
+export function principalValue(principal: Principal, oauthPrincipalKind: string): PrincipalValue {
+  checkObject(principal, 'principal');
+  const { id, kind, claims } = principal;
+  if (!PRINCIPAL_KINDS.has(kind)) {
+    throw new InvalidArgumentError('principal.kind', `expected one of ${[...PRINCIPAL_KINDS].join(', ')}`);
+  }
+  return { id, kind: kind === 'oauth_subject' ? oauthPrincipalKind : kind, claims: claimsToWire(claims) };
+}
+
+/** An upstream's base URL, normalised, or null. Not to be changed: it is shared. */
+export function upstreamUrl(upstream: Upstream): URL | null {
+  checkObject(upstream, 'upstream');
+  if (upstream.kind !== 'anthropic_direct') {
+    throw new InvalidArgumentError('upstream.kind', "expected 'anthropic_direct'");
+  }
+  const { baseUrl } = upstream;
+  if (baseUrl === undefined || baseUrl === null) return null;
+  if (typeof baseUrl !== 'string' && !(baseUrl instanceof URL)) {
+    throw new InvalidArgumentError('upstream.baseUrl', 'expected a URL, a string or nothing');
+  }
+  const text = String(baseUrl);
+  const known = urls.get(text);
+  if (known !== undefined) return known;
+  if (!URL.canParse(text)) throw new InvalidArgumentError('upstream.baseUrl', 'expected an absolute URL');
+  const url = new URL(text);
+  if (urls.size === KNOWN_URLS) urls.clear();
+  urls.set(text, url);
+  return url;
+}
+
+/** A body that may cross, as the caller's own memory. */
+export function bodyOf(body: unknown): Uint8Array {
+  checkBytes(body, 'body');
+  return body;
+}
+
+/** Bytes that may be kept: a copy unless they belong to the answer alone. */
+export function keep(view: Uint8Array, owned: boolean): Uint8Array {
+  return owned ? view : new Uint8Array(view);
+}

@@ -1,0 +1,47 @@
+/** From a config to a native engine. Runtimes and threads with equal options get the same one. */
+import { type HotEngineConfig, type HotEngineConfigInput, maxMemorySizeBytes, parseConfig } from './config.ts';
+import { EngineInitError } from './errors.ts';
+import { type EngineOptions, type NativeEngine, native } from './native.ts';
+
+/** A built engine and the config that it was built from. */
+export interface HotEngine {
+  readonly config: HotEngineConfig;
+  readonly native: NativeEngine;
+}
+
+/**
+ * Builds the engine of `config`, or finds the one that the process already has for equal engine options and group.
+ * Throws InvalidArgumentError for a bad config and EngineInitError, which says what to lower, where the engine cannot be had.
+ */
+export function buildHotEngine(config?: HotEngineConfigInput, group: string | null = null): HotEngine {
+  const parsed = parseConfig(config);
+  const engine = native.openEngine(engineOptions(parsed, group));
+  if ('failed' in engine) throw new EngineInitError(`${engine.message}${remedy(parsed)}`);
+  return { config: parsed, native: engine };
+}
+
+function engineOptions(config: HotEngineConfig, group: string | null): EngineOptions {
+  return {
+    pooling: config.allocationStrategy === 'pooling',
+    memoryMaxPages: config.memoryMaxPages,
+    maxWasmStack: config.maxWasmStack,
+    poolTotalMemories: config.poolTotalMemories,
+    poolTotalCoreInstances: config.poolTotalCoreInstances,
+    memoryReservationBytes: config.memoryReservationBytes,
+    memoryGuardBytes: config.memoryGuardBytes,
+    keepResidentBytes: config.keepResidentBytes,
+    prepare: config.prepareInstances,
+    prefault: config.prefaultPages,
+    residentBudgetBytes: config.residentBudgetBytes,
+    maxStagingBytes: config.maxStagingBytes,
+    group,
+  };
+}
+
+function remedy(config: HotEngineConfig): string {
+  if (config.allocationStrategy === 'on-demand') return '';
+  if (maxMemorySizeBytes(config) > config.memoryReservationBytes) {
+    return ' (lower memoryMaxPages or raise memoryReservationBytes: a pooled memory must fit into its reservation)';
+  }
+  return ' (lower poolTotalMemories or memoryReservationBytes, or raise the limit on address space, such as `ulimit -v`)';
+}

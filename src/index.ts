@@ -1,0 +1,61 @@
+/** The public surface of the package, and nothing else. */
+
+export { inspectWasm, type ModuleInspection } from './admission/inspect.ts';
+export type { HookMetadata, HookMode, PluginMetadata } from './admission/metadata.ts';
+export {
+  DEFAULT_MEMORY_GUARD_BYTES,
+  DEFAULT_MEMORY_MAX_PAGES,
+  DEFAULT_MEMORY_RESERVATION_BYTES,
+  DEFAULT_POOL_TOTAL_CORE_INSTANCES,
+  DEFAULT_POOL_TOTAL_MEMORIES,
+  defaultHotEngineConfig,
+  type HotEngineConfig,
+  type HotEngineConfigInput,
+  hotEngineConfigSchema,
+  lowLatencyHotEngineConfig,
+  maxMemorySizeBytes,
+  productionHotEngineConfig,
+  virtualMemoryReservationBytes,
+} from './config.ts';
+export type { AsyncCallOptions, CallOptions } from './dispatch/adapter.ts';
+export { WasmtimeFilterPlugin } from './dispatch/filter.ts';
+export { WasmtimeObservabilityHook } from './dispatch/observe.ts';
+export { WasmtimeUpstreamDialect } from './dispatch/shape.ts';
+export { buildHotEngine, type HotEngine } from './engine.ts';
+export {
+  type AdapterFailureKind,
+  ClosedError,
+  DialectError,
+  EngineInitError,
+  type ErrorContext,
+  FilterError,
+  GuestTrapError,
+  InstantiateFailedError,
+  InvalidArgumentError,
+  ModuleCompileError,
+  ModuleRejectedError,
+  ObservabilityError,
+  PoolSaturatedError,
+  ProbeFailedError,
+  ResponseTransformError,
+  type SaturatedResource,
+  SlotNotFoundError,
+  StackExhaustedError,
+  WasmtimeRuntimeError,
+} from './errors.ts';
+export type { MetricsSink } from './metrics.ts';
+export type { PluginFailurePolicy } from './policy/failure.ts';
+export { prometheusSink } from './prometheus.ts';
+export {
+  type Admission,
+  type AsyncSlotOptions,
+  admitWasm,
+  admitWasmAsync,
+  type RuntimeHealth,
+  type RuntimeOptions,
+  type RuntimeStats,
+  type SlotOptions,
+  WasmtimeRuntime,
+} from './runtime.ts';
+export { type PluginCell, type PluginSlot, SlotKey } from './slots.ts';
+export * from './types.ts';

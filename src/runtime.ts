@@ -1,0 +1,423 @@
+/** The runtime: puts the rooms together. */
+
+import { z } from 'zod';
+import { accessOf, grantAccess } from './access.ts';
+import { type AdmittedModule, admit, admitAsync, contentHashOf } from './admission/admit.ts';
+import type { PluginMetadata } from './admission/metadata.ts';
+import {
+  deadlineSchema,
+  failurePolicySchema,
+  type HotEngineConfig,
+  type HotEngineConfigInput,
+  parseArgument,
+  virtualMemoryReservationBytes,
+} from './config.ts';
+import { targetOf } from './dispatch/adapter.ts';
+import { checkBytes, Dispatcher, rawRequest } from './dispatch/call.ts';
+import { queueLength } from './dispatch/queue.ts';
+import { buildHotEngine, type HotEngine } from './engine.ts';
+import { InvalidArgumentError, ModuleRejectedError, SlotNotFoundError } from './errors.ts';
+import { guardedSink, type MetricsSink, publishPoolMetrics } from './metrics.ts';
+import { native } from './native.ts';
+import type { PluginFailurePolicy } from './policy/failure.ts';
+import { type Cell, checkKey, KeyMap, type PluginSlot, Slot, SlotKey } from './slots.ts';
+import type { HookKind, SlotKind } from './types.ts';
+
+/** What a runtime takes besides its config. */
+export interface RuntimeOptions {
+  /** Where its measurements go. */
+  readonly metrics?: MetricsSink | undefined;
+  /** Runtimes of different groups never share an engine. */
+  readonly engineGroup?: string | undefined;
+}
+
+/** What a slot may have of its own. What is left out is the runtime's, when registering again too. */
+export interface SlotOptions {
+  readonly failurePolicy?: PluginFailurePolicy | undefined;
+  readonly deadlineMs?: number | undefined;
+}
+
+/** Options of a registration off this thread. */
+export interface AsyncSlotOptions extends SlotOptions {
+  readonly signal?: AbortSignal | undefined;
+}
+
+/** Counts of one moment. */
+export interface RuntimeStats {
+  readonly slots: number;
+  /** Calls of this runtime that run or wait off this thread. */
+  readonly inFlight: number;
+  /** Calls of this JavaScript thread that wait for a place off it. */
+  readonly queued: number;
+  /** The engine's own counts; an engine may be shared with other runtimes and threads. */
+  readonly engine: ReturnType<HotEngine['native']['stats']>;
+}
+
+/** Whether guests can still be run safely. */
+export interface RuntimeHealth {
+  readonly ok: boolean;
+  /** What is wrong, a sentence each. */
+  readonly problems: readonly string[];
+}
+
+const slotOptionsSchema = z.strictObject({
+  failurePolicy: failurePolicySchema.optional(),
+  deadlineMs: deadlineSchema.optional(),
+});
+const asyncSlotOptionsSchema = slotOptionsSchema.extend({ signal: z.instanceof(AbortSignal).optional() });
+
+/** Registrations off this thread that wait for their turn on one key, and what has overtaken them since. */
+interface Pending {
+  last: Promise<unknown>;
+  waiting: number;
+  evictions: number;
+  overtakes: number;
+}
+
+/** Admits plugins, keeps them in slots and calls them. Closes with `close()` or `using`. */
+export class WasmtimeRuntime {
+  readonly #engine: HotEngine;
+  readonly #dispatcher: Dispatcher;
+  readonly #metrics: Required<MetricsSink>;
+  readonly #slots = new KeyMap<Slot>();
+  readonly #pending = new KeyMap<Pending>();
+
+  /**
+   * Builds the engine of `config`, or shares the process's engine of equal options.
+   * Throws InvalidArgument for a bad field of the config and EngineInit where the engine cannot be had.
+   */
+  constructor(config?: HotEngineConfigInput, options: RuntimeOptions = {}) {
+    if (typeof options !== 'object' || options === null)
+      throw new InvalidArgumentError('options', 'expected an object');
+    if (options.engineGroup !== undefined && typeof options.engineGroup !== 'string') {
+      throw new InvalidArgumentError('options.engineGroup', 'expected a string');
+    }
+    this.#metrics = guardedSink(options.metrics, 'options.metrics');
+    this.#engine = buildHotEngine(config, options.engineGroup ?? null);
+    this.#dispatcher = new Dispatcher(this.#engine.config, this.#metrics);
+    grantAccess(this, {
+      engine: this.#engine,
+      dispatcher: this.#dispatcher,
+      slot: (key) => this.#slots.get(key),
+    });
+  }
+
+  /** The complete config, frozen. */
+  get config(): HotEngineConfig {
+    return this.#engine.config;
+  }
+
+  /**
+   * Admits `bytes` and puts them into the slot of `key`, as its first or its next version; the same content under the
+   * same options returns the slot as it is. A refused module leaves the old version serving.
+   * Throws ModuleRejected, ModuleCompile, InstantiateFailed, ProbeFailed, PoolSaturated, InvalidArgument or Closed.
+   */
+  registerFilter(key: SlotKey, name: string, bytes: Uint8Array, options?: SlotOptions): PluginSlot {
+    return this.#register('filter', key, name, bytes, options);
+  }
+
+  /** Like `registerFilter`, for a shape plugin and its transforms. */
+  registerShape(key: SlotKey, name: string, bytes: Uint8Array, options?: SlotOptions): PluginSlot {
+    return this.#register('shape', key, name, bytes, options);
+  }
+
+  /** Like `registerFilter`, for an observe plugin. */
+  registerObserve(key: SlotKey, name: string, bytes: Uint8Array, options?: SlotOptions): PluginSlot {
+    return this.#register('observe', key, name, bytes, options);
+  }
+
+  /**
+   * Like `registerFilter`, off this thread. Registrations on one key apply in the order of their calls. One that is
+   * overtaken by an eviction rejects as evicted; one that is overtaken by a synchronous registration resolves with the
+   * slot as it is then. Rejects with `signal.reason` when aborted.
+   */
+  registerFilterAsync(key: SlotKey, name: string, bytes: Uint8Array, options?: AsyncSlotOptions): Promise<PluginSlot> {
+    return this.#registerAsync('filter', key, name, bytes, options);
+  }
+
+  /** Like `registerFilterAsync`, for a shape plugin and its transforms. */
+  registerShapeAsync(key: SlotKey, name: string, bytes: Uint8Array, options?: AsyncSlotOptions): Promise<PluginSlot> {
+    return this.#registerAsync('shape', key, name, bytes, options);
+  }
+
+  /** Like `registerFilterAsync`, for an observe plugin. */
+  registerObserveAsync(key: SlotKey, name: string, bytes: Uint8Array, options?: AsyncSlotOptions): Promise<PluginSlot> {
+    return this.#registerAsync('observe', key, name, bytes, options);
+  }
+
+  /** The slot under `key`, if one is registered. */
+  getSlot(key: SlotKey): PluginSlot | undefined {
+    checkKey(key);
+    return this.#slots.get(key);
+  }
+
+  /** Takes the slot under `key` out of service; true if there was one. Adapters that hold its version go on. */
+  evictSlot(key: SlotKey): boolean {
+    checkKey(key);
+    const pending = this.#pending.get(key);
+    if (pending !== undefined) pending.evictions++;
+    const slot = this.#slots.get(key);
+    slot?.evict();
+    return this.#slots.delete(key);
+  }
+
+  /** Evicts every slot whose key is not in `keep`, and returns their keys. To be called after the new view is published. */
+  retainSlots(keep: Iterable<SlotKey>): SlotKey[] {
+    if (typeof (keep as Iterable<SlotKey> | undefined)?.[Symbol.iterator] !== 'function') {
+      throw new InvalidArgumentError('keep', 'expected an iterable of SlotKeys');
+    }
+    const kept = new KeyMap<true>();
+    for (const key of keep) {
+      checkKey(key);
+      kept.set(key, true);
+    }
+    const evicted = [...this.#slots.entries()].map(([key]) => key).filter((key) => !kept.get(key));
+    for (const key of evicted) this.evictSlot(key);
+    return evicted;
+  }
+
+  /** How many slots are registered. */
+  get slotCount(): number {
+    return this.#slots.size;
+  }
+
+  /** Every registered slot. */
+  slots(): PluginSlot[] {
+    return [...this.#slots.entries()].map(([, slot]) => slot);
+  }
+
+  /**
+   * Calls the filter under `key` with an encoded request and returns its encoded answer; no adapter rule applies.
+   * Throws SlotNotFound, ModuleRejected for a slot of another kind, and whatever the call throws.
+   */
+  callFilter(key: SlotKey, bytes: Uint8Array): Uint8Array {
+    return this.#callRaw('filter', key, bytes);
+  }
+
+  /** Like `callFilter`, for a shape plugin. */
+  callShape(key: SlotKey, bytes: Uint8Array): Uint8Array {
+    return this.#callRaw('shape', key, bytes);
+  }
+
+  /** Like `callFilter`, for an observe plugin; the answer is empty. */
+  callObserve(key: SlotKey, bytes: Uint8Array): Uint8Array {
+    return this.#callRaw('observe', key, bytes);
+  }
+
+  /** Tells the metrics sink how the pool and the compiled cache stand. */
+  publishPoolMetrics(): void {
+    const { config } = this;
+    const stats = this.#engine.native.stats();
+    publishPoolMetrics(this.#metrics, {
+      ...config,
+      memoriesUsed: stats.poolMemories,
+      coreInstancesUsed: stats.poolCoreInstances,
+      virtualMemoryReservationBytes: virtualMemoryReservationBytes(config),
+      compiledCache: {
+        hits: stats.cacheHits,
+        misses: stats.cacheMisses,
+        evictions: stats.cacheEvictions,
+        entries: stats.cacheEntries,
+        bytes: stats.cacheBytes,
+      },
+    });
+  }
+
+  /** Counts of this moment. */
+  stats(): RuntimeStats {
+    const engine = this.#engine.native.stats();
+    return { slots: this.slotCount, inFlight: this.#dispatcher.inFlight, queued: queueLength(), engine };
+  }
+
+  /** Whether guests can still be run safely: traps reach the engine, and no compilation hangs. */
+  health(): RuntimeHealth {
+    const problems = native
+      .replacedSignalHandlers()
+      .map(
+        (signal) => `the handler of ${signal} was replaced: a guest's bad memory access would hang or end the process`,
+      );
+    const { abandonedCompiles } = this.#engine.native.stats();
+    if (abandonedCompiles > 0)
+      problems.push(`${abandonedCompiles} compilations outlived their time limit and still run`);
+    return { ok: problems.length === 0, problems };
+  }
+
+  /** Refuses new calls and registrations; running and queued calls finish. May be called more than once. */
+  close(): void {
+    if (this.#dispatcher.closed) return;
+    this.#dispatcher.close();
+    this.retainSlots([]);
+  }
+
+  /** `close()`. */
+  [Symbol.dispose](): void {
+    this.close();
+  }
+
+  /** `close()`, then waits until the calls in flight have ended. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.close();
+    await this.#dispatcher.drained();
+  }
+
+  #callRaw(kind: SlotKind, key: SlotKey, bytes: Uint8Array): Uint8Array {
+    this.#dispatcher.checkOpen();
+    checkKey(key);
+    checkBytes(bytes, 'bytes');
+    const slot = this.#slots.get(key);
+    if (slot === undefined)
+      throw new SlotNotFoundError(`no slot is registered under ${key}`, { principal: key.principal });
+    checkSlotKind(slot, kind);
+    const copy = (answer: Uint8Array, owned: boolean) => (owned ? answer : new Uint8Array(answer));
+    return this.#dispatcher.inline(targetOf(slot.current, kind, undefined), rawRequest(bytes), copy);
+  }
+
+  #register(kind: SlotKind, key: SlotKey, name: string, bytes: Uint8Array, options: SlotOptions = {}): PluginSlot {
+    const { failurePolicy, deadlineMs } = parseArgument(slotOptionsSchema, options, 'options');
+    this.#checkRegistration(key, name, bytes);
+    const existing = this.#unchanged(kind, key, bytes, { failurePolicy, deadlineMs });
+    const slot =
+      existing ?? this.#apply(kind, key, name, admit(this.#inside, bytes, kind), { failurePolicy, deadlineMs });
+    const pending = this.#pending.get(key);
+    if (pending !== undefined) pending.overtakes++;
+    return slot;
+  }
+
+  async #registerAsync(
+    kind: SlotKind,
+    key: SlotKey,
+    name: string,
+    bytes: Uint8Array,
+    options: AsyncSlotOptions = {},
+  ): Promise<PluginSlot> {
+    const { signal, failurePolicy, deadlineMs } = parseArgument(asyncSlotOptionsSchema, options, 'options');
+    this.#checkRegistration(key, name, bytes);
+    signal?.throwIfAborted();
+    const pending = this.#pending.get(key) ?? { last: Promise.resolve(), waiting: 0, evictions: 0, overtakes: 0 };
+    this.#pending.set(key, pending);
+    const { last: before, evictions, overtakes } = pending;
+    const admitted = admitAsync(this.#inside, bytes, kind, signal);
+    const registered = (async () => {
+      const [result] = await Promise.allSettled([admitted, before]);
+      if (pending.evictions !== evictions) {
+        throw new SlotNotFoundError(`slot ${key} was evicted while it was being registered`, {
+          evicted: true,
+          principal: key.principal,
+          plugin: name,
+        });
+      }
+      if (result.status === 'rejected') throw result.reason;
+      this.#dispatcher.checkOpen();
+      const slot = this.#slots.get(key);
+      if (slot !== undefined && pending.overtakes !== overtakes) return slot;
+      return this.#apply(kind, key, name, result.value, { failurePolicy, deadlineMs });
+    })();
+    pending.last = registered.catch(() => {});
+    pending.waiting++;
+    try {
+      return await registered;
+    } finally {
+      if (--pending.waiting === 0) this.#pending.delete(key);
+    }
+  }
+
+  get #inside() {
+    return accessOf(this);
+  }
+
+  #checkRegistration(key: SlotKey, name: string, bytes: Uint8Array): void {
+    this.#dispatcher.checkOpen();
+    checkKey(key);
+    if (typeof name !== 'string') throw new InvalidArgumentError('name', 'expected a string');
+    checkBytes(bytes, 'bytes');
+  }
+
+  /** The slot that has this content and these options already; neither compiles nor probes. */
+  #unchanged(kind: SlotKind, key: SlotKey, bytes: Uint8Array, options: SlotOptions): Slot | undefined {
+    const slot = this.#slots.get(key);
+    if (slot === undefined || slot.kind !== kind) return undefined;
+    if (slot.current.contentHash !== contentHashOf(this.#engine, bytes)) return undefined;
+    return this.#sameOptions(slot.current, options) ? slot : undefined;
+  }
+
+  #sameOptions(cell: Cell, options: SlotOptions): boolean {
+    const { failurePolicy, deadlineMs } = this.#completed(options);
+    return cell.failurePolicy === failurePolicy && cell.deadlineMs === deadlineMs;
+  }
+
+  #completed({ failurePolicy, deadlineMs }: SlotOptions): Required<SlotOptions> {
+    const { config } = this;
+    return {
+      failurePolicy: failurePolicy ?? config.pluginFailurePolicy,
+      deadlineMs: deadlineMs ?? config.deadlineMs,
+    };
+  }
+
+  #apply(kind: SlotKind, key: SlotKey, name: string, admitted: AdmittedModule, options: SlotOptions): Slot {
+    const slot = this.#slots.get(key);
+    if (slot !== undefined) {
+      checkSlotKind(slot, kind);
+      if (slot.current.contentHash === admitted.contentHash && this.#sameOptions(slot.current, options)) return slot;
+    }
+    const { failurePolicy, deadlineMs } = this.#completed(options);
+    const cell = newCell(admitted, {
+      versionId: (slot?.current.versionId ?? 0) + 1,
+      pluginName: name,
+      principal: key.principal,
+      failurePolicy: failurePolicy!,
+      deadlineMs: deadlineMs!,
+    });
+    if (slot !== undefined) {
+      slot.swap(cell);
+      return slot;
+    }
+    const first = new Slot(new SlotKey(key.principal, key.plugin), kind, cell);
+    this.#slots.set(key, first);
+    return first;
+  }
+}
+
+type CellFacts = Pick<Cell, 'versionId' | 'pluginName' | 'principal' | 'failurePolicy' | 'deadlineMs'>;
+
+/** A cell shows its public face; the rest is there and does not enumerate. */
+function newCell(admitted: AdmittedModule, facts: CellFacts): Cell {
+  const { versionId, pluginName, principal, failurePolicy, deadlineMs } = facts;
+  const { metadata, contentHash, module, editions } = admitted;
+  const face = { versionId, metadata, contentHash, pluginName, failurePolicy, deadlineMs };
+  const inner = { principal, module, editions };
+  for (const [name, value] of Object.entries(inner)) Object.defineProperty(face, name, { value });
+  return Object.freeze(face) as Cell;
+}
+
+function checkSlotKind(slot: Slot, kind: SlotKind): void {
+  if (slot.kind === kind) return;
+  throw new ModuleRejectedError(`slot ${slot.key} is a ${slot.kind} slot, expected a ${kind} slot`, {
+    plugin: slot.current.pluginName,
+    principal: slot.key.principal,
+  });
+}
+
+/** What `admitWasm` found. */
+export interface Admission {
+  readonly metadata: PluginMetadata;
+  readonly contentHash: string;
+}
+
+/**
+ * Admits `bytes` under the rules and the engine of `runtime` without registering them: inspected, compiled, probed.
+ * Throws as `registerFilter` does.
+ */
+export function admitWasm(runtime: WasmtimeRuntime, bytes: Uint8Array, kind?: HookKind): Admission {
+  const access = accessOf(runtime);
+  access.dispatcher.checkOpen();
+  const { metadata, contentHash } = admit(access, bytes, kind);
+  return { metadata, contentHash };
+}
+
+/** The same off this thread. Rejects as `admitWasm` throws. */
+export async function admitWasmAsync(runtime: WasmtimeRuntime, bytes: Uint8Array, kind?: HookKind): Promise<Admission> {
+  const access = accessOf(runtime);
+  access.dispatcher.checkOpen();
+  const { metadata, contentHash } = await admitAsync(access, bytes, kind);
+  return { metadata, contentHash };
+}

@@ -1,0 +1,151 @@
+/** Slots: what is registered under which key, and the versions that follow each other in it. */
+import type { PluginMetadata } from './admission/metadata.ts';
+import { InvalidArgumentError } from './errors.ts';
+import type { NativeModule } from './native.ts';
+import type { PluginFailurePolicy } from './policy/failure.ts';
+import type { HookKind, SlotKind } from './types.ts';
+import type { EditionByHook } from './wire/editions.ts';
+
+const GLOBAL_PRINCIPAL = '__global__';
+
+/** Whose plugin it is: a principal's or everybody's. Keys compare by value. */
+export class SlotKey {
+  readonly principal: string;
+  readonly plugin: string;
+
+  /** Throws an InvalidArgumentError for anything but two strings. */
+  constructor(principal: string, plugin: string) {
+    if (typeof principal !== 'string') throw new InvalidArgumentError('key.principal', 'expected a string');
+    if (typeof plugin !== 'string') throw new InvalidArgumentError('key.plugin', 'expected a string');
+    this.principal = principal;
+    this.plugin = plugin;
+    Object.freeze(this);
+  }
+
+  /** The key of a plugin that serves every principal. */
+  static global(plugin: string): SlotKey {
+    return new SlotKey(GLOBAL_PRINCIPAL, plugin);
+  }
+
+  /** For people: `principal/plugin`, each in quotes. */
+  toString(): string {
+    return `${JSON.stringify(this.principal)}/${JSON.stringify(this.plugin)}`;
+  }
+}
+
+/** Checks that a caller handed in a key. */
+export function checkKey(key: unknown): asserts key is SlotKey {
+  const { principal, plugin } = (key ?? {}) as { principal?: unknown; plugin?: unknown };
+  if (typeof principal !== 'string' || typeof plugin !== 'string') {
+    throw new InvalidArgumentError('key', 'expected a SlotKey');
+  }
+}
+
+/** A map by the value of keys. */
+export class KeyMap<Value> {
+  readonly #principals = new Map<string, Map<string, { key: SlotKey; value: Value }>>();
+
+  get(key: SlotKey): Value | undefined {
+    return this.#principals.get(key.principal)?.get(key.plugin)?.value;
+  }
+
+  set(key: SlotKey, value: Value): void {
+    let plugins = this.#principals.get(key.principal);
+    if (plugins === undefined) {
+      plugins = new Map();
+      this.#principals.set(key.principal, plugins);
+    }
+    plugins.set(key.plugin, { key: new SlotKey(key.principal, key.plugin), value });
+  }
+
+  delete(key: SlotKey): boolean {
+    const plugins = this.#principals.get(key.principal);
+    const deleted = plugins?.delete(key.plugin) ?? false;
+    if (plugins?.size === 0) this.#principals.delete(key.principal);
+    return deleted;
+  }
+
+  *entries(): IterableIterator<[SlotKey, Value]> {
+    for (const plugins of this.#principals.values()) {
+      for (const { key, value } of plugins.values()) yield [key, value];
+    }
+  }
+
+  get size(): number {
+    let size = 0;
+    for (const plugins of this.#principals.values()) size += plugins.size;
+    return size;
+  }
+}
+
+/** The layout of each hook that the plugin declares; null for a transform in noop mode. */
+export type CellEditions = { readonly [Hook in HookKind]?: EditionByHook[Hook] | null };
+
+/** One version of a plugin in a slot. It never changes; a swap puts another in its place. */
+export interface PluginCell {
+  /** 1 for the first version of a slot, one more with each swap. */
+  readonly versionId: number;
+  readonly metadata: PluginMetadata;
+  /** 64 lower-case hex digits over policy version, memory cap and bytes. */
+  readonly contentHash: string;
+  /** The name under which this version was registered; the `plugin` label of its metrics. */
+  readonly pluginName: string;
+  readonly failurePolicy: PluginFailurePolicy;
+  /** Milliseconds for one call. */
+  readonly deadlineMs: number;
+}
+
+/** What the runtime keeps of a cell beyond its public face. */
+export interface CellInternals {
+  readonly principal: string;
+  readonly module: NativeModule;
+  readonly editions: CellEditions;
+}
+
+/** A cell as the runtime knows it. */
+export type Cell = PluginCell & CellInternals;
+
+/** A place for versions of one plugin under one key. It has one kind for life. */
+export interface PluginSlot {
+  readonly key: SlotKey;
+  readonly kind: SlotKind;
+  /** The version that new calls get. */
+  readonly current: PluginCell;
+}
+
+/** A slot as the runtime knows it. */
+export class Slot implements PluginSlot {
+  readonly key: SlotKey;
+  readonly kind: SlotKind;
+  #current: Cell;
+  #evicted = false;
+
+  constructor(key: SlotKey, kind: SlotKind, first: Cell) {
+    this.key = key;
+    this.kind = kind;
+    this.#current = first;
+    first.module.serve();
+  }
+
+  get current(): Cell {
+    return this.#current;
+  }
+
+  get evicted(): boolean {
+    return this.#evicted;
+  }
+
+  /** Puts the next version in; calls in flight keep the one they began with. */
+  swap(next: Cell): void {
+    next.module.serve();
+    this.#current.module.retire();
+    this.#current = next;
+  }
+
+  /** Takes the slot out of service; adapters that hold its cell go on. */
+  evict(): void {
+    if (this.#evicted) return;
+    this.#evicted = true;
+    this.#current.module.retire();
+  }
+}
