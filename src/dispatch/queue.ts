@@ -5,7 +5,7 @@
 import { PoolSaturatedError } from '../errors.ts';
 import { native } from '../native.ts';
 
-const POOL_SIZE = Number(process.env['UV_THREADPOOL_SIZE'] ?? 4) || 4;
+const POOL_SIZE = Number(process.env.UV_THREADPOOL_SIZE ?? 4) || 4;
 const PLACES = Math.max(1, Math.min(POOL_SIZE, 1024) - 2);
 /** How soon a thread that has nothing running looks again for a place that another thread holds, in milliseconds. */
 const RETRY_MS = 1;
@@ -61,7 +61,7 @@ function pump(): void {
     waiting.shift()!.start().finally(finished);
   }
   // With nothing of its own running, no completion will wake this thread when others give their places back.
-  if (waiting.length > 0 && running === 0) retry ??= setTimeout(pumpAgain, RETRY_MS);
+  if (waiting.length > 0 && running === 0 && retry === undefined) retry = setTimeout(pumpAgain, RETRY_MS);
 }
 
 function pumpAgain(): void {

@@ -1,0 +1,31 @@
+// Builds the addon into build/Release. `--profile dist` makes what is published; everyday work uses `release`.
+import { spawnSync } from 'node:child_process';
+import { fileURLToPath } from 'node:url';
+
+const root = fileURLToPath(new URL('..', import.meta.url));
+
+/** Runs the @napi-rs/cli build with cargo's own progress on the terminal; exits with its status if it fails. */
+export function buildNative(profile = 'release', extra = []) {
+  const cli = fileURLToPath(import.meta.resolve('@napi-rs/cli')).replace(/index\.[cm]?js$/, 'cli.js');
+  const result = spawnSync(
+    process.execPath,
+    [
+      cli,
+      'build',
+      ...['--profile', profile],
+      ...['--manifest-path', 'native/Cargo.toml'],
+      ...['--target-dir', `${root}native/target`],
+      ...['--output-dir', 'build/Release'],
+      ...['--dts', '../../src/binding.ts'],
+      '--no-js',
+      ...extra,
+    ],
+    { cwd: root, stdio: 'inherit' },
+  );
+  if (result.status !== 0) process.exit(result.status ?? 1);
+}
+
+if (process.argv[1] === fileURLToPath(import.meta.url)) {
+  const { values } = (await import('node:util')).parseArgs({ options: { profile: { type: 'string' } } });
+  buildNative(values.profile);
+}

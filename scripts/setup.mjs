@@ -1,0 +1,100 @@
+// Makes a checkout ready to run: dependencies, addon, TypeScript. Uses Node's built-in modules alone, because nothing
+// is installed yet. What is up to date is left alone, so a second run takes a moment.
+import { spawnSync } from 'node:child_process';
+import { createHash } from 'node:crypto';
+import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+
+const root = fileURLToPath(new URL('..', import.meta.url));
+const STAMPS = join(root, 'build', 'stamps');
+const MIN_NODE = [20, 19];
+const MIN_RUST = [1, 95];
+
+const npm = process.platform === 'win32' ? 'npm.cmd' : 'npm';
+
+/** Brings dependencies, addon and dist up to date. Exits with a plain sentence when something is missing. */
+export function setUp() {
+  checkNode();
+  step('dependencies', ['package.json', 'package-lock.json'], 'node_modules/.package-lock.json', () =>
+    run(npm, ['ci', '--ignore-scripts', '--no-audit', '--no-fund', '--loglevel=error']),
+  );
+  const native = [
+    'native/Cargo.toml',
+    'native/Cargo.lock',
+    'native/build.rs',
+    'native/src',
+    'scripts/build-native.mjs',
+  ];
+  step('addon (several minutes the first time)', native, 'build/Release/cc-lb-runtime-wasmtime.node', () => {
+    checkRust();
+    run(process.execPath, ['scripts/build-native.mjs']);
+  });
+  const typescript = ['src', 'tsconfig.json', 'tsconfig.build.json', 'package-lock.json'];
+  step('TypeScript', typescript, 'dist/index.js', () =>
+    run(process.execPath, ['node_modules/typescript/bin/tsc', '-p', 'tsconfig.build.json']),
+  );
+}
+
+/** Runs `make` unless `output` exists and was made from the same inputs. */
+function step(name, inputs, output, make) {
+  const stamp = join(STAMPS, name.split(' ')[0]);
+  const now = digest(inputs);
+  if (existsSync(join(root, output)) && existsSync(stamp) && readFileSync(stamp, 'utf8') === now) return;
+  console.log(`• ${name}`);
+  make();
+  mkdirSync(STAMPS, { recursive: true });
+  // The build may write one of its inputs (generated types), so what counts is how they are afterwards.
+  writeFileSync(stamp, digest(inputs));
+}
+
+function digest(inputs) {
+  const hash = createHash('sha256').update(process.version);
+  const visit = (path) => {
+    const entry = readdirSync(path, { withFileTypes: true }).sort((a, b) => (a.name < b.name ? -1 : 1));
+    for (const { name, parentPath } of entry.filter((file) => file.isFile())) add(join(parentPath, name));
+    for (const { name, parentPath } of entry.filter((folder) => folder.isDirectory())) visit(join(parentPath, name));
+  };
+  const add = (path) => hash.update(path.slice(root.length)).update('\0').update(readFileSync(path)).update('\0');
+  for (const input of inputs) {
+    const path = join(root, input);
+    if (/\.[a-z]+$/.test(input)) existsSync(path) && add(path);
+    else visit(path);
+  }
+  return hash.digest('hex');
+}
+
+function run(command, args) {
+  const { status, error } = spawnSync(command, args, { cwd: root, stdio: 'inherit' });
+  if (error) fail(`${command} could not be started: ${error.message}`);
+  if (status !== 0) process.exit(status ?? 1);
+}
+
+function checkNode() {
+  if (older(process.versions.node, MIN_NODE)) {
+    fail(`Node ${MIN_NODE.join('.')} or later is needed, this is ${process.version}.`);
+  }
+}
+
+function checkRust() {
+  const { status, stdout } = spawnSync('cargo', ['--version'], { encoding: 'utf8' });
+  const found = status === 0 ? (/\d+\.\d+\.\d+/.exec(stdout)?.[0] ?? '') : '';
+  if (found === '') {
+    fail(
+      `Rust is missing: the addon is built from source with cargo ${MIN_RUST.join('.')} or later (https://rustup.rs).`,
+    );
+  }
+  if (older(found, MIN_RUST)) fail(`cargo ${MIN_RUST.join('.')} or later is needed, this is ${found}.`);
+}
+
+function older(version, [major, minor]) {
+  const [foundMajor, foundMinor] = version.split('.').map(Number);
+  return foundMajor < major || (foundMajor === major && foundMinor < minor);
+}
+
+function fail(sentence) {
+  console.error(sentence);
+  process.exit(1);
+}
+
+if (process.argv[1] === fileURLToPath(import.meta.url)) setUp();
