@@ -1,5 +1,6 @@
 //! What JavaScript holds: an engine and a compiled module. Plain data crosses in both directions.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::Ordering::SeqCst;
 use std::sync::{Arc, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -12,10 +13,11 @@ use crate::cache::Cache;
 use crate::call::{Call, Request, call};
 use crate::engine::{EngineOptions, HotEngine};
 use crate::failure::{Failure, NativeFailure};
+use crate::inspect::{Facts, facts};
 use crate::module::{CompiledModule, abandoned, compile};
 use crate::task::StagedCall;
 
-/// Where a call leaves how long it took: an f64, little endian, at the start of its scratch memory.
+/// Where a call leaves how long it took: an f64 at the start of its scratch memory.
 const SECONDS_BYTES: usize = 8;
 
 /// An engine; every handle to equal options is a handle to the same engine.
@@ -82,18 +84,24 @@ impl NativeEngine {
     #[napi(catch_unwind)]
     pub fn compile(
         &self,
+        source: &NativeSource,
         hash: String,
-        wasm: &[u8],
         has_start: bool,
         limit_ms: u32,
     ) -> Either<NativeModule, NativeFailure> {
-        Compile::new(self, hash, wasm, has_start, limit_ms).run().into()
+        Compile::new(self, source, hash, has_start, limit_ms).run().into()
     }
 
     /// The same off the JavaScript thread.
     #[napi(catch_unwind, ts_return_type = "Promise<NativeModule | NativeFailure>")]
-    pub fn compile_async(&self, hash: String, wasm: &[u8], has_start: bool, limit_ms: u32) -> AsyncTask<Compile> {
-        AsyncTask::new(Compile::new(self, hash, wasm, has_start, limit_ms))
+    pub fn compile_async(
+        &self,
+        source: &NativeSource,
+        hash: String,
+        has_start: bool,
+        limit_ms: u32,
+    ) -> AsyncTask<Compile> {
+        AsyncTask::new(Compile::new(self, source, hash, has_start, limit_ms))
     }
 
     /// Counts of this moment.
@@ -124,8 +132,8 @@ impl NativeEngine {
 /// A compilation and all that it needs.
 pub struct Compile {
     engine: Arc<HotEngine>,
+    wasm: Arc<Vec<u8>>,
     hash: String,
-    wasm: Vec<u8>,
     has_start: bool,
     limit: Duration,
 }
@@ -143,14 +151,14 @@ impl From<Compiled> for Either<NativeModule, NativeFailure> {
 }
 
 impl Compile {
-    fn new(engine: &NativeEngine, hash: String, wasm: &[u8], has_start: bool, limit_ms: u32) -> Compile {
+    fn new(engine: &NativeEngine, source: &NativeSource, hash: String, has_start: bool, limit_ms: u32) -> Compile {
         let limit = Duration::from_millis(u64::from(limit_ms));
-        Compile { engine: Arc::clone(&engine.inner), hash, wasm: wasm.to_vec(), has_start, limit }
+        Compile { engine: Arc::clone(&engine.inner), wasm: Arc::clone(&source.wasm), hash, has_start, limit }
     }
 
     fn run(&mut self) -> Compiled {
         let cap = (self.engine.options.memory_max_pages as usize) << 16;
-        let wasm = std::mem::take(&mut self.wasm);
+        let wasm = Arc::clone(&self.wasm);
         Compiled(compile(&self.engine.engine, wasm, self.has_start, cap, self.limit).map(|module| NativeModule {
             module: cache(&self.engine).keep(&self.hash, Arc::new(module)),
             engine: Arc::clone(&self.engine),
@@ -208,7 +216,7 @@ impl NativeModule {
 
     /// Calls a hook on this thread. The request is `scratch[start..start + head]`, the body, and then the `tail`
     /// bytes behind the head. The answer goes to `scratch[start..]` if it fits there (its length comes back), else
-    /// into a buffer of its own. `scratch[0..8]` receives the seconds that the call took, as a little-endian f64.
+    /// into a buffer of its own. `scratch[0..8]` receives the seconds that the call took, as an f64.
     #[napi(catch_unwind)]
     #[allow(clippy::too_many_arguments, reason = "one flat call costs less than an object would")]
     pub fn call<'env>(
@@ -249,7 +257,7 @@ impl NativeModule {
             }
             BufferSlice::copy_from(env, answer).map(Either3::B)
         });
-        scratch[..SECONDS_BYTES].copy_from_slice(&outcome.seconds.to_le_bytes());
+        scratch[..SECONDS_BYTES].copy_from_slice(&outcome.seconds.to_ne_bytes());
         outcome.result.unwrap_or_else(|failure| Ok(Either3::C(failure.into())))
     }
 
@@ -292,8 +300,65 @@ pub fn replaced_signal_handlers() -> Vec<String> {
     crate::signals::replaced().into_iter().map(str::to_owned).collect()
 }
 
-/// Reads the facts of a module without running anything.
-#[napi(catch_unwind)]
-pub fn inspect(wasm: &[u8]) -> crate::inspect::Facts {
-    crate::inspect::facts(wasm)
+/// The bytes of a module, copied once, so that nothing that happens to the caller's buffer later matters.
+#[napi]
+pub struct NativeSource {
+    wasm: Arc<Vec<u8>>,
+}
+
+/// What a module is: its identity and what it says about itself.
+#[napi(object, object_from_js = false)]
+pub struct Reading {
+    /// See `contentHash`.
+    pub hash: String,
+    /// See `Facts`.
+    pub facts: Facts,
+}
+
+#[napi]
+impl NativeSource {
+    /// Copies the bytes.
+    #[napi(constructor, catch_unwind)]
+    pub fn new(wasm: &[u8]) -> NativeSource {
+        NativeSource { wasm: Arc::new(wasm.to_vec()) }
+    }
+
+    /// Hashes and inspects, without running anything.
+    #[napi(catch_unwind)]
+    pub fn read(&self, policy_version: u32, memory_max_pages: u32) -> Reading {
+        Read { wasm: Arc::clone(&self.wasm), policy_version, memory_max_pages }.run()
+    }
+
+    /// The same off the JavaScript thread.
+    #[napi(catch_unwind, ts_return_type = "Promise<Reading>")]
+    pub fn read_async(&self, policy_version: u32, memory_max_pages: u32) -> AsyncTask<Read> {
+        AsyncTask::new(Read { wasm: Arc::clone(&self.wasm), policy_version, memory_max_pages })
+    }
+}
+
+/// A reading and all that it needs.
+pub struct Read {
+    wasm: Arc<Vec<u8>>,
+    policy_version: u32,
+    memory_max_pages: u32,
+}
+
+impl Read {
+    fn run(&self) -> Reading {
+        let hash = content_hash(self.policy_version, self.memory_max_pages, &self.wasm);
+        Reading { hash, facts: facts(&self.wasm) }
+    }
+}
+
+impl Task for Read {
+    type Output = Reading;
+    type JsValue = Reading;
+
+    fn compute(&mut self) -> Result<Reading> {
+        catch_unwind(AssertUnwindSafe(|| self.run())).map_err(|_| napi::Error::from_reason("inspection panicked"))
+    }
+
+    fn resolve(&mut self, _env: Env, reading: Reading) -> Result<Reading> {
+        Ok(reading)
+    }
 }

@@ -97,7 +97,7 @@ impl CompiledModule {
 /// stopped: one that exceeds the limit is left to its thread and counted until it ends.
 pub fn compile(
     engine: &Engine,
-    wasm: Vec<u8>,
+    wasm: Arc<Vec<u8>>,
     has_start: bool,
     memory_cap: usize,
     limit: Duration,
