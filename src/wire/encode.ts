@@ -1,6 +1,6 @@
 /**
  * Values to bytes, as `rkyv::to_bytes` writes them. Two passes over each object, as in rkyv: the first writes what lies
- * out of line and notes where (the notes are plain u32s), the second writes the object itself from the notes alone.
+ * out of line and notes where (the notes are plain words), the second writes the object itself from the notes alone.
  *
  * Most text is ASCII, and text lies in one piece between objects. So the first attempt joins the strings of a piece and
  * hands them to the engine at once, which is far cheaper than one by one; where that finds other characters, a second,
@@ -52,7 +52,7 @@ class Encoder {
   private run = '';
   /** What turns an index into `bytes` into a position in the message. */
   private shift = 0;
-  private notes = new Uint32Array(1_024);
+  private notes = new Int32Array(1_024);
   private noted = 0;
 
   encode(message: Message<unknown>, value: unknown, scratch: Scratch, careful: boolean): void {
@@ -78,7 +78,7 @@ class Encoder {
   /** Lets go of the caller's values. */
   release(): void {
     this.run = '';
-    if (this.notes.length > MAX_IDLE_NOTES) this.notes = new Uint32Array(1_024);
+    if (this.notes.length > MAX_IDLE_NOTES) this.notes = new Int32Array(1_024);
   }
 
   private measure(scratch: Scratch): void {
@@ -105,7 +105,7 @@ class Encoder {
   private reserveNotes(fields: number): void {
     const needed = this.noted + fields * NOTES_PER_FIELD;
     if (needed <= this.notes.length) return;
-    const larger = new Uint32Array(needed * 2);
+    const larger = new Int32Array(needed * 2);
     larger.set(this.notes);
     this.notes = larger;
   }
@@ -185,14 +185,16 @@ class Encoder {
           run += field;
           continue;
         }
-      } else if (typeof field === 'number' && field >>> 0 === field) {
-        if (step.kind === STEP.u32) {
-          notes[noted++] = field;
+      } else if (typeof field === 'number') {
+        if (step.kind === STEP.f64) {
+          float[0] = field;
+          notes[noted++] = floatBits[0]!;
+          notes[noted++] = floatBits[1]!;
           continue;
         }
-        if (step.kind === STEP.u64) {
+        if (field >>> 0 === field && step.kind <= STEP.u64 && step.kind >= STEP.u32) {
           notes[noted++] = field;
-          notes[noted++] = 0;
+          if (step.kind === STEP.u64) notes[noted++] = 0;
           continue;
         }
       }
@@ -398,16 +400,15 @@ class Encoder {
     this.noted = next;
   }
 
-  /** `writeObject` for the elements of a slice whose notes are all words. */
-  private writeWords({ at: offsets, relative }: Words, size: number, start: number, length: number): void {
+  /** `writeObject` for the elements of a slice whose notes are all words. No branch within: a wrong guess costs more. */
+  private writeWords({ at: offsets, pointers }: Words, size: number, start: number, length: number): void {
     const { view, notes, shift } = this;
     let next = this.noted;
     for (let i = 0; i < length; i++) {
       const at = start + i * size;
       for (let k = 0; k < offsets.length; k++) {
         const target = at + offsets[k]!;
-        const note = notes[next++]!;
-        view.setInt32(target, relative[k] === 1 ? note - (target + shift) : note, true);
+        view.setInt32(target, notes[next++]! - ((target + shift) & pointers[k]!), true);
       }
     }
   }

@@ -105,10 +105,10 @@ export interface Step {
   readonly plan: Plan | null;
 }
 
-/** The 32-bit words of a struct: where each lies, and whether it is a relative pointer (1) or not (0). */
+/** The 32-bit words of a struct: where each lies, and a mask of all ones for a relative pointer, 0 for others. */
 export interface Words {
-  readonly at: Uint32Array;
-  readonly relative: Uint8Array;
+  readonly at: Int32Array;
+  readonly pointers: Int32Array;
 }
 
 /** A laid-out struct. */
@@ -191,7 +191,11 @@ function extentOfEnum(type: EnumType): Extent {
 
 function readByName(fields: readonly Field[]): Plan['read'] {
   const names = fields.map((entry) => entry.name);
-  return (value) => names.map((name) => (value as Record<string, unknown>)[name]);
+  return (value) => {
+    const list = new Array<unknown>(names.length);
+    for (let i = 0; i < names.length; i++) list[i] = (value as Record<string, unknown>)[names[i]!];
+    return list;
+  };
 }
 
 function makeByName(fields: readonly Field[], tag: readonly [string, string] | null): Plan['make'] {
@@ -236,13 +240,10 @@ function layOutSteps(fields: readonly Field[], start: number, prefix: string): S
 function wordsOf(steps: readonly Step[]): Words | null {
   if (steps.some((step) => step.kind > STEP.f64 || step.tagAt >= 0)) return null;
   const words = steps.flatMap(({ kind, at }) => {
-    const first = { at, relative: kind <= STEP.json ? 1 : 0 };
-    return kind === STEP.u32 ? [first] : [first, { at: at + 4, relative: 0 }];
+    const first = { at, pointer: kind <= STEP.json ? -1 : 0 };
+    return kind === STEP.u32 ? [first] : [first, { at: at + 4, pointer: 0 }];
   });
-  return {
-    at: Uint32Array.from(words, (word) => word.at),
-    relative: Uint8Array.from(words, (word) => word.relative),
-  };
+  return { at: Int32Array.from(words, (word) => word.at), pointers: Int32Array.from(words, (word) => word.pointer) };
 }
 
 function layOutStruct(type: StructType, start: number, prefix: string): Plan {

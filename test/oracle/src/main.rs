@@ -1,5 +1,6 @@
 //! The oracle of the wire codec: rkyv itself over the published wire crates.
 
+mod bench;
 mod editions;
 mod random;
 mod wire;
@@ -13,7 +14,7 @@ use rkyv::util::AlignedVec;
 use editions::{Root, Verdict, fingerprints, roots};
 use random::Random;
 
-const USAGE: &str = "usage: cc-lb-wire-oracle roots | fingerprints | vectors <per-root> <seed> | judge";
+const USAGE: &str = "usage: cc-lb-wire-oracle roots | fingerprints | vectors <per-root> <seed> | judge | bench";
 
 fn main() -> io::Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -23,6 +24,7 @@ fn main() -> io::Result<()> {
         ["fingerprints"] => print_fingerprints(&mut out)?,
         ["vectors", count, seed] => print_vectors(number(count)?, number(seed)?, &mut out)?,
         ["judge"] => judge(&mut BufReader::with_capacity(1 << 20, io::stdin().lock()), &mut out)?,
+        ["bench"] => writeln!(out, "{}", bench::run())?,
         _ => return Err(io::Error::other(USAGE)),
     }
     out.flush()
