@@ -1,3 +1,4 @@
+import type { AsyncCallOptions, CallOptions } from './dispatch/adapter.ts';
 import { FilterError, InvalidArgumentError, type ObservabilityError, type WasmtimeRuntimeError } from './errors.ts';
 import {
   isPluginFailure,
@@ -5,7 +6,7 @@ import {
   type UnavailableResponse,
   unavailableResponse,
 } from './policy/failure.ts';
-import { passThroughHeaders } from './policy/headers.ts';
+import { passThroughHeaders, rereadable } from './policy/headers.ts';
 import { passThroughUrl } from './policy/pass-through-url.ts';
 import type {
   FilterOutput,
@@ -17,18 +18,6 @@ import type {
   UpstreamCandidate,
 } from './types.ts';
 import { parseUuid } from './uuid.ts';
-
-/** How one call is made. */
-export interface CallOptions {
-  /** Milliseconds; absent is the slot's or the runtime's. */
-  readonly deadlineMs?: number;
-}
-
-/** How one call that may leave the calling thread is made. */
-export interface AsyncCallOptions extends CallOptions {
-  readonly signal?: AbortSignal;
-  readonly where?: 'auto' | 'inline' | 'thread';
-}
 
 /** What the chain needs of a filter; `WasmtimeFilterPlugin` is one. */
 export interface FilterStage {
@@ -129,7 +118,7 @@ export class PluginChain {
     options?: CallOptions,
   ): FilterOutcome {
     const run = new FilterRun(candidates);
-    const request = rereadable(ctx);
+    const request = prepared(ctx);
     for (const stage of this.#filters) {
       if (run.isOver) break;
       try {
@@ -149,7 +138,7 @@ export class PluginChain {
     options?: AsyncCallOptions,
   ): Promise<FilterOutcome> {
     const run = new FilterRun(candidates);
-    const request = rereadable(ctx);
+    const request = prepared(ctx);
     for (const stage of this.#filters) {
       if (run.isOver) break;
       try {
@@ -164,7 +153,7 @@ export class PluginChain {
 
   /** Has the request written for the upstream. A chain without a shape passes every request through. */
   shape(ctx: RequestContext, upstream: Upstream, principal: Principal, options?: CallOptions): ShapeOutcome {
-    const request = rereadable(ctx);
+    const request = prepared(ctx);
     if (this.#shape === undefined) return unshaped(request, upstream);
     try {
       return { kind: 'shaped', request: this.#shape.shape(request, upstream, principal, options) };
@@ -180,7 +169,7 @@ export class PluginChain {
     principal: Principal,
     options?: AsyncCallOptions,
   ): Promise<ShapeOutcome> {
-    const request = rereadable(ctx);
+    const request = prepared(ctx);
     if (this.#shape === undefined) return unshaped(request, upstream);
     try {
       return { kind: 'shaped', request: await this.#shape.shapeAsync(request, upstream, principal, options) };
@@ -321,12 +310,11 @@ function absorbed(error: unknown): WasmtimeRuntimeError {
   return error;
 }
 
-/** An iterator gives its headers once, and a chain needs them for every stage. */
-function rereadable(ctx: RequestContext): RequestContext {
+/** Every stage reads the headers, and so does a request that is passed through. */
+function prepared(ctx: RequestContext): RequestContext {
   if (typeof ctx !== 'object' || ctx === null) throw new InvalidArgumentError('ctx', 'expected a request context');
-  const headers = ctx.headers as Partial<Iterable<[string, string]>> | undefined;
-  const isIterator = typeof headers?.[Symbol.iterator] === 'function' && headers[Symbol.iterator]!() === headers;
-  return isIterator ? { ...ctx, headers: [...(headers as Iterable<[string, string]>)] } : ctx;
+  const headers = rereadable(ctx.headers);
+  return headers === ctx.headers ? ctx : { ...ctx, headers };
 }
 
 function checkedStages<Stage>(stages: readonly Stage[], path: string, methods: readonly string[]): readonly Stage[] {

@@ -111,6 +111,13 @@ export function towardsClient(input: HeadersInput, options: { readonly replacedB
   );
 }
 
+/** The same headers in a form that can be read more than once: an iterator, unlike a list, gives them once. */
+export function rereadable(input: HeadersInput): HeadersInput {
+  if (typeof input !== 'object' || input === null || !isIterable(input)) return input;
+  const iterator: unknown = input[Symbol.iterator]();
+  return iterator === input ? [...input] : input;
+}
+
 function nothing(): boolean {
   return false;
 }

@@ -1,0 +1,320 @@
+import { once } from 'node:events';
+import { Readable, Writable } from 'node:stream';
+import { pipeline } from 'node:stream/promises';
+import fc from 'fast-check';
+import { describe, expect, it } from 'vitest';
+import { ClosedError, FilterError, InvalidArgumentError, ResponseTransformError } from '../src/errors.ts';
+import { type SseDialect, SseTransformer, type SseTransformerOptions } from '../src/sse.ts';
+import type { SseEvent, TransformContext, TransformSseEventInput, TransformSseEventOutput } from '../src/types.ts';
+import { blocksOf, chunksOf, eventsOf, sizes, streams } from './sse/streams.ts';
+
+const context: TransformContext = {
+  requestId: 'r',
+  principal: { id: 'p', kind: 'api_key', claims: {} },
+  upstream: { kind: 'anthropic_direct' },
+  requestMethod: 'POST',
+  requestPath: '/v1/messages',
+  canonicalModelId: 'm',
+  status: 200,
+  headers: { 'content-type': 'text/event-stream' },
+};
+const ERROR_EVENT =
+  'event: error\ndata: {"type":"error","error":{"type":"api_error","message":"the response could not be transformed"}}\n\n';
+const failed = new ResponseTransformError('trap', 'unreachable');
+const latin1 = (bytes: Uint8Array) => Buffer.from(bytes).toString('latin1');
+const bytes = (text: string) => Buffer.from(text, 'latin1');
+
+type Answer = (event: { event: string; data: string }, index: number) => TransformSseEventOutput | Error;
+const unchanged = { kind: 'unchanged' } as const;
+const drop = { kind: 'drop' } as const;
+const replace = (...events: [string, string][]): TransformSseEventOutput => ({
+  kind: 'replace',
+  events: events.map(([event, data]): SseEvent => ({ event, data: bytes(data) })),
+});
+
+/** A dialect that answers by a function; an error is what it rejects with. */
+function dialectOf(answer: Answer) {
+  const inputs: TransformSseEventInput[] = [];
+  const dialect: SseDialect = {
+    async transformSseEventAsync(input) {
+      inputs.push(input);
+      const output = answer({ event: input.event.event, data: latin1(input.event.data) }, inputs.length - 1);
+      if (output instanceof Error) throw output;
+      return output;
+    },
+  };
+  return { dialect, inputs };
+}
+
+async function run(chunks: Iterable<Uint8Array>, answer: Answer, options?: SseTransformerOptions) {
+  const transformer = new SseTransformer(dialectOf(answer).dialect, context, options);
+  let text = '';
+  const client = new Writable({
+    write(chunk: Uint8Array, _encoding, done) {
+      text += latin1(chunk);
+      done();
+    },
+  });
+  await pipeline(Readable.from(chunks), transformer, client);
+  return { text, failure: transformer.failure };
+}
+
+const three = 'event: a\ndata: 1\n\n: ping\n\nevent: b\nid: 5\ndata: 2\r\n\r\ndata: 3\r\r';
+const whole = (text: string) => [bytes(text)];
+
+describe('what goes out', () => {
+  it('is the same byte for byte where nothing changes, wherever chunks end', async () => {
+    await fc.assert(
+      fc.asyncProperty(streams, sizes, async (text, cuts) => {
+        expect(await run(chunksOf(bytes(text), cuts), () => unchanged)).toEqual({ text, failure: undefined });
+      }),
+    );
+  });
+
+  it('does not depend on where chunks end', async () => {
+    const answers = fc.array(
+      fc.constantFrom<TransformSseEventOutput | Error>(
+        unchanged,
+        unchanged,
+        drop,
+        replace(['x', 'y\nz']),
+        replace(['', ''], ['u', 'v']),
+        replace(),
+        replace(['line\nbreak', '']),
+        failed,
+      ),
+      { minLength: 1 },
+    );
+    await fc.assert(
+      fc.asyncProperty(
+        streams,
+        sizes,
+        answers,
+        fc.integer({ min: 5, max: 60 }),
+        async (text, cuts, list, maxEventBytes) => {
+          const answer: Answer = (_, index) => list[index % list.length]!;
+          const options = { maxEventBytes };
+          const pieces = await run(chunksOf(bytes(text), cuts), answer, options);
+          const one = await run(whole(text), answer, options);
+          expect(pieces.text).toBe(one.text);
+          expect(pieces.failure?.message).toBe(one.failure?.message);
+        },
+      ),
+    );
+  });
+
+  it('is for a client what the plugin made of each event', async () => {
+    const answer: Answer = ({ data }) =>
+      data.length % 3 === 0 ? drop : data.length % 3 === 1 ? replace(['x', data], ['y', '']) : unchanged;
+    await fc.assert(
+      fc.asyncProperty(streams, sizes, async (text, cuts) => {
+        const { text: out } = await run(chunksOf(bytes(text), cuts), answer);
+        const expected = eventsOf(text).flatMap((event) => {
+          const output = answer(event, 0);
+          if (output instanceof Error || output.kind === 'drop') return [];
+          if (output.kind === 'unchanged') return [event];
+          return output.events.map(({ event: type, data }) => ({ event: type, data: latin1(data) }));
+        });
+        expect(eventsOf(out)).toEqual(expected);
+      }),
+    );
+  });
+
+  it('keeps comments and id around replaced and dropped events', async () => {
+    const { text } = await run(whole(three), ({ data }) => (data === '1' ? drop : replace(['n', data])));
+    expect(text).toBe(': ping\n\nevent: n\nid: 5\ndata: 2\n\nevent: n\ndata: 3\n\n');
+  });
+
+  it('does not wait for a chunk that may never come', async () => {
+    const transformer = new SseTransformer(dialectOf(() => unchanged).dialect, context);
+    for (const end of ['\n\n', '\r\r', '\r\n\r\n']) {
+      transformer.write(`data: a${end}`);
+      const [chunk] = await once(transformer, 'data');
+      expect(latin1(chunk)).toBe(`data: a${end}`);
+    }
+    transformer.destroy();
+  });
+
+  it('is one event too where the stream is cut off', async () => {
+    expect((await run(whole('data: a'), ({ data }) => replace(['x', data]))).text).toBe('event: x\ndata: a\n\n');
+  });
+});
+
+describe('what the plugin is told', () => {
+  it('is the context with each event', async () => {
+    const { dialect, inputs } = dialectOf(() => unchanged);
+    const transformer = new SseTransformer(dialect, context);
+    transformer.end(three);
+    await transformer.resume().toArray();
+    expect(inputs).toHaveLength(3);
+    expect(inputs[1]).toEqual({ ...context, event: { event: 'b', data: bytes('2') } });
+  });
+
+  it('has the headers of an iterator each time', async () => {
+    const { dialect, inputs } = dialectOf(() => unchanged);
+    const headers = new Headers({ a: '1' }).entries();
+    const transformer = new SseTransformer(dialect, { ...context, headers });
+    transformer.end('data: 1\n\ndata: 2\n\n');
+    await transformer.toArray();
+    for (const input of inputs) expect([...(input.headers as Iterable<unknown>)]).toEqual([['a', '1']]);
+  });
+});
+
+describe('a failure', () => {
+  const failAt =
+    (at: number, before: TransformSseEventOutput): Answer =>
+    (_, index) =>
+      index === at ? failed : before;
+  const stream = 'data: 1\n\ndata: 2\n\n: c\n\ndata: 3\n\ndata: 4';
+
+  it.each([0, 1, 3])('of event %i passes the original on while nothing was changed', async (at) => {
+    for (const cuts of [[1], [1000]]) {
+      const { text, failure } = await run(chunksOf(bytes(stream), cuts), failAt(at, unchanged));
+      expect(text).toBe(stream);
+      expect(failure).toBe(failed);
+    }
+  });
+
+  it('asks the plugin no more', async () => {
+    const { dialect, inputs } = dialectOf(failAt(1, unchanged));
+    const transformer = new SseTransformer(dialect, context);
+    for (const chunk of chunksOf(bytes(stream), [3])) transformer.write(chunk);
+    transformer.end();
+    await transformer.toArray();
+    expect(inputs).toHaveLength(2);
+  });
+
+  it.each([
+    ['a replaced event', replace(['x', 'y']), 'event: x\ndata: y\n\n'],
+    ['a dropped event', drop, ''],
+    ['an event replaced by none', replace(), ''],
+  ])('after %s ends the stream with an error event and no raw byte', async (_, before, out) => {
+    for (const cuts of [[1], [1000]]) {
+      const { text, failure } = await run(chunksOf(bytes(stream), cuts), failAt(1, before));
+      expect(text).toBe(out + ERROR_EVENT);
+      expect(failure).toBe(failed);
+    }
+  });
+
+  it('ends the answer at once, and takes the rest of the upstream', async () => {
+    const transformer = new SseTransformer(dialectOf(failAt(1, drop)).dialect, context);
+    transformer.write('data: 1\n\ndata: 2\n\n');
+    expect(Buffer.concat(await transformer.toArray()).toString()).toBe(ERROR_EVENT);
+    const late = new SseTransformer(dialectOf(failAt(1, drop)).dialect, context);
+    late.resume().write('data: 1\n\ndata: 2\n\n');
+    await once(late, 'end');
+    late.end('data: 3\n\n');
+    await once(late, 'close');
+    expect(late.errored).toBeNull();
+  });
+
+  it('is an answer whose event type has a line break', async () => {
+    for (const type of ['a\ndata: injected', 'a\r']) {
+      const { text, failure } = await run(whole(stream), () => replace([type, '']));
+      expect(text).toBe(stream);
+      expect(failure).toBeInstanceOf(ResponseTransformError);
+    }
+  });
+
+  it('is an event that never ends', async () => {
+    const endless = `data: 1\n\ndata: ${'x'.repeat(200)}`;
+    const options = { maxEventBytes: 100 };
+    const passed = await run(chunksOf(bytes(endless), [7]), () => unchanged, options);
+    expect(passed.text).toBe(endless);
+    expect(passed.failure?.message).toContain('maxEventBytes (100)');
+    const changed = await run(chunksOf(bytes(endless), [7]), () => drop, options);
+    expect(changed.text).toBe(ERROR_EVENT);
+  });
+
+  it('holds no more than the bound of an event that never ends', async () => {
+    const transformer = new SseTransformer(dialectOf(() => unchanged).dialect, context, { maxEventBytes: 1000 });
+    let out = 0;
+    transformer.on('data', (chunk: Uint8Array) => {
+      out += chunk.length;
+    });
+    for (let i = 0; i < 100; i++) {
+      await new Promise((resolve) => transformer.write('x'.repeat(100), resolve));
+      expect((i + 1) * 100 - out).toBeLessThanOrEqual(1000);
+    }
+    transformer.destroy();
+  });
+
+  it.each([new ClosedError(), new InvalidArgumentError('context.status', 'x'), new TypeError('a bug')])(
+    'that is no plugin failure destroys the stream: %o',
+    async (error) => {
+      await expect(run(whole(stream), () => error)).rejects.toBe(error);
+    },
+  );
+
+  it('of any runtime error is the plugin failure', async () => {
+    const error = new FilterError('runtime', 'x');
+    expect(await run(whole(stream), () => error)).toEqual({ text: stream, failure: error });
+  });
+});
+
+describe('as a stream', () => {
+  it('aborts the call that is under way when it is destroyed', async () => {
+    let signal: AbortSignal | undefined;
+    const dialect: SseDialect = {
+      transformSseEventAsync: (_, options) => {
+        signal = options?.signal;
+        return new Promise((_resolve, reject) => {
+          signal?.addEventListener('abort', () => reject(signal?.reason));
+        });
+      },
+    };
+    const transformer = new SseTransformer(dialect, context);
+    transformer.write('data: a\n\n');
+    await new Promise((resolve) => setImmediate(resolve));
+    transformer.destroy();
+    await once(transformer, 'close');
+    expect(signal?.aborted).toBe(true);
+  });
+
+  it('waits for a slow reader within one chunk', async () => {
+    const big = 'x'.repeat(64 * 1024);
+    const { dialect, inputs } = dialectOf(() => replace(['', big]));
+    const transformer = new SseTransformer(dialect, context);
+    transformer.end('data: 1\n\n'.repeat(100));
+    await new Promise((resolve) => setTimeout(resolve, 50));
+    expect(inputs.length).toBeLessThan(5);
+    const chunks = await transformer.toArray();
+    expect(inputs).toHaveLength(100);
+    expect(chunks).toHaveLength(100);
+  });
+
+  it('gives the options of each call on', async () => {
+    const seen: unknown[] = [];
+    const dialect: SseDialect = {
+      transformSseEventAsync: async (_, options) => {
+        seen.push(options?.deadlineMs, options?.where);
+        return unchanged;
+      },
+    };
+    const transformer = new SseTransformer(dialect, context, { deadlineMs: 7, where: 'inline' });
+    transformer.end('data: a\n\n');
+    await transformer.toArray();
+    expect(seen).toEqual([7, 'inline']);
+  });
+
+  it.each([
+    [null, context, {}, 'dialect'],
+    [{}, context, {}, 'dialect'],
+    [dialectOf(() => unchanged).dialect, null, {}, 'context'],
+    [dialectOf(() => unchanged).dialect, context, { maxEventBytes: 0 }, 'options.maxEventBytes'],
+    [dialectOf(() => unchanged).dialect, context, { maxEventBytes: '1' }, 'options.maxEventBytes'],
+  ])('refuses the arguments %o', (dialect, about, options, path) => {
+    expect(() => new SseTransformer(dialect as never, about as never, options as never)).toThrow(
+      expect.objectContaining({ code: 'CC_LB_INVALID_ARGUMENT', path }),
+    );
+  });
+});
+
+it('the tests read streams as the grammar does', () => {
+  expect(blocksOf(three)).toEqual([
+    'event: a\ndata: 1\n\n',
+    ': ping\n\n',
+    'event: b\nid: 5\ndata: 2\r\n\r\n',
+    'data: 3\r\r',
+  ]);
+});

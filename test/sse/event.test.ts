@@ -1,0 +1,92 @@
+import fc from 'fast-check';
+import { describe, expect, it } from 'vitest';
+import { isEventType, parseBlock, serialiseEvents } from '../../src/sse/event.ts';
+import { blocksOf, eventsOf, streams } from './streams.ts';
+
+const parse = (text: string, isFirst = false) => {
+  const parsed = parseBlock(Buffer.from(text, 'latin1'), isFirst);
+  return parsed && { ...parsed, data: Buffer.from(parsed.data).toString('latin1') };
+};
+const serialise = (events: { event: string; data: string }[], streamFields = '') =>
+  serialiseEvents(
+    events.map(({ event, data }) => ({ event, data: Buffer.from(data, 'latin1') })),
+    streamFields,
+  ).toString('latin1');
+
+describe('reading a block', () => {
+  it.each([
+    ['data: a\n\n', { event: '', data: 'a' }],
+    ['event: ping\ndata: {}\n\n', { event: 'ping', data: '{}' }],
+    ['data:a\r\ndata:  b\rdata\n\n', { event: '', data: 'a\n b\n' }],
+    ['event: a\nevent: b\ndata: x\n\n', { event: 'b', data: 'x' }],
+    ['event: a\nevent\ndata:\n\n', { event: '', data: '' }],
+    [': comment\ndata: a\n: more\n\n', { event: '', data: 'a' }],
+    ['data: a:b\nunknown: c\nDATA: d\n\n', { event: '', data: 'a:b' }],
+    ['data: unfinished', { event: '', data: 'unfinished' }],
+  ])('%j', (text, expected) => {
+    expect(parse(text)).toEqual({ ...expected, streamFields: '' });
+  });
+
+  it.each(['', '\n', ': ping\n\n', 'event: a\n\n', 'id: 1\n\n', 'dat: a\n\n', ' data: a\n\n', 'datax: a\n\n'])(
+    '%j is no event',
+    (text) => {
+      expect(parse(text)).toBeNull();
+    },
+  );
+
+  it('passes over a byte order mark at the beginning of the stream alone', () => {
+    expect(parse('\u00ef\u00bb\u00bfdata: a\n\n', true)?.data).toBe('a');
+    expect(parse('\u00ef\u00bb\u00bfdata: a\n\n')).toBeNull();
+  });
+
+  it('keeps id and retry where they hold', () => {
+    expect(parse('id: 1\nretry: 10\nid: 2\ndata: a\n\n')?.streamFields).toBe('id: 2\nretry: 10\n');
+    expect(parse('id: a\0\nretry: 1s\ndata: a\n\n')?.streamFields).toBe('');
+    expect(parse('id\nretry:\ndata: a\n\n')?.streamFields).toBe('id: \n');
+  });
+
+  it('sees what a client sees', () => {
+    fc.assert(
+      fc.property(streams, (text) => {
+        const events = blocksOf(text).map((block, index) => parse(block, index === 0));
+        const seen = events.flatMap((event) => (event === null ? [] : [event]));
+        expect(seen.map(({ event, data }) => ({ event: Buffer.from(event).toString('latin1'), data }))).toEqual(
+          eventsOf(text).map(({ event, data }) => ({
+            event: Buffer.from(Buffer.from(event, 'latin1').toString()).toString('latin1'),
+            data,
+          })),
+        );
+      }),
+    );
+  });
+});
+
+describe('writing events', () => {
+  it('makes a field of each line, and keeps id and retry for the last event', () => {
+    const events = [
+      { event: 'a', data: 'one\ntwo\r\nthree\rfour\n' },
+      { event: '', data: '' },
+    ];
+    expect(serialise(events, 'id: 7\n')).toBe(
+      'event: a\ndata: one\ndata: two\ndata: three\ndata: four\ndata: \n\nid: 7\ndata: \n\n',
+    );
+    expect(serialise([], 'id: 7\n')).toBe('');
+  });
+
+  it('is read again as it was', () => {
+    const text = fc.string({ unit: fc.constantFrom('a', ':', ' ', '\n', '\r', '\u00ff', '\0') });
+    const type = text.map((name) => name.replace(/[\r\n\u00ff]/g, ''));
+    fc.assert(
+      fc.property(fc.array(fc.record({ event: type, data: text })), (events) => {
+        expect(eventsOf(serialise(events))).toEqual(
+          events.map(({ event, data }) => ({ event, data: data.replace(/\r\n?/g, '\n') })),
+        );
+      }),
+    );
+  });
+
+  it('knows a type that would break out of its line', () => {
+    expect(['a', '', 'a b', 'é'].every(isEventType)).toBe(true);
+    expect(['a\n', '\r', 'a\ndata: b'].some(isEventType)).toBe(false);
+  });
+});
