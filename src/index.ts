@@ -3,6 +3,19 @@
 export { inspectWasm, type ModuleInspection } from './admission/inspect.ts';
 export type { HookMetadata, HookMode, PluginMetadata } from './admission/metadata.ts';
 export {
+  type FilterOutcome,
+  type FilterStage,
+  type ObserveStage,
+  outcomeToHttp,
+  PluginChain,
+  type PluginChainOptions,
+  type Routed,
+  type ShapeOutcome,
+  type ShapeStage,
+  type StageReport,
+  type Unavailable,
+} from './chain.ts';
+export {
   DEFAULT_MEMORY_GUARD_BYTES,
   DEFAULT_MEMORY_MAX_PAGES,
   DEFAULT_MEMORY_RESERVATION_BYTES,
@@ -45,6 +58,7 @@ export {
 } from './errors.ts';
 export type { MetricsSink } from './metrics.ts';
 export type { PluginFailurePolicy } from './policy/failure.ts';
+export { towardsClient } from './policy/headers.ts';
 export { prometheusSink } from './prometheus.ts';
 export {
   type Admission,
@@ -58,4 +72,5 @@ export {
   WasmtimeRuntime,
 } from './runtime.ts';
 export { type PluginCell, type PluginSlot, SlotKey } from './slots.ts';
+export { type SseDialect, SseTransformer, type SseTransformerOptions } from './sse.ts';
 export * from './types.ts';
