@@ -1,0 +1,178 @@
+/** The chain over real plugins: what each failure policy makes of a plugin that misbehaves in a real engine. */
+import { readFileSync } from 'node:fs';
+import { afterAll, describe, expect, it } from 'vitest';
+import { PluginChain } from '../src/chain.ts';
+import { WasmtimeFilterPlugin } from '../src/dispatch/filter.ts';
+import { WasmtimeObservabilityHook } from '../src/dispatch/observe.ts';
+import { WasmtimeUpstreamDialect } from '../src/dispatch/shape.ts';
+import { ClosedError, DialectError, FilterError, InvalidArgumentError, ObservabilityError } from '../src/errors.ts';
+import { WasmtimeRuntime } from '../src/runtime.ts';
+import { SlotKey } from '../src/slots.ts';
+import type { Json, Principal, RequestContext, UpstreamCandidate } from '../src/types.ts';
+import { encodeToBytes } from '../src/wire/encode.ts';
+import { filterResponse } from '../src/wire/messages/filter.ts';
+
+const wasm = (name: string) => readFileSync(new URL(`plugins/wasm/${name}.wasm`, import.meta.url));
+const key = (plugin: string) => SlotKey.global(plugin);
+const id = (n: number) => `${String(n).repeat(8)}-aaaa-4aaa-8aaa-aaaaaaaaaaaa`;
+const candidates: UpstreamCandidate[] = [1, 2, 3].map((n) => ({
+  upstreamId: id(n),
+  name: `upstream ${n}`,
+  kind: 'anthropic',
+  observedAtUnixSecs: 0,
+  predictedCacheReadTokens: 10 * n,
+}));
+const principal = (claims: Record<string, Json>): Principal => ({ id: 'p', kind: 'api_key', claims });
+const ctx: RequestContext = {
+  requestId: 'r',
+  method: 'POST',
+  path: '/v1/messages',
+  query: null,
+  headers: { 'content-type': 'application/json', authorization: 'Bearer secret' },
+  body: Buffer.from('{}'),
+};
+const upstream = { kind: 'anthropic_direct', baseUrl: 'https://up.test' } as const;
+
+const runtime = new WasmtimeRuntime({ deadlineMs: 2000 });
+afterAll(() => runtime.close());
+const policies = ['pass-through', 'fail-closed'] as const;
+type Policy = (typeof policies)[number];
+
+function filterOf(name: string, failurePolicy?: Policy) {
+  const options = failurePolicy === undefined ? {} : { failurePolicy };
+  return new WasmtimeFilterPlugin(runtime, runtime.registerFilter(key(`filter ${name}`), name, wasm(name), options));
+}
+function shapeOf(name: string, failurePolicy: Policy) {
+  return new WasmtimeUpstreamDialect(
+    runtime,
+    runtime.registerShape(key(`shape ${name}`), name, wasm(name), { failurePolicy }),
+  );
+}
+
+describe('filters', () => {
+  it('narrow the candidates one after the other', async () => {
+    const chain = new PluginChain({ filters: [filterOf('misbehave'), filterOf('cache-aware')] });
+    const keepTwo = principal({ keep: 2 });
+    for (const outcome of [
+      chain.filter(ctx, keepTwo, candidates),
+      await chain.filterAsync(ctx, keepTwo, candidates, { where: 'thread' }),
+    ]) {
+      expect(outcome).toMatchObject({ kind: 'candidates', candidates: [candidates[1], candidates[2]] });
+      expect(outcome.stages.map(({ plugin }) => plugin)).toEqual(['misbehave', 'cache-aware']);
+    }
+  });
+
+  it.each(['unreachable', 'answer-garbage:64', 'answer-outside', 'overflow-stack'])(
+    'that do %s are passed over or stop the request',
+    async (deed) => {
+      const misbehaving = principal({ do: deed, keep: 1 });
+      for (const policy of policies) {
+        const chain = new PluginChain({ filters: [filterOf('misbehave', policy), filterOf('cache-aware')] });
+        const inline = chain.filter(ctx, misbehaving, candidates);
+        const threaded = await chain.filterAsync(ctx, misbehaving, candidates, { where: 'thread' });
+        for (const outcome of [inline, threaded]) {
+          expect(outcome.stages[0]?.error).toBeInstanceOf(FilterError);
+          if (policy === 'pass-through') {
+            expect(outcome).toMatchObject({ kind: 'candidates', candidates: [candidates[2]] });
+          } else {
+            expect(outcome).toMatchObject({ kind: 'unavailable', status: 503, code: 'plugin_failed' });
+            expect(outcome.stages).toHaveLength(1);
+          }
+        }
+      }
+    },
+  );
+
+  it.each([
+    ['twice', [id(1), id(1)]],
+    ['unasked', [id(1), id(9)]],
+  ])('that name an upstream %s are void', (_, ids) => {
+    const results = ids.map((upstreamId) => ({ upstreamId, decision: 'accept', reason: '' }));
+    const puppeteer = { ...ctx, body: encodeToBytes(filterResponse, { results }) };
+    for (const policy of policies) {
+      const chain = new PluginChain({ filters: [filterOf('puppet', policy)] });
+      const outcome = chain.filter(puppeteer, principal({ puppet: true }), candidates);
+      expect(outcome.stages[0]?.error?.message).toMatch(/twice|was not asked about/);
+      expect(outcome).toMatchObject(policy === 'pass-through' ? { candidates } : { code: 'plugin_failed' });
+    }
+  });
+
+  it('that keep nothing have decided', () => {
+    const chain = new PluginChain({ filters: [filterOf('cache-aware', 'fail-closed')] });
+    expect(chain.filter(ctx, principal({ keep: 0 }), candidates)).toMatchObject({
+      kind: 'unavailable',
+      code: 'route_no_upstream_after_filter',
+    });
+  });
+
+  it('whose slot is gone have failed', () => {
+    const followed = WasmtimeFilterPlugin.follow(runtime, key('never registered'));
+    const outcome = new PluginChain({ filters: [followed] }).filter(ctx, principal({}), candidates);
+    expect(outcome).toMatchObject({ kind: 'candidates', candidates });
+    expect(outcome.stages[0]?.error).toMatchObject({ code: 'CC_LB_FILTER', cause: { code: 'CC_LB_SLOT_NOT_FOUND' } });
+  });
+
+  it('do not hide mistakes of the caller', async () => {
+    const chain = new PluginChain({ filters: [filterOf('cache-aware', 'pass-through')] });
+    const wrong = { ...ctx, method: 1 as never };
+    expect(() => chain.filter(wrong, principal({}), candidates)).toThrow(InvalidArgumentError);
+    await expect(chain.filterAsync(wrong, principal({}), candidates)).rejects.toThrow(InvalidArgumentError);
+  });
+
+  it('reject with the reason of an aborted call', async () => {
+    const chain = new PluginChain({ filters: [filterOf('misbehave', 'pass-through')] });
+    const signal = AbortSignal.timeout(50);
+    const looping = chain.filterAsync(ctx, principal({ do: 'loop' }), candidates, { signal, where: 'thread' });
+    await expect(looping).rejects.toMatchObject({ name: 'TimeoutError' });
+  });
+});
+
+describe('a shape', () => {
+  it('writes the request', () => {
+    const outcome = new PluginChain({ shape: shapeOf('rewrite', 'fail-closed') }).shape(ctx, upstream, principal({}));
+    expect(outcome).toMatchObject({ kind: 'shaped', request: { method: 'POST' } });
+    expect(outcome.kind === 'shaped' && outcome.request.headers).toContainEqual(['x-shaped-by', 'rewrite/1.0.0']);
+  });
+
+  it('that traps sends the request as it came, or stops it', async () => {
+    const trapping = principal({ do: 'unreachable' });
+    for (const policy of policies) {
+      const chain = new PluginChain({ shape: shapeOf('misbehave', policy) });
+      for (const outcome of [
+        chain.shape(ctx, upstream, trapping),
+        await chain.shapeAsync(ctx, upstream, trapping, { where: 'thread' }),
+      ]) {
+        if (policy === 'pass-through') {
+          expect(outcome).toMatchObject({
+            kind: 'passed-through',
+            request: { method: 'POST', headers: [['content-type', 'application/json']], body: ctx.body },
+          });
+          expect(outcome.kind === 'passed-through' && outcome.request.url.href).toBe('https://up.test/v1/messages');
+          expect(outcome.kind === 'passed-through' && outcome.error).toBeInstanceOf(DialectError);
+        } else {
+          expect(outcome).toMatchObject({ kind: 'unavailable', code: 'plugin_failed' });
+        }
+      }
+    }
+  });
+});
+
+it('tells observers, whose failures come back', async () => {
+  const observers = ['lifecycle', 'misbehave'].map(
+    (name) => new WasmtimeObservabilityHook(runtime, runtime.registerObserve(key(`observe ${name}`), name, wasm(name))),
+  );
+  const chain = new PluginChain({ observers });
+  const event = { type: 'request_started', requestId: 'do:unreachable', downstreamUserAgent: null } as const;
+  for (const errors of [chain.observe(event), await chain.observeAsync(event)]) {
+    expect(errors).toHaveLength(1);
+    expect(errors[0]).toBeInstanceOf(ObservabilityError);
+  }
+});
+
+it('does not absorb the end of the runtime', () => {
+  const closing = new WasmtimeRuntime();
+  const slot = closing.registerFilter(key('f'), 'cache-aware', wasm('cache-aware'), { failurePolicy: 'pass-through' });
+  const chain = new PluginChain({ filters: [new WasmtimeFilterPlugin(closing, slot)] });
+  closing.close();
+  expect(() => chain.filter(ctx, principal({}), candidates)).toThrow(ClosedError);
+});
