@@ -1,68 +1,22 @@
 /**
  * Values to bytes, as `rkyv::to_bytes` writes them. Two passes over each object, as in rkyv: the first writes what lies
  * out of line and notes where (the notes are plain words), the second writes the object itself from the notes alone.
- *
- * Most text is ASCII, and text lies in one piece between objects. So the first attempt joins the strings of a piece and
- * hands them to the engine at once, which is far cheaper than one by one; where that finds other characters, a second,
- * careful attempt writes and checks each string by itself. A property of the caller's value is read once per attempt.
+ * Every property of the caller's value is read once per attempt; `writer.ts` says why there can be two.
  */
 import { isUint8Array } from 'node:util/types';
 import { InvalidArgumentError } from '../errors.ts';
 import { type Message, type Plan, STEP, type Step, type Words } from './rkyv.ts';
 import { HeapScratch, type Scratch } from './scratch.ts';
+import { float, floatWords, MAX_RUN, NOT_ASCII, Refusal, Writer } from './writer.ts';
 
-/** A value that cannot cross; becomes an InvalidArgumentError once its whole path is known. */
-class Refusal {
-  readonly path: string;
-  readonly expectation: string;
-  constructor(path: string, expectation: string) {
-    this.path = path;
-    this.expectation = expectation;
-  }
-}
-
-/** Ends the first attempt. */
-const NOT_ASCII = Symbol('not ASCII');
-/** A longer run of text is written before more is joined to it. */
-const MAX_RUN = 65_536;
 /** A relative pointer reaches 2 GiB back. */
 const MAX_DISTANCE = 0x8000_0000;
-/** The most notes that one field leaves: an option's tag and two halves. */
-const NOTES_PER_FIELD = 3;
-/** Notes kept for the next message; a larger list is let go. */
-const MAX_IDLE_NOTES = 65_536;
-const LONE_SURROGATE = /\p{Surrogate}/u;
-// biome-ignore lint/suspicious/noControlCharactersInRegex: the class is all of latin1
-const BEYOND_LATIN1 = /[^\u0000-\u00ff]/;
 const BYTES = 'must be a Uint8Array';
 const STRING_OR_BYTES = 'must be a string or a Uint8Array';
-const NO_BYTES = new Uint8Array(0);
-const float = new Float64Array(1);
-const floatBits = new Uint32Array(float.buffer);
 
-class Encoder {
-  private scratch: Scratch = new HeapScratch(0);
-  private bytes: Uint8Array = NO_BYTES;
-  private buffer: Buffer = Buffer.alloc(0);
-  private view: DataView = new DataView(NO_BYTES.buffer);
-  private careful = false;
-  /** Where the next byte goes in `bytes`, behind the text that waits in `run`. */
-  private at = 0;
-  /** Text that is taken for ASCII and still has to be written; it ends at `at`. */
-  private run = '';
-  /** What turns an index into `bytes` into a position in the message. */
-  private shift = 0;
-  private notes = new Int32Array(1_024);
-  private noted = 0;
-
+class Encoder extends Writer {
   encode(message: Message<unknown>, value: unknown, scratch: Scratch, careful: boolean): void {
-    this.scratch = scratch;
-    this.adopt(scratch.bytes);
-    this.careful = careful;
-    this.at = scratch.start;
-    this.shift = -scratch.start;
-    this.run = '';
-    this.noted = 0;
+    this.begin(scratch, careful);
     scratch.headLength = 0;
     scratch.tailLength = 0;
     scratch.body = null;
@@ -75,39 +29,12 @@ class Encoder {
     this.measure(scratch);
   }
 
-  /** Lets go of the caller's values. */
-  release(): void {
-    this.run = '';
-    if (this.notes.length > MAX_IDLE_NOTES) this.notes = new Int32Array(1_024);
-  }
-
   private measure(scratch: Scratch): void {
     const written = this.at - scratch.start;
     if (scratch.body === null) scratch.headLength = written;
     else if (scratch.body.length !== this.shift + scratch.start)
       throw new Refusal('body', 'must not change while it is encoded');
     else scratch.tailLength = written - scratch.headLength;
-  }
-
-  private adopt(bytes: Uint8Array): void {
-    if (bytes === this.bytes) return;
-    this.bytes = bytes;
-    this.buffer = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length);
-    this.view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
-  }
-
-  private reserve(end: number): void {
-    if (end <= this.bytes.length) return;
-    this.scratch.grow(end);
-    this.adopt(this.scratch.bytes);
-  }
-
-  private reserveNotes(fields: number): void {
-    const needed = this.noted + fields * NOTES_PER_FIELD;
-    if (needed <= this.notes.length) return;
-    const larger = new Int32Array(needed * 2);
-    larger.set(this.notes);
-    this.notes = larger;
   }
 
   /** First pass: everything that `value` points to, in field order. */
@@ -188,8 +115,8 @@ class Encoder {
       } else if (typeof field === 'number') {
         if (step.kind === STEP.f64) {
           float[0] = field;
-          notes[noted++] = floatBits[0]!;
-          notes[noted++] = floatBits[1]!;
+          notes[noted++] = floatWords[0]!;
+          notes[noted++] = floatWords[1]!;
           continue;
         }
         if (field >>> 0 === field && step.kind <= STEP.u64 && step.kind >= STEP.u32) {
@@ -236,49 +163,6 @@ class Encoder {
     this.at = at;
     this.run = run;
     return i >> 1;
-  }
-
-  private writeText(step: Step, value: string): void {
-    if (!this.careful) this.defer(value);
-    else if (LONE_SURROGATE.test(value)) throw new Refusal(step.path, 'must be a string without lone surrogates');
-    else {
-      this.reserve(this.at + value.length * 3);
-      this.noteRange(this.buffer.write(value, this.at, 'utf8'));
-    }
-  }
-
-  private writeLatin1(step: Step, value: string): void {
-    if (!this.careful) this.defer(value);
-    else if (BEYOND_LATIN1.test(value)) throw new Refusal(step.path, 'must hold no code unit above U+00FF');
-    else {
-      this.reserve(this.at + value.length);
-      this.noteRange(this.buffer.write(value, this.at, 'latin1'));
-    }
-  }
-
-  /** Takes `value` for ASCII and leaves the writing to `flush`, which finds out. */
-  private defer(value: string): void {
-    this.noteRange(value.length);
-    this.run += value;
-    if (this.run.length > MAX_RUN) this.flush();
-  }
-
-  private flush(): void {
-    const { run, at } = this;
-    if (run.length === 0) return;
-    this.run = '';
-    const start = at - run.length;
-    this.reserve(start + run.length * 3);
-    if (this.buffer.write(run, start, run.length * 3) !== run.length) throw NOT_ASCII;
-  }
-
-  private writeBytes(step: Step, value: unknown, expectation: string): void {
-    if (!isUint8Array(value)) throw new Refusal(step.path, expectation);
-    this.flush();
-    const { at } = this;
-    this.reserve(at + value.length);
-    this.bytes.set(value, at);
-    this.noteRange(value.length);
   }
 
   private leaveBody(step: Step, value: unknown): void {
@@ -350,18 +234,6 @@ class Encoder {
     this.notes[this.noted++] = length;
   }
 
-  /** Makes aligned room of zeros and returns where it begins. */
-  private openObjects(size: number, align: number): number {
-    this.flush();
-    const from = this.at;
-    const at = from + (-(from + this.shift) & (align - 1));
-    const end = at + size;
-    this.reserve(end);
-    this.bytes.fill(0, from, end);
-    this.at = end;
-    return at;
-  }
-
   /** Second pass: the object at `at`, from its notes. Its bytes are zero beforehand. */
   private writeObject(plan: Plan, at: number): void {
     const { view, notes, shift } = this;
@@ -411,38 +283,6 @@ class Encoder {
         view.setInt32(target, notes[next++]! - ((target + shift) & pointers[k]!), true);
       }
     }
-  }
-
-  /** Notes the next `length` bytes and steps over them. */
-  private noteRange(length: number): void {
-    const { notes, noted, at } = this;
-    notes[noted] = at + this.shift;
-    notes[noted + 1] = length;
-    this.noted = noted + 2;
-    this.at = at + length;
-  }
-
-  private noteInteger(step: Step, value: unknown, max: number): void {
-    if (typeof value !== 'number' || !Number.isInteger(value) || value < 0 || value > max)
-      throw new Refusal(step.path, `must be an integer from 0 to ${max}`);
-    this.notes[this.noted++] = value;
-  }
-
-  private noteU64(step: Step, value: unknown): void {
-    if (typeof value === 'number' && value >= 0 && Number.isSafeInteger(value)) {
-      this.notes[this.noted++] = value;
-      this.notes[this.noted++] = value / 0x1_0000_0000;
-    } else if (typeof value === 'bigint' && value >= 0n && value <= 0xffff_ffff_ffff_ffffn) {
-      this.notes[this.noted++] = Number(value & 0xffff_ffffn);
-      this.notes[this.noted++] = Number(value >> 32n);
-    } else throw new Refusal(step.path, 'must be an integer from 0 to 2^64 - 1, as a bigint past 2^53 - 1');
-  }
-
-  private noteF64(step: Step, value: unknown): void {
-    if (typeof value !== 'number') throw new Refusal(step.path, 'must be a number');
-    float[0] = value;
-    this.notes[this.noted++] = floatBits[0]!;
-    this.notes[this.noted++] = floatBits[1]!;
   }
 }
 

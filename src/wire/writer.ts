@@ -1,0 +1,179 @@
+/**
+ * The leaves of a message: text, bytes and numbers into scratch, and notes of where they went. Knows nothing of structs.
+ *
+ * Most text is ASCII, and text lies in one piece between objects. So the first attempt joins the strings of a piece and
+ * hands them to the engine at once, which is far cheaper than one by one; where that finds other characters, a second,
+ * careful attempt writes and checks each string by itself.
+ */
+import { isUint8Array } from 'node:util/types';
+import type { Step } from './rkyv.ts';
+import { HeapScratch, type Scratch } from './scratch.ts';
+
+/** A value that cannot cross; becomes an InvalidArgumentError once its whole path is known. */
+export class Refusal {
+  readonly path: string;
+  readonly expectation: string;
+  constructor(path: string, expectation: string) {
+    this.path = path;
+    this.expectation = expectation;
+  }
+}
+
+/** Thrown to end the first attempt. */
+export const NOT_ASCII = Symbol('not ASCII');
+/** A longer run of text is written before more is joined to it. */
+export const MAX_RUN = 65_536;
+/** The most notes that one field leaves: an option's tag and two words. */
+const NOTES_PER_FIELD = 3;
+/** Notes kept for the next message; a larger list is let go. */
+const MAX_IDLE_NOTES = 65_536;
+const LONE_SURROGATE = /\p{Surrogate}/u;
+// biome-ignore lint/suspicious/noControlCharactersInRegex: the class is all of latin1
+const BEYOND_LATIN1 = /[^\u0000-\u00ff]/;
+const NO_SCRATCH: Scratch = new HeapScratch(0);
+/** A float on its way into two words. */
+export const float = new Float64Array(1);
+export const floatWords = new Int32Array(float.buffer);
+
+/** Writes leaves behind one another into one scratch at a time. */
+export class Writer {
+  protected scratch: Scratch = NO_SCRATCH;
+  protected bytes: Uint8Array = NO_SCRATCH.bytes;
+  protected buffer: Buffer = Buffer.alloc(0);
+  protected view: DataView = new DataView(NO_SCRATCH.bytes.buffer);
+  protected careful = false;
+  /** Where the next byte goes in `bytes`, behind the text that waits in `run`. */
+  protected at = 0;
+  /** Text that is taken for ASCII and still has to be written; it ends at `at`. */
+  protected run = '';
+  /** What turns an index into `bytes` into a position in the message. */
+  protected shift = 0;
+  protected notes = new Int32Array(1_024);
+  protected noted = 0;
+
+  protected begin(scratch: Scratch, careful: boolean): void {
+    this.scratch = scratch;
+    this.adopt(scratch.bytes);
+    this.careful = careful;
+    this.at = scratch.start;
+    this.run = '';
+    this.shift = -scratch.start;
+    this.noted = 0;
+  }
+
+  /** Lets go of what the caller owns. */
+  release(): void {
+    this.scratch = NO_SCRATCH;
+    this.run = '';
+    if (this.notes.length > MAX_IDLE_NOTES) this.notes = new Int32Array(1_024);
+  }
+
+  private adopt(bytes: Uint8Array): void {
+    if (bytes === this.bytes) return;
+    this.bytes = bytes;
+    this.buffer = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length);
+    this.view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
+  }
+
+  private reserve(end: number): void {
+    if (end <= this.bytes.length) return;
+    this.scratch.grow(end);
+    this.adopt(this.scratch.bytes);
+  }
+
+  protected reserveNotes(fields: number): void {
+    const needed = this.noted + fields * NOTES_PER_FIELD;
+    if (needed <= this.notes.length) return;
+    const larger = new Int32Array(needed * 2);
+    larger.set(this.notes);
+    this.notes = larger;
+  }
+
+  protected writeText(step: Step, value: string): void {
+    if (!this.careful) this.defer(value);
+    else if (LONE_SURROGATE.test(value)) throw new Refusal(step.path, 'must be a string without lone surrogates');
+    else {
+      this.reserve(this.at + value.length * 3);
+      this.noteRange(this.buffer.write(value, this.at, 'utf8'));
+    }
+  }
+
+  protected writeLatin1(step: Step, value: string): void {
+    if (!this.careful) this.defer(value);
+    else if (BEYOND_LATIN1.test(value)) throw new Refusal(step.path, 'must hold no code unit above U+00FF');
+    else {
+      this.reserve(this.at + value.length);
+      this.noteRange(this.buffer.write(value, this.at, 'latin1'));
+    }
+  }
+
+  /** Takes `value` for ASCII and leaves the writing to `flush`, which finds out. */
+  private defer(value: string): void {
+    this.noteRange(value.length);
+    this.run += value;
+    if (this.run.length > MAX_RUN) this.flush();
+  }
+
+  /** Writes the text that waits. */
+  protected flush(): void {
+    const { run, at } = this;
+    if (run.length === 0) return;
+    this.run = '';
+    const start = at - run.length;
+    this.reserve(start + run.length * 3);
+    if (this.buffer.write(run, start, run.length * 3) !== run.length) throw NOT_ASCII;
+  }
+
+  protected writeBytes(step: Step, value: unknown, expectation: string): void {
+    if (!isUint8Array(value)) throw new Refusal(step.path, expectation);
+    this.flush();
+    const { at } = this;
+    this.reserve(at + value.length);
+    this.bytes.set(value, at);
+    this.noteRange(value.length);
+  }
+
+  /** Makes aligned room of zeros and returns where it begins. */
+  protected openObjects(size: number, align: number): number {
+    this.flush();
+    const from = this.at;
+    const at = from + (-(from + this.shift) & (align - 1));
+    const end = at + size;
+    this.reserve(end);
+    this.bytes.fill(0, from, end);
+    this.at = end;
+    return at;
+  }
+
+  /** Notes the next `length` bytes and steps over them. */
+  protected noteRange(length: number): void {
+    const { notes, noted, at } = this;
+    notes[noted] = at + this.shift;
+    notes[noted + 1] = length;
+    this.noted = noted + 2;
+    this.at = at + length;
+  }
+
+  protected noteInteger(step: Step, value: unknown, max: number): void {
+    if (typeof value !== 'number' || !Number.isInteger(value) || value < 0 || value > max)
+      throw new Refusal(step.path, `must be an integer from 0 to ${max}`);
+    this.notes[this.noted++] = value;
+  }
+
+  protected noteU64(step: Step, value: unknown): void {
+    if (typeof value === 'number' && value >= 0 && Number.isSafeInteger(value)) {
+      this.notes[this.noted++] = value;
+      this.notes[this.noted++] = value / 0x1_0000_0000;
+    } else if (typeof value === 'bigint' && value >= 0n && value <= 0xffff_ffff_ffff_ffffn) {
+      this.notes[this.noted++] = Number(value & 0xffff_ffffn);
+      this.notes[this.noted++] = Number(value >> 32n);
+    } else throw new Refusal(step.path, 'must be an integer from 0 to 2^64 - 1, as a bigint past 2^53 - 1');
+  }
+
+  protected noteF64(step: Step, value: unknown): void {
+    if (typeof value !== 'number') throw new Refusal(step.path, 'must be a number');
+    float[0] = value;
+    this.notes[this.noted++] = floatWords[0]!;
+    this.notes[this.noted++] = floatWords[1]!;
+  }
+}
