@@ -32,6 +32,7 @@ function sameBytes(left: Uint8Array, right: Uint8Array): boolean {
 /** What differs between rkyv's judgement and ours, or null. */
 export function disagreement(sample: Sample, judgement: Judgement): string | null {
   const { message } = ROOTS[sample.root]!;
+  if (sample.value !== undefined && judgement.verdict !== 2) return 'rkyv would not have written these bytes';
   let decoded: unknown;
   try {
     decoded = decodeAnswer(message, sample.bytes);
@@ -42,10 +43,8 @@ export function disagreement(sample: Sample, judgement: Judgement): string | nul
   if (judgement.verdict === 0) return `rkyv rejects, the decoder gives ${canonical(decoded)}`;
   const value = canonical(decoded);
   if (value !== judgement.value) return `rkyv reads ${judgement.value}, the decoder ${value}`;
-  if (sample.value !== undefined) {
-    if (judgement.verdict !== 2) return 'rkyv would have written other bytes';
-    if (canonical(sample.value) !== value) return `what went in was ${canonical(sample.value)}`;
-  }
+  if (sample.value !== undefined && canonical(sample.value) !== value)
+    return `what went in was ${canonical(sample.value)}`;
   // A NaN's payload does not survive JavaScript.
   if (value.includes('"NaN"')) return null;
   const rewritten = sameBytes(encodeToBytes(message, decoded), sample.bytes);
