@@ -1,5 +1,6 @@
 import { InvalidArgumentError } from '../errors.ts';
 import type { HeadersInput } from '../types.ts';
+import type { WireBounds } from './bounds.ts';
 import { AnswerRefused, quoted } from './refusal.ts';
 import { asciiLowerCase, headerName, isHeaderValue } from './token.ts';
 
@@ -8,14 +9,6 @@ import { asciiLowerCase, headerName, isHeaderValue } from './token.ts';
  * appearance; values are latin1 code units. One flat array, because building a pair per line costs more than checking it.
  */
 export type HeaderPairs = readonly string[];
-
-/** What is needed of the wire bounds to judge the headers of an answer. */
-export interface HeaderBounds {
-  /** Lines, counted before any is dropped. */
-  readonly maxHeaders: number;
-  /** Bytes in one value. */
-  readonly maxHeaderValueBytes: number;
-}
 
 const HOP_BY_HOP = [
   'connection',
@@ -55,7 +48,7 @@ export function responseHeaders(input: HeadersInput): HeaderPairs {
  */
 export function shapedHeaders(
   headers: readonly (string | Uint8Array)[],
-  bounds: Pick<HeaderBounds, 'maxHeaderValueBytes'>,
+  bounds: Pick<WireBounds, 'maxHeaderValueBytes'>,
 ): [string, string][] {
   const kept: string[] = [];
   for (let i = 0; i < headers.length; i += 2) {
