@@ -22,7 +22,11 @@ const INTEGERS: readonly (number | bigint)[] = [
 ];
 const FLOATS = [0, -0, 1, 0.1, -1.5e300, 5e-324, Number.POSITIVE_INFINITY, Number.NEGATIVE_INFINITY, Number.NaN];
 
+/** Once in a long while something past every bound where the codec changes its way. */
+const RARELY = 2_048;
+
 function length(random: Random): number {
+  if (random.below(RARELY) === 0) return 10_000 + random.below(60_000);
   const choice = random.below(16);
   if (choice < 2) return 0;
   if (choice === 2) return 60 + random.below(10);
@@ -33,18 +37,20 @@ function length(random: Random): number {
 
 function text(random: Random): string {
   const alphabet = [...ALPHABETS[Math.max(0, random.below(9) - 4)]!];
+  const total = length(random);
   let made = '';
-  for (let left = length(random); left > 0; left--) made += random.pick(alphabet);
-  return made;
+  for (let left = Math.min(total, 500); left > 0; left--) made += random.pick(alphabet);
+  return made.repeat(Math.ceil(total / 500));
 }
 
 function bytes(random: Random): Uint8Array {
   const made = new Uint8Array(length(random));
-  for (let i = 0; i < made.length; i++) made[i] = random.next();
+  for (let i = 0; i < made.length && i < 500; i++) made[i] = random.next();
   return made;
 }
 
 function count(random: Random): number {
+  if (random.below(RARELY) === 0) return 300 + random.below(300);
   const choice = random.below(16);
   if (choice < 3) return 0;
   return choice === 3 ? 4 + random.below(9) : 1 + random.below(3);
