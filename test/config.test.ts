@@ -1,0 +1,192 @@
+import { describe, expect, it } from 'vitest';
+import { parseConfig } from '../src/config.ts';
+import {
+  DEFAULT_MEMORY_GUARD_BYTES,
+  DEFAULT_MEMORY_MAX_PAGES,
+  DEFAULT_MEMORY_RESERVATION_BYTES,
+  DEFAULT_POOL_TOTAL_CORE_INSTANCES,
+  DEFAULT_POOL_TOTAL_MEMORIES,
+  defaultHotEngineConfig,
+  hotEngineConfigSchema,
+  InvalidArgumentError,
+  lowLatencyHotEngineConfig,
+  maxMemorySizeBytes,
+  productionHotEngineConfig,
+  virtualMemoryReservationBytes,
+} from '../src/index.ts';
+import { thrown } from './support/errors.ts';
+
+const MIB = 1024 * 1024;
+const GIB = 1024 * MIB;
+
+describe('the default config', () => {
+  it('is the seed’s, with the settings that are ours beside it', () => {
+    expect(defaultHotEngineConfig()).toEqual({
+      allocationStrategy: 'on-demand',
+      memoryMaxPages: 2048,
+      maxWasmStack: MIB,
+      poolTotalMemories: 64,
+      poolTotalCoreInstances: 64,
+      memoryReservationBytes: 256 * MIB,
+      memoryGuardBytes: 64 * MIB,
+      pluginFailurePolicy: 'pass-through',
+      shapeOriginPolicy: 'unrestricted',
+      wireBounds: { outputBodyBytes: 104_857_600, maxHeaders: 100, maxHeaderValueBytes: 8192, reasonBytes: 256 },
+      cookieRedaction: false,
+      deadlineMs: 5000,
+      prepareInstances: true,
+      prefaultPages: false,
+      keepResidentBytes: 0,
+      residentBudgetBytes: 256 * MIB,
+      maxModuleBytes: 32 * MIB,
+      compileTimeoutMs: 30_000,
+      maxQueuedCalls: 1024,
+      maxStagingBytes: 256 * MIB,
+    });
+  });
+
+  it('is made of the named constants', () => {
+    const config = defaultHotEngineConfig();
+    expect(config.memoryMaxPages).toBe(DEFAULT_MEMORY_MAX_PAGES);
+    expect(config.memoryReservationBytes).toBe(DEFAULT_MEMORY_RESERVATION_BYTES);
+    expect(config.memoryGuardBytes).toBe(DEFAULT_MEMORY_GUARD_BYTES);
+    expect(config.poolTotalMemories).toBe(DEFAULT_POOL_TOTAL_MEMORIES);
+    expect(config.poolTotalCoreInstances).toBe(DEFAULT_POOL_TOTAL_CORE_INSTANCES);
+  });
+
+  it('holds a body of 100 MiB with room for its envelope', () => {
+    const config = defaultHotEngineConfig();
+    expect(maxMemorySizeBytes(config)).toBe(128 * MIB);
+    expect(maxMemorySizeBytes(config)).toBeGreaterThan(config.wireBounds.outputBodyBytes);
+  });
+
+  it('is what the schema gives for nothing', () => {
+    expect(hotEngineConfigSchema.parse({})).toEqual(defaultHotEngineConfig());
+  });
+});
+
+describe('the recommended configs', () => {
+  it('pool, and give a call one second', () => {
+    for (const config of [productionHotEngineConfig(), lowLatencyHotEngineConfig()]) {
+      expect(config).toMatchObject({ allocationStrategy: 'pooling', deadlineMs: 1000, prepareInstances: true });
+      expect(virtualMemoryReservationBytes(config)).toBe(20 * GIB);
+    }
+  });
+
+  it('differ in how they save page faults', () => {
+    expect(productionHotEngineConfig()).toMatchObject({ prefaultPages: true, keepResidentBytes: 0 });
+    expect(lowLatencyHotEngineConfig()).toMatchObject({ prefaultPages: false, keepResidentBytes: 1.5 * MIB });
+  });
+});
+
+describe('virtualMemoryReservationBytes', () => {
+  it('is 0 on demand', () => {
+    expect(virtualMemoryReservationBytes(defaultHotEngineConfig())).toBe(0);
+  });
+
+  it('is memories × (reservation + guard) in a pool', () => {
+    const config = parseConfig({
+      allocationStrategy: 'pooling',
+      poolTotalMemories: 3,
+      memoryReservationBytes: 1000,
+      memoryGuardBytes: 24,
+    });
+    expect(virtualMemoryReservationBytes(config)).toBe(3072);
+  });
+
+  it('stops at the largest safe integer', () => {
+    const config = parseConfig({
+      allocationStrategy: 'pooling',
+      poolTotalMemories: 1_000_000,
+      memoryReservationBytes: Number.MAX_SAFE_INTEGER,
+      memoryGuardBytes: Number.MAX_SAFE_INTEGER,
+    });
+    expect(virtualMemoryReservationBytes(config)).toBe(Number.MAX_SAFE_INTEGER);
+  });
+});
+
+describe('a config', () => {
+  it('is frozen, bounds included', () => {
+    const config = parseConfig({ wireBounds: { maxHeaders: 7 } });
+    expect(config.wireBounds).toEqual({ ...defaultHotEngineConfig().wireBounds, maxHeaders: 7 });
+    expect(Object.isFrozen(config)).toBe(true);
+    expect(Object.isFrozen(config.wireBounds)).toBe(true);
+  });
+
+  it('does not freeze or keep what the caller handed in', () => {
+    const wireBounds = { maxHeaders: 7 };
+    const config = parseConfig({ wireBounds });
+    wireBounds.maxHeaders = 8;
+    expect(config.wireBounds.maxHeaders).toBe(7);
+  });
+
+  it.each([
+    ['memoryMaxPages', 1],
+    ['memoryMaxPages', 65_536],
+    ['deadlineMs', 1],
+    ['deadlineMs', 2 ** 31 - 1],
+    ['maxQueuedCalls', 0],
+    ['maxStagingBytes', 0],
+    ['residentBudgetBytes', 0],
+    ['memoryGuardBytes', 0],
+  ] as const)('takes %s = %d', (field, value) => {
+    expect(parseConfig({ [field]: value })[field]).toBe(value);
+  });
+
+  it.each([
+    ['memoryMaxPages', 0],
+    ['memoryMaxPages', 65_537],
+    ['memoryMaxPages', 1.5],
+    ['memoryMaxPages', '2048'],
+    ['memoryMaxPages', null],
+    ['maxWasmStack', 0],
+    ['poolTotalMemories', 0],
+    ['poolTotalCoreInstances', -1],
+    ['memoryReservationBytes', -1],
+    ['memoryGuardBytes', Number.NaN],
+    ['memoryGuardBytes', 2 ** 60],
+    ['allocationStrategy', 'onDemand'],
+    ['pluginFailurePolicy', 'open'],
+    ['shapeOriginPolicy', true],
+    ['cookieRedaction', 1],
+    ['deadlineMs', 0],
+    ['deadlineMs', 2 ** 31],
+    ['deadlineMs', Number.POSITIVE_INFINITY],
+    ['residentBudgetBytes', -1],
+    ['maxModuleBytes', 7],
+    ['maxQueuedCalls', 1n],
+    ['maxStagingBytes', {}],
+    ['compileTimeoutMs', 0],
+    ['keepResidentBytes', 0.5],
+    ['prepareInstances', 'yes'],
+    ['prefaultPages', null],
+    ['wireBounds', 5],
+  ])('refuses %s = %s and names the field', (field, value) => {
+    const error = thrown(InvalidArgumentError, () => parseConfig({ [field]: value }));
+    expect(error.path).toBe(`config.${field}`);
+    expect(error.message).toMatch(new RegExp(`^config\\.${field}: .`));
+  });
+
+  it.each(['outputBodyBytes', 'maxHeaders', 'maxHeaderValueBytes', 'reasonBytes'])(
+    'refuses a bad bound %s',
+    (bound) => {
+      for (const value of [-1, 0.5, '1']) {
+        const error = thrown(InvalidArgumentError, () => parseConfig({ wireBounds: { [bound]: value } }));
+        expect(error.path).toBe(`config.wireBounds.${bound}`);
+      }
+    },
+  );
+
+  it('refuses unknown fields by name', () => {
+    expect(thrown(InvalidArgumentError, () => parseConfig({ deadline: 5 })).message).toBe(
+      'config.deadline: unknown field',
+    );
+    expect(thrown(InvalidArgumentError, () => parseConfig({ wireBounds: { headers: 5 } })).message).toBe(
+      'config.wireBounds.headers: unknown field',
+    );
+  });
+
+  it.each([null, 5, 'pooling', []])('refuses %s as a whole', (config) => {
+    expect(thrown(InvalidArgumentError, () => parseConfig(config)).path).toBe('config');
+  });
+});

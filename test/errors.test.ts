@@ -1,0 +1,190 @@
+import { readFileSync } from 'node:fs';
+import { describe, expect, it } from 'vitest';
+import { errorOf, type FailureRecord } from '../src/errors.ts';
+import * as surface from '../src/index.ts';
+import {
+  ClosedError,
+  DialectError,
+  EngineInitError,
+  FilterError,
+  GuestTrapError,
+  InstantiateFailedError,
+  InvalidArgumentError,
+  ModuleCompileError,
+  ModuleRejectedError,
+  ObservabilityError,
+  PoolSaturatedError,
+  ProbeFailedError,
+  ResponseTransformError,
+  SlotNotFoundError,
+  StackExhaustedError,
+  WasmtimeRuntimeError,
+} from '../src/index.ts';
+
+const context = { plugin: 'p', principal: 'a', versionId: 3, hook: 'filter' };
+const expired = new GuestTrapError('cc_lb_filter', 'interrupt', 'time', context);
+
+interface Row {
+  readonly code: string;
+  readonly error: WasmtimeRuntimeError;
+  readonly retryable?: boolean;
+  readonly fields?: Readonly<Record<string, unknown>>;
+}
+
+/** Every code, with one error that has it. */
+const TABLE: readonly Row[] = [
+  { code: 'CC_LB_ENGINE_INIT', error: new EngineInitError('m', context) },
+  { code: 'CC_LB_MODULE_COMPILE', error: new ModuleCompileError('m', context) },
+  { code: 'CC_LB_INSTANTIATE_FAILED', error: new InstantiateFailedError('m', context) },
+  { code: 'CC_LB_MODULE_REJECTED', error: new ModuleRejectedError('why', context), fields: { reason: 'why' } },
+  { code: 'CC_LB_SLOT_NOT_FOUND', error: new SlotNotFoundError('why', context), fields: { reason: 'why' } },
+  {
+    code: 'CC_LB_SLOT_EVICTED',
+    error: new SlotNotFoundError('why', { ...context, evicted: true }),
+    fields: { reason: 'why' },
+  },
+  { code: 'CC_LB_PROBE_FAILED', error: new ProbeFailedError('filter', 'why', context), fields: { reason: 'why' } },
+  {
+    code: 'CC_LB_GUEST_TRAP',
+    error: new GuestTrapError('cc_lb_alloc', 'unknown', 'm', context),
+    fields: { phase: 'cc_lb_alloc', trap: 'unknown' },
+  },
+  { code: 'CC_LB_GUEST_TRAP', error: expired, retryable: true, fields: { phase: 'cc_lb_filter', trap: 'interrupt' } },
+  {
+    code: 'CC_LB_POOL_SATURATED',
+    error: new PoolSaturatedError('queue', context),
+    retryable: true,
+    fields: { resource: 'queue' },
+  },
+  { code: 'CC_LB_INVALID_ARGUMENT', error: new InvalidArgumentError('a.b', 'm', context), fields: { path: 'a.b' } },
+  { code: 'CC_LB_CLOSED', error: new ClosedError() },
+  { code: 'CC_LB_STACK_EXHAUSTED', error: new StackExhaustedError('m', context) },
+  { code: 'CC_LB_FILTER', error: new FilterError('runtime', 'm', context), fields: { kind: 'runtime' } },
+  { code: 'CC_LB_DIALECT', error: new DialectError('m', context) },
+  {
+    code: 'CC_LB_RESPONSE_TRANSFORM',
+    error: new ResponseTransformError('trap', 'm', context),
+    fields: { kind: 'trap' },
+  },
+  { code: 'CC_LB_OBSERVABILITY', error: new ObservabilityError('m', context) },
+];
+
+const codes = [...new Set(TABLE.map(({ code }) => code))];
+
+describe.each(TABLE)('$code', ({ code, error, retryable = false, fields = {} }) => {
+  it('stands on an error of the base class', () => {
+    expect(error).toBeInstanceOf(WasmtimeRuntimeError);
+    expect(error).toBeInstanceOf(Error);
+    expect(error).toMatchObject({ code, retryable, name: error.constructor.name, ...fields });
+    expect(error.message).not.toBe('');
+  });
+
+  it('comes with what is known of the plugin', () => {
+    if (error instanceof ClosedError) return expect(error.plugin).toBeUndefined();
+    return expect(error).toMatchObject(context);
+  });
+});
+
+describe('the classes', () => {
+  const exported = Object.values(surface).filter(
+    (value): value is typeof ClosedError =>
+      typeof value === 'function' && value.prototype instanceof WasmtimeRuntimeError,
+  );
+
+  it('are all in the table', () => {
+    const inTable = new Set(TABLE.map(({ error }) => error.constructor));
+    expect(new Set(exported)).toEqual(inTable);
+    expect(exported).toHaveLength(15);
+  });
+
+  it('have a code each, but for the two of a slot that is not there', () => {
+    const pairs = new Set(TABLE.map(({ code, error }) => `${code} ${error.constructor.name}`));
+    expect(pairs.size).toBe(codes.length);
+    expect(new Set(TABLE.map(({ error }) => error.constructor)).size).toBe(codes.length - 1);
+  });
+
+  it('tell a slot that is not there as a module that was rejected', () => {
+    expect(new SlotNotFoundError('m')).toBeInstanceOf(ModuleRejectedError);
+  });
+});
+
+describe('an adapter’s error', () => {
+  it('is retryable where its cause is', () => {
+    for (const make of [
+      (cause: unknown) => new FilterError('trap', 'm', { cause }),
+      (cause: unknown) => new DialectError('m', { cause }),
+      (cause: unknown) => new ResponseTransformError('trap', 'm', { cause }),
+      (cause: unknown) => new ObservabilityError('m', { cause }),
+    ]) {
+      expect(make(expired)).toMatchObject({ retryable: true, cause: expired });
+      expect(make(new PoolSaturatedError('stores')).retryable).toBe(true);
+      expect(make(new ModuleRejectedError('m')).retryable).toBe(false);
+      expect(make(new Error('other')).retryable).toBe(false);
+      expect(make(undefined)).not.toHaveProperty('cause');
+    }
+  });
+});
+
+describe('errorOf', () => {
+  const failure = (kind: string, rest: Partial<FailureRecord> = {}): FailureRecord => ({
+    kind,
+    place: null,
+    trap: null,
+    message: 'what happened',
+    ...rest,
+  });
+
+  it.each([
+    [failure('trap', { place: 'cc_lb_shape', trap: 'unreachable-code-reached' }), GuestTrapError, 'CC_LB_GUEST_TRAP'],
+    [failure('saturated', { place: 'stores', message: '' }), PoolSaturatedError, 'CC_LB_POOL_SATURATED'],
+    [failure('rejected'), ModuleRejectedError, 'CC_LB_MODULE_REJECTED'],
+    [failure('compile'), ModuleCompileError, 'CC_LB_MODULE_COMPILE'],
+    [failure('stack'), StackExhaustedError, 'CC_LB_STACK_EXHAUSTED'],
+    [failure('engine-init'), EngineInitError, 'CC_LB_ENGINE_INIT'],
+    [failure('instantiate'), InstantiateFailedError, 'CC_LB_INSTANTIATE_FAILED'],
+  ])('turns %o into its class', (record, type, code) => {
+    const error = errorOf(record, context);
+    expect(error).toBeInstanceOf(type);
+    expect(error).toMatchObject({ code, ...context });
+    if (record.message !== '') expect(error.message).toContain('what happened');
+  });
+
+  it('keeps phase and trap', () => {
+    const error = errorOf(failure('trap', { place: 'cc_lb_alloc', trap: 'interrupt' }), {});
+    expect(error).toMatchObject({ phase: 'cc_lb_alloc', trap: 'interrupt', retryable: true });
+  });
+
+  it('makes a start function’s trap the cause', () => {
+    const error = errorOf(failure('instantiate', { place: 'instantiate', trap: 'interrupt' }), context);
+    expect(error).toBeInstanceOf(InstantiateFailedError);
+    expect(error.cause).toBeInstanceOf(GuestTrapError);
+    expect(error.cause).toMatchObject({ phase: 'instantiate', trap: 'interrupt', ...context });
+    expect(errorOf(failure('instantiate'), context).cause).toBeUndefined();
+  });
+});
+
+describe('docs/errors.md', () => {
+  const text = readFileSync(new URL('../docs/errors.md', import.meta.url), 'utf8');
+  const entries = text.split(/^## /m).slice(1);
+
+  it('has one entry for each code, in the order of the table', () => {
+    expect(entries.map((entry) => entry.match(/^`(\w+)`/)?.[1])).toEqual(codes);
+  });
+
+  it.each(TABLE)('tells class, retrying and fields of $code', ({ code, error, fields = {} }) => {
+    const entry = entries.find((text) => text.startsWith(`\`${code}\``))!;
+    const [, head, ...rest] = entry.split('\n\n');
+    expect(head).toContain(`\`${error.constructor.name}\``);
+    for (const field of Object.keys(fields)) expect(head).toContain(`\`${field}\``);
+    if (code === 'CC_LB_POOL_SATURATED') expect(head).toMatch(/· retryable ·/);
+    else if ('kind' in error || [DialectError, ObservabilityError].some((type) => error instanceof type))
+      expect(head).toMatch(/retryable as its cause/);
+    else if (code === 'CC_LB_GUEST_TRAP') expect(head).toMatch(/retryable where/);
+    else expect(head).toMatch(/not retryable/);
+    expect(rest.join('').trim()).not.toBe('');
+  });
+
+  it('names every resource', () => {
+    for (const resource of ['stores', 'pool', 'queue', 'staging', 'compile']) expect(text).toContain(`\`${resource}\``);
+  });
+});

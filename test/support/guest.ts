@@ -1,0 +1,112 @@
+/** Plugins written for one test: well-behaved ones, of which a test replaces the part that it is about. */
+import type { HookKind } from '../../src/types.ts';
+import { EDITIONS } from '../../src/wire/editions.ts';
+import { encodeToBytes } from '../../src/wire/encode.ts';
+import { filterResponse } from '../../src/wire/messages/filter.ts';
+import { shapeResponse } from '../../src/wire/messages/shape.ts';
+import { transformResponseResult, transformSseEventResult } from '../../src/wire/messages/transform.ts';
+import { append, assemble, customSection } from './wat.ts';
+
+const ANSWERS: Readonly<Record<HookKind, Uint8Array>> = {
+  filter: encodeToBytes(filterResponse, { results: [] }),
+  shape: encodeToBytes(shapeResponse, {
+    url: 'https://guest.test/',
+    method: 'POST',
+    headers: [],
+    body: Buffer.from('shaped'),
+  }),
+  observe: new Uint8Array(0),
+  transform_response: encodeToBytes(transformResponseResult, { kind: 'unchanged' }),
+  transform_sse_event: encodeToBytes(transformSseEventResult, { kind: 'unchanged' }),
+};
+
+/** What a test decides about its guest; everything else is as it should be. */
+export interface GuestParts {
+  /** The declared hooks. */
+  readonly hooks?: readonly HookKind[];
+  /** The memory's limits in pages. */
+  readonly memory?: string;
+  /** The body of `cc_lb_alloc(size, align)`. */
+  readonly alloc?: string;
+  /** The body of every hook `(ptr, len) -> i64`; `$answer` stands for the packed pointer to a proper answer. */
+  readonly hook?: string;
+  /** Declarations of its own, in front of the rest. */
+  readonly fields?: string;
+  /** The text of the memory, `cc_lb_alloc`, `cc_lb_free` and hooks in place of the usual one. */
+  readonly exports?: string;
+  /** Fields of the metadata that differ; undefined takes one out. */
+  readonly metadata?: Readonly<Record<string, unknown>>;
+  /** Fields of one hook's metadata that differ. */
+  readonly hookMetadata?: Readonly<Record<string, unknown>>;
+  /** Custom sections by name in place of the usual ones; null leaves one out. */
+  readonly sections?: Readonly<Record<string, Uint8Array | null>>;
+  /** Which edition's fingerprint each hook carries, counted from the oldest. */
+  readonly edition?: number;
+}
+
+/** The bytes of a plugin. */
+export function guest(parts: GuestParts = {}): Uint8Array {
+  return append(assemble(guestText(parts)), ...guestSections(parts));
+}
+
+/** The text of the plugin's module, without its custom sections. */
+export function guestText(parts: GuestParts = {}): string {
+  const { hooks = ['filter'], memory = '2', alloc = 'i32.const 32768', fields = '' } = parts;
+  const data: string[] = [];
+  const functions = hooks.map((hook, index) => {
+    const answer = ANSWERS[hook];
+    const at = 1024 + index * 1024;
+    const packed = hook === 'observe' ? 0n : (BigInt(at) << 32n) | BigInt(answer.length);
+    data.push(
+      `(data (i32.const ${at}) "${[...answer].map((byte) => `\\${byte.toString(16).padStart(2, '0')}`).join('')}")`,
+    );
+    const body = (parts.hook ?? '$answer').replaceAll('$answer', `i64.const ${packed}`);
+    return `(func (export "cc_lb_${hook}") (param i32 i32) (result i64) ${body})`;
+  });
+  const usual = `
+    (memory (export "memory") ${memory})
+    (func (export "cc_lb_alloc") (param i32 i32) (result i32) ${alloc})
+    (func (export "cc_lb_free") (param i32 i32 i32))
+    ${functions.join('\n')}`;
+  return `(module ${fields} ${parts.exports ?? usual} ${data.join('\n')})`;
+}
+
+/** The custom sections of the plugin. */
+export function guestSections(parts: GuestParts = {}): Uint8Array[] {
+  const { hooks = ['filter'] } = parts;
+  const usual: Record<string, Uint8Array> = { 'cc_lb.plugin.v1': metadataSection(parts) };
+  for (const hook of hooks) usual[`cc_lb.schema.${hook}.v1`] = fingerprint(hook, parts.edition ?? 0);
+  const sections = { ...usual, ...parts.sections };
+  return Object.entries(sections).flatMap(([name, data]) => (data === null ? [] : [customSection(name, data)]));
+}
+
+/** The bytes of `cc_lb.plugin.v1`. */
+export function metadataSection(parts: GuestParts = {}): Uint8Array {
+  const { hooks = ['filter'] } = parts;
+  const described = hooks.map((hook) => {
+    const mode = hook.startsWith('transform_') ? { mode: 'active' } : {};
+    return [hook, { wire_version: 1, description: 'd', usage: 'u', ...mode, ...parts.hookMetadata }];
+  });
+  const metadata = {
+    name: 'guest',
+    version: '1.0.0',
+    description: 'd',
+    usage: 'u',
+    hooks: Object.fromEntries(described),
+  };
+  return Buffer.from(JSON.stringify({ ...metadata, ...parts.metadata }));
+}
+
+/** The 32 bytes of a hook's fingerprint, of the edition counted from the oldest. */
+export function fingerprint(hook: HookKind, edition = 0): Uint8Array {
+  const editions = EDITIONS[hook];
+  return Buffer.from(editions[Math.min(edition, editions.length - 1)]!.fingerprint, 'hex');
+}
+
+/** A guest that passes its probe and does `deed` in every later call: the probe is known by the length of its request. */
+export function misbehavesAfterProbe(deed: string): string {
+  return `(if (result i64) (i32.lt_u (local.get 1) (i32.const ${LONGER_THAN_PROBES})) (then $answer) (else ${deed}))`;
+}
+
+/** Requests of at least this many bytes are no probes. */
+export const LONGER_THAN_PROBES = 2048;

@@ -1,0 +1,14 @@
+/** The built guests of test/plugins. */
+import { readFileSync } from 'node:fs';
+
+const loaded = new Map<string, Uint8Array>();
+
+/** The bytes of a guest by its name; the same array each time. */
+export function plugin(name: string): Uint8Array {
+  let bytes = loaded.get(name);
+  if (bytes === undefined) {
+    bytes = readFileSync(new URL(`../plugins/wasm/${name}.wasm`, import.meta.url));
+    loaded.set(name, bytes);
+  }
+  return bytes;
+}
