@@ -1,0 +1,172 @@
+import { describe, expect, it } from 'vitest';
+import { decodeAnswer, WireError } from '../../src/wire/decode.ts';
+import { encodeToBytes } from '../../src/wire/encode.ts';
+import { filterRequestBase, filterResponse } from '../../src/wire/messages/filter.ts';
+import { observeEvent } from '../../src/wire/messages/observe.ts';
+import { type ShapeResponse, shapeResponse } from '../../src/wire/messages/shape.ts';
+import { transformResponseResult, transformSseEventResult } from '../../src/wire/messages/transform.ts';
+import type { Message } from '../../src/wire/rkyv.ts';
+import { canonical } from './fuzz/canonical.ts';
+import { ROOTS } from './fuzz/roots.ts';
+import { committedVectors, committedVerdicts, digest, type Vector } from './fuzz/vectors.ts';
+
+const vectors = committedVectors();
+const messageOf = ({ wire, name }: Vector): Message<unknown> =>
+  ROOTS.find((root) => root.wire === wire && root.message.name === name)!.message;
+
+/** An offset view of a buffer of a size that no alignment likes. */
+function atOddOffset(bytes: Uint8Array): Uint8Array {
+  const buffer = new Uint8Array(bytes.length + 7);
+  buffer.set(bytes, 3);
+  return buffer.subarray(3, 3 + bytes.length);
+}
+
+function decodeError(message: Message<unknown>, bytes: Uint8Array): string {
+  try {
+    decodeAnswer(message, bytes);
+  } catch (error) {
+    if (error instanceof WireError) return error.message;
+    throw error;
+  }
+  return 'accepted';
+}
+
+const oneVerdict = (): Uint8Array =>
+  encodeToBytes(filterResponse, { results: [{ upstreamId: 'id', decision: 'accept', reason: 'é' }] });
+
+describe("rkyv's bytes", () => {
+  it('cover every root type', () => {
+    const seen = new Set(vectors.map(({ wire, name }) => `${wire}/${name}`));
+    expect(seen).toEqual(new Set(ROOTS.map(({ wire, message }) => `${wire}/${message.name}`)));
+  });
+
+  it.each(ROOTS)('decode to the values they came from: $wire/$message.name', ({ wire, message }) => {
+    for (const vector of vectors.filter((one) => one.wire === wire && one.name === message.name))
+      expect(canonical(decodeAnswer(message, vector.bytes))).toBe(vector.value);
+  });
+
+  it('decode wherever they lie in memory', () => {
+    for (const vector of vectors.slice(0, 60))
+      expect(canonical(decodeAnswer(messageOf(vector), atOddOffset(vector.bytes)))).toBe(vector.value);
+  });
+});
+
+describe("rkyv's verdicts on damaged bytes", () => {
+  const verdicts = committedVerdicts(vectors);
+
+  it('hold both sides in number', () => {
+    expect(verdicts.filter(({ verdict }) => verdict === 0).length).toBeGreaterThan(1_000);
+    expect(verdicts.filter(({ verdict }) => verdict > 0).length).toBeGreaterThan(1_000);
+  });
+
+  it('are ours, value for value', () => {
+    for (const { vector, bytes, verdict, digest: expected } of verdicts) {
+      const message = messageOf(vector);
+      const context = `${vector.wire}/${vector.name} ${Buffer.from(bytes).toString('hex')}`;
+      if (verdict === 0) expect(decodeError(message, bytes), context).not.toBe('accepted');
+      else expect(digest(canonical(decodeAnswer(message, bytes))), context).toBe(expected);
+    }
+  });
+});
+
+describe('position rules', () => {
+  const lead = (bytes: Uint8Array, by: number): Uint8Array => Uint8Array.from([...new Uint8Array(by), ...bytes]);
+
+  it('allow leading bytes that keep the alignment, and no trailing ones', () => {
+    const bytes = oneVerdict();
+    expect(decodeError(filterResponse, lead(bytes, 4))).toBe('accepted');
+    expect(decodeError(filterResponse, lead(bytes, 1))).toMatch(/FilterResponse: position \d+ is not aligned to 4/);
+    expect(decodeError(filterResponse, Uint8Array.from([...bytes, 0, 0, 0, 0]))).not.toBe('accepted');
+  });
+
+  it('ask an event for an alignment of 8', () => {
+    const bytes = encodeToBytes(observeEvent, { type: 'chunk', batchIndex: 1, eventCount: 2, totalBytes: 3 });
+    expect(decodeError(observeEvent, lead(bytes, 8))).toBe('accepted');
+    expect(decodeError(observeEvent, lead(bytes, 4))).toMatch(/not aligned to 8/);
+  });
+
+  it('hold for empty lists too', () => {
+    const bytes = encodeToBytes(filterResponse, { results: [] });
+    const moved = Uint8Array.from(lead(bytes, 4));
+    const view = new DataView(moved.buffer);
+    view.setInt32(4, -3, true);
+    expect(decodeError(filterResponse, moved)).toMatch(/results: position 1 is not aligned/);
+    view.setInt32(4, -4, true);
+    expect(decodeError(filterResponse, moved)).toBe('accepted');
+    view.setInt32(4, -8, true);
+    expect(decodeError(filterResponse, moved)).toMatch(/results: 0 bytes at -4 are outside 0\.\.4/);
+  });
+
+  it('refuse what is too short for its root', () => {
+    expect(decodeError(filterResponse, new Uint8Array(0))).toMatch(/8 bytes at 0 are outside 0\.\.0/);
+    expect(decodeError(filterResponse, new Uint8Array(7))).toMatch(/8 bytes at 0 are outside 0\.\.7/);
+  });
+});
+
+describe('errors', () => {
+  it('name the field', () => {
+    const bytes = oneVerdict();
+    bytes[bytes.indexOf(0xc3) + 1] = 0x41;
+    expect(decodeError(filterResponse, bytes)).toBe('FilterResponse.results[0].reason: invalid UTF-8');
+  });
+
+  it('name an unknown tag', () => {
+    const bytes = encodeToBytes(transformSseEventResult, { kind: 'drop' });
+    bytes[0] = 3;
+    expect(decodeError(transformSseEventResult, bytes)).toBe('TransformSseEventResult: unknown tag 3');
+  });
+
+  it('name the header line', () => {
+    const headers = ['a', 'x', 'é', 'y'];
+    const bytes = encodeToBytes(shapeResponse, { url: '', method: '', headers, body: new Uint8Array(0) });
+    bytes[bytes.indexOf(0xc3)] = 0xff;
+    expect(decodeError(shapeResponse, bytes)).toBe('ShapeResponse.headers[1].name: invalid UTF-8');
+  });
+});
+
+describe('values', () => {
+  const answer: ShapeResponse = { url: 'u', method: 'GET', headers: ['n', 'vÿ'], body: Uint8Array.of(1, 2, 3) };
+
+  it('hold bodies as views of the answer', () => {
+    const bytes = atOddOffset(encodeToBytes(shapeResponse, answer));
+    const { body } = decodeAnswer(shapeResponse, bytes);
+    expect(body).toEqual(answer.body);
+    expect(body.buffer).toBe(bytes.buffer);
+  });
+
+  it('hold absent fields of a replacement as null', () => {
+    const value = { kind: 'replace', status: null, headers: null, body: null } as const;
+    expect(decodeAnswer(transformResponseResult, encodeToBytes(transformResponseResult, value))).toEqual(value);
+  });
+
+  it('hold integers past 2^53 - 1 as bigint, and only those', () => {
+    const chunk = {
+      type: 'chunk',
+      batchIndex: 2n ** 53n,
+      eventCount: 2 ** 53 - 1,
+      totalBytes: 2n ** 64n - 1n,
+    } as const;
+    expect(decodeAnswer(observeEvent, encodeToBytes(observeEvent, chunk))).toEqual(chunk);
+  });
+
+  it('keep every string as it was, long or short, plain or not', () => {
+    const texts = ['', '\0', 'a'.repeat(64), 'a'.repeat(65), 'é'.repeat(40), '\ufeffx', '😀', 'a'.repeat(100_000)];
+    const results = texts.map((reason) => ({ upstreamId: reason, decision: 'accept', reason }));
+    for (const list of [results, results.slice(0, 4)])
+      expect(decodeAnswer(filterResponse, encodeToBytes(filterResponse, { results: list }))).toEqual({ results: list });
+  });
+
+  it('read requests back', () => {
+    const request = {
+      requestId: 'r',
+      method: 'POST',
+      path: '/',
+      query: null,
+      headers: ['a', 'b'],
+      body: Uint8Array.of(9),
+      principal: { id: 'p', kind: 'api_key', claims: ['k', new TextEncoder().encode('1')] },
+      candidates: [],
+    };
+    expect(decodeAnswer(filterRequestBase, encodeToBytes(filterRequestBase, request))).toEqual(request);
+  });
+});

@@ -1,0 +1,178 @@
+import { describe, expect, it } from 'vitest';
+import type { UpstreamCandidate } from '../../src/types.ts';
+import { decodeAnswer } from '../../src/wire/decode.ts';
+import { encodeRequest, encodeToBytes } from '../../src/wire/encode.ts';
+import { type FilterRequest, filterRequestBase, filterRequestTiered } from '../../src/wire/messages/filter.ts';
+import { observeEvent } from '../../src/wire/messages/observe.ts';
+import type { Message } from '../../src/wire/rkyv.ts';
+import { HeapScratch } from '../../src/wire/scratch.ts';
+import { ROOTS } from './fuzz/roots.ts';
+import { committedVectors, type Vector } from './fuzz/vectors.ts';
+import { candidate, refusal, request } from './samples.ts';
+
+const vectors = committedVectors();
+const messageOf = ({ wire, name }: Vector): Message<unknown> =>
+  ROOTS.find((root) => root.wire === wire && root.message.name === name)!.message;
+
+function encodeScratch(message: Message<unknown>, value: unknown, scratch: HeapScratch): Uint8Array {
+  encodeRequest(message, value, scratch);
+  const { bytes, start, headLength, tailLength, body } = scratch;
+  const head = bytes.subarray(start, start + headLength);
+  const tail = bytes.subarray(start + headLength, start + headLength + tailLength);
+  return Uint8Array.from([...head, ...(body ?? []), ...tail]);
+}
+
+describe("rkyv's bytes", () => {
+  it.each(ROOTS)('come out again: $wire/$message.name', ({ wire, message }) => {
+    for (const vector of vectors.filter((one) => one.wire === wire && one.name === message.name)) {
+      const written = encodeToBytes(message, decodeAnswer(message, vector.bytes));
+      expect(Buffer.compare(written, vector.bytes), vector.value).toBe(0);
+    }
+  });
+
+  it('come out around an uncopied body, from a scratch that starts small, behind what is not ours', () => {
+    for (const vector of vectors) {
+      const message = messageOf(vector);
+      const scratch = new HeapScratch(24, 16);
+      scratch.bytes.fill(0xee, 0, 16);
+      expect(Buffer.compare(encodeScratch(message, decodeAnswer(message, vector.bytes), scratch), vector.bytes)).toBe(
+        0,
+      );
+      expect(scratch.bytes.subarray(0, 16).every((byte) => byte === 0xee)).toBe(true);
+    }
+  });
+
+  it('come out of a scratch full of what another message left', () => {
+    const scratch = new HeapScratch(8_192, 16);
+    for (const vector of vectors) {
+      scratch.bytes.fill(0xff);
+      const message = messageOf(vector);
+      expect(Buffer.compare(encodeScratch(message, decodeAnswer(message, vector.bytes), scratch), vector.bytes)).toBe(
+        0,
+      );
+    }
+  });
+});
+
+describe('the body', () => {
+  it('is handed on as it is, whatever its size', () => {
+    const body = new Uint8Array(16 * 2 ** 20);
+    const scratch = new HeapScratch(4_096, 16);
+    const before = scratch.bytes;
+    encodeRequest(filterRequestBase, request({ body }), scratch);
+    expect(scratch.body).toBe(body);
+    expect(scratch.bytes).toBe(before);
+    expect(scratch.headLength + scratch.tailLength).toBeLessThan(1_024);
+  });
+
+  it('may be a view into a larger or a resizable buffer', () => {
+    const plain = encodeToBytes(filterRequestBase, request());
+    const view = Uint8Array.of(9, 9, 1, 2, 3, 4, 5, 9).subarray(2, 7);
+    expect(encodeToBytes(filterRequestBase, request({ body: view }))).toEqual(plain);
+    const resizable = new Uint8Array(Reflect.construct(ArrayBuffer, [5, { maxByteLength: 64 }]) as ArrayBuffer);
+    resizable.set([1, 2, 3, 4, 5]);
+    expect(encodeToBytes(filterRequestBase, request({ body: resizable }))).toEqual(plain);
+  });
+
+  it('may not change while a getter runs', () => {
+    const buffer = Reflect.construct(ArrayBuffer, [5, { maxByteLength: 64 }]) as ArrayBuffer & {
+      resize(to: number): void;
+    };
+    const shrinking = {
+      ...candidate(),
+      get name(): string {
+        buffer.resize(2);
+        return 'n';
+      },
+    };
+    const value = request({ body: new Uint8Array(buffer), candidates: [shrinking] });
+    expect(refusal(value)).toBe('body: must not change while it is encoded');
+  });
+
+  it('is null for a message without one', () => {
+    const scratch = new HeapScratch();
+    encodeRequest(observeEvent, { type: 'authn_complete', principalId: 'a', principalKind: 'b' }, scratch);
+    expect([scratch.body, scratch.headLength, scratch.tailLength]).toEqual([null, 88, 0]);
+  });
+
+  it('must leave the message within the reach of its pointers', () => {
+    expect(refusal(request({ body: new Uint8Array(2 ** 31) }))).toBe('FilterRequest: must encode to less than 2 GiB');
+  });
+});
+
+describe('absent fields', () => {
+  it('of a candidate and of pricing stand for the documented values', () => {
+    const absent = encodeToBytes(filterRequestTiered, request());
+    const given = request({
+      threadId: null,
+      serviceTier: null,
+      canonicalModelId: '',
+      cachePricing: {
+        status: 'unknown',
+        inputMicrosPerMillion: null,
+        cacheCreation5mMicrosPerMillion: null,
+        cacheCreation1hMicrosPerMillion: null,
+        cacheReadMicrosPerMillion: null,
+      },
+      candidates: [
+        candidate({
+          predictedCacheReadTokens: 0,
+          predictedCacheCreationTokens5m: 0,
+          predictedCacheCreationTokens1h: 0,
+          predictedUncachedInputTokens: 0,
+          planCapacityRatio: 1,
+          organizationType: '',
+          rateLimitTier: '',
+          seatTier: '',
+        }),
+      ],
+    });
+    expect(encodeToBytes(filterRequestTiered, given)).toEqual(absent);
+  });
+
+  it('of a query differ from an empty one', () => {
+    const read = (query: string | null | undefined): unknown =>
+      decodeAnswer(filterRequestBase, encodeToBytes(filterRequestBase, request({ query }))).query;
+    expect([read(''), read(null), read(undefined)]).toEqual(['', null, null]);
+  });
+});
+
+describe('structure', () => {
+  it.each([
+    [null, 'FilterRequest: must be an object'],
+    [request({ requestId: undefined as unknown as string }), 'requestId: must be a string'],
+    [request({ principal: undefined as unknown as FilterRequest['principal'] }), 'principal: must be an object'],
+    [request({ candidates: {} as unknown as [] }), 'candidates: must be an array'],
+    [request({ candidates: [null as unknown as UpstreamCandidate] }), 'candidates[0]: must be an object'],
+    [request({ body: 'x' as unknown as Uint8Array }), 'body: must be a Uint8Array'],
+    [request({ cachePricing: { status: 1 as unknown as string } }), 'cachePricing.status: must be a string'],
+  ])('is checked (%#)', (value, expected) => expect(refusal(value)).toBe(expected));
+
+  it('names the variants of an event', () => {
+    expect(refusal({ type: 'nothing' }, observeEvent)).toMatch(/^type: must be one of request_started, /);
+  });
+
+  it('lets errors of a getter through', () => {
+    const failing = { ...candidate() };
+    Object.defineProperty(failing, 'name', {
+      get: () => {
+        throw new RangeError('mine');
+      },
+    });
+    expect(() => encodeToBytes(filterRequestBase, request({ candidates: [failing] }))).toThrow(new RangeError('mine'));
+  });
+
+  it('survives a getter that encodes a message of its own', () => {
+    const nesting = {
+      ...candidate(),
+      get name(): string {
+        encodeToBytes(filterRequestBase, request({ requestId: 'another', path: 'é' }));
+        return 'one';
+      },
+    };
+    const value = request({ candidates: [candidate(), nesting] });
+    expect(encodeToBytes(filterRequestBase, value)).toEqual(
+      encodeToBytes(filterRequestBase, request({ candidates: [candidate(), candidate()] })),
+    );
+  });
+});
