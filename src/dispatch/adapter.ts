@@ -12,7 +12,7 @@ import {
 import type { PluginFailurePolicy } from '../policy/failure.ts';
 import { AnswerRefused } from '../policy/refusal.ts';
 import type { WasmtimeRuntime } from '../runtime.ts';
-import { type Cell, checkKey, type PluginSlot, Slot, type SlotKey } from '../slots.ts';
+import { type Cell, checkKey, type PluginSlot, Slot, SlotKey } from '../slots.ts';
 import type { HookKind, SlotKind } from '../types.ts';
 import { WireError } from '../wire/decode.ts';
 import type { CallTarget, ReadAnswer } from './call.ts';
@@ -41,6 +41,20 @@ const WORTH_A_THREAD: Readonly<Record<HookKind, number>> = {
   transform_sse_event: 64 * 1024,
 };
 
+/** Stands in a constructor's place of the slot for an adapter that follows its key. */
+class FollowedKey {
+  readonly key: SlotKey;
+  constructor(key: SlotKey) {
+    this.key = key;
+  }
+}
+
+/** What `follow` hands to a constructor. Throws an InvalidArgumentError for anything but a key. */
+export function followed(key: SlotKey): PluginSlot {
+  checkKey(key);
+  return new FollowedKey(new SlotKey(key.principal, key.plugin)) as unknown as PluginSlot;
+}
+
 /** The base of the adapters. */
 export abstract class Adapter {
   readonly #runtime: RuntimeAccess;
@@ -49,25 +63,24 @@ export abstract class Adapter {
   /** Null for one that follows its slot. */
   readonly #pinned: Cell | null;
 
-  protected constructor(kind: SlotKind, runtime: WasmtimeRuntime, at: PluginSlot | SlotKey) {
+  protected constructor(kind: SlotKind, runtime: WasmtimeRuntime, at: PluginSlot) {
     this.#runtime = accessOf(runtime);
     this.#runtime.dispatcher.checkOpen();
     this.#kind = kind;
-    if (at instanceof Slot) {
-      if (this.#runtime.slot(at.key) !== at) {
-        if (at.evicted) throw new SlotNotFoundError(`slot ${at.key} was evicted`, { evicted: true });
-        throw new InvalidArgumentError('slot', 'expected a slot of this runtime');
-      }
+    if (at instanceof FollowedKey) {
       this.#key = at.key;
-      this.#checkKind(at);
-      this.#pinned = at.current;
-    } else if ('kind' in ((at ?? {}) as object)) {
-      throw new InvalidArgumentError('slot', 'expected a slot of this runtime');
-    } else {
-      checkKey(at);
-      this.#key = at;
       this.#pinned = null;
+      return;
     }
+    if (!(at instanceof Slot)) throw new InvalidArgumentError('slot', 'expected a slot of this runtime');
+    if (this.#runtime.slot(at.key) !== at) {
+      if (!at.evicted) throw new InvalidArgumentError('slot', 'expected a slot of this runtime');
+      const context = { plugin: at.current.pluginName, principal: at.key.principal, evicted: true };
+      throw new SlotNotFoundError(`slot ${at.key} was evicted`, context);
+    }
+    this.#key = at.key;
+    this.#checkKind(at);
+    this.#pinned = at.current;
   }
 
   /** The name under which the plugin was registered; for an absent slot that is followed, the key's. */

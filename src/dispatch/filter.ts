@@ -15,6 +15,7 @@ import {
   callAnywhere,
   callInline,
   checkObject,
+  followed,
   type PreparedCall,
   type TellFault,
   targetOf,
@@ -39,9 +40,12 @@ export class WasmtimeFilterPlugin extends Adapter {
     super('filter', runtime, slot);
   }
 
-  /** One that takes the slot's version of the moment at each call; an absent slot is a failure of that call. */
+  /**
+   * One that takes the slot's version of the moment at each call; an absent slot is a failure of that call.
+   * Throws InvalidArgument for anything but a key, and Closed.
+   */
   static follow(runtime: WasmtimeRuntime, key: SlotKey): WasmtimeFilterPlugin {
-    return new WasmtimeFilterPlugin(runtime, key as unknown as PluginSlot);
+    return new WasmtimeFilterPlugin(runtime, followed(key));
   }
 
   /**

@@ -10,6 +10,7 @@ import {
   callAnywhere,
   callInline,
   checkObject,
+  followed,
   type PreparedCall,
   type TellFault,
   targetOf,
@@ -29,9 +30,12 @@ export class WasmtimeObservabilityHook extends Adapter {
     super('observe', runtime, slot);
   }
 
-  /** One that takes the slot's version of the moment at each call; an absent slot is a failure of that call. */
+  /**
+   * One that takes the slot's version of the moment at each call; an absent slot is a failure of that call.
+   * Throws InvalidArgument for anything but a key, and Closed.
+   */
   static follow(runtime: WasmtimeRuntime, key: SlotKey): WasmtimeObservabilityHook {
-    return new WasmtimeObservabilityHook(runtime, key as unknown as PluginSlot);
+    return new WasmtimeObservabilityHook(runtime, followed(key));
   }
 
   /**

@@ -23,6 +23,7 @@ import {
   callAnywhere,
   callInline,
   checkObject,
+  followed,
   type PreparedCall,
   type TellFault,
   targetOf,
@@ -43,9 +44,12 @@ export class WasmtimeUpstreamDialect extends Adapter {
     super('shape', runtime, slot);
   }
 
-  /** One that takes the slot's version of the moment at each call; an absent slot is a failure of that call. */
+  /**
+   * One that takes the slot's version of the moment at each call; an absent slot is a failure of that call.
+   * Throws InvalidArgument for anything but a key, and Closed.
+   */
   static follow(runtime: WasmtimeRuntime, key: SlotKey): WasmtimeUpstreamDialect {
-    return new WasmtimeUpstreamDialect(runtime, key as unknown as PluginSlot);
+    return new WasmtimeUpstreamDialect(runtime, followed(key));
   }
 
   /**
