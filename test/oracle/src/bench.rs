@@ -1,11 +1,14 @@
-//! Times the codec's step in Rust: build the borrowed request and serialise it; check an answer and make it owned.
-//! The request is that of scripts/bench/codec.mjs.
+//! Times the codec's step in Rust, on the request of scripts/bench/codec.mjs and its answer. Twice: rkyv alone, from
+//! strings to strings, and as an adapter needs it, from host types (UUIDs, JSON claims, unfiltered headers) and back.
 
+use std::collections::BTreeMap;
 use std::hint::black_box;
 use std::time::Instant;
 
 use rkyv::rancor::Error;
 use rkyv::util::AlignedVec;
+use serde_json::Value;
+use uuid::Uuid;
 
 const SAMPLES: usize = 301;
 const PER_SAMPLE: u32 = 200;
@@ -44,8 +47,7 @@ fn median_nanos(mut step: impl FnMut()) -> f64 {
 
 fn encode_base(ids: &[String], names: &[String], body: &[u8]) -> AlignedVec {
     use wire_0_2::{ClaimRef, FilterRequestRef, HeaderRef, PrincipalRef, QueryRef, UpstreamCandidateRef};
-    let headers: Vec<_> =
-        HEADERS.iter().map(|(name, value)| HeaderRef { name, value: value.as_bytes() }).collect();
+    let headers: Vec<_> = HEADERS.iter().map(|(name, value)| HeaderRef { name, value: value.as_bytes() }).collect();
     let claims: Vec<_> = CLAIMS.iter().map(|(key, value)| ClaimRef { key, value: value.as_bytes() }).collect();
     let candidates: Vec<_> = ids
         .iter()
@@ -75,8 +77,7 @@ fn encode_tiered(ids: &[String], names: &[String], body: &[u8]) -> AlignedVec {
     use wire_0_9::{
         CachePricingSummaryRef, ClaimRef, FilterRequestRef, HeaderRef, PrincipalRef, QueryRef, UpstreamCandidateRef,
     };
-    let headers: Vec<_> =
-        HEADERS.iter().map(|(name, value)| HeaderRef { name, value: value.as_bytes() }).collect();
+    let headers: Vec<_> = HEADERS.iter().map(|(name, value)| HeaderRef { name, value: value.as_bytes() }).collect();
     let claims: Vec<_> = CLAIMS.iter().map(|(key, value)| ClaimRef { key, value: value.as_bytes() }).collect();
     let candidates: Vec<_> = ids
         .iter()
@@ -144,6 +145,91 @@ fn decode(bytes: &[u8]) -> Vec<[String; 3]> {
         .collect()
 }
 
+/// The request as a Rust host holds it.
+struct Host {
+    headers: Vec<(String, Vec<u8>)>,
+    claims: BTreeMap<String, Value>,
+    ids: Vec<Uuid>,
+    names: Vec<String>,
+    body: Vec<u8>,
+}
+
+impl Host {
+    fn new(names: &[String], body: &[u8]) -> Self {
+        let withheld = [("authorization", "Bearer x"), ("host", "localhost")];
+        let headers = HEADERS.iter().chain(&withheld);
+        Self {
+            headers: headers.map(|(name, value)| ((*name).to_owned(), value.as_bytes().to_vec())).collect(),
+            claims: CLAIMS
+                .iter()
+                .map(|(key, value)| ((*key).to_owned(), serde_json::from_str(value).expect("a claim is JSON")))
+                .collect(),
+            ids: (0..8).map(|index| Uuid::parse_str(&id(index)).expect("an id is a UUID")).collect(),
+            names: names.to_vec(),
+            body: body.to_vec(),
+        }
+    }
+
+    fn encode(&self) -> AlignedVec {
+        use wire_0_2::{ClaimRef, FilterRequestRef, HeaderRef, PrincipalRef, QueryRef, UpstreamCandidateRef};
+        let withheld = ["authorization", "x-api-key", "host", "proxy-authorization"];
+        let headers: Vec<_> = self
+            .headers
+            .iter()
+            .filter(|(name, _)| !withheld.contains(&name.to_ascii_lowercase().as_str()))
+            .map(|(name, value)| HeaderRef { name, value })
+            .collect();
+        let values: Vec<Vec<u8>> =
+            self.claims.values().map(|value| serde_json::to_vec(value).expect("a claim serialises")).collect();
+        let claims: Vec<_> = self.claims.keys().zip(&values).map(|(key, value)| ClaimRef { key, value }).collect();
+        let ids: Vec<String> = self.ids.iter().map(Uuid::to_string).collect();
+        let candidates: Vec<_> = ids
+            .iter()
+            .zip(&self.names)
+            .map(|(id, name)| UpstreamCandidateRef {
+                upstream_id: id,
+                name,
+                kind: "anthropic_direct",
+                observed_at_unix_secs: 1_760_000_000,
+                predicted_cache_read_tokens: 1_200,
+            })
+            .collect();
+        let request = FilterRequestRef {
+            request_id: "req_011CSHoEeqs5C35K2UUqR7Fy",
+            method: "POST",
+            path: "/v1/messages",
+            query: Some(QueryRef { value: "beta=true" }),
+            headers: &headers,
+            body: &self.body,
+            principal: PrincipalRef { id: "team-42", kind: "api_key", claims: &claims },
+            candidates: &candidates,
+        };
+        rkyv::to_bytes::<Error>(&request).expect("the request serialises")
+    }
+}
+
+/// Kept ids, what the rejections mean, and the reasons in one text.
+fn decode_for_host(bytes: &[u8]) -> (Vec<Uuid>, Vec<u8>, String) {
+    let mut aligned = AlignedVec::<16>::with_capacity(bytes.len());
+    aligned.extend_from_slice(bytes);
+    let archived = rkyv::access::<wire_0_2::ArchivedFilterResponse, Error>(&aligned).expect("the answer checks");
+    let (mut kept, mut rejected, mut reasons) = (Vec::new(), Vec::new(), Vec::new());
+    for result in archived.results.iter() {
+        let id = Uuid::parse_str(&result.upstream_id).expect("an id is a UUID");
+        if &*result.decision == "accept" {
+            kept.push(id);
+        } else {
+            let label = result.decision.replace('-', "_").to_ascii_lowercase();
+            let labels = ["rate_limit", "quota", "unhealthy"];
+            rejected.push(labels.iter().position(|known| label.contains(known)).unwrap_or(labels.len()) as u8);
+        }
+        if !result.reason.is_empty() {
+            reasons.push(format!("{}: {}", &*result.upstream_id, &*result.reason));
+        }
+    }
+    (kept, rejected, reasons.join("; "))
+}
+
 /// Median nanoseconds per step as one line of JSON, with the bytes in hex so that the other side can compare.
 pub fn run() -> String {
     let ids: Vec<String> = (0..8).map(id).collect();
@@ -159,9 +245,17 @@ pub fn run() -> String {
     let decoded = median_nanos(|| {
         black_box(decode(black_box(&answer)));
     });
+    let host = Host::new(&names, &body);
+    assert_eq!(host.encode()[..], encode_base(&ids, &names, &body)[..]);
+    let host_encoded = median_nanos(|| {
+        black_box(black_box(&host).encode());
+    });
+    let host_decoded = median_nanos(|| {
+        black_box(decode_for_host(black_box(&answer)));
+    });
     let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
     format!(
-        "{{\"encodeBase\":{base:.0},\"encodeTiered\":{tiered:.0},\"decode\":{decoded:.0},\"base\":\"{}\",\"tiered\":\"{}\",\"answer\":\"{}\"}}",
+        "{{\"encodeBase\":{base:.0},\"encodeTiered\":{tiered:.0},\"decode\":{decoded:.0},\"hostEncode\":{host_encoded:.0},\"hostDecode\":{host_decoded:.0},\"base\":\"{}\",\"tiered\":\"{}\",\"answer\":\"{}\"}}",
         hex(&encode_base(&ids, &names, &body)),
         hex(&encode_tiered(&ids, &names, &body)),
         hex(&answer),

@@ -10,7 +10,10 @@ use crate::wire::{Wire, print_latin1, print_text};
 pub enum Verdict {
     Rejected,
     /// The value as canonical JSON, and whether rkyv would write these very bytes for it.
-    Accepted { value: String, canonical: bool },
+    Accepted {
+        value: String,
+        canonical: bool,
+    },
 }
 
 /// A root type of one wire crate.

@@ -37,7 +37,10 @@ fn number(text: &str) -> io::Result<u64> {
 /// One line per root type: its number for `judge`, wire crate, name, archived size and alignment.
 fn print_roots(out: &mut impl Write) -> io::Result<()> {
     for (index, Root { wire, name, size, align, .. }) in roots().iter().enumerate() {
-        writeln!(out, "{{\"index\":{index},\"wire\":\"{wire}\",\"name\":\"{name}\",\"size\":{size},\"align\":{align}}}")?;
+        writeln!(
+            out,
+            "{{\"index\":{index},\"wire\":\"{wire}\",\"name\":\"{name}\",\"size\":{size},\"align\":{align}}}"
+        )?;
     }
     Ok(())
 }
