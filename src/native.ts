@@ -3,7 +3,7 @@ import { createRequire } from 'node:module';
 import { dirname } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import type * as Binding from './binding.ts';
-import { explainLoadFailure } from './load-failure.ts';
+import { NotThisAddon, OVERRIDE_VARIABLE, wrapLoadFailure } from './load-failure.ts';
 
 export type {
   EngineOptions,
@@ -17,20 +17,16 @@ export type {
   TaskOutcome,
 } from './binding.ts';
 
-/** Names a binary to load instead of the packaged one: for bundles and single-executable apps. */
-export const OVERRIDE_VARIABLE = 'CC_LB_RUNTIME_WASMTIME_BINARY';
-
 function load(): typeof Binding {
   const require = createRequire(import.meta.url);
   const packageDirectory = dirname(dirname(fileURLToPath(import.meta.url)));
-  const override = process.env[OVERRIDE_VARIABLE];
+  const override = process.env[OVERRIDE_VARIABLE] || undefined;
   try {
-    if (override) return require(override);
-    return require('node-gyp-build')(packageDirectory);
+    const binding = override === undefined ? require('node-gyp-build')(packageDirectory) : require(override);
+    if (typeof binding.openEngine !== 'function') throw new NotThisAddon();
+    return binding;
   } catch (error) {
-    throw new Error(explainLoadFailure(error, { packageDirectory, override, variable: OVERRIDE_VARIABLE }), {
-      cause: error,
-    });
+    throw wrapLoadFailure(error, { packageDirectory, override });
   }
 }
 

