@@ -94,11 +94,6 @@ export interface GoldenModule {
   readonly admitPooling: GoldenVerdict;
 }
 
-/** A guest of test/plugins/wasm/ by its name. */
-export function pluginBytes(name: string): Uint8Array {
-  return readFileSync(new URL(`../plugins/wasm/${name}.wasm`, import.meta.url));
-}
-
 /** The names of the golden files. */
 export const GOLDEN_FILES = ['calls', 'filter-answers', 'shape-answers', 'modules'] as const;
 
