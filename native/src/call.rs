@@ -142,3 +142,80 @@ fn run<R>(
     // What observe answers is not read.
     Ok(read(if call.hook == OBSERVE { &[] } else { answer }))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::EngineOptions;
+    use crate::module::compile;
+
+    const ECHO: &str = r#"(module
+        (memory (export "memory") 1)
+        (func (export "cc_lb_alloc") (param i32 i32) (result i32) i32.const 1024)
+        (func (export "cc_lb_free") (param i32 i32 i32))
+        (func (export "cc_lb_filter") (param i32 i32) (result i64)
+            local.get 0 i64.extend_i32_u i64.const 32 i64.shl local.get 1 i64.extend_i32_u i64.or)
+        (func (export "cc_lb_shape") (param i32 i32) (result i64) (loop br 0) i64.const 0))"#;
+
+    fn options() -> EngineOptions {
+        EngineOptions {
+            pooling: false,
+            memory_max_pages: 16,
+            max_wasm_stack: 128 << 10,
+            pool_total_memories: 4,
+            pool_total_core_instances: 4,
+            memory_reservation_bytes: 1 << 20,
+            memory_guard_bytes: 1 << 16,
+            keep_resident_bytes: 0,
+            prepare: true,
+            prefault: false,
+            resident_budget_bytes: 1 << 20,
+            max_staging_bytes: 1 << 20,
+            group: None,
+        }
+    }
+
+    fn with_echo(test: impl FnOnce(&HotEngine, &Arc<CompiledModule>)) {
+        let engine = HotEngine::open(options()).expect("an engine");
+        let wasm = Arc::new(wat::parse_str(ECHO).expect("valid text"));
+        let module = compile(&engine.engine, wasm, false, 1 << 20, Duration::from_secs(60)).expect("it compiles");
+        test(&engine, &Arc::new(module));
+    }
+
+    fn echo<R>(
+        engine: &HotEngine,
+        module: &Arc<CompiledModule>,
+        hook: usize,
+        read: impl FnOnce(&[u8]) -> R,
+    ) -> Result<R, Failure> {
+        let limit = Duration::from_millis(50);
+        let rules = Call { engine, module, hook, limit, cancelled: None, probe: false };
+        call(&rules, Request { head: b"he", body: b"ll", tail: b"o" }, read).result
+    }
+
+    #[test]
+    fn the_parts_of_a_request_are_joined_in_the_guest() {
+        with_echo(|engine, module| {
+            assert_eq!(echo(engine, module, 0, <[u8]>::to_vec).expect("an answer"), b"hello");
+        });
+    }
+
+    #[test]
+    fn a_panic_becomes_a_failure_and_the_next_call_works() {
+        with_echo(|engine, module| {
+            let failure = echo(engine, module, 0, |_| panic!("deliberate")).expect_err("it panicked");
+            assert_eq!((failure.kind, failure.place), (Kind::Trap, "cc_lb_filter"));
+            assert!(failure.message.contains("deliberate"));
+            assert_eq!(engine.budget.running(), 0);
+            assert!(echo(engine, module, 0, <[u8]>::len).is_ok());
+        });
+    }
+
+    #[test]
+    fn an_endless_loop_ends_at_its_deadline() {
+        with_echo(|engine, module| {
+            let failure = echo(engine, module, 1, <[u8]>::len).expect_err("it never answers");
+            assert_eq!((failure.place, failure.trap), ("cc_lb_shape", "interrupt"));
+        });
+    }
+}

@@ -142,9 +142,9 @@ fn pool(options: &EngineOptions) -> PoolingAllocationConfig {
         .total_gc_heaps(0)
         .max_memory_size((options.memory_max_pages as usize) << 16)
         .linear_memory_keep_resident(keep_resident);
-    if keep_resident > 0 {
-        let budget = usize::try_from(options.resident_budget_bytes).unwrap_or(0);
-        pool.max_unused_warm_slots(u32::try_from(budget / keep_resident).unwrap_or(u32::MAX));
+    let budget = usize::try_from(options.resident_budget_bytes).unwrap_or(0);
+    if let Some(slots) = budget.checked_div(keep_resident) {
+        pool.max_unused_warm_slots(u32::try_from(slots).unwrap_or(u32::MAX));
     }
     pool
 }

@@ -1,17 +1,18 @@
 //! The N-API addon of cc-lb-runtime-wasmtime. It builds and drives the wasmtime engine; it holds no policy and no
 //! default, both of which belong to the TypeScript layer.
+#![deny(unsafe_op_in_unsafe_fn)]
 
-mod cache;
-mod call;
-mod deadline;
-mod engine;
-mod failure;
-mod handles;
-mod inspect;
-mod instance;
-mod module;
-mod pages;
-mod prepared;
-mod signals;
-mod stack;
-mod task;
+pub mod cache;
+pub mod call;
+pub mod deadline;
+pub mod engine;
+pub mod failure;
+pub mod handles;
+pub mod inspect;
+pub mod instance;
+pub mod module;
+pub mod pages;
+pub mod prepared;
+pub mod signals;
+pub mod stack;
+pub mod task;

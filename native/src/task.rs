@@ -1,8 +1,9 @@
 //! A call off the JavaScript thread. The request is copied into native memory on the calling thread, so nothing that
 //! happens to the caller's buffers later matters; everything that runs guest code happens on a thread of libuv's pool.
 
+use std::cell::RefCell;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::SeqCst};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 use napi::bindgen_prelude::{AsyncTask, Buffer};
@@ -32,6 +33,39 @@ pub fn take_task_place(limit: u32) -> bool {
 #[napi(catch_unwind)]
 pub fn return_task_place() {
     RUNNING.fetch_sub(1, SeqCst);
+}
+
+/// The calls that one JavaScript thread has given to the pool.
+#[derive(Default)]
+struct Runs {
+    hooked: bool,
+    live: Vec<Weak<AtomicBool>>,
+}
+
+thread_local! {
+    static RUNS: RefCell<Runs> = RefCell::default();
+}
+
+impl Runs {
+    /// A thread of JavaScript that ends does not wait for its guests to come to their deadline: it interrupts them.
+    fn add(&mut self, env: &Env, cancelled: &Arc<AtomicBool>) -> Result<()> {
+        if !self.hooked {
+            env.add_env_cleanup_hook((), |()| RUNS.with_borrow(Runs::cancel))?;
+            self.hooked = true;
+        }
+        if self.live.len() == self.live.capacity() {
+            self.live.retain(|run| run.strong_count() > 0);
+        }
+        self.live.push(Arc::downgrade(cancelled));
+        Ok(())
+    }
+
+    fn cancel(&self) {
+        for run in self.live.iter().filter_map(Weak::upgrade) {
+            run.store(true, SeqCst);
+        }
+        deadline::tick();
+    }
 }
 
 /// The request in native memory; its bytes count against the engine's staging bound until it is dropped.
@@ -74,7 +108,7 @@ impl Drop for Staged {
 #[napi]
 pub struct StagedCall {
     module: Arc<CompiledModule>,
-    staged: Option<Staged>,
+    staged: Mutex<Option<Staged>>,
     hook: usize,
     limit: Duration,
     probe: bool,
@@ -93,12 +127,16 @@ impl StagedCall {
     ) -> std::result::Result<StagedCall, Failure> {
         Ok(StagedCall {
             module: Arc::clone(module),
-            staged: Some(Staged::copy(engine, request)?),
+            staged: Mutex::new(Some(Staged::copy(engine, request)?)),
             hook,
             limit,
             probe,
             cancelled: Arc::default(),
         })
+    }
+
+    fn take(&self) -> Option<Staged> {
+        self.staged.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 }
 
@@ -106,8 +144,8 @@ impl StagedCall {
 impl StagedCall {
     /// Runs it on a thread of libuv's pool, once.
     #[napi(catch_unwind, ts_return_type = "Promise<TaskOutcome>")]
-    pub fn run(&mut self, env: Env) -> Result<AsyncTask<Run>> {
-        let staged = self.staged.take().ok_or_else(|| napi::Error::from_reason("a staged call runs once"))?;
+    pub fn run(&self, env: Env) -> Result<AsyncTask<Run>> {
+        let staged = self.take().ok_or_else(|| napi::Error::from_reason("a staged call runs once"))?;
         let run = Run {
             module: Arc::clone(&self.module),
             staged: Some(staged),
@@ -116,23 +154,15 @@ impl StagedCall {
             probe: self.probe,
             cancelled: Arc::clone(&self.cancelled),
         };
-        // A thread of JavaScript that ends does not wait for its guests to come to their deadline.
-        let cancelled = Arc::downgrade(&self.cancelled);
-        let hook = env.add_env_cleanup_hook(cancelled, |cancelled| {
-            if let Some(cancelled) = cancelled.upgrade() {
-                cancelled.store(true, SeqCst);
-                deadline::tick();
-            }
-        })?;
-        let _ = hook;
+        RUNS.with_borrow_mut(|runs| runs.add(&env, &self.cancelled))?;
         Ok(AsyncTask::new(run))
     }
 
     /// Interrupts the guest, or lets a call that has not begun fail at once.
     #[napi(catch_unwind)]
-    pub fn cancel(&mut self) {
+    pub fn cancel(&self) {
         self.cancelled.store(true, SeqCst);
-        self.staged.take();
+        drop(self.take());
         deadline::tick();
     }
 }
