@@ -11,7 +11,6 @@ import {
   type ErrorContext,
   errorOf,
   InstantiateFailedError,
-  InvalidArgumentError,
   ModuleRejectedError,
   ProbeFailedError,
   WasmtimeRuntimeError,
@@ -21,7 +20,7 @@ import type { CellEditions } from '../slots.ts';
 import { HOOK_KINDS, type HookKind } from '../types.ts';
 import { WireError } from '../wire/decode.ts';
 import { findEdition } from '../wire/editions.ts';
-import { judge, POLICY_VERSION } from './inspect.ts';
+import { checkKind, judge, POLICY_VERSION } from './inspect.ts';
 import type { PluginMetadata } from './metadata.ts';
 import { type Probe, probesFor } from './probe.ts';
 
@@ -177,12 +176,5 @@ function* send(probe: Probe, module: NativeModule, metadata: PluginMetadata, dis
       throw new ProbeFailedError(probe.hook, `${error.message}${probe.note}`, { ...context(), cause: error });
     }
     throw error;
-  }
-}
-
-/** Throws an InvalidArgumentError for a kind that is no hook. */
-export function checkKind(kind: unknown): asserts kind is HookKind | undefined {
-  if (kind !== undefined && !(HOOK_KINDS as readonly unknown[]).includes(kind)) {
-    throw new InvalidArgumentError('kind', `expected one of ${HOOK_KINDS.join(', ')}`);
   }
 }

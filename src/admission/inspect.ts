@@ -1,6 +1,7 @@
 /** What is wrong with a module, judged from its facts alone: nothing runs. */
 
 import { checkBytes } from '../dispatch/call.ts';
+import { InvalidArgumentError } from '../errors.ts';
 import { type Facts, native } from '../native.ts';
 import { HOOK_KINDS, type HookKind } from '../types.ts';
 import { type EditionByHook, explainFingerprint, findEdition } from '../wire/editions.ts';
@@ -34,9 +35,17 @@ export interface JudgedModule extends ModuleInspection {
  */
 export function inspectWasm(bytes: Uint8Array, kind?: HookKind): ModuleInspection {
   checkBytes(bytes, 'bytes');
+  checkKind(kind);
   const { facts } = new native.NativeSource(bytes).read(POLICY_VERSION, 0);
   const { metadata, problems } = judge(facts, kind);
   return { facts, metadata, problems };
+}
+
+/** Throws an InvalidArgumentError for a kind that is no hook. */
+export function checkKind(kind: unknown): asserts kind is HookKind | undefined {
+  if (kind !== undefined && !(HOOK_KINDS as readonly unknown[]).includes(kind)) {
+    throw new InvalidArgumentError('kind', `expected one of ${HOOK_KINDS.join(', ')}`);
+  }
 }
 
 /** Judges the facts of a module by the plugin contract. */
@@ -81,7 +90,9 @@ function fileProblems(facts: Facts): string[] {
   if (facts.sectionsUnlisted > 0)
     problems.push(`sections: ${facts.sectionsUnlisted} more cc_lb sections than are read`);
   if (facts.parseError !== null) {
-    problems.push(`not a wasm module: ${facts.parseError.message} (at byte ${facts.parseError.offset})`);
+    // The parser prints bytes one a line.
+    const message = facts.parseError.message.replace(/\s+/g, ' ');
+    problems.push(`not a wasm module: ${message} (at byte ${facts.parseError.offset})`);
   }
   return problems;
 }
