@@ -18,8 +18,8 @@ export type WireType =
   | EnumType;
 
 /** A field: its name in the value, its type, and what stands for an absent one. */
-export interface Field {
-  readonly name: string;
+export interface Field<Name extends string = string> {
+  readonly name: Name;
   readonly type: WireType;
   readonly fallback?: unknown;
 }
@@ -67,10 +67,14 @@ export const slice = (of: StructType): WireType => ({ kind: 'slice', of });
 /** `Box<[T]>` of a struct of two leaves: one flat list, `[first, second, first, second, …]`. */
 export const pairs = (of: StructType): WireType => ({ kind: 'pairs', of });
 /** A field. */
-export const field = (name: string, type: WireType, fallback?: unknown): Field => ({ name, type, fallback });
-/** A struct of the given fields. */
+export const field = <Name extends string>(name: Name, type: WireType, fallback?: unknown): Field<Name> => ({
+  name,
+  type,
+  fallback,
+});
+/** A struct of the given fields, which must be properties of its value's type. */
 export const struct = <T>(
-  fields: readonly Field[],
+  fields: readonly Field<keyof T & string>[],
   fast: { read?: (value: T) => readonly unknown[]; make?: (fields: readonly never[]) => unknown } = {},
 ): StructType => ({ kind: 'struct', fields, read: fast.read, make: fast.make });
 

@@ -23,6 +23,8 @@ export class Refusal {
 export const NOT_ASCII = Symbol('not ASCII');
 /** A longer run of text is written before more is joined to it. */
 export const MAX_RUN = 65_536;
+/** Up to here a loop over the characters beats a call into the engine. */
+const SHORT = 64;
 /** The most notes that one field leaves: an option's tag and two words. */
 const NOTES_PER_FIELD = 3;
 /** Notes kept for the next message; a larger list is let go. */
@@ -91,8 +93,8 @@ export class Writer {
 
   protected writeText(step: Step, value: string): void {
     if (!this.careful) this.defer(value);
-    else if (LONE_SURROGATE.test(value)) throw new Refusal(step.path, 'must be a string without lone surrogates');
-    else {
+    else if (!this.writeShort(value, 0x7f)) {
+      if (LONE_SURROGATE.test(value)) throw new Refusal(step.path, 'must be a string without lone surrogates');
       this.reserve(this.at + value.length * 3);
       this.noteRange(this.buffer.write(value, this.at, 'utf8'));
     }
@@ -100,11 +102,26 @@ export class Writer {
 
   protected writeLatin1(step: Step, value: string): void {
     if (!this.careful) this.defer(value);
-    else if (BEYOND_LATIN1.test(value)) throw new Refusal(step.path, 'must hold no code unit above U+00FF');
-    else {
+    else if (!this.writeShort(value, 0xff)) {
+      if (BEYOND_LATIN1.test(value)) throw new Refusal(step.path, 'must hold no code unit above U+00FF');
       this.reserve(this.at + value.length);
       this.noteRange(this.buffer.write(value, this.at, 'latin1'));
     }
+  }
+
+  /** Writes a short string of code units up to `max` as bytes; false for any other. */
+  private writeShort(value: string, max: number): boolean {
+    const { length } = value;
+    if (length > SHORT) return false;
+    this.reserve(this.at + length);
+    const { bytes, at } = this;
+    for (let i = 0; i < length; i++) {
+      const unit = value.charCodeAt(i);
+      if (unit > max) return false;
+      bytes[at + i] = unit;
+    }
+    this.noteRange(length);
+    return true;
   }
 
   /** Takes `value` for ASCII and leaves the writing to `flush`, which finds out. */

@@ -24,10 +24,14 @@ export interface SseEventValue {
   readonly data: Uint8Array;
 }
 
-export const headers = pairs(struct([field('name', text), field('value', latin1)]));
+export const headers = pairs(struct<{ name: string; value: string }>([field('name', text), field('value', latin1)]));
 
 export const principal = struct<PrincipalValue>(
-  [field('id', text), field('kind', text), field('claims', pairs(struct([field('key', text), field('value', json)])))],
+  [
+    field('id', text),
+    field('kind', text),
+    field('claims', pairs(struct<{ key: string; value: string }>([field('key', text), field('value', json)]))),
+  ],
   { read: (value) => [value.id, value.kind, value.claims] },
 );
 

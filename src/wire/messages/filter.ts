@@ -34,20 +34,21 @@ export interface FilterResponse {
   readonly results: readonly CandidateVerdict[];
 }
 
-const baseCandidate = struct<UpstreamCandidate>(
-  [
-    field('upstreamId', text),
-    field('name', text),
-    field('kind', text),
-    field('observedAtUnixSecs', u64),
-    field('predictedCacheReadTokens', u32, 0),
-  ],
-  { read: (c) => [c.upstreamId, c.name, c.kind, c.observedAtUnixSecs, c.predictedCacheReadTokens] },
-);
+const baseCandidateFields = [
+  field('upstreamId', text),
+  field('name', text),
+  field('kind', text),
+  field('observedAtUnixSecs', u64),
+  field('predictedCacheReadTokens', u32, 0),
+];
+
+const baseCandidate = struct<UpstreamCandidate>(baseCandidateFields, {
+  read: (c) => [c.upstreamId, c.name, c.kind, c.observedAtUnixSecs, c.predictedCacheReadTokens],
+});
 
 const plannedCandidate = struct<UpstreamCandidate>(
   [
-    ...baseCandidate.fields,
+    ...baseCandidateFields,
     field('predictedCacheCreationTokens5m', u32, 0),
     field('predictedCacheCreationTokens1h', u32, 0),
     field('predictedUncachedInputTokens', u32, 0),
@@ -100,19 +101,25 @@ const httpRequest = [
 /** Wire 0.2.0 (PDK 0.1.0). */
 export const filterRequestBase: Message<FilterRequest> = message(
   'FilterRequest',
-  struct([requestId, ...httpRequest, field('candidates', slice(baseCandidate))]),
+  struct<FilterRequest>([requestId, ...httpRequest, field('candidates', slice(baseCandidate))]),
 );
 
 /** Wire 0.6.1 (PDK 0.1.1): thread, model, pricing; candidates with plans and predictions. */
 export const filterRequestPriced: Message<FilterRequest> = message(
   'FilterRequest',
-  struct([requestId, threadId, ...pricedModel, ...httpRequest, field('candidates', slice(plannedCandidate))]),
+  struct<FilterRequest>([
+    requestId,
+    threadId,
+    ...pricedModel,
+    ...httpRequest,
+    field('candidates', slice(plannedCandidate)),
+  ]),
 );
 
 /** Wire 0.8.0 and 0.9.0 (PDK 0.1.2 and 0.2.0): the service tier as well. */
 export const filterRequestTiered: Message<FilterRequest> = message(
   'FilterRequest',
-  struct([
+  struct<FilterRequest>([
     requestId,
     threadId,
     field('serviceTier', option(text)),
@@ -128,5 +135,5 @@ const verdict = struct<CandidateVerdict>([field('upstreamId', text), field('deci
 
 export const filterResponse: Message<FilterResponse> = message(
   'FilterResponse',
-  struct([field('results', slice(verdict))]),
+  struct<FilterResponse>([field('results', slice(verdict))]),
 );

@@ -26,7 +26,7 @@ export interface ShapeResponse {
 
 export const shapeRequest: Message<ShapeRequest> = message(
   'ShapeRequest',
-  struct([
+  struct<ShapeRequest>([
     field('requestId', text),
     field('method', text),
     field('path', text),
@@ -40,5 +40,5 @@ export const shapeRequest: Message<ShapeRequest> = message(
 
 export const shapeResponse: Message<ShapeResponse> = message(
   'ShapeResponse',
-  struct([field('url', text), field('method', text), field('headers', headers), field('body', bytes)]),
+  struct<ShapeResponse>([field('url', text), field('method', text), field('headers', headers), field('body', bytes)]),
 );

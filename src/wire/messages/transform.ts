@@ -58,12 +58,12 @@ const exchange = [
 
 export const transformResponseRequest: Message<TransformResponseRequest> = message(
   'TransformResponseRequest',
-  struct([...exchange, field('body', body)]),
+  struct<TransformResponseRequest>([...exchange, field('body', body)]),
 );
 
 export const transformSseEventRequest: Message<TransformSseEventRequest> = message(
   'TransformSseEventRequest',
-  struct([...exchange, field('event', sseEvent)]),
+  struct<TransformSseEventRequest>([...exchange, field('event', sseEvent)]),
 );
 
 export const transformResponseResult: Message<TransformResponseResult> = message('TransformResponseResult', {
