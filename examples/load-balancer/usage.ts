@@ -1,0 +1,136 @@
+/** Reads the token counts out of an answer while it passes by: from a JSON body, or from the events of a stream. */
+
+/** Token counts of one answer; null where it told none. */
+export interface Usage {
+  readonly inputTokens: number | null;
+  readonly outputTokens: number | null;
+  readonly cacheCreationInputTokens: number | null;
+  readonly cacheReadInputTokens: number | null;
+}
+
+/** What is fed with an answer, chunk by chunk. */
+export interface UsageReader {
+  /** Takes the next bytes; answers with how many events of a stream ended in them. */
+  feed(chunk: Buffer): number;
+  /** What was found so far. */
+  usage(): Usage;
+}
+
+/** The usage of an answer that tells none. */
+export const NO_USAGE: Usage = {
+  inputTokens: null,
+  outputTokens: null,
+  cacheCreationInputTokens: null,
+  cacheReadInputTokens: null,
+};
+
+const FIELDS = {
+  inputTokens: 'input_tokens',
+  outputTokens: 'output_tokens',
+  cacheCreationInputTokens: 'cache_creation_input_tokens',
+  cacheReadInputTokens: 'cache_read_input_tokens',
+} as const;
+/** A body or a line beyond this is passed on unread. */
+const MAX_TEXT_BYTES = 4 * 1024 * 1024;
+const NEWLINE = 0x0a;
+const RETURN = 0x0d;
+
+/** The reader for an answer of this content type. */
+export function usageReader(contentType: string | undefined): UsageReader {
+  if (isEventStream(contentType)) return new StreamUsage();
+  return contentType?.toLowerCase().startsWith('application/json') ? new JsonUsage() : new NoUsage();
+}
+
+/** Whether a content type is that of server-sent events. */
+export function isEventStream(contentType: string | undefined): boolean {
+  return /^text\/event-stream\s*(;|$)/i.test(contentType ?? '');
+}
+
+class Counts {
+  readonly #found: { -readonly [Field in keyof Usage]: Usage[Field] } = { ...NO_USAGE };
+
+  /** Takes what a message or an event tells; later counts replace earlier ones. */
+  read(text: string): void {
+    let parsed: { usage?: unknown; message?: { usage?: unknown } } | null;
+    try {
+      parsed = JSON.parse(text);
+    } catch {
+      return;
+    }
+    const counts = (parsed?.usage ?? parsed?.message?.usage ?? {}) as Record<string, unknown>;
+    for (const [ours, theirs] of Object.entries(FIELDS)) {
+      const count = counts[theirs];
+      if (Number.isSafeInteger(count) && (count as number) >= 0) this.#found[ours as keyof Usage] = count as number;
+    }
+  }
+
+  usage(): Usage {
+    return { ...this.#found };
+  }
+}
+
+class NoUsage extends Counts implements UsageReader {
+  feed(): number {
+    return 0;
+  }
+}
+
+class JsonUsage extends Counts implements UsageReader {
+  readonly #chunks: Buffer[] = [];
+  #size = 0;
+
+  feed(chunk: Buffer): number {
+    this.#size += chunk.length;
+    if (this.#size <= MAX_TEXT_BYTES) this.#chunks.push(chunk);
+    return 0;
+  }
+
+  override usage(): Usage {
+    if (this.#size <= MAX_TEXT_BYTES) this.read(Buffer.concat(this.#chunks.splice(0)).toString());
+    return super.usage();
+  }
+}
+
+class StreamUsage extends Counts implements UsageReader {
+  /** The bytes of a line whose end has not come yet. */
+  #begun: Buffer[] = [];
+  #begunSize = 0;
+  #hasData = false;
+
+  feed(chunk: Buffer): number {
+    let events = 0;
+    let start = 0;
+    for (let end = chunk.indexOf(NEWLINE); end >= 0; end = chunk.indexOf(NEWLINE, start)) {
+      this.#add(chunk.subarray(start, end));
+      start = end + 1;
+      if (this.#endLine()) events++;
+    }
+    this.#add(chunk.subarray(start));
+    return events;
+  }
+
+  #add(part: Buffer): void {
+    this.#begunSize += part.length;
+    if (this.#begunSize <= MAX_TEXT_BYTES) this.#begun.push(part);
+    else this.#begun = [];
+  }
+
+  /** Whether the line was the empty one after an event. */
+  #endLine(): boolean {
+    const bytes = this.#begun.length === 1 ? this.#begun[0]! : Buffer.concat(this.#begun);
+    const line = bytes.at(-1) === RETURN ? bytes.subarray(0, -1) : bytes;
+    const isEmpty = this.#begunSize - (bytes.length - line.length) === 0;
+    this.#begun = [];
+    this.#begunSize = 0;
+    if (isEmpty) {
+      const ended = this.#hasData;
+      this.#hasData = false;
+      return ended;
+    }
+    if (line.subarray(0, 5).toString('latin1') === 'data:') {
+      this.#hasData = true;
+      if (line.includes('"usage"')) this.read(line.subarray(5).toString());
+    }
+    return false;
+  }
+}
