@@ -1,0 +1,252 @@
+import { spawnSync } from 'node:child_process';
+import {
+  copyFileSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { buildSync } from 'esbuild';
+import { afterEach, describe, expect, it } from 'vitest';
+
+const root = fileURLToPath(new URL('..', import.meta.url));
+const addon = join(root, 'build/Release/cc-lb-runtime-wasmtime.node');
+const platform = `${process.platform}-${process.arch}`;
+const [major = 0, minor = 0] = process.versions.node.split('.').map(Number);
+const PERMISSION = major > 23 || (major === 23 && minor >= 5) || (major === 22 && minor >= 13);
+const permission = PERMISSION ? '--permission' : '--experimental-permission';
+
+const { header } = process.report.getReport() as { header: { glibcVersionRuntime?: string } };
+const onGlibc = header.glibcVersionRuntime !== undefined;
+
+const folders: string[] = [];
+afterEach(() => {
+  for (const folder of folders.splice(0)) rmSync(folder, { recursive: true });
+});
+
+/** The package as it is installed: built from the sources, with what `addAddon` puts under prebuilds/. */
+function installed(addAddon?: (path: string) => void): string {
+  const folder = mkdtempSync(join(tmpdir(), 'cc-lb-installed-'));
+  folders.push(folder);
+  copyFileSync(join(root, 'package.json'), join(folder, 'package.json'));
+  symlinkSync(join(root, 'node_modules'), join(folder, 'node_modules'), 'junction');
+  bundle('esm', join(folder, 'dist/index.js'));
+  if (addAddon !== undefined) {
+    mkdirSync(join(folder, 'prebuilds', platform), { recursive: true });
+    addAddon(join(folder, 'prebuilds', platform, 'cc-lb-runtime-wasmtime.node'));
+  }
+  return folder;
+}
+
+function bundle(format: 'esm' | 'cjs', outfile: string, entry = join(root, 'src/index.ts')): void {
+  const external = format === 'esm' ? ['zod', 'node-gyp-build', 'prom-client'] : ['prom-client'];
+  buildSync({
+    ...{ entryPoints: [entry], outfile, format, external, bundle: true, platform: 'node', target: 'node20' },
+    ...{ absWorkingDir: root, logLevel: 'silent' },
+  });
+}
+
+function run(script: string, options: { flags?: string[]; env?: NodeJS.ProcessEnv; folder?: string } = {}) {
+  const { CC_LB_RUNTIME_WASMTIME_BINARY: _, LIBC: __, ...env } = process.env;
+  const { status, stdout, stderr, signal } = spawnSync(
+    process.execPath,
+    [...(options.flags ?? []), '--input-type=module', '-e', script],
+    { encoding: 'utf8', cwd: options.folder ?? root, env: { ...env, ...options.env } },
+  );
+  expect(signal, stderr).toBe(null);
+  return { status, stdout, stderr };
+}
+
+/** The failure that importing the package in `folder` gives, as `code` and `message`. */
+function loadFailure(folder: string, options: { flags?: string[]; env?: NodeJS.ProcessEnv } = {}) {
+  const script = `await import('./dist/index.js').then(
+    () => console.log(JSON.stringify({ message: 'loaded' })),
+    (error) => console.log(JSON.stringify({ code: error.code, message: error.message, cause: !!error.cause })),
+  )`;
+  const { stdout, stderr } = run(script, { ...options, folder });
+  expect(stdout, stderr).not.toBe('');
+  return JSON.parse(stdout) as { code?: string; message: string; cause?: boolean };
+}
+
+function remedyOf(message: string): string {
+  return message.split('\n').find((line) => line.startsWith('Remedy: ')) ?? '';
+}
+
+describe('the addon does not load', () => {
+  it('names platform, places, cause and remedy where no binary is in the package', () => {
+    const folder = installed();
+    const failure = loadFailure(folder);
+    expect(failure).toMatchObject({ code: 'CC_LB_ADDON_NOT_LOADED', cause: true });
+    const [what, tried, cause, remedy] = failure.message.split('\n');
+    expect(what).toContain(platform);
+    expect(what).toContain(`Node ${process.versions.node}`);
+    if (process.platform === 'linux') expect(what).toMatch(/ with (glibc [\d.]+|musl), /);
+    expect(tried).toBe(`Tried: build/Release, prebuilds/ of ${folder}.`);
+    expect(cause).toMatch(/^Cause: No native build was found for /);
+    expect(remedy).toMatch(/^Remedy: the package holds no prebuilt binary: reinstall it, or build the addon/);
+  });
+
+  it('says that build/Release is left out under PREBUILDS_ONLY', () => {
+    const folder = installed();
+    expect(loadFailure(folder, { env: { PREBUILDS_ONLY: '1' } }).message).toContain(`Tried: prebuilds/ of ${folder}.`);
+  });
+
+  it('names the platforms that the package has', () => {
+    const folder = installed();
+    mkdirSync(join(folder, 'prebuilds/aix-ppc64'), { recursive: true });
+    mkdirSync(join(folder, 'prebuilds/linux-mips'), { recursive: true });
+    writeFileSync(join(folder, 'prebuilds/aix-ppc64/cc-lb-runtime-wasmtime.node'), '');
+    writeFileSync(join(folder, 'prebuilds/linux-mips/cc-lb-runtime-wasmtime.musl.node'), '');
+    expect(remedyOf(loadFailure(folder).message)).toContain('binaries for aix-ppc64, linux-mips (musl): run on one');
+  });
+
+  const size = statSync(addon).size;
+  it.each([0, 10, 64, 4096, 1_000_000, size >> 1, size - 1])('says that a binary is damaged at %i bytes', (length) => {
+    const folder = installed((path) => writeFileSync(path, readFileSync(addon).subarray(0, length)));
+    expect(remedyOf(loadFailure(folder).message)).toMatch(/the file is damaged or for another platform: reinstall/);
+  });
+
+  it('says that a binary is damaged where it is a text', () => {
+    const folder = installed((path) => copyFileSync(join(root, 'package.json'), path));
+    expect(remedyOf(loadFailure(folder).message)).toMatch(/the file is damaged or for another platform: reinstall/);
+  });
+
+  it.runIf(onGlibc)('names LIBC where the binary asks for another libc', () => {
+    const folder = installed((path) => writeFileSync(path, askingForMusl()));
+    expect(remedyOf(loadFailure(folder).message)).toBe(
+      'Remedy: the binary is for another libc: start Node with LIBC=glibc in its environment.',
+    );
+  });
+
+  it('says that a binary is from another version where it has other functions', () => {
+    const folder = installed((path) => copyFileSync(otherAddon(), path));
+    expect(remedyOf(loadFailure(folder).message)).toMatch(/the file is from another version: reinstall/);
+  });
+
+  it('names --allow-addons under the permission model', () => {
+    const folder = installed((path) => copyFileSync(addon, path));
+    const failure = loadFailure(folder, { flags: [permission, '--allow-fs-read=*'] });
+    expect(remedyOf(failure.message)).toBe('Remedy: start Node with --allow-addons beside --permission.');
+  });
+
+  it('names --allow-fs-read where the permission model hides the binary', () => {
+    const folder = installed((path) => copyFileSync(addon, path));
+    const readable = ['dist', 'package.json'].map((path) => `--allow-fs-read=${join(folder, path)}`);
+    const flags = [permission, ...readable, `--allow-fs-read=${join(root, 'node_modules')}`, '--allow-addons'];
+    const shown = loadFailure(folder, { flags: [...flags, `--allow-fs-read=${join(folder, 'node_modules')}`] });
+    expect(remedyOf(shown.message)).toBe(
+      `Remedy: let Node read the addon: --allow-fs-read=${join(folder, '*')} beside --permission.`,
+    );
+  });
+
+  it('loads under the permission model with what the remedies name', () => {
+    const folder = installed((path) => copyFileSync(addon, path));
+    expect(loadFailure(folder, { flags: [permission, '--allow-fs-read=*', '--allow-addons'] }).message).toBe('loaded');
+  });
+});
+
+describe('the override variable', () => {
+  const withOverride = (value: string) => ({ env: { CC_LB_RUNTIME_WASMTIME_BINARY: value } });
+
+  it('takes the place of the packaged binary', () => {
+    expect(loadFailure(installed(), withOverride(addon)).message).toBe('loaded');
+  });
+
+  it('counts as unset when empty', () => {
+    const folder = installed((path) => copyFileSync(addon, path));
+    expect(loadFailure(folder, withOverride('')).message).toBe('loaded');
+  });
+
+  it.each([
+    ['a missing file', () => join(root, 'nowhere.node'), 'name the .node file of this version for this platform'],
+    ['another addon', otherAddon, 'name the .node file of this version for this platform'],
+    ['a damaged file', damagedAddon, 'the file is damaged or for another platform: let CC_LB_RUNTIME_WASMTIME_BINARY'],
+  ])('is named where it points to %s', (_, file, remedy) => {
+    const folder = installed((packaged) => copyFileSync(addon, packaged));
+    const path = file();
+    const { message } = loadFailure(folder, withOverride(path));
+    expect(message).toContain(`Tried: ${path} (from CC_LB_RUNTIME_WASMTIME_BINARY).`);
+    expect(remedyOf(message)).toContain(remedy);
+  });
+
+  it('lets a bundle with everything inside load the addon, as CommonJS too', () => {
+    const folder = mkdtempSync(join(tmpdir(), 'cc-lb-bundle-'));
+    folders.push(folder);
+    bundle('cjs', join(folder, 'bundle.cjs'));
+    const script = `import { createRequire } from 'node:module';
+      const { WasmtimeRuntime } = createRequire(process.cwd() + '/x')('./bundle.cjs');
+      console.log(new WasmtimeRuntime().slotCount)`;
+    expect(run(script, { folder, ...withOverride(addon) })).toMatchObject({ status: 0, stdout: '0\n' });
+    expect(run(script, { folder }).stderr).toContain('could not load its native addon');
+  });
+});
+
+it('two copies in one process get along, and neither takes what belongs to the other', () => {
+  const [one, other] = [0, 1].map(() => installed((path) => copyFileSync(addon, path)));
+  const script = `
+    import { readFileSync } from 'node:fs';
+    const a = await import('${one}/dist/index.js'), b = await import('${other}/dist/index.js');
+    const bytes = readFileSync('${root}test/plugins/wasm/misbehave.wasm');
+    const open = (copy) => {
+      const runtime = new copy.WasmtimeRuntime();
+      const slot = runtime.registerFilter(copy.SlotKey.global('m'), 'm', bytes);
+      return { copy, runtime, slot, filter: new copy.WasmtimeFilterPlugin(runtime, slot) };
+    };
+    const context = { requestId: 'r', method: 'POST', path: '/', headers: [], body: new Uint8Array() };
+    const trap = ({ filter }, deed) => {
+      try { filter.filter(context, { id: 'p', kind: 'api_key', claims: { do: deed } }, []); }
+      catch (error) { return error.cause.trap; }
+    };
+    const code = (action) => { try { action(); } catch (error) { return error.code + ' ' + (error.path ?? ''); } };
+    const A = open(a), B = open(b);
+    const traps = [];
+    for (let round = 0; round < 50; round++) {
+      traps.push(trap(A, 'read-outside'), trap(B, 'read-outside'), trap(A, 'overflow-stack'), trap(B, 'divide-by-zero'));
+    }
+    console.log(JSON.stringify({
+      traps: [...new Set(traps)].sort(),
+      slot: code(() => new a.WasmtimeFilterPlugin(A.runtime, B.slot)),
+      runtime: code(() => new a.WasmtimeFilterPlugin(B.runtime, A.slot)),
+      key: A.runtime.getSlot(b.SlotKey.global('m'))?.current.pluginName ?? 'refused',
+      recognised: code(() => new b.WasmtimeFilterPlugin(B.runtime, 1)),
+    }));`;
+  const { stdout, stderr, status } = run(script);
+  expect(status, stderr).toBe(0);
+  expect(JSON.parse(stdout)).toEqual({
+    traps: ['integer-division-by-zero', 'memory-out-of-bounds', 'stack-overflow'],
+    slot: 'CC_LB_INVALID_ARGUMENT slot',
+    runtime: 'CC_LB_INVALID_ARGUMENT runtime',
+    key: expect.stringMatching(/^(m|refused)$/),
+    recognised: 'CC_LB_INVALID_ARGUMENT slot',
+  });
+});
+
+/** An addon of something else: the one that the test runner brings along. */
+function otherAddon(): string {
+  const scope = join(root, 'node_modules/@rolldown');
+  const folder = readdirSync(scope).find((name) => name.startsWith('binding-'));
+  const file = readdirSync(join(scope, folder ?? '')).find((name) => name.endsWith('.node'));
+  if (folder === undefined || file === undefined) throw new Error('the test runner brings no addon along');
+  return join(scope, folder, file);
+}
+
+function damagedAddon(): string {
+  const folder = installed((path) => writeFileSync(path, readFileSync(addon).subarray(0, 4096)));
+  return join(folder, 'prebuilds', platform, 'cc-lb-runtime-wasmtime.node');
+}
+
+/** The addon with its libc renamed, as if it had been built for another one. */
+function askingForMusl(): Buffer {
+  const bytes = readFileSync(addon);
+  const at = bytes.indexOf('libc.so.6\0');
+  if (at < 0) throw new Error('the addon does not ask for glibc');
+  bytes.write('libc.musl', at);
+  return bytes;
+}
