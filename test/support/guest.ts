@@ -28,12 +28,12 @@ export interface GuestParts {
   readonly memory?: string;
   /** The body of `cc_lb_alloc(size, align)`. */
   readonly alloc?: string;
-  /** The body of every hook `(ptr, len) -> i64`; `$answer` stands for the packed pointer to a proper answer. */
-  readonly hook?: string;
+  /** The body of every hook, or of some, `(ptr, len) -> i64`; `$answer` stands for its proper answer. */
+  readonly hook?: string | { readonly [Hook in HookKind]?: string };
   /** Declarations of its own, in front of the rest. */
   readonly fields?: string;
-  /** The text of the memory, `cc_lb_alloc`, `cc_lb_free` and hooks in place of the usual one. */
-  readonly exports?: string;
+  /** Types of the functions where they are not the contract's; the bodies must then fit. */
+  readonly types?: { readonly alloc?: string; readonly free?: string; readonly hook?: string };
   /** Fields of the metadata that differ; undefined takes one out. */
   readonly metadata?: Readonly<Record<string, unknown>>;
   /** Fields of one hook's metadata that differ. */
@@ -51,7 +51,7 @@ export function guest(parts: GuestParts = {}): Uint8Array {
 
 /** The text of the plugin's module, without its custom sections. */
 export function guestText(parts: GuestParts = {}): string {
-  const { hooks = ['filter'], memory = '2', alloc = 'i32.const 32768', fields = '' } = parts;
+  const { hooks = ['filter'], memory = '2', alloc = 'i32.const 32768', fields = '', types = {} } = parts;
   const data: string[] = [];
   const functions = hooks.map((hook, index) => {
     const answer = ANSWERS[hook];
@@ -60,15 +60,16 @@ export function guestText(parts: GuestParts = {}): string {
     data.push(
       `(data (i32.const ${at}) "${[...answer].map((byte) => `\\${byte.toString(16).padStart(2, '0')}`).join('')}")`,
     );
-    const body = (parts.hook ?? '$answer').replaceAll('$answer', `i64.const ${packed}`);
-    return `(func (export "cc_lb_${hook}") (param i32 i32) (result i64) ${body})`;
+    const own = typeof parts.hook === 'object' ? parts.hook[hook] : parts.hook;
+    const body = (own ?? '$answer').replaceAll('$answer', `i64.const ${packed}`);
+    return `(func (export "cc_lb_${hook}") ${types.hook ?? '(param i32 i32) (result i64)'} ${body})`;
   });
-  const usual = `
+  return `(module ${fields}
     (memory (export "memory") ${memory})
-    (func (export "cc_lb_alloc") (param i32 i32) (result i32) ${alloc})
-    (func (export "cc_lb_free") (param i32 i32 i32))
-    ${functions.join('\n')}`;
-  return `(module ${fields} ${parts.exports ?? usual} ${data.join('\n')})`;
+    (func (export "cc_lb_alloc") ${types.alloc ?? '(param i32 i32) (result i32)'} ${alloc})
+    (func (export "cc_lb_free") ${types.free ?? '(param i32 i32 i32)'})
+    ${functions.join('\n')}
+    ${data.join('\n')})`;
 }
 
 /** The custom sections of the plugin. */

@@ -1,0 +1,178 @@
+import { describe, expect, it } from 'vitest';
+import {
+  admitWasm,
+  GuestTrapError,
+  InstantiateFailedError,
+  ModuleCompileError,
+  ModuleRejectedError,
+  ProbeFailedError,
+} from '../../src/index.ts';
+import type { HookKind } from '../../src/types.ts';
+import { WireError } from '../../src/wire/decode.ts';
+import { type GuestParts, guest } from '../support/guest.ts';
+import { refusal } from '../support/refusal.ts';
+import { newRuntime, STRATEGIES } from '../support/runtimes.ts';
+
+const HOOKS: HookKind[] = ['filter', 'shape', 'observe'];
+const LOOP = '(loop $l br $l)';
+const packed = (pointer: number, length: number) => `i64.const ${(BigInt(pointer) << 32n) | BigInt(length)}`;
+/** Two pages. */
+const MEMORY = 131_072;
+
+describe.each(HOOKS)('the probe of %s', (hook) => {
+  const probed = (parts: GuestParts) => refusal(guest({ hooks: [hook], ...parts }), { deadlineMs: 30 });
+
+  it.each([
+    ['alloc gives null', { alloc: 'i32.const 0' }, 'cc_lb_alloc', 'unknown'],
+    ['alloc traps', { alloc: 'unreachable' }, 'cc_lb_alloc', 'unreachable-code-reached'],
+    ['alloc loops', { alloc: `${LOOP} i32.const 8` }, 'cc_lb_alloc', 'interrupt'],
+    ['alloc points behind the memory', { alloc: `i32.const ${MEMORY}` }, 'memory.write', 'unknown'],
+    ['alloc points almost behind it', { alloc: `i32.const ${MEMORY - 2}` }, 'memory.write', 'unknown'],
+    ['alloc gives -1', { alloc: 'i32.const -1' }, 'memory.write', 'unknown'],
+    ['the hook traps', { hook: 'unreachable' }, `cc_lb_${hook}`, 'unreachable-code-reached'],
+    ['the hook loops', { hook: `${LOOP} $answer` }, `cc_lb_${hook}`, 'interrupt'],
+  ])('fails where %s', async (_, parts, phase, trap) => {
+    const error = await probed(parts);
+    expect(error).toBeInstanceOf(ProbeFailedError);
+    expect(error).toMatchObject({ code: 'CC_LB_PROBE_FAILED', hook, plugin: 'guest', retryable: false });
+    expect(error.message).toContain(`probe of hook ${hook} failed: guest trap during ${phase}: `);
+    expect(error.cause).toBeInstanceOf(GuestTrapError);
+    expect(error.cause).toMatchObject({ phase, trap, hook });
+  });
+
+  const I64 = '(param i32 i32) (result i64)';
+  it.each([
+    [
+      'the hook gives an i32',
+      { types: { hook: '(param i32 i32) (result i32)' }, hook: 'i32.const 0' },
+      `cc_lb_${hook}`,
+    ],
+    ['the hook takes i64s', { types: { hook: '(param i64 i64) (result i64)' } }, `cc_lb_${hook}`],
+    ['the hook takes three', { types: { hook: '(param i32 i32 i32) (result i64)' } }, `cc_lb_${hook}`],
+    ['the hook gives nothing', { types: { hook: '(param i32 i32)' }, hook: '' }, `cc_lb_${hook}`],
+    ['the hook gives two', { types: { hook: `${I64} (result i64)` }, hook: '$answer $answer' }, `cc_lb_${hook}`],
+    ['alloc takes i64s', { types: { alloc: '(param i64 i64) (result i32)' } }, 'cc_lb_alloc'],
+    ['alloc gives nothing', { types: { alloc: '(param i32 i32)' }, alloc: '' }, 'cc_lb_alloc'],
+    ['free takes two', { types: { free: '(param i32 i32)' } }, 'cc_lb_free'],
+  ])('fails where %s', async (_, parts, culprit) => {
+    const error = await probed(parts);
+    expect(error).toBeInstanceOf(ProbeFailedError);
+    expect(error.hook).toBe(hook);
+    expect(error.message).toMatch(new RegExp(`\`${culprit}\` has type .*, expected .*`));
+    expect(error.cause).toBeInstanceOf(ModuleRejectedError);
+  });
+
+  it.each([
+    ['no pointer', packed(0, 8), 'answered pointer 0 and length 8'],
+    ['no length', packed(1024, 0), 'answered pointer 1024 and length 0'],
+    ['a byte too far', packed(MEMORY - 8, 9), `answered 9 bytes at ${MEMORY - 8}, out of bounds`],
+    ['behind the memory', packed(MEMORY, 1), 'out of bounds'],
+    ['an end past 2^32', packed(0xffff_ffff, 0xffff_ffff), 'answered 4294967295 bytes at 4294967295, out of bounds'],
+  ])('fails where the answer has %s', async (_, answer, named) => {
+    const error = await probed({ hook: answer });
+    expect(error).toBeInstanceOf(ProbeFailedError);
+    expect(error.message).toContain(`cc_lb_${hook} answered `);
+    expect(error.message).toContain(named);
+    expect(error.cause).toBeInstanceOf(ModuleRejectedError);
+  });
+});
+
+describe('the probe', () => {
+  it('takes two zeros of observe alone', async () => {
+    expect(() => admitWasm(newRuntime(), guest({ hooks: ['observe'], hook: packed(0, 0) }))).not.toThrow();
+    for (const hook of ['filter', 'shape'] as const) {
+      const error = await refusal(guest({ hooks: [hook], hook: packed(0, 0) }));
+      expect(error).toBeInstanceOf(ProbeFailedError);
+      expect(error.message).toContain(`cc_lb_${hook} answered pointer 0 and length 0`);
+    }
+  });
+
+  it('takes an answer that ends where the memory does', () => {
+    // Zeros are a filter's empty answer.
+    expect(() => admitWasm(newRuntime(), guest({ hook: packed(MEMORY - 8, 8) }))).not.toThrow();
+  });
+
+  it('takes memory that grew during the call for the bounds', () => {
+    const hook = `(drop (memory.grow (i32.const 1))) ${packed(MEMORY + 65_528, 8)}`;
+    expect(() => admitWasm(newRuntime(), guest({ hook }))).not.toThrow();
+  });
+
+  it.each([
+    ['filter', packed(1024, 4)],
+    ['shape', packed(1024, 8)],
+    ['shape', packed(1025, 36)],
+    ['transform_response', packed(8, 40)],
+    ['transform_sse_event', packed(8, 4)],
+  ] as const)('fails where an answer of %s does not decode', async (hook, answer) => {
+    const hooks: HookKind[] = hook.startsWith('transform')
+      ? ['shape', 'transform_response', 'transform_sse_event']
+      : [hook];
+    // Everything that is no data of the guest's is 0xff, which no tag and no pointer is.
+    const fields = `(data (i32.const 0) "${'\\ff'.repeat(64)}")`;
+    expect(() => admitWasm(newRuntime(), guest({ hooks, fields }))).not.toThrow();
+    const error = await refusal(guest({ hooks, fields, hook: { [hook]: answer } }));
+    expect(error).toBeInstanceOf(ProbeFailedError);
+    expect(error.hook).toBe(hook);
+    expect(error.cause).toBeInstanceOf(WireError);
+  });
+});
+
+describe('a start function', () => {
+  it.each([
+    ['traps', 'unreachable', 'unreachable-code-reached'],
+    ['loops', LOOP, 'interrupt'],
+    ['runs out of stack', 'call $start', 'stack-overflow'],
+  ])('that %s is an instantiation that failed', async (_, body, trap) => {
+    const bytes = guest({ fields: `(start $start) (func $start ${body})` });
+    const error = await refusal(bytes, { deadlineMs: 30 });
+    expect(error).toBeInstanceOf(InstantiateFailedError);
+    expect(error).toMatchObject({ code: 'CC_LB_INSTANTIATE_FAILED', plugin: 'guest' });
+    expect(error.cause).toBeInstanceOf(GuestTrapError);
+    expect(error.cause).toMatchObject({ phase: 'instantiate', trap, retryable: trap === 'interrupt' });
+  });
+
+  it('that ends is run', () => {
+    const fields =
+      '(start $start) (func $start (global.set $ready (i32.const 1))) (global $ready (mut i32) (i32.const 0))';
+    const hook = '(if (i32.eqz (global.get $ready)) (then unreachable)) $answer';
+    expect(() => admitWasm(newRuntime(), guest({ fields, hook }))).not.toThrow();
+  });
+});
+
+describe.each(STRATEGIES)('memory and tables, allocated $strategy', ({ strategy, config }) => {
+  const small = { ...config, memoryMaxPages: 4 };
+
+  it('take what the cap allows', () => {
+    const runtime = newRuntime(small);
+    for (const memory of ['4', '2 4', '2 9', '2 65536']) {
+      expect(() => admitWasm(runtime, guest({ memory })), memory).not.toThrow();
+    }
+  });
+
+  it('refuse more than the cap at the start', async () => {
+    const error = await refusal(guest({ memory: '5' }), small);
+    // A pool knows its memories' size when it compiles; on demand the limit is met when the probe instantiates.
+    if (strategy === 'pooling') expect(error).toBeInstanceOf(ModuleCompileError);
+    else {
+      expect(error).toBeInstanceOf(ProbeFailedError);
+      expect(error.cause).toBeInstanceOf(InstantiateFailedError);
+    }
+    expect(error.message).toMatch(/memory/);
+  });
+
+  it('refuse a guest more than the cap while it runs', () => {
+    const hook = `
+      (if (i32.ne (memory.grow (i32.const 2)) (i32.const 2)) (then unreachable))
+      (if (i32.ne (memory.grow (i32.const 1)) (i32.const -1)) (then unreachable)) $answer`;
+    expect(() => admitWasm(newRuntime(small), guest({ hook }))).not.toThrow();
+  });
+
+  it('take a table of 20,000 elements, and a larger one or two on demand alone', async () => {
+    const runtime = newRuntime(config);
+    expect(() => admitWasm(runtime, guest({ fields: '(table 20000 funcref)' }))).not.toThrow();
+    for (const fields of ['(table 20001 funcref)', '(table 1 funcref) (table 1 funcref)']) {
+      if (strategy === 'on-demand') expect(() => admitWasm(runtime, guest({ fields }))).not.toThrow();
+      else expect(await refusal(guest({ fields }), config)).toBeInstanceOf(ModuleCompileError);
+    }
+  });
+});

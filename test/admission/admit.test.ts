@@ -1,0 +1,120 @@
+import { describe, expect, it } from 'vitest';
+import {
+  admitWasm,
+  admitWasmAsync,
+  inspectWasm,
+  ModuleCompileError,
+  ModuleRejectedError,
+  PoolSaturatedError,
+  ProbeFailedError,
+  SlotKey,
+} from '../../src/index.ts';
+import { thrown } from '../support/errors.ts';
+import { guest, guestSections } from '../support/guest.ts';
+import { plugin } from '../support/plugins.ts';
+import { refusal } from '../support/refusal.ts';
+import { lonelyRuntime, newRuntime, recorder } from '../support/runtimes.ts';
+import { append, assemble, customSection } from '../support/wat.ts';
+
+describe('admission', () => {
+  it('tells what it admitted', async () => {
+    const runtime = newRuntime();
+    const admission = admitWasm(runtime, plugin('cache-aware'), 'filter');
+    expect(admission.metadata.name).toBe('cache-aware');
+    expect(admission.contentHash).toMatch(/^[0-9a-f]{64}$/);
+    expect(await admitWasmAsync(runtime, plugin('cache-aware'))).toEqual(admission);
+    expect(runtime.slotCount).toBe(0);
+  });
+
+  it('needs a declared kind, transforms included', () => {
+    const runtime = newRuntime();
+    for (const kind of ['shape', 'transform_response', 'transform_sse_event'] as const) {
+      expect(() => admitWasm(runtime, plugin('transforms'), kind)).not.toThrow();
+      expect(() => admitWasm(runtime, plugin('cache-aware'), kind)).toThrow(ModuleRejectedError);
+    }
+  });
+
+  it('takes an admitted module from the cache, but not for a kind that it lacks', () => {
+    const { sink, take } = recorder();
+    const runtime = lonelyRuntime({}, { metrics: sink });
+    admitWasm(runtime, plugin('cache-aware'));
+    expect(take()).toHaveLength(2);
+    admitWasm(runtime, plugin('cache-aware'), 'filter');
+    runtime.registerFilter(SlotKey.global('k'), 'n', plugin('cache-aware'));
+    expect(take()).toEqual([]);
+    const error = thrown(ModuleRejectedError, () => admitWasm(runtime, plugin('cache-aware'), 'shape'));
+    expect(error.reason).toMatch(/hooks\.shape: not declared/);
+  });
+
+  it('does not take from the cache what compiled but failed its probe', () => {
+    const runtime = lonelyRuntime({ deadlineMs: 30 });
+    const bytes = guest({ hook: 'unreachable' });
+    for (const _ of [1, 2]) expect(() => admitWasm(runtime, bytes)).toThrow(ProbeFailedError);
+  });
+
+  it('reads the bytes once, whatever happens to them later', async () => {
+    const runtime = lonelyRuntime();
+    const bytes = Buffer.from(guest());
+    const hash = admitWasm(newRuntime(), bytes).contentHash;
+    const admitted = admitWasmAsync(runtime, bytes);
+    bytes.fill(0);
+    expect((await admitted).contentHash).toBe(hash);
+  });
+
+  it('throws the first of the problems that inspection lists', async () => {
+    const bytes = append(assemble('(module (import "a" "b" (func)))'), ...guestSections());
+    const error = await refusal(bytes);
+    expect(error).toBeInstanceOf(ModuleRejectedError);
+    expect(error).toMatchObject({ code: 'CC_LB_MODULE_REJECTED', reason: inspectWasm(bytes).problems[0] });
+    expect(error.plugin).toBe('guest');
+  });
+
+  it.each([
+    ['random bytes', Buffer.from('c0ffee')],
+    ['no bytes', new Uint8Array(0)],
+    ['a module cut short', plugin('cache-aware').subarray(0, 5000)],
+    ['a detached buffer', detached()],
+  ])('refuses %s', async (_, bytes) => {
+    expect(await refusal(bytes)).toMatchObject({ reason: expect.stringContaining('not a wasm module') });
+  });
+
+  it('refuses more bytes than it may have', async () => {
+    const maxModuleBytes = guest().length;
+    expect(() => admitWasm(newRuntime({ maxModuleBytes }), guest())).not.toThrow();
+    const error = await refusal(guest(), { maxModuleBytes: maxModuleBytes - 1 });
+    expect(error).toBeInstanceOf(ModuleRejectedError);
+    expect(error.message).toContain(`more than maxModuleBytes (${maxModuleBytes - 1})`);
+  });
+
+  it('refuses what passes inspection and does not validate', async () => {
+    const error = await refusal(guest({ hook: 'i32.const 1' }));
+    expect(error).toBeInstanceOf(ModuleCompileError);
+    expect(error.message).toMatch(/^the module does not compile: .*type mismatch/);
+    expect(error.plugin).toBe('guest');
+  });
+
+  it('is bounded in the time for compiling, and in how many compilations may outlive it', async () => {
+    const runtime = lonelyRuntime({ compileTimeoutMs: 1 });
+    // Different bytes each time, all of them slow to compile.
+    const slow = (n: number) => append(plugin('report-0-1-2'), customSection('n', Uint8Array.of(n)));
+    for (const n of [1, 2]) {
+      const error = thrown(ModuleCompileError, () => admitWasm(runtime, slow(n)));
+      expect(error.message).toBe('the module does not compile: compiling took longer than 1 ms');
+    }
+    const saturated = thrown(PoolSaturatedError, () => admitWasm(runtime, slow(3)));
+    expect(saturated).toMatchObject({ resource: 'compile', retryable: true });
+    expect(runtime.health()).toEqual({
+      ok: false,
+      problems: ['2 compilations outlived their time limit and still run'],
+    });
+    await expect.poll(() => runtime.health(), { timeout: 30_000 }).toEqual({ ok: true, problems: [] });
+    expect(() => admitWasm(lonelyRuntime(), slow(3))).not.toThrow();
+  });
+});
+
+/** An array whose memory was given away. */
+function detached(): Uint8Array {
+  const bytes = Uint8Array.from(plugin('cache-aware'));
+  structuredClone(bytes.buffer, { transfer: [bytes.buffer] });
+  return bytes;
+}

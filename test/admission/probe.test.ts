@@ -1,0 +1,185 @@
+import { describe, expect, it } from 'vitest';
+import { type Probe, probesFor } from '../../src/admission/probe.ts';
+import { CallScratch } from '../../src/dispatch/scratch.ts';
+import { admitWasm, ProbeFailedError, SlotKey } from '../../src/index.ts';
+import type { Slot } from '../../src/slots.ts';
+import type { HookKind } from '../../src/types.ts';
+import { decodeAnswer } from '../../src/wire/decode.ts';
+import { EDITIONS } from '../../src/wire/editions.ts';
+import { thrown } from '../support/errors.ts';
+import { guest } from '../support/guest.ts';
+import { plugin } from '../support/plugins.ts';
+import { lonelyRuntime, newRuntime, recorder } from '../support/runtimes.ts';
+
+const MODEL = 'claude-3-haiku-20240307';
+const BODY = `{"model":"${MODEL}","messages":[]}`;
+const PRINCIPAL = { id: 'probe-principal', kind: 'api_key', claims: [] };
+const TRANSFORMING: HookKind[] = ['shape', 'transform_response', 'transform_sse_event'];
+
+/** The bytes that a probe sends. */
+function sent(probe: Probe): Uint8Array {
+  const scratch = new CallScratch();
+  probe.encode(scratch);
+  const { bytes, start, headLength, tailLength, body } = scratch;
+  const behind = start + headLength;
+  return Buffer.concat([
+    bytes.subarray(start, behind),
+    body ?? new Uint8Array(0),
+    bytes.subarray(behind, behind + tailLength),
+  ]);
+}
+
+/** The probes of a plugin, as admission sends them. */
+function probesOf(bytes: Uint8Array, kind: 'filter' | 'shape'): Probe[] {
+  const runtime = newRuntime();
+  const key = SlotKey.global('probed');
+  const slot = kind === 'filter' ? runtime.registerFilter(key, 'n', bytes) : runtime.registerShape(key, 'n', bytes);
+  return probesFor((slot as Slot).current.editions);
+}
+
+/** What a plugin that reports read of the request in front of the candidates, and of each candidate. */
+function reports(name: string, edition: number): Record<string, unknown>[][] {
+  const runtime = newRuntime();
+  const slot = runtime.registerFilter(SlotKey.global('report'), 'report', plugin(name));
+  return probesOf(plugin(name), 'filter')
+    .filter(({ hook }) => hook === 'filter')
+    .map((probe) => {
+      const answer = runtime.callFilter(slot.key, sent(probe));
+      return decodeAnswer(EDITIONS.filter[edition]!.response, answer).results.map(({ reason }) => JSON.parse(reason));
+    });
+}
+
+const hex = (text: string) => Buffer.from(text).toString('hex');
+const bytesOf = (text: string) => new TextEncoder().encode(text);
+const HTTP = {
+  request_id: 'probe-req-1',
+  method: 'POST',
+  path: '/v1/messages',
+  query: null,
+  headers: [{ name: 'content-type', value: hex('application/json') }],
+  body: hex(BODY),
+  principal: PRINCIPAL,
+};
+const PRICED = {
+  thread_id: null,
+  canonical_model_id: MODEL,
+  cache_pricing: {
+    status: 'unknown',
+    input_micros_per_million: null,
+    cache_creation_5m_micros_per_million: null,
+    cache_creation_1h_micros_per_million: null,
+    cache_read_micros_per_million: null,
+  },
+};
+
+describe('the canonical sample of the filter', () => {
+  it('is read by a plugin of PDK 0.1.0, and once more with one candidate', () => {
+    const [canonical, more, ...others] = reports('report-0-1-0', 0);
+    expect(canonical).toEqual([HTTP]);
+    expect(more?.[0]).toEqual(HTTP);
+    expect(more?.[1]).toMatchObject({ name: 'probe-upstream', kind: 'anthropic_api_key' });
+    expect(others).toEqual([]);
+  });
+
+  it('is read by a plugin of PDK 0.1.1, and once more with one candidate', () => {
+    const [canonical, more, ...others] = reports('report-0-1-1', 1);
+    expect(canonical).toEqual([{ ...HTTP, ...PRICED }]);
+    expect(more?.[1]).toMatchObject({ name: 'probe-upstream', seat_tier: '' });
+    expect(others).toEqual([]);
+  });
+
+  it.each(['report-0-1-2', 'report-0-2-0'])('is read by %s with a service tier, and sent once', (name) => {
+    expect(reports(name, 2)).toEqual([[{ ...HTTP, ...PRICED, service_tier: 'priority' }]]);
+  });
+});
+
+describe('the canonical samples of the other hooks', () => {
+  it('are what their layouts decode to', () => {
+    const samples = probesOf(plugin('report-0-1-2'), 'shape').filter(({ hook }) => hook !== 'filter');
+    const decoded = samples.map((probe) => [
+      probe.hook,
+      decodeAnswer<unknown>(EDITIONS[probe.hook][0]!.request as (typeof EDITIONS.shape)[0]['request'], sent(probe)),
+    ]);
+    const request = {
+      requestId: 'probe-req-1',
+      principal: PRINCIPAL,
+      upstream: { baseUrl: 'https://example.test' },
+    };
+    const headers = ['content-type', 'application/json'];
+    const response = {
+      ...request,
+      requestMethod: 'POST',
+      requestPath: '/v1/messages',
+      canonicalModelId: MODEL,
+      responseStatus: 200,
+      responseHeaders: headers,
+    };
+    expect(decoded).toMatchObject([
+      ['shape', { ...request, method: 'POST', path: '/v1/messages', query: null, headers, body: bytesOf(BODY) }],
+      ['observe', { type: 'request_started', requestId: 'probe-req-1', downstreamUserAgent: 'cc-lb-probe/1.0' }],
+      ['transform_response', { ...response, body: bytesOf(BODY) }],
+      ['transform_sse_event', { ...response, event: { event: 'message_start' } }],
+    ]);
+  });
+});
+
+describe('probing', () => {
+  const probed = (bytes: Uint8Array) => {
+    const { sink, lines } = recorder();
+    admitWasm(lonelyRuntime({}, { metrics: sink }), bytes);
+    return lines;
+  };
+
+  it('calls every declared hook once, whatever kind is asked for, and is counted under the plugin’s own name', () => {
+    expect(probed(guest({ hooks: ['observe', 'shape', 'filter'], edition: 2, metadata: { name: 'mine' } }))).toEqual([
+      'call mine filter',
+      'call mine shape',
+      'call mine observe',
+    ]);
+    expect(probed(guest({ hooks: TRANSFORMING }))).toEqual([
+      'call guest shape',
+      'call guest transform_response',
+      'call guest transform_sse_event',
+    ]);
+  });
+
+  it.each([
+    [0, 2],
+    [1, 2],
+    [2, 1],
+  ])('calls a filter of edition %d %d times', (edition, times) => {
+    expect(probed(guest({ edition }))).toEqual(Array(times).fill('call guest filter'));
+  });
+
+  it('spares transforms in noop mode', () => {
+    expect(probed(plugin('transforms-noop'))).toEqual(['call transforms-noop shape']);
+    expect(probed(plugin('transforms'))).toHaveLength(3);
+  });
+
+  it('calls each edition of a plugin in its own layout', () => {
+    expect(probed(plugin('mixed-editions'))).toEqual([
+      'call mixed-editions filter',
+      'call mixed-editions filter',
+      'call mixed-editions shape',
+      'call mixed-editions observe',
+      'call mixed-editions transform_response',
+      'call mixed-editions transform_sse_event',
+    ]);
+  });
+
+  it.each([0, 1])('says why a filter of edition %d fails with a candidate alone', (edition) => {
+    // Longer than the sample without a candidate, shorter than the one with it.
+    const between = edition === 0 ? 260 : 400;
+    const hook = `(if (i32.gt_u (local.get 1) (i32.const ${between})) (then unreachable)) $answer`;
+    const error = thrown(ProbeFailedError, () => admitWasm(newRuntime(), guest({ edition, hook })));
+    expect(error.hook).toBe('filter');
+    expect(error.reason).toMatch(/unreachable.*with one candidate; plugins of wire 0\.3\.0 and 0\.4\.0/);
+    expect(() => admitWasm(newRuntime(), guest({ edition: 2, hook: hook.replace(`${between}`, '600') }))).not.toThrow();
+  });
+
+  it('leaves what observe answers unread', () => {
+    for (const packed of ['0', '0x1000000008', '0x0000400000000001']) {
+      expect(() => admitWasm(newRuntime(), guest({ hooks: ['observe'], hook: `i64.const ${packed}` }))).not.toThrow();
+    }
+  });
+});
