@@ -45,7 +45,7 @@ export interface RequestContext {
   readonly cachePricing?: CachePricing;
 }
 
-/** How the caller authenticated. Filters of PDK 0.1.0 see OAuth as `o_auth_subject`. */
+/** How the caller authenticated. Filters and shapes of PDK 0.1.0 see OAuth as `o_auth_subject`. */
 export type PrincipalKind = 'api_key' | 'oauth_subject' | 'internal_key' | 'workload_identity' | 'subscription_bearer';
 
 /** The authenticated caller. */

@@ -20,6 +20,7 @@ import type { CellEditions } from '../slots.ts';
 import { HOOK_KINDS, type HookKind } from '../types.ts';
 import { WireError } from '../wire/decode.ts';
 import { findEdition } from '../wire/editions.ts';
+import { calledEditions } from './called.ts';
 import { checkKind, judge, POLICY_VERSION } from './inspect.ts';
 import type { PluginMetadata } from './metadata.ts';
 import { type Probe, probesFor } from './probe.ts';
@@ -148,15 +149,6 @@ export function knownModule(engine: HotEngine, contentHash: string): AdmittedMod
     Object.entries(fingerprints).map(([hook, fingerprint]) => [hook, findEdition(hook as HookKind, fingerprint)]),
   );
   return { contentHash, metadata, editions: calledEditions(metadata, editions), module };
-}
-
-/** A transform in noop mode is declared but never called. */
-function calledEditions(metadata: PluginMetadata, editions: CellEditions): CellEditions {
-  const called = Object.entries(editions).map(([hook, edition]) => {
-    const noop = hook.startsWith('transform_') && metadata.hooks[hook as HookKind]?.mode === 'noop';
-    return [hook, noop ? null : edition];
-  });
-  return Object.fromEntries(called);
 }
 
 function* send(probe: Probe, module: NativeModule, metadata: PluginMetadata, dispatcher: Dispatcher): Steps<void> {

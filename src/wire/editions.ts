@@ -32,7 +32,10 @@ export interface Edition<Hook extends HookKind, Request, Response> {
   readonly fingerprint: string;
   /** The PDK releases whose plugins carry the fingerprint. */
   readonly pdkReleases: readonly string[];
-  /** How the principal kind of an OAuth caller is spelt: wire 0.2.0 had its own way. */
+  /**
+   * How the principal kind of an OAuth caller is spelt: wire 0.2.0 had its own way. For a shape this is the spelling
+   * since then; which PDK a shape was built with, its fingerprint does not tell.
+   */
   readonly oauthPrincipalKind: 'o_auth_subject' | 'oauth_subject';
   readonly request: Message<Request>;
   /** Null for observe, which answers nothing. */
