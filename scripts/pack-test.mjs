@@ -1,0 +1,140 @@
+// npm run test:pack: what `npm install` would give a user, judged and used.
+//
+// Packs the package, judges the tarball, installs it into an empty folder without install scripts, without Rust on PATH
+// and without a local build, and uses it under each supported line of Node. Prints a table, exits 1 on any failure.
+//
+//   --no-limits   prints the times without judging them, for a machine that is busy with other work
+import { spawnSync } from 'node:child_process';
+import {
+  chmodSync,
+  copyFileSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
+import { tmpdir } from 'node:os';
+import { dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { parseArgs } from 'node:util';
+import { bareEnvironment, prepare, tryConfined, tryNode, trySingleExecutable } from './pack-test/scenarios.mjs';
+import { judgeDeclarations, judgeTarball } from './pack-test/tarball.mjs';
+import { hostTarget, prebuildPath } from './prebuild-targets.mjs';
+import { node } from './prebuild-tools.mjs';
+
+const root = fileURLToPath(new URL('..', import.meta.url));
+const LINES = ['20.19.0', '20', '22', '24'];
+const LIMITS = { installMs: 5_000, importMs: 30, firstCallMs: 150 };
+
+const { values } = parseArgs({ options: { 'no-limits': { type: 'boolean', default: false } } });
+const failures = [];
+const work = mkdtempSync(join(tmpdir(), 'cc-lb-pack-'));
+// A user with fewer rights must be able to read it.
+chmodSync(work, 0o755);
+const bin = join(work, 'bin');
+mkdirSync(bin);
+symlinkSync(process.execPath, join(bin, process.platform === 'win32' ? 'node.exe' : 'node'));
+try {
+  buildWhatIsMissing();
+  const tarball = pack();
+  failures.push(...judgeTarball(tarball));
+  const app = join(work, 'app');
+  install(tarball.path, app);
+  failures.push(...judgeDeclarations(app));
+  use(app);
+} finally {
+  rmSync(work, { recursive: true });
+}
+for (const failure of failures) console.error(`✗ ${failure}`);
+const total = failures.length;
+console.log(total === 0 ? '\nThe package is fit to publish.' : `\n${total} ${total === 1 ? 'failure' : 'failures'}.`);
+process.exit(total === 0 ? 0 : 1);
+
+function buildWhatIsMissing() {
+  must(process.execPath, ['node_modules/typescript/bin/tsc', '-p', 'tsconfig.build.json'], { cwd: root });
+  const target = hostTarget();
+  if (existsSync(join(root, prebuildPath(target)))) return;
+  must(process.execPath, ['scripts/prebuild.mjs', target.name], { cwd: root });
+}
+
+/** Packs as `npm publish` would; gives npm's description of the tarball with its path. */
+function pack() {
+  const args = [npm(), 'pack', '--json', '--ignore-scripts', '--loglevel=error', '--pack-destination', work];
+  const { stdout } = must(process.execPath, args, {
+    cwd: root,
+    encoding: 'utf8',
+    stdio: ['ignore', 'pipe', 'inherit'],
+  });
+  const described = JSON.parse(stdout);
+  const [description] = Array.isArray(described) ? described : Object.values(described);
+  return { ...description, path: join(work, description.filename) };
+}
+
+/** Installs into `app` twice; the second time, with npm's cache filled, is timed. */
+function install(tarball, app) {
+  for (const source of ['--prefer-offline', '--offline']) {
+    rmSync(app, { recursive: true, force: true });
+    mkdirSync(app);
+    writeFileSync(join(app, 'package.json'), '{"private":true}');
+    const options = ['--ignore-scripts', '--no-audit', '--no-fund', '--loglevel=error', source];
+    const started = performance.now();
+    must(process.execPath, [npm(), 'install', tarball, ...options], { cwd: app, env: bareEnvironment(bin) });
+    const elapsed = performance.now() - started;
+    if (source === '--offline') limit('install from a file', elapsed, LIMITS.installMs);
+  }
+  const programs = join(root, 'scripts/pack-test');
+  for (const file of readdirSync(programs)) {
+    if (!['tarball.mjs', 'scenarios.mjs'].includes(file)) copyFileSync(join(programs, file), join(app, file));
+  }
+  copyFileSync(join(root, 'test/plugins/wasm/cache-aware.wasm'), join(app, 'cache-aware.wasm'));
+}
+
+function use(app) {
+  const addon = join(app, 'node_modules/cc-lb-runtime-wasmtime', prebuildPath(hostTarget()));
+  prepare(app);
+  const nodes = [...LINES, newest()].map((range) => [node(range)]);
+  const rows = nodes.map((command) => {
+    const { row, failures: failed } = tryNode(command, app, addon);
+    failures.push(...failed);
+    return row;
+  });
+  console.table(Object.fromEntries(rows.map(({ Node, ...cells }) => [`Node ${Node}`, cells])));
+  for (const row of rows) {
+    limit(`Node ${row.Node}: import`, row['import ms'], LIMITS.importMs);
+    limit(`Node ${row.Node}: first call after import`, row['first call ms'], LIMITS.firstCallMs);
+  }
+  failures.push(...nodes.flatMap((command) => tryConfined(command, app)));
+  failures.push(...trySingleExecutable(nodes.at(-1), app, addon));
+}
+
+/** The newest version of Node that npm has. */
+function newest() {
+  const args = [npm(), 'view', 'node', 'version', '--loglevel=error'];
+  return must(process.execPath, args, {
+    cwd: root,
+    encoding: 'utf8',
+    stdio: ['ignore', 'pipe', 'inherit'],
+  }).stdout.trim();
+}
+
+function limit(what, elapsed, most) {
+  const kept = elapsed <= most;
+  console.log(`${kept ? '✓' : '✗'} ${what}: ${Math.round(elapsed)} ms (limit ${most} ms)`);
+  if (!kept && !values['no-limits']) failures.push(`${what}: ${Math.round(elapsed)} ms`);
+}
+
+function npm() {
+  const beside = dirname(process.execPath);
+  const candidates = [process.env.npm_execpath, join(beside, '../lib/node_modules/npm/bin/npm-cli.js')];
+  return candidates.find((path) => path && existsSync(path)) ?? join(beside, 'node_modules/npm/bin/npm-cli.js');
+}
+
+function must(command, args, options) {
+  const result = spawnSync(command, args, { stdio: 'inherit', ...options });
+  if (result.status === 0) return result;
+  console.error(`${[command, ...args].join(' ')} failed: ${result.error ?? result.signal ?? result.status}`);
+  return process.exit(1);
+}

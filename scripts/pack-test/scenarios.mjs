@@ -1,0 +1,119 @@
+// The ways in which the installed package is used, each a function of the command that starts Node.
+import { spawnSync } from 'node:child_process';
+import { copyFileSync, existsSync, mkdirSync, writeFileSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+import { buildSync } from 'esbuild';
+
+const MEASUREMENTS = 7;
+const NOBODY = 65_534;
+/** Bytes of address space that hold Node and a small pool, but not the default pool of 20 GiB. */
+const ADDRESS_SPACE_KIB = 12 * 1024 * 1024;
+
+/** What a user's shell would have, without Rust, a local build or this package's variables. */
+export function bareEnvironment(bin) {
+  const { HOME, TMPDIR, SystemRoot, TEMP, npm_config_cache, npm_config_registry } = process.env;
+  const kept = { HOME, TMPDIR, SystemRoot, TEMP, npm_config_cache, npm_config_registry };
+  const defined = Object.entries(kept).filter(([, value]) => value !== undefined);
+  return { ...Object.fromEntries(defined), PATH: bin, PREBUILDS_ONLY: '1' };
+}
+
+function start(command, args, app, options = {}) {
+  const [program, ...first] = command;
+  const env = { ...bareEnvironment(dirname(program)), ...options.env };
+  const { status, signal, stdout, stderr, error } = spawnSync(program, [...first, ...args], {
+    ...{ encoding: 'utf8', cwd: app, timeout: 300_000 },
+    ...options,
+    env,
+  });
+  const ok = status === 0;
+  return { ok, stdout: stdout ?? '', why: ok ? '' : `${error ?? signal ?? status}: ${stderr}` };
+}
+
+/** Prepares the files that scenarios run, beside the installed package. */
+export function prepare(app) {
+  const entryPoints = [join(app, 'esm.mjs')];
+  const common = { entryPoints, bundle: true, platform: 'node', target: 'node20', logLevel: 'error' };
+  mkdirSync(join(app, 'bundled'), { recursive: true });
+  copyFileSync(join(app, 'cache-aware.wasm'), join(app, 'bundled/cache-aware.wasm'));
+  const format = 'cjs';
+  buildSync({ ...common, format, external: ['cc-lb-runtime-wasmtime'], outfile: join(app, 'bundled/external.cjs') });
+  const whole = { ...common, logOverride: { 'empty-import-meta': 'silent' }, external: ['prom-client'] };
+  buildSync({ ...whole, format, outfile: join(app, 'bundled/whole.cjs') });
+  writeFileSync(
+    join(app, 'sea.json'),
+    JSON.stringify({ main: 'bundled/whole.cjs', output: 'single', disableExperimentalSEAWarning: true }),
+  );
+}
+
+function permission(version) {
+  const [major, minor] = version.split('.').map(Number);
+  return major > 23 || (major === 23 && minor >= 5) || (major === 22 && minor >= 13)
+    ? '--permission'
+    : '--experimental-permission';
+}
+
+/** Each way of use by its column's name: the arguments for Node and the environment. */
+function scenarios(version, addon) {
+  return {
+    ESM: { args: ['esm.mjs'] },
+    require: { args: ['require.cjs'] },
+    Worker: { args: ['worker.mjs'] },
+    'permission model': {
+      args: [permission(version), '--allow-fs-read=*', '--allow-addons', '--allow-worker', 'worker.mjs'],
+    },
+    bundle: { args: ['bundled/external.cjs'] },
+    'bundle with override': {
+      args: ['bundled/whole.cjs'],
+      options: { env: { CC_LB_RUNTIME_WASMTIME_BINARY: addon } },
+    },
+  };
+}
+
+/** Runs every scenario under one Node: the cells of its row and what failed. */
+export function tryNode(command, app, addon) {
+  const version = start(command, ['-p', 'process.versions.node'], app).stdout.trim();
+  const row = { Node: version };
+  const failures = [];
+  for (const [name, { args, options }] of Object.entries(scenarios(version, addon))) {
+    const { ok, why } = start(command, args, app, options);
+    row[name] = ok ? 'ok' : 'FAILED';
+    if (!ok) failures.push(`Node ${version}, ${name}: ${why}`);
+  }
+  const samples = Array.from({ length: MEASUREMENTS }, () => start(command, ['measure.mjs'], app).stdout)
+    .filter((text) => text !== '')
+    .map((text) => JSON.parse(text));
+  row['import ms'] = median(samples.map(({ importMs }) => importMs));
+  row['first call ms'] = median(samples.map(({ firstCallMs }) => firstCallMs));
+  return { row, failures };
+}
+
+function median(values) {
+  return Math.round(values.toSorted((a, b) => a - b)[values.length >> 1] ?? Number.NaN);
+}
+
+/** Uses the package where a container would: little address space, few rights, nothing to write to. */
+export function tryConfined(command, app) {
+  if (process.platform !== 'linux') return [];
+  const limited = ['/bin/sh', '-c', `ulimit -v ${ADDRESS_SPACE_KIB}; exec "$@"`, 'sh', ...command];
+  const cases = { 'ulimit -v': { command: limited, args: ['confined.mjs'] } };
+  if (process.getuid() === 0) {
+    cases['another user, nothing writable'] = { command, args: ['worker.mjs'], options: { uid: NOBODY, gid: NOBODY } };
+  }
+  return report(cases, app);
+}
+
+/** A single executable, made by a Node that can make one by itself. */
+export function trySingleExecutable(command, app, addon) {
+  const made = start(command, ['--build-sea', 'sea.json'], app);
+  if (!made.ok || !existsSync(join(app, 'single'))) return [`single executable: ${made.why}`];
+  const env = { CC_LB_RUNTIME_WASMTIME_BINARY: addon, CC_LB_PACK_TEST_PLUGINS: app };
+  return report({ 'single executable': { command: [join(app, 'single')], args: [], options: { env } } }, app);
+}
+
+function report(cases, app) {
+  return Object.entries(cases).flatMap(([name, { command, args, options }]) => {
+    const { ok, why } = start(command, args, app, options);
+    console.log(`${ok ? '✓' : '✗'} ${name}`);
+    return ok ? [] : [`${name}: ${why}`];
+  });
+}

@@ -1,0 +1,101 @@
+// Judges the tarball: what it holds, how it declares itself, and whether its declarations compile.
+import { spawnSync } from 'node:child_process';
+import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+
+const root = fileURLToPath(new URL('../..', import.meta.url));
+const EXPECTED = [
+  /^package\.json$/,
+  /^(README|CHANGELOG)\.md$/,
+  /^LICENSE$/,
+  /^THIRD_PARTY_LICENCES\.md$/,
+  /^dist\/.*\.(js|d\.ts|js\.map)$/,
+  /^prebuilds\/[a-z0-9]+-[a-z0-9]+\/cc-lb-runtime-wasmtime(\.(glibc|musl))?\.node$/,
+];
+const INSTALL_SCRIPTS = ['preinstall', 'install', 'postinstall', 'prepare'];
+
+/** What is wrong with the tarball that `npm pack` described. */
+export function judgeTarball({ path, files, size, unpackedSize }) {
+  const failures = files
+    .map((file) => file.path)
+    .filter((file) => !EXPECTED.some((pattern) => pattern.test(file)))
+    .map((file) => `the tarball holds ${file}`);
+  const { scripts } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8'));
+  for (const name of INSTALL_SCRIPTS) if (scripts[name]) failures.push(`package.json has the script ${name}`);
+  console.log(`tarball: ${files.length} files, ${megabytes(size)} packed, ${megabytes(unpackedSize)} unpacked`);
+  for (const file of files.filter(({ path }) => path.endsWith('.node'))) {
+    console.log(`  ${file.path}  ${megabytes(file.size)}`);
+  }
+  failures.push(...tool('publint --strict', 'publint/src/cli.js', ['--strict', path]));
+  // Every supported line of Node can require an ES module, so that a require finds one is no fault.
+  const attw = ['--ignore-rules', 'cjs-resolves-to-esm', '--no-emoji', path];
+  failures.push(...tool('are the types wrong', '@arethetypeswrong/cli/dist/index.js', attw));
+  return failures;
+}
+
+function megabytes(bytes) {
+  return `${(bytes / 1e6).toFixed(2)} MB`;
+}
+
+function tool(name, script, args) {
+  return command(name, [join(root, 'node_modules', script), ...args], root);
+}
+
+function command(name, args, cwd) {
+  const { status, stdout, stderr } = spawnSync(process.execPath, args, { encoding: 'utf8', cwd });
+  console.log(`${status === 0 ? '✓' : '✗'} ${name}`);
+  if (status === 0) return [];
+  console.log(stdout + stderr);
+  return [name];
+}
+
+const CONSUMER = `
+import {
+  type HotEngineConfigInput,
+  type PluginSlot,
+  SlotKey,
+  WasmtimeFilterPlugin,
+  WasmtimeRuntime,
+  WasmtimeRuntimeError,
+} from 'cc-lb-runtime-wasmtime';
+
+const config: HotEngineConfigInput = { allocationStrategy: 'pooling', poolTotalMemories: 4 };
+const runtime = new WasmtimeRuntime(config);
+const slot: PluginSlot = runtime.registerFilter(SlotKey.global('f'), 'f', new Uint8Array());
+const filter = new WasmtimeFilterPlugin(runtime, slot);
+export function kept(headers: Headers): readonly string[] {
+  try {
+    const context = { requestId: 'r', method: 'GET', path: '/', headers: [...headers], body: new Uint8Array() };
+    return filter.filter(context, { id: 'p', kind: 'api_key', claims: {} }, []).keptUpstreamIds;
+  } catch (error) {
+    if (error instanceof WasmtimeRuntimeError && error.retryable) return [error.code];
+    throw error;
+  }
+}
+// @ts-expect-error an unknown strategy is refused by the types
+new WasmtimeRuntime({ allocationStrategy: 'sometimes' });
+`;
+
+/** Compiles a strict user's program against the installed declarations, which are checked too. */
+export function judgeDeclarations(app) {
+  return [
+    { module: 'nodenext', moduleResolution: 'nodenext', file: 'consumer.mts' },
+    { module: 'nodenext', moduleResolution: 'nodenext', file: 'consumer.cts' },
+    { module: 'esnext', moduleResolution: 'bundler', file: 'consumer.ts' },
+  ].flatMap(({ file, ...resolution }) => {
+    const folder = join(app, `types-${file}`);
+    mkdirSync(folder, { recursive: true });
+    writeFileSync(join(folder, file), CONSUMER);
+    const compilerOptions = {
+      ...resolution,
+      ...{ target: 'es2022', lib: ['es2023', 'dom', 'dom.iterable', 'esnext.disposable'], strict: true, noEmit: true },
+      ...{ skipLibCheck: false, exactOptionalPropertyTypes: true, noUncheckedIndexedAccess: true },
+      ...{ typeRoots: [join(root, 'node_modules/@types')], types: ['node'] },
+    };
+    const project = join(folder, 'tsconfig.json');
+    writeFileSync(project, JSON.stringify({ compilerOptions, files: [file] }));
+    const tsc = join(dirname(fileURLToPath(import.meta.resolve('typescript/package.json'))), 'bin/tsc');
+    return command(`TypeScript ${resolution.moduleResolution} ${file}`, [tsc, '-p', project], folder);
+  });
+}

@@ -1,0 +1,23 @@
+// What a first program does with the package: admit a plugin, call it, close.
+const { readFileSync } = require('node:fs');
+const { join } = require('node:path');
+
+const plugin = readFileSync(join(process.env.CC_LB_PACK_TEST_PLUGINS ?? __dirname, 'cache-aware.wasm'));
+const candidates = [1, 2, 3].map((n) => ({
+  upstreamId: `00000000-0000-4000-8000-00000000000${n}`,
+  name: `upstream-${n}`,
+  kind: 'anthropic_api_key',
+  observedAtUnixSecs: 1_700_000_000,
+  predictedCacheReadTokens: n * 100,
+}));
+
+/** Makes a call; throws unless the plugin's choice comes back. */
+exports.use = ({ SlotKey, WasmtimeFilterPlugin, WasmtimeRuntime }, config) => {
+  const runtime = new WasmtimeRuntime(config);
+  const slot = runtime.registerFilter(SlotKey.global('cache-aware'), 'cache-aware', plugin);
+  const filter = new WasmtimeFilterPlugin(runtime, slot);
+  const context = { requestId: 'r', method: 'POST', path: '/v1/messages', headers: [], body: new Uint8Array() };
+  const { keptUpstreamIds } = filter.filter(context, { id: 'p', kind: 'api_key', claims: {} }, candidates);
+  if (keptUpstreamIds.join() !== candidates[2].upstreamId) throw new Error(`kept ${keptUpstreamIds.join()}`);
+  runtime.close();
+};
