@@ -14,7 +14,9 @@ let failed = 0;
 
 suite('lint', 'node_modules/@biomejs/biome/bin/biome', ['check', '.']);
 suite('types', 'node_modules/typescript/bin/tsc', ['-p', 'tsconfig.json']);
-const cargo = ['--manifest-path', 'native/Cargo.toml', '--release', '--locked'];
+// The build names its target, so these must too, or cargo keeps a second set of artifacts.
+const host = /host: (\S+)/.exec(spawnSync('rustc', ['-vV'], { encoding: 'utf8' }).stdout)[1];
+const cargo = ['--manifest-path', 'native/Cargo.toml', '--release', '--locked', '--target', host];
 check('clippy', spawn('cargo', ['clippy', ...cargo, '--all-targets', '--', '-D', 'warnings']));
 const unit = spawn('cargo', ['test', ...cargo], { stdio: ['ignore', 'pipe', 'inherit'], encoding: 'utf8' });
 process.stdout.write(unit.stdout ?? '');

@@ -4,257 +4,234 @@
 /** An engine; every handle to equal options is a handle to the same engine. */
 export declare class NativeEngine {
   /** The compiled module of this content, if the engine has it. */
-  find(hash: string): NativeModule | null;
+  find(hash: string): NativeModule | null
   /** Compiles on a thread of its own and waits for it. */
-  compile(source: NativeSource, hash: string, hasStart: boolean, limitMs: number): NativeModule | NativeFailure;
+  compile(source: NativeSource, hash: string, hasStart: boolean, limitMs: number): NativeModule | NativeFailure
   /** The same off the JavaScript thread. */
-  compileAsync(
-    source: NativeSource,
-    hash: string,
-    hasStart: boolean,
-    limitMs: number,
-  ): Promise<NativeModule | NativeFailure>;
+  compileAsync(source: NativeSource, hash: string, hasStart: boolean, limitMs: number): Promise<NativeModule | NativeFailure>
   /** Counts of this moment. */
-  stats(): EngineStats;
+  stats(): EngineStats
 }
 
 /** A compiled module in its engine. */
 export declare class NativeModule {
   /** What was noted when the module was admitted, or null before that. */
-  admission(): string | null;
+  admission(): string | null
   /** Notes the outcome of the admission, for other threads that register the same content. */
-  admit(note: string): void;
+  admit(note: string): void
   /** A slot serves this module from now on: its instances are prepared ahead. */
-  serve(): void;
+  serve(): void
   /** A slot serves it no more; with the last one, what was prepared is released. */
-  retire(): void;
+  retire(): void
   /**
    * Calls a hook on this thread. The request is `scratch[start..start + head]`, the body, and then the `tail`
    * bytes behind the head. The answer goes to `scratch[start..]` if it fits there (its length comes back), else
    * into a buffer of its own. `scratch[0..8]` receives the seconds that the call took, as an f64.
    */
-  call(
-    hook: number,
-    scratch: Uint8Array,
-    start: number,
-    head: number,
-    tail: number,
-    body: Uint8Array,
-    limitMs: number,
-    probe: boolean,
-  ): number | Buffer | NativeFailure;
+  call(hook: number, scratch: Uint8Array, start: number, head: number, tail: number, body: Uint8Array, limitMs: number, probe: boolean): number | Buffer | NativeFailure
   /** Copies a request, laid out like that of `call`, for a call off the JavaScript thread. */
-  stage(
-    hook: number,
-    scratch: Uint8Array,
-    start: number,
-    head: number,
-    tail: number,
-    body: Uint8Array,
-    limitMs: number,
-    probe: boolean,
-  ): StagedCall | NativeFailure;
+  stage(hook: number, scratch: Uint8Array, start: number, head: number, tail: number, body: Uint8Array, limitMs: number, probe: boolean): StagedCall | NativeFailure
 }
 
 /** The bytes of a module, copied once, so that nothing that happens to the caller's buffer later matters. */
 export declare class NativeSource {
   /** Copies the bytes. */
-  constructor(wasm: Uint8Array);
+  constructor(wasm: Uint8Array)
   /** Hashes and inspects, without running anything. */
-  read(policyVersion: number, memoryMaxPages: number): Reading;
+  read(policyVersion: number, memoryMaxPages: number): Reading
   /** The same off the JavaScript thread. */
-  readAsync(policyVersion: number, memoryMaxPages: number): Promise<Reading>;
+  readAsync(policyVersion: number, memoryMaxPages: number): Promise<Reading>
 }
 
 /** A request that waits for its turn off the JavaScript thread. */
 export declare class StagedCall {
   /** Runs it on a thread of libuv's pool, once. */
-  run(): Promise<TaskOutcome>;
+  run(): Promise<TaskOutcome>
   /** Interrupts the guest, or lets a call that has not begun fail at once. */
-  cancel(): void;
+  cancel(): void
 }
 
 /** BLAKE3 over the policy version and the memory cap, both as u32 little endian, and the bytes, in lower-case hex. */
-export declare function contentHash(policyVersion: number, memoryMaxPages: number, wasm: Uint8Array): string;
+export declare function contentHash(policyVersion: number, memoryMaxPages: number, wasm: Uint8Array): string
 
 /** Everything that makes two engines different. Every field is filled in by TypeScript. */
 export interface EngineOptions {
   /** Pooling or, if false, on-demand allocation. */
-  pooling: boolean;
+  pooling: boolean
   /** Pages of 64 KiB that a memory may have. */
-  memoryMaxPages: number;
+  memoryMaxPages: number
   /** Bytes of native stack that a guest may use. */
-  maxWasmStack: number;
+  maxWasmStack: number
   /** Memories in the pool. */
-  poolTotalMemories: number;
+  poolTotalMemories: number
   /** Core instances in the pool; also how many calls may run at once under either strategy. */
-  poolTotalCoreInstances: number;
+  poolTotalCoreInstances: number
   /** Bytes of address space reserved for a memory. */
-  memoryReservationBytes: number;
+  memoryReservationBytes: number
   /** Bytes of guard behind a memory. */
-  memoryGuardBytes: number;
+  memoryGuardBytes: number
   /** Bytes at the start of a pooled memory that stay resident and are reset by copying. */
-  keepResidentBytes: number;
+  keepResidentBytes: number
   /** Whether instances are prepared ahead of calls. */
-  prepare: boolean;
+  prepare: boolean
   /** Whether the pages that calls are known to touch are faulted in ahead of calls. */
-  prefault: boolean;
+  prefault: boolean
   /** Bytes of resident memory that idle instances may hold. */
-  residentBudgetBytes: number;
+  residentBudgetBytes: number
   /** Bytes that off-thread calls may hold for requests that have not been written to a guest yet. */
-  maxStagingBytes: number;
+  maxStagingBytes: number
   /** Engines of different groups are different engines. */
-  group: string | null;
+  group: string | null
 }
 
 /** Counts of an engine. */
 export interface EngineStats {
   /** Guests running now. */
-  running: number;
+  running: number
   /** Memories that the pool has handed out, 0 on demand. */
-  poolMemories: number;
+  poolMemories: number
   /** Core instances that the pool has handed out, 0 on demand. */
-  poolCoreInstances: number;
+  poolCoreInstances: number
   /** Instances that are ready or wait to be thrown away. */
-  prepared: number;
+  prepared: number
   /** Bytes that the ready ones are reckoned to hold. */
-  preparedBytes: number;
+  preparedBytes: number
   /** Bytes staged for off-thread calls. */
-  stagedBytes: number;
+  stagedBytes: number
   /** Compilations that outlived their limit and still run, in the whole process. */
-  abandonedCompiles: number;
+  abandonedCompiles: number
   /** Look-ups in the cache of compiled modules that found one. */
-  cacheHits: number;
+  cacheHits: number
   /** Look-ups that found none. */
-  cacheMisses: number;
+  cacheMisses: number
   /** Modules that the cache's limits pushed out. */
-  cacheEvictions: number;
+  cacheEvictions: number
   /** Modules in the cache. */
-  cacheEntries: number;
+  cacheEntries: number
   /** Their bytes. */
-  cacheBytes: number;
+  cacheBytes: number
 }
 
 /** An export of the contract: `memory` or a name that begins with `cc_lb`. */
 export interface ExportFact {
   /** Its name. */
-  name: string;
+  name: string
   /** `func`, `table`, `memory`, `global` or `tag`. */
-  kind: string;
+  kind: string
   /** A function's type, such as `(i32, i32) -> i64`. */
-  signature: string | null;
+  signature: string | null
 }
 
 /** Everything that inspection found, in file order. */
 export interface Facts {
   /** `module`, `component`, or null where the bytes are neither. */
-  encoding: string | null;
+  encoding: string | null
   /** How many bytes were given. */
-  size: number;
+  size: number
   /** The first imports. */
-  imports: Array<ImportFact>;
+  imports: Array<ImportFact>
   /** How many there are. */
-  importCount: number;
+  importCount: number
   /** Where the import section begins, if there is one. */
-  importsOffset: number | null;
+  importsOffset: number | null
   /** The exports of the contract. */
-  exports: Array<ExportFact>;
+  exports: Array<ExportFact>
   /** How many exports there are in all. */
-  exportCount: number;
+  exportCount: number
   /** The custom sections of the contract. */
-  sections: Array<SectionFact>;
+  sections: Array<SectionFact>
   /** Sections of the contract beyond those listed. */
-  sectionsUnlisted: number;
+  sectionsUnlisted: number
   /** The memories that the module defines. */
-  memories: Array<MemoryFact>;
+  memories: Array<MemoryFact>
   /** How many functions it defines. */
-  functions: number;
+  functions: number
   /** Bytes of code. */
-  codeBytes: number;
+  codeBytes: number
   /** Whether it has a start function. */
-  start: boolean;
+  start: boolean
   /** What stopped the reading. */
-  parseError: ParseError | null;
+  parseError: ParseError | null
 }
 
 /** An import. */
 export interface ImportFact {
   /** The module it comes from. */
-  module: string;
+  module: string
   /** Its name there. */
-  name: string;
+  name: string
   /** `func`, `table`, `memory`, `global` or `tag`. */
-  kind: string;
+  kind: string
 }
 
 /** A memory's limits, in pages of 64 KiB. */
 export interface MemoryFact {
   /** Pages at the start. */
-  initialPages: number;
+  initialPages: number
   /** The module's own cap. */
-  maximumPages: number | null;
+  maximumPages: number | null
 }
 
 /** A failure as JavaScript sees it. `failed` tells it from every other answer. */
 export interface NativeFailure {
   /** Always true. */
-  failed: boolean;
+  failed: boolean
   /** One of the kinds of [`Kind`], in kebab-case. */
-  kind: string;
+  kind: string
   /** The phase of a trap or the saturated resource. */
-  place: string | null;
+  place: string | null
   /** The trap's name in kebab-case. */
-  trap: string | null;
+  trap: string | null
   /** One sentence for a person; empty where the kind says it all. */
-  message: string;
+  message: string
 }
 
 /** The engine of these options, made now unless it exists. */
-export declare function openEngine(options: EngineOptions): NativeEngine | NativeFailure;
+export declare function openEngine(options: EngineOptions): NativeEngine | NativeFailure
 
 /** Where and why reading stopped. */
 export interface ParseError {
   /** The parser's sentence. */
-  message: string;
+  message: string
   /** The byte it happened at. */
-  offset: number;
+  offset: number
 }
 
 /** What a module is: its identity and what it says about itself. */
 export interface Reading {
   /** See `contentHash`. */
-  hash: string;
+  hash: string
   /** See `Facts`. */
-  facts: Facts;
+  facts: Facts
 }
 
 /** The signals whose handler is no longer the one that the engine installed. */
-export declare function replacedSignalHandlers(): Array<string>;
+export declare function replacedSignalHandlers(): Array<string>
 
 /** Gives a place back. */
-export declare function returnTaskPlace(): void;
+export declare function returnTaskPlace(): void
 
 /** A custom section whose name begins with `cc_lb`. */
 export interface SectionFact {
   /** Its name. */
-  name: string;
+  name: string
   /** Where its contents begin in the file. */
-  offset: number;
+  offset: number
   /** How many bytes it has. */
-  size: number;
+  size: number
   /** The bytes, unless there are more than 1 MiB. */
-  data: Buffer | null;
+  data: Buffer | null
 }
 
 /** Takes one of `limit` places for guests off the JavaScript threads of the process; false if all are taken. */
-export declare function takeTaskPlace(limit: number): boolean;
+export declare function takeTaskPlace(limit: number): boolean
 
 /** What became of a call off the JavaScript thread. */
 export interface TaskOutcome {
   /** The answer's bytes. */
-  answer: Buffer | null;
+  answer: Buffer | null
   /** Or the failure. */
-  failure: NativeFailure | null;
+  failure: NativeFailure | null
   /** Seconds inside the guest, NaN if it was never entered. */
-  seconds: number;
+  seconds: number
 }

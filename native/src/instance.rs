@@ -25,7 +25,8 @@ pub struct Instance {
     pub alloc: TypedFunc<(u32, u32), u32>,
     /// Bytes that the memory has before anybody grows it.
     pub initial_bytes: usize,
-    instance: wasmtime::Instance,
+    /// The hooks that the module exports with the right type.
+    hooks: [Option<Hook>; HOOKS.len()],
 }
 
 impl Instance {
@@ -46,18 +47,21 @@ impl Instance {
             return Err(Failure::new(Kind::Rejected, "an export changed its kind"));
         };
         let alloc = alloc.typed(&store).map_err(|error| Failure::new(Kind::Rejected, chain(&error)))?;
+        let hooks = [0, 1, 2, 3, 4].map(|number| {
+            let at = module.hooks[number].as_ref().ok()?;
+            let function = instance.get_module_export(&mut store, at).and_then(wasmtime::Extern::into_func)?;
+            function.typed(&store).ok()
+        });
         let initial_bytes = memory.data_size(&store);
-        Ok(Instance { store, memory, alloc, initial_bytes, instance })
+        Ok(Instance { store, memory, alloc, initial_bytes, hooks })
     }
 
     /// The hook of this number, or why it cannot be called.
-    pub fn hook(&mut self, module: &CompiledModule, number: usize) -> Result<Hook, Failure> {
-        let at = module.hooks[number].as_ref().map_err(|reason| Failure::new(Kind::Rejected, reason.clone()))?;
-        self.instance
-            .get_module_export(&mut self.store, at)
-            .and_then(wasmtime::Extern::into_func)
-            .and_then(|function| function.typed(&self.store).ok())
-            .ok_or_else(|| Failure::new(Kind::Rejected, format!("`{}` changed its type", HOOKS[number])))
+    pub fn hook(&self, module: &CompiledModule, number: usize) -> Result<Hook, Failure> {
+        self.hooks[number].clone().ok_or_else(|| {
+            let reason = module.hooks[number].as_ref().err();
+            Failure::new(Kind::Rejected, reason.cloned().unwrap_or_else(|| format!("`{}` is missing", HOOKS[number])))
+        })
     }
 }
 

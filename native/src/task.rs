@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
-use napi::bindgen_prelude::{AsyncTask, Buffer};
-use napi::{Env, Result, Task};
+use napi::bindgen_prelude::{AsyncTask, BufferSlice};
+use napi::{Env, Result, ScopedTask};
 use napi_derive::napi;
 
 use crate::call::{Call, Outcome, Request, call};
@@ -19,6 +19,8 @@ use crate::module::CompiledModule;
 /// Buffers that are kept for the next request, and the largest that is.
 const KEPT_BUFFERS: usize = 8;
 const KEPT_BYTES: usize = 4 << 20;
+/// Answers up to this size are copied on the JavaScript thread; a larger one becomes the memory of its Buffer.
+const COPIED_BYTES: usize = 64 << 10;
 
 static BUFFERS: Mutex<Vec<Vec<u8>>> = Mutex::new(Vec::new());
 static RUNNING: AtomicU32 = AtomicU32::new(0);
@@ -179,24 +181,25 @@ pub struct Run {
 
 /// What became of a call off the JavaScript thread.
 #[napi(object, use_nullable = true, object_from_js = false)]
-pub struct TaskOutcome {
+pub struct TaskOutcome<'env> {
     /// The answer's bytes.
-    pub answer: Option<Buffer>,
+    pub answer: Option<BufferSlice<'env>>,
     /// Or the failure.
     pub failure: Option<NativeFailure>,
     /// Seconds inside the guest, NaN if it was never entered.
     pub seconds: f64,
 }
 
-impl Task for Run {
+impl<'task> ScopedTask<'task> for Run {
     type Output = Outcome<Vec<u8>>;
-    type JsValue = TaskOutcome;
+    type JsValue = TaskOutcome<'task>;
 
     fn compute(&mut self) -> Result<Self::Output> {
         let cancelled = Failure::new(Kind::Cancelled, "the call was cancelled");
         let Some(staged) = self.staged.take() else {
             return Ok(Outcome { result: Err(cancelled), seconds: f64::NAN });
         };
+        wasmtime::Engine::tls_eager_initialize();
         let request = Request { head: &staged.bytes, body: &[], tail: &[] };
         let mut outcome = call(
             &Call {
@@ -216,9 +219,10 @@ impl Task for Run {
         Ok(outcome)
     }
 
-    fn resolve(&mut self, _env: Env, outcome: Self::Output) -> Result<TaskOutcome> {
+    fn resolve(&mut self, env: &'task Env, outcome: Self::Output) -> Result<TaskOutcome<'task>> {
         let (answer, failure) = match outcome.result {
-            Ok(bytes) => (Some(Buffer::from(bytes)), None),
+            Ok(bytes) if bytes.len() <= COPIED_BYTES => (Some(BufferSlice::copy_from(env, bytes)?), None),
+            Ok(bytes) => (Some(BufferSlice::from_data(env, bytes)?), None),
             Err(failure) => (None, Some(failure.into())),
         };
         Ok(TaskOutcome { answer, failure, seconds: outcome.seconds })
