@@ -12,6 +12,7 @@ import {
   parseArgument,
   virtualMemoryReservationBytes,
 } from './config.ts';
+import { unlessAborted } from './dispatch/abort.ts';
 import { targetOf } from './dispatch/adapter.ts';
 import { checkBytes, Dispatcher, rawRequest } from './dispatch/call.ts';
 import { queueLength } from './dispatch/queue.ts';
@@ -299,6 +300,8 @@ export class WasmtimeRuntime {
     const admitted = admitAsync(this.#inside, bytes, kind, signal);
     const registered = (async () => {
       const [result] = await Promise.allSettled([admitted, before]);
+      signal?.throwIfAborted();
+      this.#dispatcher.checkOpen();
       if (pending.evictions !== evictions) {
         throw new SlotNotFoundError(`slot ${key} was evicted while it was being registered`, {
           evicted: true,
@@ -307,18 +310,20 @@ export class WasmtimeRuntime {
         });
       }
       if (result.status === 'rejected') throw result.reason;
-      this.#dispatcher.checkOpen();
       const slot = this.#slots.get(key);
-      if (slot !== undefined && pending.overtakes !== overtakes) return slot;
+      if (slot !== undefined && pending.overtakes !== overtakes) {
+        checkSlotKind(slot, kind);
+        return slot;
+      }
       return this.#apply(kind, key, name, result.value, { failurePolicy, deadlineMs });
     })();
     pending.last = registered.catch(() => {});
     pending.waiting++;
-    try {
-      return await registered;
-    } finally {
+    const settled = () => {
       if (--pending.waiting === 0) this.#pending.delete(key);
-    }
+    };
+    registered.then(settled, settled);
+    return unlessAborted(registered, signal);
   }
 
   get #inside() {

@@ -36,7 +36,8 @@ export interface AdmittedModule {
 /** A step of admission, to be carried out on either side. */
 interface Step<T> {
   sync(): T;
-  async(): Promise<T>;
+  /** `signal` ends what can be ended: a guest, but no compilation. */
+  async(signal: AbortSignal | undefined): Promise<T>;
 }
 
 type Steps<T> = Generator<Step<unknown>, T, unknown>;
@@ -78,7 +79,10 @@ export function admit(runtime: Admitting, bytes: Uint8Array, kind?: HookKind): A
   return step.value;
 }
 
-/** The same off this thread, which is never held for longer than it takes to copy the bytes. Rejects as `admit` throws. */
+/**
+ * The same off this thread, which is never held for longer than it takes to copy the bytes. Rejects as `admit` throws,
+ * and with `signal.reason` after the step that the abort fell into.
+ */
 export async function admitAsync(
   runtime: Admitting,
   bytes: Uint8Array,
@@ -91,7 +95,7 @@ export async function admitAsync(
     signal?.throwIfAborted();
     let value: unknown;
     try {
-      value = await step.value.async();
+      value = await step.value.async(signal);
     } catch (error) {
       step = steps.throw(error);
       continue;
@@ -158,7 +162,7 @@ function* send(probe: Probe, module: NativeModule, metadata: PluginMetadata, dis
   try {
     yield* carryOut({
       sync: () => dispatcher.inline(target, probe.encode, probe.read),
-      async: () => dispatcher.threaded(target, probe.encode, probe.read),
+      async: (signal) => dispatcher.threaded(target, probe.encode, probe.read, { signal }),
     });
   } catch (error) {
     // A start function runs when the probe instantiates; the contract names that failure for itself.

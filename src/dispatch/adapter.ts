@@ -121,8 +121,9 @@ export abstract class Adapter {
   }
 }
 
-/** The target of one call of a cell's hook. Throws an InvalidArgumentError for a bad deadline. */
+/** The target of one call of a cell's hook. Throws an InvalidArgumentError for bad options. */
 export function targetOf(cell: Cell, hook: HookKind, options: CallOptions | undefined): CallTarget {
+  if (options !== undefined) checkObject(options, 'options');
   return {
     module: cell.module,
     hook,

@@ -117,10 +117,25 @@ function canonical(candidates: readonly UpstreamCandidate[]): readonly UpstreamC
     const id = canonicalId(candidate, index);
     if (id !== candidate.upstreamId || copy !== undefined) {
       copy ??= candidates.slice(0, index);
-      copy.push({ ...candidate, upstreamId: id });
+      copy.push(withId(candidate, id));
     }
   }
   return copy ?? candidates;
+}
+
+/** The same candidate under another spelling of its id; its fields may be getters of a class. */
+function withId(candidate: UpstreamCandidate, upstreamId: string): UpstreamCandidate {
+  const { name, kind, observedAtUnixSecs, predictedCacheReadTokens } = candidate;
+  const { predictedCacheCreationTokens5m, predictedCacheCreationTokens1h, predictedUncachedInputTokens } = candidate;
+  const { planCapacityRatio, organizationType, rateLimitTier, seatTier } = candidate;
+  const plan = { planCapacityRatio, organizationType, rateLimitTier, seatTier };
+  const predictions = {
+    predictedCacheReadTokens,
+    predictedCacheCreationTokens5m,
+    predictedCacheCreationTokens1h,
+    predictedUncachedInputTokens,
+  };
+  return { upstreamId, name, kind, observedAtUnixSecs, ...predictions, ...plan } as UpstreamCandidate;
 }
 
 function canonicalId(candidate: UpstreamCandidate | null | undefined, index: number): string {
