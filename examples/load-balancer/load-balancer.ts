@@ -5,7 +5,7 @@ import { type ObserveStage, prometheusSink, WasmtimeRuntime } from 'cc-lb-runtim
 import { Registry } from 'prom-client';
 import { Agent } from 'undici';
 import { CacheLedger } from './cache-ledger.ts';
-import { Exchange, type LogEntry } from './exchange.ts';
+import { Exchange, type LogEntry, type Surroundings } from './exchange.ts';
 import { RequestMetrics } from './metrics.ts';
 import { Publisher, type Routes, type View } from './routes.ts';
 
@@ -14,12 +14,12 @@ export interface LoadBalancerOptions {
   /** The runtime's config; without one, plugins may not leave their upstream's origin. */
   readonly engine?: ConstructorParameters<typeof WasmtimeRuntime>[0];
   /** Bytes of a request's body. */
-  readonly maxBodyBytes?: number;
+  readonly maxBodyBytes?: number | undefined;
   /** Requests at once; more are answered 503 with Retry-After. */
-  readonly maxRequests?: number;
+  readonly maxRequests?: number | undefined;
   /** Told of what the plugins are told of, after them. */
-  readonly observers?: readonly ObserveStage[];
-  readonly log?: (entry: LogEntry) => void;
+  readonly observers?: readonly ObserveStage[] | undefined;
+  readonly log?: ((entry: LogEntry) => void) | undefined;
 }
 
 /** Where a server listens. */
@@ -36,17 +36,18 @@ export class LoadBalancer {
   readonly runtime: WasmtimeRuntime;
   readonly registry = new Registry();
   readonly #publisher: Publisher;
-  readonly #agent = new Agent();
+  readonly #dispatcher = new Agent();
   readonly #server: Server;
   readonly #exchanges = new Set<Exchange>();
   readonly #metrics = new RequestMetrics(this.registry);
-  readonly #ledger = new CacheLedger();
-  readonly #options: Required<Omit<LoadBalancerOptions, 'engine' | 'observers'>>;
+  readonly #around: Surroundings;
+  readonly #maxRequests: number;
   #closing = false;
 
   constructor(options: LoadBalancerOptions = {}) {
     const { engine, maxBodyBytes = 32 * 1024 * 1024, maxRequests = 1_000, log = logToStderr } = options;
-    this.#options = { maxBodyBytes, maxRequests, log };
+    this.#around = { dispatcher: this.#dispatcher, ledger: new CacheLedger(), maxBodyBytes, log };
+    this.#maxRequests = maxRequests;
     this.runtime = new WasmtimeRuntime(
       { shapeOriginPolicy: 'selected-upstream-origin', ...engine },
       { metrics: prometheusSink(this.registry) },
@@ -68,8 +69,8 @@ export class LoadBalancer {
   }
 
   /** Begins to listen; gives the address to send requests to. */
-  listen({ host = '127.0.0.1', port = 0 }: Address = {}): Promise<string> {
-    return listening(this.#server, host, port);
+  listen(address: Address = {}): Promise<string> {
+    return listening(this.#server, address);
   }
 
   /** Stops accepting, gives running requests `graceMs`, then cuts them off. Ends with everything released. */
@@ -82,20 +83,19 @@ export class LoadBalancer {
     }, graceMs);
     await closed;
     clearTimeout(timer);
-    await this.#agent.destroy();
+    await this.#dispatcher.destroy();
     await this.runtime[Symbol.asyncDispose]();
   }
 
   async #handle(request: IncomingMessage, response: ServerResponse): Promise<void> {
     if (this.#closing) response.shouldKeepAlive = false;
-    if (this.#exchanges.size >= this.#options.maxRequests) {
+    if (this.#exchanges.size >= this.#maxRequests) {
       const headers = { 'content-type': 'application/json', 'retry-after': '1', connection: 'close' };
       response.writeHead(503, headers).end(OVERLOADED);
       return;
     }
     const begun = performance.now();
-    const around = { ...this.#options, dispatcher: this.#agent, ledger: this.#ledger };
-    const exchange = new Exchange(around, this.view, request, response);
+    const exchange = new Exchange(this.#around, this.view, request, response);
     this.#exchanges.add(exchange);
     this.#metrics.begun();
     const status = await exchange.run();
@@ -105,7 +105,7 @@ export class LoadBalancer {
 }
 
 /** Begins to listen; gives the URL of the server. */
-export function listening(server: Server, host: string, port: number): Promise<string> {
+export function listening(server: Server, { host = '127.0.0.1', port = 0 }: Address = {}): Promise<string> {
   return new Promise((resolve, reject) => {
     server.once('error', reject);
     server.listen(port, host, () => {

@@ -45,6 +45,8 @@ export async function relay(
   meter: (body: Readable) => AsyncIterable<Buffer>,
 ): Promise<void> {
   const { plugins, response } = client;
+  // It tells of an abort once more, after whoever reads it was told.
+  answer.body.on('error', () => {});
   try {
     const isStream = isEventStream(headerValue(answer.headers, 'content-type'));
     const isTransformed =

@@ -30,7 +30,7 @@ export async function demo(guests: string): Promise<void> {
     await hotSwap(stage);
     await refusal(stage);
     await failures(stage);
-    await observation(stage, await listening(admin, '127.0.0.1', 0));
+    await observation(stage, await listening(admin));
   } finally {
     admin.close();
     await balancer.close({ graceMs: 1_000 });

@@ -39,7 +39,7 @@ export class Upstream {
   }
 
   async listen(): Promise<void> {
-    this.url = await listening(this.#server, '127.0.0.1', 0);
+    this.url = await listening(this.#server);
   }
 
   close(): void {

@@ -1,0 +1,433 @@
+import { request as httpRequest } from 'node:http';
+import { setTimeout as delay } from 'node:timers/promises';
+import { ModuleRejectedError, PoolSaturatedError, ResponseTransformError, SlotKey } from 'cc-lb-runtime-wasmtime';
+import { Agent, request } from 'undici';
+import { describe, expect, it } from 'vitest';
+import { adminServer } from '../examples/load-balancer/admin.ts';
+import { listening } from '../examples/load-balancer/load-balancer.ts';
+import { guest, loadBalancer, plugin, principal, routes, until, upstream } from './load-balancer/support.ts';
+
+const SSE = { 'content-type': 'text/event-stream' };
+const JSON_TYPE = { 'content-type': 'application/json' };
+
+/** Each call has a connection of its own, so that no test meets one that another closed. */
+function post(url: string, options: { key?: string; path?: string; headers?: object; body?: string | Buffer } = {}) {
+  const { key = 'me', path = '/v1/messages', headers = {}, body = '{"messages":[]}' } = options;
+  const dispatcher = new Agent({ pipelining: 0 });
+  return request(url + path, { method: 'POST', headers: { 'x-api-key': key, ...headers }, body, dispatcher });
+}
+
+async function reply(url: string, options?: Parameters<typeof post>[1]) {
+  const { statusCode, headers, body } = await post(url, options);
+  return { status: statusCode, headers, text: await body.text() };
+}
+
+const ok = (_: unknown, response: { end(text: string): unknown }) => response.end('ok');
+
+describe('a request', () => {
+  it('loses its hop, its credentials and nothing else', async () => {
+    const server = await upstream(ok);
+    const { url } = await loadBalancer(routes([server]));
+    const raw = await new Promise<number>((resolve) => {
+      const headers = {
+        'x-api-key': 'me',
+        authorization: 'Bearer other',
+        connection: 'keep-alive, X-Hop',
+        'x-hop': '1',
+        te: 'trailers',
+        'proxy-connection': 'keep-alive',
+        'x-kept': ['1', '2'],
+        'accept-encoding': 'gzip',
+      };
+      const sent = httpRequest(`${url}/v1/messages?a=1&b=%20`, { method: 'POST', headers }, (response) => {
+        response.resume();
+        resolve(response.statusCode!);
+      });
+      sent.end('{}');
+    });
+    expect(raw).toBe(200);
+    const [{ request: seen, body }] = server.received as [(typeof server.received)[0]];
+    expect(seen.url).toBe('/v1/messages?a=1&b=%20');
+    expect(body).toBe('{}');
+    const { host, connection, ...rest } = seen.headers;
+    expect(host).toBe(new URL(server.url).host);
+    expect(rest).toEqual({ 'x-kept': '1, 2', 'accept-encoding': 'identity', 'content-length': '2' });
+  });
+
+  it('is shown to plugins without its hop', async () => {
+    const server = await upstream((_, response, body) => response.end(body));
+    const { url } = await loadBalancer(routes([server], { plugins: [plugin('shape', 'report-0-1-0')] }));
+    const { text } = await reply(url, { headers: { 'x-kept': '1', te: 'trailers', 'user-agent': 'a' } });
+    const names = JSON.parse(text).headers.map(({ name }: { name: string }) => name);
+    expect(names).toEqual(['x-kept', 'user-agent', 'content-length']);
+  });
+
+  it('carries the key of its upstream', async () => {
+    const server = await upstream(ok);
+    const { upstreams, ...rest } = routes([server], { plugins: [plugin('shape', 'rewrite')] });
+    const { url } = await loadBalancer({ ...rest, upstreams: [{ ...upstreams[0]!, apiKey: 'theirs' }] });
+    await reply(url);
+    expect(server.received[0]!.request.headers).toMatchObject({
+      'x-api-key': 'theirs',
+      'x-shaped-by': 'rewrite/1.0.0',
+    });
+  });
+
+  it.each([
+    ['of nobody', { key: 'stranger' }, 401, 'authentication_error'],
+    ['that is too large', { body: 'x'.repeat(1_001) }, 413, 'request_too_large'],
+  ])('%s is refused', async (_, options, status, type) => {
+    const server = await upstream(ok);
+    const { url } = await loadBalancer(routes([server]), { maxBodyBytes: 1_000 });
+    const answer = await reply(url, options);
+    expect(answer.status).toBe(status);
+    expect(JSON.parse(answer.text).error.type).toBe(type);
+    expect(server.received).toEqual([]);
+  });
+
+  it.each(['/v1/%2e./x', '/v1/..', '*', 'http://elsewhere.test/'])('for %s is refused', async (path) => {
+    const server = await upstream(ok);
+    const { url } = await loadBalancer(routes([server]));
+    const status = await new Promise<number>((resolve) => {
+      const { hostname, port } = new URL(url);
+      const headers = { 'x-api-key': 'me' };
+      httpRequest({ hostname, port, path, headers }, (response) => resolve(response.resume().statusCode!)).end();
+    });
+    expect(status).toBe(400);
+    expect(server.received).toEqual([]);
+  });
+
+  it('of the largest size is answered', async () => {
+    const server = await upstream(ok);
+    const { url } = await loadBalancer(routes([server]), { maxBodyBytes: 1_000 });
+    expect((await reply(url, { body: 'x'.repeat(1_000) })).status).toBe(200);
+  });
+
+  it('that is too large is refused in the middle of it, where its size was not told', async () => {
+    const server = await upstream(ok);
+    const { url } = await loadBalancer(routes([server]), { maxBodyBytes: 1_000 });
+    const status = await new Promise<number>((resolve) => {
+      const headers = { 'x-api-key': 'me', 'transfer-encoding': 'chunked' };
+      const sent = httpRequest(url, { method: 'POST', headers }, (response) => {
+        resolve(response.statusCode!);
+        sent.destroy();
+      });
+      sent.on('error', () => {});
+      sent.write('x'.repeat(1_001));
+    });
+    expect(status).toBe(413);
+  });
+
+  it('that asks whether it is welcome is told so before it is sent', async () => {
+    const server = await upstream(ok);
+    const { url } = await loadBalancer(routes([server]), { maxBodyBytes: 1_000 });
+    const ask = (length: number) =>
+      new Promise<string>((resolve) => {
+        const headers = { 'x-api-key': 'me', expect: '100-continue', 'content-length': String(length) };
+        const sent = httpRequest(url, { method: 'POST', headers, agent: false }, (response) => {
+          resolve(String(response.statusCode));
+          sent.destroy();
+        });
+        sent.on('error', () => {});
+        sent.on('continue', () => {
+          resolve('continue');
+          sent.end('x'.repeat(length));
+        });
+        sent.flushHeaders();
+      });
+    expect(await ask(1_000)).toBe('continue');
+    expect(await ask(1_001)).toBe('413');
+  });
+});
+
+describe('an upstream', () => {
+  it('that cannot be reached is passed over', async () => {
+    const gone = await upstream(ok);
+    gone.close();
+    const server = await upstream(ok);
+    const { url } = await loadBalancer(routes([gone, server]));
+    expect((await reply(url)).status).toBe(200);
+    expect((await reply(url)).status).toBe(200);
+    expect(server.received).toHaveLength(2);
+  });
+
+  it('that is the last and cannot be reached is a 502', async () => {
+    const gone = await upstream(ok);
+    gone.close();
+    const { url, events } = await loadBalancer(routes([gone]));
+    expect((await reply(url)).status).toBe(502);
+    expect(events.map(({ type }) => type)).toContain('error');
+  });
+
+  it('that dies in the middle of its answer leaves no answer that looks whole', async () => {
+    const server = await upstream((_, response) => {
+      response.write('half');
+      setTimeout(() => response.destroy(), 20);
+    });
+    const { url } = await loadBalancer(routes([server]));
+    await expect(reply(url)).rejects.toThrow();
+  });
+
+  it('is asked in turn', async () => {
+    const servers = [await upstream(ok), await upstream(ok), await upstream(ok)];
+    const { url } = await loadBalancer(routes(servers));
+    for (let i = 0; i < 6; i++) await reply(url);
+    expect(servers.map(({ received }) => received.length)).toEqual([2, 2, 2]);
+  });
+});
+
+describe('a client that leaves', () => {
+  it('ends the request at its upstream', async () => {
+    let left = false;
+    const server = await upstream((request, response) => {
+      response.write('begun');
+      request.socket.once('close', () => {
+        left = true;
+      });
+    });
+    const { url, events } = await loadBalancer(routes([server]));
+    const { body } = await post(url);
+    body.on('error', () => {});
+    await new Promise((resolve) => body.once('data', resolve));
+    body.destroy();
+    await until(() => left && events.some(({ type }) => type === 'request_finished'));
+  });
+
+  it('ends a plugin call that runs for it', async () => {
+    const server = await upstream(ok);
+    const looping = { principals: [principal('me', { do: 'loop' })], plugins: [plugin('filter', 'misbehave')] };
+    const { url, balancer } = await loadBalancer(routes([server], looping), { engine: { deadlineMs: 60_000 } });
+    // Large enough to be filtered on another thread.
+    const sent = httpRequest(url, { method: 'POST', headers: { 'x-api-key': 'me' }, agent: false });
+    sent.on('error', () => {});
+    sent.end(Buffer.alloc(1024 * 1024));
+    await until(() => balancer.runtime.stats().inFlight === 1);
+    sent.destroy();
+    await until(() => balancer.runtime.stats().inFlight === 0);
+    expect(server.received).toEqual([]);
+  });
+});
+
+describe('an answer', () => {
+  it('is held back where its client is slow', async () => {
+    const size = 256 * 1024 * 1024;
+    let written = 0;
+    const server = await upstream(async (_, response) => {
+      const chunk = Buffer.alloc(1024 * 1024);
+      while (written < size && !response.destroyed) {
+        written += chunk.length;
+        if (!response.write(chunk)) await Promise.race([once(response, 'drain'), once(response, 'close')]);
+      }
+    });
+    const { url } = await loadBalancer(routes([server]));
+    const { body } = await post(url);
+    body.on('error', () => {});
+    await until(() => written > 0);
+    await delay(300);
+    expect(written).toBeLessThan(size / 4);
+    body.destroy();
+  });
+
+  it('keeps its length, and a HEAD its headers', async () => {
+    const server = await upstream((request, response) => {
+      response.setHeader('content-length', '5');
+      response.end(request.method === 'HEAD' ? undefined : 'whole');
+    });
+    const { url } = await loadBalancer(routes([server]));
+    expect((await reply(url)).headers).toMatchObject({ 'content-length': '5' });
+    const head = await request(url, { method: 'HEAD', headers: { 'x-api-key': 'me' } });
+    expect(head.headers).toMatchObject({ 'content-length': '5' });
+  });
+
+  it('is told to observers chunk by chunk, with its tokens', async () => {
+    const server = await upstream(async (_, response) => {
+      response.writeHead(200, SSE);
+      response.write('event: message_start\r\ndata: {"message":{"usage":{"input_tokens":3,"cache_rea');
+      await delay(20);
+      response.write('d_input_tokens":7}}}\r\n\r\ndata: {}\n\n');
+      await delay(20);
+      response.end('event: message_delta\ndata: {"usage":{"output_tokens":9}}\n\n');
+    });
+    const { url, events } = await loadBalancer(routes([server], { plugins: [plugin('observe', 'lifecycle')] }));
+    await reply(url, { headers: { 'user-agent': 'tester' } });
+    await until(() => events.at(-1)?.type === 'request_finished');
+    expect(events.map(({ type }) => type)).toEqual([
+      ...['request_started', 'authn_complete', 'upstream_chosen', 'chunk', 'chunk', 'chunk', 'request_finished'],
+    ]);
+    expect(events[0]).toMatchObject({ downstreamUserAgent: 'tester' });
+    expect(events.filter((event) => event.type === 'chunk').map(({ eventCount }) => eventCount)).toEqual([0, 2, 1]);
+    const counts = { inputTokens: 3, outputTokens: 9, cacheReadInputTokens: 7, cacheCreationInputTokens: null };
+    expect(events.at(-1)).toMatchObject({ status: 200, ...counts });
+  });
+});
+
+describe('transforms', () => {
+  const EVENTS = 'event: ping\ndata: {}\n\nevent: delta\ndata: {"x":1}\n\n';
+  const withClaims = (claims: Record<string, string>, failurePolicy?: 'fail-closed') => ({
+    principals: [principal('me', claims)],
+    plugins: [plugin('shape', 'transforms', { failurePolicy })],
+  });
+
+  it('change the events of a stream', async () => {
+    const server = await upstream((_, response) => response.writeHead(200, SSE).end(EVENTS));
+    const { url } = await loadBalancer(routes([server], withClaims({ transform: 'drop', event: 'ping' })));
+    expect((await reply(url)).text).toBe('event: delta\ndata: {"x":1}\n\n');
+  });
+
+  it('change an answer', async () => {
+    const server = await upstream((_, response) => response.writeHead(201, JSON_TYPE).end('{"a":"b"}'));
+    const { url } = await loadBalancer(routes([server], withClaims({ transform: 'body' })));
+    const { status, text, headers } = await reply(url);
+    expect({ status, text }).toEqual({ status: 201, text: '{"A":"B"}' });
+    expect(headers).toMatchObject({ 'content-length': '9', ...JSON_TYPE });
+  });
+
+  it('cannot break the framing of an answer', async () => {
+    const server = await upstream((_, response) => response.end('12345678'));
+    const { url } = await loadBalancer(routes([server], withClaims({ transform: 'hop-by-hop' })));
+    const { text, headers } = await reply(url);
+    expect(text).toBe('12345678');
+    expect(headers).toMatchObject({ 'content-length': '8', 'x-kept': expect.any(String) });
+  });
+
+  it.each([
+    ['trap', 'trap'],
+    ['status:101', 'no final one'],
+  ])('that fail (%s) obey their policy', async (transform, problem) => {
+    const server = await upstream((_, response) => response.end('original'));
+    const open = await loadBalancer(routes([server], withClaims({ transform })));
+    expect(await reply(open.url)).toMatchObject({ status: 200, text: 'original' });
+    expect(open.log.map(({ error }) => error)).toEqual([expect.any(ResponseTransformError)]);
+    expect(String(open.log[0]!.error)).toContain(problem);
+    const closed = await loadBalancer(routes([server], withClaims({ transform }, 'fail-closed')));
+    expect((await reply(closed.url)).status).toBe(503);
+  });
+
+  it('are not given what is compressed unasked', async () => {
+    const encoded = { 'content-encoding': 'x-unknown' };
+    const server = await upstream((_, response) => response.writeHead(200, encoded).end('bytes'));
+    const open = await loadBalancer(routes([server], withClaims({ transform: 'body' })));
+    expect(await reply(open.url)).toMatchObject({ status: 200, text: 'bytes', headers: encoded });
+    const closed = await loadBalancer(routes([server], withClaims({ transform: 'body' }, 'fail-closed')));
+    expect((await reply(closed.url)).status).toBe(503);
+  });
+});
+
+describe('saturation', () => {
+  it('of the plugins is a 503 with Retry-After under fail-closed', async () => {
+    const server = await upstream(ok);
+    const spinning = {
+      principals: [principal('me', { do: 'spin:300000' })],
+      plugins: [plugin('filter', 'misbehave', { failurePolicy: 'fail-closed' })],
+    };
+    const engine = { poolTotalCoreInstances: 1, deadlineMs: 30_000 };
+    const { url, log, balancer } = await loadBalancer(routes([server], spinning), { engine });
+    const body = Buffer.alloc(1024 * 1024);
+    const first = reply(url, { body });
+    await until(() => balancer.runtime.stats().inFlight === 1);
+    const second = await reply(url, { body });
+    expect(second).toMatchObject({ status: 503, headers: { 'retry-after': '1' } });
+    expect((await first).status).toBe(200);
+    expect((log[0]!.error as Error).cause).toBeInstanceOf(PoolSaturatedError);
+  });
+
+  it('of the load balancer is a 503 with Retry-After', async () => {
+    let answer = () => {};
+    const server = await upstream((_, response) => {
+      answer = () => response.end('ok');
+    });
+    const { url } = await loadBalancer(routes([server]), { maxRequests: 1 });
+    const first = reply(url);
+    await until(() => server.received.length === 1);
+    expect(await reply(url)).toMatchObject({ status: 503, headers: { 'retry-after': '1' } });
+    answer();
+    expect((await first).status).toBe(200);
+  });
+});
+
+describe('publishing', () => {
+  it('swaps, then evicts what is left over', async () => {
+    const server = await upstream(ok);
+    const filter = plugin('filter', 'cache-aware');
+    const { balancer } = await loadBalancer(routes([server], { plugins: [filter, plugin('shape', 'rewrite')] }));
+    const before = balancer.view;
+    await balancer.publish(routes([server], { plugins: [{ ...filter, bytes: guest('cache-aware-v2') }] }));
+    expect(balancer.view).not.toBe(before);
+    expect(balancer.runtime.slotCount).toBe(1);
+    expect(balancer.runtime.getSlot(SlotKey.global('cache-aware'))!.current.versionId).toBe(2);
+  });
+
+  it('of a plugin that is refused changes nothing', async () => {
+    const server = await upstream(ok);
+    const served = routes([server], { plugins: [plugin('shape', 'rewrite')] });
+    const { balancer, url } = await loadBalancer(served);
+    const before = balancer.view;
+    const plugins = [plugin('filter', 'cache-aware'), { ...plugin('shape', 'rewrite'), bytes: Buffer.from('no wasm') }];
+    await expect(balancer.publish({ ...served, plugins })).rejects.toThrow(ModuleRejectedError);
+    expect(balancer.view).toBe(before);
+    expect(balancer.runtime.slots().map(({ key }) => key.plugin)).toEqual(['rewrite']);
+    expect((await reply(url)).status).toBe(200);
+    expect(server.received[0]!.request.headers).toHaveProperty('x-shaped-by');
+  });
+
+  it('of two plugins of one name is refused', async () => {
+    const { balancer } = await loadBalancer(routes([]));
+    const twice = [plugin('filter', 'cache-aware'), plugin('filter', 'cache-aware')];
+    await expect(balancer.publish(routes([], { plugins: twice }))).rejects.toThrow(/twice/);
+  });
+
+  it('without an upstream leaves requests without one', async () => {
+    const { url } = await loadBalancer(routes([]));
+    expect(JSON.parse((await reply(url)).text).error.code).toBe('route_no_upstream_after_filter');
+  });
+});
+
+describe('closing', () => {
+  it('lets running requests finish and takes no new ones', async () => {
+    const server = await upstream(async (_, response) => {
+      await delay(200);
+      response.end('late');
+    });
+    const { url, balancer } = await loadBalancer(routes([server]));
+    const running = reply(url);
+    await until(() => server.received.length === 1);
+    const closed = balancer.close();
+    await expect(reply(url)).rejects.toThrow(/ECONNREFUSED/);
+    expect(await running).toMatchObject({ status: 200, text: 'late' });
+    await closed;
+  });
+
+  it('cuts off what takes longer than the grace', async () => {
+    const server = await upstream(() => {});
+    const { url, balancer } = await loadBalancer(routes([server]));
+    const running = reply(url);
+    running.catch(() => {});
+    await until(() => server.received.length === 1);
+    await balancer.close({ graceMs: 50 });
+    await expect(running).rejects.toThrow();
+  });
+});
+
+describe('the admin server', () => {
+  it('serves metrics and health', async () => {
+    const server = await upstream(ok);
+    const { url, balancer } = await loadBalancer(routes([server], { plugins: [plugin('filter', 'cache-aware')] }));
+    const admin = adminServer(balancer);
+    const adminUrl = await listening(admin);
+    await reply(url);
+    await reply(url, { key: 'stranger' });
+    const metrics = await (await request(`${adminUrl}/metrics`)).body.text();
+    expect(metrics).toContain('cc_lb_requests_total{status="200"} 1');
+    expect(metrics).toContain('cc_lb_requests_total{status="401"} 1');
+    expect(metrics).toMatch(/cc_lb_plugin_call_duration_seconds_count\{.*plugin="cache-aware".*\} \d/);
+    expect(metrics).toContain('cc_lb_plugin_memory_max_pages 2048');
+    const health = await request(`${adminUrl}/health`);
+    expect(await health.body.json()).toEqual({ ok: true, problems: [], slots: 1 });
+    expect((await request(adminUrl)).statusCode).toBe(404);
+    admin.close();
+  });
+});
+
+function once(emitter: NodeJS.EventEmitter, event: string): Promise<void> {
+  return new Promise((resolve) => emitter.once(event, () => resolve()));
+}

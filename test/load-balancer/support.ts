@@ -1,0 +1,85 @@
+/** A load balancer and upstreams for one test, on loopback addresses, closed when the test ends. */
+import { createHash } from 'node:crypto';
+import { readFileSync } from 'node:fs';
+import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
+import type { ObserveEvent } from 'cc-lb-runtime-wasmtime';
+import { onTestFinished } from 'vitest';
+import type { LogEntry } from '../../examples/load-balancer/exchange.ts';
+import { LoadBalancer, type LoadBalancerOptions, listening } from '../../examples/load-balancer/load-balancer.ts';
+import type { PluginRoute, PrincipalRoute, Routes } from '../../examples/load-balancer/routes.ts';
+
+/** A guest of `test/plugins/wasm`. */
+export function guest(name: string): Buffer {
+  return readFileSync(new URL(`../plugins/wasm/${name}.wasm`, import.meta.url));
+}
+
+/** A plugin for everybody, named after its guest. */
+export function plugin(kind: PluginRoute['kind'], name: string, rest: Partial<PluginRoute> = {}): PluginRoute {
+  return { kind, name, bytes: guest(name), ...rest };
+}
+
+/** A principal whose key is its id. */
+export function principal(id: string, claims: PrincipalRoute['claims'] = {}): PrincipalRoute {
+  return { id, kind: 'api_key', claims, keySha256: createHash('sha256').update(id).digest('hex') };
+}
+
+type Handler = (request: IncomingMessage, response: ServerResponse, body: string) => unknown;
+
+/** A request that an upstream got, and its body. */
+export interface Received {
+  readonly request: IncomingMessage;
+  readonly body: string;
+}
+
+/** A server that answers with `handler` once it has the body. */
+export async function upstream(handler: Handler): Promise<{ url: string; received: Received[]; close(): void }> {
+  const received: Received[] = [];
+  const server = createServer(async (request, response) => {
+    const chunks: Buffer[] = [];
+    try {
+      for await (const chunk of request) chunks.push(chunk);
+    } catch {
+      return;
+    }
+    const body = Buffer.concat(chunks).toString();
+    received.push({ request, body });
+    await handler(request, response, body);
+  });
+  const url = await listening(server);
+  const close = () => {
+    server.close();
+    server.closeAllConnections();
+  };
+  onTestFinished(close);
+  return { url, received, close };
+}
+
+/** Routes with these upstreams, for principal `me` unless others are named. */
+export function routes(upstreams: readonly { url: string }[], rest: Partial<Routes> = {}): Routes {
+  return {
+    upstreams: upstreams.map(({ url }, i) => ({
+      id: `00000000-0000-4000-8000-00000000000${i}`,
+      name: `upstream-${i}`,
+      baseUrl: url,
+    })),
+    principals: [principal('me')],
+    plugins: [],
+    ...rest,
+  };
+}
+
+/** A load balancer that serves `routes`, what it logs, and what its observers hear. */
+export async function loadBalancer(served: Routes, options: LoadBalancerOptions = {}) {
+  const log: LogEntry[] = [];
+  const events: ObserveEvent[] = [];
+  const observer = { observe: (event: ObserveEvent) => void events.push(event), observeAsync: async () => undefined };
+  const balancer = new LoadBalancer({ observers: [observer], log: (entry) => log.push(entry), ...options });
+  onTestFinished(() => balancer.close({ graceMs: 0 }));
+  await balancer.publish(served);
+  return { balancer, url: await balancer.listen(), log, events };
+}
+
+/** Resolves once `condition` holds; the test's own time limit ends the wait. */
+export async function until(condition: () => boolean): Promise<void> {
+  while (!condition()) await new Promise((resolve) => setTimeout(resolve, 2));
+}
