@@ -1,0 +1,103 @@
+/**
+ * Every call that the Rust host was asked to make, made by this one: equal answers, and failures of the same kind, phase
+ * and trap. There is no deviation.
+ */
+import { describe, expect, it } from 'vitest';
+import {
+  DialectError,
+  FilterError,
+  GuestTrapError,
+  ObservabilityError,
+  SlotKey,
+  WasmtimeFilterPlugin,
+  WasmtimeObservabilityHook,
+  WasmtimeRuntime,
+  WasmtimeUpstreamDialect,
+} from '../../src/index.ts';
+import { plugin } from '../support/plugins.ts';
+import { type GoldenCall, type GoldenError, goldenCalls } from './goldens.ts';
+
+const runtimes = new Map<string, WasmtimeRuntime>();
+
+/** The runtime of a golden call's config, with its plugin registered. */
+function runtimeFor({ config, plugin: name, hook }: GoldenCall): { runtime: WasmtimeRuntime; key: SlotKey } {
+  const id = JSON.stringify(config);
+  const runtime = runtimes.get(id) ?? new WasmtimeRuntime({ ...config, deadlineMs: 60_000 });
+  runtimes.set(id, runtime);
+  const key = new SlotKey(hook, name);
+  if (hook === 'filter') runtime.registerFilter(key, name, plugin(name));
+  else if (hook === 'shape') runtime.registerShape(key, name, plugin(name));
+  else runtime.registerObserve(key, name, plugin(name));
+  return { runtime, key };
+}
+
+/** What this host makes of the call, in the golden file's terms. Throws what the adapter throws. */
+function make(call: GoldenCall): unknown {
+  const { runtime, key } = runtimeFor(call);
+  switch (call.hook) {
+    case 'filter': {
+      const output = WasmtimeFilterPlugin.follow(runtime, key).filter(call.ctx, call.principal, call.candidates);
+      return { ...output, perCandidateReasons: output.perCandidateReasons.map(({ reason }) => reason) };
+    }
+    case 'shape': {
+      const { url, method, headers, body } = WasmtimeUpstreamDialect.follow(runtime, key).shape(
+        call.ctx,
+        call.upstream,
+        call.principal,
+      );
+      return { url: url.href, method, headers, body: Buffer.from(body).toString('hex') };
+    }
+    case 'observe': {
+      const error = WasmtimeObservabilityHook.follow(runtime, key).observe(call.event);
+      if (error !== undefined) throw error;
+      return null;
+    }
+  }
+}
+
+function expectedOf(call: GoldenCall): unknown {
+  if (call.expected.error !== undefined) return undefined;
+  if (call.hook !== 'shape') return call.expected.ok;
+  return { ...call.expected.ok, body: Buffer.from(call.expected.ok.body).toString('hex') };
+}
+
+/** What a failure of each of the Rust host's kinds says here. */
+const SHAPE_FAILURES: Readonly<Record<string, RegExp>> = { upstream_mismatch: /origin/, invalid_url: /url/i };
+
+function expectSameFailure(call: GoldenCall, golden: GoldenError, error: unknown): void {
+  const trap = /(?:guest trap during )?(\S+): wasm trap: (.+)$/.exec(golden.text);
+  const type = { filter: FilterError, shape: DialectError, observe: ObservabilityError }[call.hook];
+  expect(error).toBeInstanceOf(type);
+  const { cause, message } = error as Error;
+  if (error instanceof FilterError) expect(error.kind).toBe(golden.kind);
+  if (trap === null) {
+    expect(cause).not.toBeInstanceOf(GuestTrapError);
+    if (call.hook === 'shape') expect(message).toMatch(SHAPE_FAILURES[golden.kind] ?? /./);
+  } else {
+    expect(cause).toBeInstanceOf(GuestTrapError);
+    expect((cause as GuestTrapError).phase).toBe(trap[1]);
+    expect(message).toContain(trap[2]);
+  }
+}
+
+function outcomeOf(call: GoldenCall): { value: unknown } | { error: unknown } {
+  try {
+    return { value: make(call) };
+  } catch (error) {
+    return { error };
+  }
+}
+
+const files = (['calls', 'filter-answers', 'shape-answers'] as const).map((file) => ({
+  file,
+  calls: goldenCalls(file),
+}));
+
+describe.each(files)('the calls of $file', ({ calls }) => {
+  it.each(calls)('$name', (call) => {
+    const outcome = outcomeOf(call);
+    const { error } = call.expected;
+    if (error === undefined) expect(outcome).toEqual({ value: expectedOf(call) });
+    else expectSameFailure(call, error, 'error' in outcome ? outcome.error : outcome);
+  });
+});
