@@ -179,7 +179,7 @@ export function callInline<T>(
     call = prepare();
     return access.dispatcher.inline(call.target, call.encode, call.read);
   } catch (error) {
-    throw isPluginsFault(error) ? tell(error, faultContext(error, hook, call?.target)) : error;
+    throw told(error, hook, tell, call?.target);
   }
 }
 
@@ -201,8 +201,13 @@ export async function callAnywhere<T>(
     }
     return await access.dispatcher.threaded(call.target, call.encode, call.read, { signal: options?.signal });
   } catch (error) {
-    throw isPluginsFault(error) ? tell(error, faultContext(error, hook, call?.target)) : error;
+    throw told(error, hook, tell, call?.target);
   }
+}
+
+/** What to throw for an error of a call: the adapter's own error where the plugin is at fault, else the error itself. */
+export function told(error: unknown, hook: HookKind, tell: TellFault, target?: CallTarget): unknown {
+  return isPluginsFault(error) ? tell(error, faultContext(error, hook, target)) : error;
 }
 
 /** What a plugin's failure can be: the runtime's error, an answer that does not decode, or one that breaks a rule. */

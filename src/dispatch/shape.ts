@@ -4,8 +4,9 @@ import { checkAnswerSize } from '../policy/bounds.ts';
 import { shapedRequest } from '../policy/decision.ts';
 import { requestHeaders } from '../policy/headers.ts';
 import type { WasmtimeRuntime } from '../runtime.ts';
-import type { PluginSlot, SlotKey } from '../slots.ts';
+import type { Cell, PluginSlot, SlotKey } from '../slots.ts';
 import type {
+  HookKind,
   Principal,
   RequestContext,
   ShapedRequest,
@@ -27,6 +28,7 @@ import {
   type PreparedCall,
   type TellFault,
   targetOf,
+  told,
 } from './adapter.ts';
 import { encodeMessage } from './call.ts';
 import { prepareResponse, prepareSseEvent, tellTransform } from './transform.ts';
@@ -77,7 +79,7 @@ export class WasmtimeUpstreamDialect extends Adapter {
    */
   transformResponse(input: TransformResponseInput, options?: CallOptions): TransformResponseOutput {
     checkObject(input, 'input');
-    const cell = this.cell();
+    const cell = this.#transformCell('transform_response');
     if (!cell.editions.transform_response) return { kind: 'unchanged' };
     const prepare = () => prepareResponse(this.runtime, cell, input, options);
     return callInline(this.runtime, 'transform_response', prepare, tellTransform);
@@ -89,7 +91,7 @@ export class WasmtimeUpstreamDialect extends Adapter {
     options?: AsyncCallOptions,
   ): Promise<TransformResponseOutput> {
     checkObject(input, 'input');
-    const cell = this.cell();
+    const cell = this.#transformCell('transform_response');
     if (!cell.editions.transform_response) return { kind: 'unchanged' };
     const prepare = () => prepareResponse(this.runtime, cell, input, options);
     return callAnywhere(this.runtime, 'transform_response', prepare, tellTransform, options);
@@ -98,7 +100,7 @@ export class WasmtimeUpstreamDialect extends Adapter {
   /** Lets the plugin change one event of a stream; otherwise like `transformResponse`. */
   transformSseEvent(input: TransformSseEventInput, options?: CallOptions): TransformSseEventOutput {
     checkObject(input, 'input');
-    const cell = this.cell();
+    const cell = this.#transformCell('transform_sse_event');
     if (!cell.editions.transform_sse_event) return { kind: 'unchanged' };
     const prepare = () => prepareSseEvent(this.runtime, cell, input, options);
     return callInline(this.runtime, 'transform_sse_event', prepare, tellTransform);
@@ -110,10 +112,19 @@ export class WasmtimeUpstreamDialect extends Adapter {
     options?: AsyncCallOptions,
   ): Promise<TransformSseEventOutput> {
     checkObject(input, 'input');
-    const cell = this.cell();
+    const cell = this.#transformCell('transform_sse_event');
     if (!cell.editions.transform_sse_event) return { kind: 'unchanged' };
     const prepare = () => prepareSseEvent(this.runtime, cell, input, options);
     return callAnywhere(this.runtime, 'transform_sse_event', prepare, tellTransform, options);
+  }
+
+  /** The cell of a transform's call, which may lack the hook. */
+  #transformCell(hook: HookKind): Cell {
+    try {
+      return this.cell();
+    } catch (error) {
+      throw told(error, hook, tellTransform);
+    }
   }
 
   #prepare(

@@ -1,0 +1,248 @@
+import { describe, expect, it } from 'vitest';
+import {
+  DialectError,
+  GuestTrapError,
+  type HotEngineConfigInput,
+  InvalidArgumentError,
+  ModuleRejectedError,
+  type Principal,
+  type RequestContext,
+  type ShapedRequest,
+  SlotKey,
+  type Upstream,
+  WasmtimeUpstreamDialect,
+} from '../../src/index.ts';
+import { AnswerRefused, type AnswerRule } from '../../src/policy/refusal.ts';
+import { WireError } from '../../src/wire/decode.ts';
+import { encodeToBytes } from '../../src/wire/encode.ts';
+import { type ShapeResponse, shapeResponse } from '../../src/wire/messages/shape.ts';
+import { rejected, thrown } from '../support/errors.ts';
+import { plugin } from '../support/plugins.ts';
+import { newRuntime } from '../support/runtimes.ts';
+import { caller, request, upstream } from '../support/samples.ts';
+
+const key = new SlotKey('alice', 'k');
+const NOWHERE: Upstream = { kind: 'anthropic_direct' };
+const SAME_ORIGIN: HotEngineConfigInput = { shapeOriginPolicy: 'selected-upstream-origin' };
+
+function shapeOf(name: string, config?: HotEngineConfigInput): WasmtimeUpstreamDialect {
+  const runtime = newRuntime(config);
+  return new WasmtimeUpstreamDialect(runtime, runtime.registerShape(key, name, plugin(name)));
+}
+
+/** What a guest that reports reads of a call. */
+function seen(
+  ctx: Partial<RequestContext>,
+  {
+    config,
+    to = upstream,
+    principal = caller(),
+    by = 'report-0-1-0',
+  }: {
+    config?: HotEngineConfigInput;
+    to?: Upstream;
+    principal?: Principal;
+    by?: string;
+  } = {},
+): Record<string, unknown> {
+  const { body } = shapeOf(by, config).shape(request(ctx), to, principal);
+  return JSON.parse(Buffer.from(body).toString());
+}
+
+describe('what a shape sees', () => {
+  const hex = (text: string) => Buffer.from(text).toString('hex');
+
+  it('is the request and its upstream', () => {
+    expect(seen({ query: 'q' }, { principal: caller({ a: 1 }) })).toEqual({
+      request_id: 'req-1',
+      method: 'POST',
+      path: '/v1/messages',
+      query: 'q',
+      headers: [{ name: 'content-type', value: hex('application/json') }],
+      body: hex('{"model":"m","messages":[]}'),
+      principal: { id: 'principal-1', kind: 'api_key', claims: [{ key: 'a', value: hex('1') }] },
+      upstream: { kind: 'anthropic_direct', base_url: 'https://upstream.test/' },
+    });
+  });
+
+  it.each<[Upstream['baseUrl'], string | null]>([
+    ['https://h', 'https://h/'],
+    ['HTTPS://H:443/a/../b', 'https://h/b'],
+    [new URL('http://h:81/x?y#z'), 'http://h:81/x?y#z'],
+    [null, null],
+  ])('is base URL %s normalised', (baseUrl, read) => {
+    expect(seen({}, { to: { kind: 'anthropic_direct', baseUrl: baseUrl! } }).upstream).toMatchObject({
+      base_url: read,
+    });
+  });
+
+  it('is no credential, no host, and no cookie under redaction', () => {
+    const headers = ['Authorization', 'x-api-key', 'host', 'proxy-authorization', 'cookie', 'te'].map(
+      (name): [string, string] => [name, 'v'],
+    );
+    const names = (read: Record<string, unknown>) => (read.headers as { name: string }[]).map(({ name }) => name);
+    expect(names(seen({ headers }))).toEqual(['cookie', 'te']);
+    expect(names(seen({ headers }, { config: { cookieRedaction: true } }))).toEqual(['te']);
+  });
+});
+
+/** What the adapter makes of an answer, which the guest gives as it is told to. */
+function judged(
+  answer: Partial<ShapeResponse> | Uint8Array,
+  config?: HotEngineConfigInput,
+  to: Upstream = upstream,
+): ShapedRequest {
+  const proper = { url: 'https://upstream.test/x', method: 'POST', headers: [], body: new Uint8Array(0) };
+  const body = answer instanceof Uint8Array ? answer : encodeToBytes(shapeResponse, { ...proper, ...answer });
+  return shapeOf('puppet', config).shape(request({ body }), to, caller({ puppet: 1 }));
+}
+
+function refused(...args: Parameters<typeof judged>): AnswerRule | undefined {
+  const error = thrown(DialectError, () => judged(...args));
+  expect(error).toMatchObject({ code: 'CC_LB_DIALECT', hook: 'shape', plugin: 'puppet', principal: 'alice' });
+  expect(error.cause).toBeInstanceOf(AnswerRefused);
+  return (error.cause as AnswerRefused).rule;
+}
+
+describe('what becomes of a shape’s answer', () => {
+  it('is the request for the upstream', () => {
+    const answer = { url: 'https://Other.test:443/a b', method: 'patch', headers: ['B', '1', 'a', '\xff', 'b', '2'] };
+    const shaped = judged({ ...answer, body: Buffer.from([1, 2, 3]) });
+    expect(shaped).toEqual({
+      url: new URL('https://other.test/a%20b'),
+      method: 'patch',
+      headers: [
+        ['b', '1'],
+        ['b', '2'],
+        ['a', '\xff'],
+      ],
+      body: Uint8Array.of(1, 2, 3),
+    });
+    expect(shaped.url).toBeInstanceOf(URL);
+    expect(shaped.body.constructor === Uint8Array || Buffer.isBuffer(shaped.body)).toBe(true);
+  });
+
+  it('is a body that belongs to the caller, whatever its size and thread', async () => {
+    const dialect = shapeOf('echo');
+    for (const size of [0, 1, 1000, 40_000, 2_000_000]) {
+      const body = Buffer.alloc(size, 7);
+      const first = dialect.shape(request({ body }), upstream, caller());
+      const other = await dialect.shapeAsync(request({ body }), upstream, caller(), { where: 'thread' });
+      dialect.shape(request({ body: Buffer.alloc(size, 9) }), upstream, caller());
+      await dialect.shapeAsync(request({ body: Buffer.alloc(size, 9) }), upstream, caller(), { where: 'thread' });
+      for (const shaped of [first, other]) {
+        expect(body.equals(shaped.body), `${size} bytes`).toBe(true);
+        // Small ones are copied and large ones own their memory: neither shows what lies beside it.
+        if (size > 0) expect(shaped.body.buffer.byteLength - size).toBeLessThan(4096);
+      }
+    }
+  });
+
+  it('loses what a shape may not set', () => {
+    const dropped = [
+      ...['connection', 'Keep-Alive', 'proxy-authenticate', 'proxy-authorization', 'TE', 'trailer'],
+      ...['Transfer-Encoding', 'upgrade', 'Host', 'content-length', 'authorization', 'X-Api-Key', 'x-anthropic-beta'],
+    ];
+    const headers = [...dropped, 'proxy-connection', 'x-kept'].flatMap((name) => [name, 'v']);
+    expect(judged({ headers }).headers).toEqual([
+      ['proxy-connection', 'v'],
+      ['x-kept', 'v'],
+    ]);
+  });
+
+  it('is judged in the order of the contract', () => {
+    const config = { ...SAME_ORIGIN, wireBounds: { maxHeaders: 1, maxHeaderValueBytes: 3, outputBodyBytes: 1000 } };
+    const wrong = { url: 'no url', method: 'no method', headers: ['a', 'long', 'b', 'c'] };
+    expect(refused({ ...wrong, body: new Uint8Array(2000) }, config)).toBe('size');
+    expect(refused(wrong, config)).toBe('max_headers');
+    const few = { ...wrong, headers: ['bad name', 'long'] };
+    expect(refused(few, config)).toBe('url');
+    expect(refused({ ...few, url: 'https://elsewhere.test/' }, config)).toBe('origin');
+    const there = { ...few, url: 'https://upstream.test/' };
+    expect(refused(there, config)).toBe('method');
+    expect(refused({ ...there, method: 'GET' }, config)).toBe('header_value_size');
+    expect(refused({ ...there, method: 'GET', headers: ['bad name', 'x\n'] }, config)).toBe('header_name');
+    expect(refused({ ...there, method: 'GET', headers: ['name', 'x\n'] }, config)).toBe('header_value');
+    // Dropped before anything else is looked at.
+    expect(judged({ ...there, method: 'GET', headers: ['Host', 'x\n and long'] }, config).headers).toEqual([]);
+  });
+
+  it('counts headers before any is dropped, and reaches its bounds', () => {
+    const headers = ['host', 'a', 'b', 'xyz'];
+    const bounds = { maxHeaders: 2, maxHeaderValueBytes: 3 };
+    expect(judged({ headers }, { wireBounds: bounds }).headers).toEqual([['b', 'xyz']]);
+    expect(refused({ headers }, { wireBounds: { ...bounds, maxHeaders: 1 } })).toBe('max_headers');
+    expect(refused({ headers }, { wireBounds: { ...bounds, maxHeaderValueBytes: 2 } })).toBe('header_value_size');
+  });
+
+  it('reaches outputBodyBytes and no more', () => {
+    const bytes = encodeToBytes(shapeResponse, {
+      url: 'https://h/',
+      method: 'M',
+      headers: [],
+      body: Buffer.alloc(500),
+    });
+    expect(judged(bytes, { wireBounds: { outputBodyBytes: bytes.length } }).body).toHaveLength(500);
+    expect(refused(bytes, { wireBounds: { outputBodyBytes: bytes.length - 1 } })).toBe('size');
+  });
+
+  it('may go to any origin unless the policy says otherwise, or there is no base URL', () => {
+    const elsewhere = { url: 'https://elsewhere.test/' };
+    expect(judged(elsewhere).url.href).toBe('https://elsewhere.test/');
+    expect(judged(elsewhere, SAME_ORIGIN, NOWHERE).url.href).toBe('https://elsewhere.test/');
+    expect(refused(elsewhere, SAME_ORIGIN)).toBe('origin');
+    expect(refused({ url: 'http://upstream.test/' }, SAME_ORIGIN)).toBe('origin');
+    expect(refused({ url: 'https://upstream.test:444/' }, SAME_ORIGIN)).toBe('origin');
+    const opaque: Upstream = { kind: 'anthropic_direct', baseUrl: 'data:x' };
+    expect(refused({ url: 'data:x' }, SAME_ORIGIN, opaque)).toBe('origin');
+  });
+
+  it('is refused where it does not decode', () => {
+    const error = thrown(DialectError, () => judged(Buffer.alloc(100, 0xff)));
+    expect(error.cause).toBeInstanceOf(WireError);
+  });
+});
+
+describe('a shape that fails', () => {
+  it.each([
+    ['unreachable', GuestTrapError],
+    ['answer-far-outside', ModuleRejectedError],
+    ['answer-garbage:64', WireError],
+  ])('by %s is a DialectError with its cause, on either thread', async (deed, cause) => {
+    const dialect = shapeOf('misbehave');
+    const args = [request(), upstream, caller({ do: deed })] as const;
+    const sync = thrown(DialectError, () => dialect.shape(...args));
+    const async = await rejected(DialectError, dialect.shapeAsync(...args, { where: 'thread' }));
+    for (const error of [sync, async]) {
+      expect(error.cause).toBeInstanceOf(cause);
+      expect(error).toMatchObject({ plugin: 'misbehave', principal: 'alice', versionId: 1, hook: 'shape' });
+      expect(error.message).toBe(sync.message);
+    }
+  });
+});
+
+describe('wrong arguments', () => {
+  const bad = (field: string, value: unknown) => ({ ...upstream, [field]: value });
+  it.each<[string, unknown[]]>([
+    ['ctx', [null, upstream, caller()]],
+    ['body', [{ ...request(), body: [1] }, upstream, caller()]],
+    ['headers', [{ ...request(), headers: 5 }, upstream, caller()]],
+    ['upstream', [request(), undefined, caller()]],
+    ['upstream', [request(), 'https://h', caller()]],
+    ['upstream.kind', [request(), bad('kind', 'bedrock'), caller()]],
+    ['upstream.kind', [request(), {}, caller()]],
+    ['upstream.baseUrl', [request(), bad('baseUrl', 5), caller()]],
+    ['upstream.baseUrl', [request(), bad('baseUrl', '/v1'), caller()]],
+    ['upstream.baseUrl', [request(), bad('baseUrl', ''), caller()]],
+    ['upstream.baseUrl', [request(), bad('baseUrl', { href: 'https://h' }), caller()]],
+    ['principal', [request(), upstream, undefined]],
+    ['principal.kind', [request(), upstream, { ...caller(), kind: 'admin' }]],
+    ['options', [request(), upstream, caller(), 5]],
+    ['options.deadlineMs', [request(), upstream, caller(), { deadlineMs: 1.5 }]],
+  ])('name %s', async (path, args) => {
+    const dialect = shapeOf('echo');
+    expect(thrown(InvalidArgumentError, () => Reflect.apply(dialect.shape, dialect, args)).path).toBe(path);
+    const call = Reflect.apply(dialect.shapeAsync, dialect, args);
+    expect((await rejected(InvalidArgumentError, call)).path).toBe(path);
+  });
+});
