@@ -1,0 +1,39 @@
+/** `cc-lb-plugin admit`: inspect, compile and probe a module as a load balancer would. */
+import { admitWasmAsync, WasmtimeRuntime } from '../runtime.ts';
+import { type Command, configOf, hookOf, OK, readBytes } from './command.ts';
+import { columns, json } from './output.ts';
+
+export const admit: Command = {
+  summary: 'inspect, compile and probe a module as a load balancer does',
+  usage: 'admit <file.wasm> [--kind <hook>] [--config <config>] [--json]',
+  options: {
+    kind: { type: 'string', short: 'k' },
+    config: { type: 'string', short: 'c' },
+    json: { type: 'boolean' },
+  },
+  async run(values, io) {
+    const bytes = readBytes(values.file);
+    const runtime = new WasmtimeRuntime(configOf(values));
+    try {
+      const begun = performance.now();
+      const { metadata, contentHash } = await admitWasmAsync(runtime, bytes, hookOf(values, 'kind'));
+      const ms = performance.now() - begun;
+      const hooks = Object.keys(metadata.hooks);
+      if (values.flags.json) io.out(json({ admitted: true, metadata, contentHash, ms }));
+      else {
+        const name = `${metadata.name} ${metadata.version}`;
+        io.out(
+          columns([
+            ['admitted', name],
+            ['hooks', hooks.join(', ')],
+            ['content hash', contentHash],
+            ['took', `${ms.toFixed(1)} ms`],
+          ]),
+        );
+      }
+      return OK;
+    } finally {
+      runtime.close();
+    }
+  },
+};

@@ -1,0 +1,99 @@
+/** `cc-lb-plugin call`: one call of a hook, its answer decoded. */
+import { WasmtimeRuntime } from '../runtime.ts';
+import type {
+  FilterOutput,
+  HookKind,
+  ShapedRequest,
+  TransformResponseOutput,
+  TransformSseEventOutput,
+} from '../types.ts';
+import { type Command, configOf, countOf, hookOf, OK, readBytes, readJson, textOf, UsageError } from './command.ts';
+import { columns, json, textOfBytes } from './output.ts';
+import { prepare, SAMPLES } from './requests.ts';
+
+export const call: Command = {
+  summary: 'call a hook with a request from a JSON file, or with a sample',
+  usage:
+    'call <file.wasm> --hook <hook> [--request <file.json>] [--config <config>] [--deadline <ms>] [--json]\n' +
+    '       call <file.wasm> --hook <hook> --print-sample',
+  options: {
+    hook: { type: 'string', short: 'k' },
+    request: { type: 'string', short: 'r' },
+    config: { type: 'string', short: 'c' },
+    deadline: { type: 'string' },
+    'print-sample': { type: 'boolean' },
+    json: { type: 'boolean' },
+  },
+  async run(values, io) {
+    const hook = hookOf(values, 'hook');
+    if (hook === undefined) throw new UsageError('--hook: expected the hook to call');
+    if (values.flags['print-sample']) {
+      io.out(json(SAMPLES[hook]));
+      return OK;
+    }
+    const path = textOf(values, 'request');
+    const request = path === undefined ? SAMPLES[hook] : readJson(path);
+    const runtime = new WasmtimeRuntime(configOf(values));
+    try {
+      const prepared = prepare(runtime, readBytes(values.file), hook, request);
+      const answer = await prepared.anywhere({ deadlineMs: countOf(values, 'deadline') });
+      io.out(values.flags.json ? json(answer ?? null) : report(hook, answer));
+      return OK;
+    } finally {
+      runtime.close();
+    }
+  },
+};
+
+function report(hook: HookKind, answer: unknown): string {
+  switch (hook) {
+    case 'filter':
+      return filterReport(answer as FilterOutput);
+    case 'shape':
+      return shapeReport(answer as ShapedRequest);
+    case 'observe':
+      return 'observed';
+    case 'transform_response':
+      return responseReport(answer as TransformResponseOutput);
+    case 'transform_sse_event':
+      return eventReport(answer as TransformSseEventOutput);
+  }
+}
+
+function filterReport({ keptUpstreamIds, perCandidateReasons }: FilterOutput): string {
+  const rows = [
+    ...keptUpstreamIds.map((id) => [id, 'kept', '']),
+    ...perCandidateReasons.map(({ upstreamId, reason, text }) => [upstreamId, reason, text]),
+  ];
+  return rows.length === 0 ? 'no candidate is named' : columns([['upstream', 'verdict', 'reason'], ...rows]);
+}
+
+function shapeReport({ method, url, headers, body }: ShapedRequest): string {
+  return message(`${method} ${url.href}`, headers, body);
+}
+
+function responseReport(answer: TransformResponseOutput): string {
+  if (answer.kind === 'unchanged') return 'unchanged';
+  const { status, headers, body } = answer;
+  const nothing = status === undefined && headers === undefined && body === undefined;
+  return message(
+    `replaced${nothing ? ', by the same' : ''}${status === undefined ? '' : `: ${status}`}`,
+    headers,
+    body,
+  );
+}
+
+function eventReport(answer: TransformSseEventOutput): string {
+  if (answer.kind !== 'replace') return answer.kind === 'drop' ? 'dropped' : 'unchanged';
+  const events = answer.events.map(({ event, data }) => `event: ${event}\ndata: ${shown(data)}`);
+  return [`replaced by ${events.length}`, ...events].join('\n\n');
+}
+
+function message(first: string, headers: readonly [string, string][] = [], body?: Uint8Array): string {
+  const head = [first, ...headers.map(([name, value]) => `${name}: ${value}`)].join('\n');
+  return body === undefined ? head : `${head}\n\n${shown(body)}`;
+}
+
+function shown(bytes: Uint8Array): string {
+  return textOfBytes(bytes) ?? `${bytes.length} bytes that are no text`;
+}

@@ -1,0 +1,61 @@
+/** `cc-lb-plugin inspect`: what a module is, without running it. */
+import { inspectWasm, type ModuleInspection } from '../admission/inspect.ts';
+import { HOOK_KINDS } from '../types.ts';
+import { findEdition } from '../wire/editions.ts';
+import { type Command, hookOf, OK, PLUGIN_FAILED, readBytes } from './command.ts';
+import { columns, json } from './output.ts';
+
+export const inspect: Command = {
+  summary: 'what a module is and every problem with it; nothing runs',
+  usage: 'inspect <file.wasm> [--kind <hook>] [--json]',
+  options: { kind: { type: 'string', short: 'k' }, json: { type: 'boolean' } },
+  async run(values, io) {
+    const bytes = readBytes(values.file);
+    const inspection = inspectWasm(bytes, hookOf(values, 'kind'));
+    const { metadata, problems } = inspection;
+    const hooks = hooksOf(inspection);
+    if (values.flags.json) io.out(json({ size: bytes.length, metadata, hooks, problems }));
+    else io.out(report(bytes.length, inspection, hooks));
+    return problems.length === 0 ? OK : PLUGIN_FAILED;
+  },
+};
+
+interface Hook {
+  readonly hook: string;
+  readonly mode: string | null;
+  readonly fingerprint: string | null;
+  /** The PDK releases that give this fingerprint. */
+  readonly pdkReleases: readonly string[];
+}
+
+function hooksOf({ facts, metadata }: ModuleInspection): Hook[] {
+  const declared = HOOK_KINDS.filter((hook) => metadata?.hooks[hook] !== undefined);
+  return declared.map((hook) => {
+    const section = facts.sections.findLast(({ name }) => name === `cc_lb.schema.${hook}.v1`)?.data;
+    const fingerprint = section ? Buffer.from(section).toString('hex') : null;
+    const edition = fingerprint === null ? undefined : findEdition(hook, fingerprint);
+    const mode = metadata?.hooks[hook]?.mode ?? null;
+    return { hook, mode, fingerprint, pdkReleases: edition?.pdkReleases ?? [] };
+  });
+}
+
+function report(size: number, { metadata, problems }: ModuleInspection, hooks: readonly Hook[]): string {
+  const facts = [
+    ['plugin', metadata === null ? '—' : `${metadata.name} ${metadata.version}`],
+    ['description', metadata?.description ?? '—'],
+    ['usage', metadata?.usage ?? '—'],
+    ['size', `${size} bytes`],
+  ];
+  const lines = [columns(facts)];
+  if (hooks.length > 0) {
+    const rows = hooks.map(({ hook, mode, fingerprint, pdkReleases }) => [
+      hook,
+      mode ?? 'active',
+      fingerprint?.slice(0, 8) ?? '—',
+      pdkReleases.join(', ') || 'unknown',
+    ]);
+    lines.push('', columns([['hook', 'mode', 'fingerprint', 'PDK'], ...rows]));
+  }
+  lines.push('', problems.length === 0 ? 'no problems' : problems.map((problem) => `✗ ${problem}`).join('\n'));
+  return lines.join('\n');
+}

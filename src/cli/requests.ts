@@ -1,0 +1,155 @@
+/** The requests of `call` and `bench`: the sample that admission sends, or one from a JSON file, and how it is made. */
+
+import type { AsyncCallOptions } from '../dispatch/adapter.ts';
+import { WasmtimeFilterPlugin } from '../dispatch/filter.ts';
+import { WasmtimeObservabilityHook } from '../dispatch/observe.ts';
+import { WasmtimeUpstreamDialect } from '../dispatch/shape.ts';
+import type { WasmtimeRuntime } from '../runtime.ts';
+import { SlotKey } from '../slots.ts';
+import type {
+  HookKind,
+  ObserveEvent,
+  Principal,
+  RequestContext,
+  TransformResponseInput,
+  TransformSseEventInput,
+  Upstream,
+  UpstreamCandidate,
+} from '../types.ts';
+import { UsageError } from './command.ts';
+
+const MODEL = 'claude-3-haiku-20240307';
+const BODY = `{"model":"${MODEL}","messages":[]}`;
+const HEADERS = [['content-type', 'application/json']];
+const principal = { id: 'sample-principal', kind: 'api_key', claims: {} };
+const upstream = { kind: 'anthropic_direct', baseUrl: 'https://example.test' };
+const context = {
+  requestId: 'sample-1',
+  method: 'POST',
+  path: '/v1/messages',
+  query: null,
+  headers: HEADERS,
+  body: BODY,
+  canonicalModelId: MODEL,
+};
+const exchange = {
+  requestId: 'sample-1',
+  principal,
+  upstream,
+  requestMethod: 'POST',
+  requestPath: '/v1/messages',
+  canonicalModelId: MODEL,
+  status: 200,
+  headers: HEADERS,
+};
+const candidate = (digit: number) => ({
+  upstreamId: `00000000-0000-4000-8000-00000000000${digit}`,
+  name: `upstream-${digit}`,
+  kind: 'anthropic_api_key',
+  observedAtUnixSecs: 1_700_000_000,
+  predictedCacheReadTokens: digit * 1_000,
+});
+
+/** A request for each hook, as a JSON file would hold it. */
+export const SAMPLES: Readonly<Record<HookKind, object>> = {
+  filter: { context, principal, candidates: [1, 2, 3].map(candidate) },
+  shape: { context, upstream, principal },
+  observe: { type: 'request_started', requestId: 'sample-1', downstreamUserAgent: 'cc-lb-plugin/1.0' },
+  transform_response: { ...exchange, body: BODY },
+  transform_sse_event: { ...exchange, event: { event: 'message_start', data: '{"type":"message_start"}' } },
+};
+
+/** A plugin in a runtime, and one request for it that can be made again and again. */
+export interface PreparedRequest {
+  /** On this thread. */
+  inline(): unknown;
+  /** Where the options say. */
+  anywhere(options: AsyncCallOptions): Promise<unknown>;
+}
+
+/**
+ * Registers the plugin and makes ready the request of `json`, whose form is that of the hook's sample.
+ * @throws UsageError for a request of another form, and whatever registering throws
+ */
+export function prepare(runtime: WasmtimeRuntime, bytes: Uint8Array, hook: HookKind, json: unknown): PreparedRequest {
+  if (typeof json !== 'object' || json === null) throw new UsageError('the request must be a JSON object');
+  const request = withBytes(json);
+  const key = SlotKey.global('plugin');
+  switch (hook) {
+    case 'filter': {
+      const filter = new WasmtimeFilterPlugin(runtime, runtime.registerFilter(key, 'plugin', bytes));
+      type Arguments = { context: RequestContext; principal: Principal; candidates: UpstreamCandidate[] };
+      const { context, principal, candidates } = request as Arguments;
+      return {
+        inline: () => filter.filter(context, principal, candidates),
+        anywhere: (options) => filter.filterAsync(context, principal, candidates, options),
+      };
+    }
+    case 'observe': {
+      const observer = new WasmtimeObservabilityHook(runtime, runtime.registerObserve(key, 'plugin', bytes));
+      const event = request as ObserveEvent;
+      return {
+        inline: () => thrown(observer.observe(event)),
+        anywhere: async (options) => thrown(await observer.observeAsync(event, options)),
+      };
+    }
+    default:
+      return prepareDialect(
+        new WasmtimeUpstreamDialect(runtime, runtime.registerShape(key, 'plugin', bytes)),
+        hook,
+        request,
+      );
+  }
+}
+
+function prepareDialect(
+  dialect: WasmtimeUpstreamDialect,
+  hook: 'shape' | 'transform_response' | 'transform_sse_event',
+  request: object,
+): PreparedRequest {
+  switch (hook) {
+    case 'shape': {
+      type Arguments = { context: RequestContext; upstream: Upstream; principal: Principal };
+      const { context, upstream, principal } = request as Arguments;
+      return {
+        inline: () => dialect.shape(context, upstream, principal),
+        anywhere: (options) => dialect.shapeAsync(context, upstream, principal, options),
+      };
+    }
+    case 'transform_response': {
+      const input = request as TransformResponseInput;
+      return {
+        inline: () => dialect.transformResponse(input),
+        anywhere: (options) => dialect.transformResponseAsync(input, options),
+      };
+    }
+    case 'transform_sse_event': {
+      const input = request as TransformSseEventInput;
+      return {
+        inline: () => dialect.transformSseEvent(input),
+        anywhere: (options) => dialect.transformSseEventAsync(input, options),
+      };
+    }
+  }
+}
+
+function thrown(error: Error | undefined): undefined {
+  if (error !== undefined) throw error;
+}
+
+/** `body` and `data` are text in JSON and bytes in a call; `bodyBase64` and `dataBase64` hold what is no text. */
+function withBytes(value: object): object {
+  const entries = Object.entries(value).map(([name, field]): [string, unknown] => {
+    if ((name === 'body' || name === 'data') && typeof field === 'string') return [name, Buffer.from(field)];
+    if ((name === 'bodyBase64' || name === 'dataBase64') && typeof field === 'string') {
+      return [name.slice(0, 4), Buffer.from(field, 'base64')];
+    }
+    if (name === 'context' || name === 'event') return [name, isObject(field) ? withBytes(field) : field];
+    return [name, field];
+  });
+  return Object.fromEntries(entries);
+}
+
+function isObject(value: unknown): value is object {
+  return typeof value === 'object' && value !== null;
+}

@@ -1,0 +1,212 @@
+import { spawnSync } from 'node:child_process';
+import { mkdtempSync, readFileSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { describe, expect, it } from 'vitest';
+import { run } from '../src/cli/run.ts';
+import { HOOK_KINDS } from '../src/types.ts';
+
+const scratch = mkdtempSync(join(tmpdir(), 'cc-lb-plugin-'));
+
+function wasm(name: string): string {
+  return fileURLToPath(new URL(`plugins/wasm/${name}.wasm`, import.meta.url));
+}
+
+function file(name: string, content: unknown): string {
+  const path = join(scratch, name);
+  writeFileSync(path, typeof content === 'string' ? content : JSON.stringify(content));
+  return path;
+}
+
+/** What a command line wrote, and its exit code. */
+async function cli(...argv: string[]): Promise<{ code: number; out: string; err: string }> {
+  const out: string[] = [];
+  const err: string[] = [];
+  const code = await run(argv, { out: (text) => out.push(text), err: (text) => err.push(text) });
+  return { code, out: out.join('\n'), err: err.join('\n') };
+}
+
+/** What a command line wrote as JSON, after exit code `expected`. */
+async function cliJson(expected: number, ...argv: string[]) {
+  const { code, out } = await cli(...argv, '--json');
+  expect(code).toBe(expected);
+  return JSON.parse(out);
+}
+
+/** The sample of a hook with changes to its fields. */
+async function request(
+  hook: string,
+  name: string,
+  change: (sample: Record<string, object>) => object,
+): Promise<string> {
+  const { out } = await cli('call', wasm('transforms'), '--hook', hook, '--print-sample');
+  return file(name, change(JSON.parse(out)));
+}
+
+describe('inspect', () => {
+  it('tells what a plugin is', async () => {
+    const { code, out } = await cli('inspect', wasm('transforms'));
+    expect(code).toBe(0);
+    expect(out).toMatch(/^plugin +transforms 1\.0\.0$/m);
+    expect(out).toMatch(/^transform_sse_event +active +af8e6292 +0\.1\.1, 0\.1\.2, 0\.2\.0$/m);
+    expect(out).toContain('no problems');
+    const json = await cliJson(0, 'inspect', wasm('transforms-noop'));
+    expect(json.hooks.map(({ mode }: { mode: string }) => mode)).toEqual(['active', 'noop', 'noop']);
+    expect(json.hooks[0].fingerprint).toMatch(/^4d8dc514[0-9a-f]{56}$/);
+    expect(json.size).toBe(readFileSync(wasm('transforms-noop')).length);
+  });
+
+  it('tells every problem', async () => {
+    const { code, out } = await cli('inspect', file('text.wasm', 'no wasm'));
+    expect(code).toBe(1);
+    expect(out.match(/^✗ /gm)!.length).toBeGreaterThan(3);
+    const json = await cliJson(1, 'inspect', wasm('rewrite'), '--kind', 'filter');
+    expect(json.problems).toEqual([expect.stringContaining('hooks.filter')]);
+  });
+});
+
+describe('admit', () => {
+  it('admits', async () => {
+    const { code, out } = await cli('admit', wasm('cache-aware'));
+    expect(code).toBe(0);
+    expect(out).toMatch(/^admitted +cache-aware 1\.0\.0$/m);
+    const json = await cliJson(0, 'admit', wasm('cache-aware'), '--config', file('c.json', { memoryMaxPages: 64 }));
+    expect(json.admitted).toBe(true);
+    expect(json.contentHash).toMatch(/^[0-9a-f]{64}$/);
+    expect(out).not.toContain(json.contentHash);
+  });
+
+  it('says why not', async () => {
+    const text = file('text.wasm', 'no wasm');
+    const { code, err } = await cli('admit', text);
+    expect(code).toBe(1);
+    expect(err).toContain('CC_LB_MODULE_REJECTED');
+    const { error } = await cliJson(1, 'admit', wasm('rewrite'), '-k', 'filter');
+    expect(error).toMatchObject({ code: 'CC_LB_MODULE_REJECTED', reason: expect.stringContaining('hooks.filter') });
+  });
+});
+
+describe('call', () => {
+  it.each(HOOK_KINDS)('calls %s with a sample', async (hook) => {
+    expect((await cli('call', wasm('report-0-1-2'), '--hook', hook)).code).toBe(hook === 'observe' ? 1 : 0);
+  });
+
+  it('shows which candidates a filter keeps', async () => {
+    const { out } = await cli('call', wasm('cache-aware'), '--hook', 'filter');
+    expect(out).toMatch(/^00000000-0000-4000-8000-000000000003 +kept$/m);
+    expect(out).toMatch(/^0{8}-0000-4000-8000-0{11}1 +rejected_by_plugin +1000 cached tokens, 3000 needed$/m);
+  });
+
+  it('takes a request from a file', async () => {
+    const path = await request('filter', 'keep.json', (sample) => ({
+      ...sample,
+      principal: { id: 'p', kind: 'api_key', claims: { keep: 2 } },
+    }));
+    const { keptUpstreamIds } = await cliJson(0, 'call', wasm('cache-aware'), '-k', 'filter', '-r', path);
+    expect(keptUpstreamIds).toHaveLength(2);
+  });
+
+  it('shows the request that a shape writes, bytes as text or base64', async () => {
+    const { out } = await cli('call', wasm('rewrite'), '--hook', 'shape');
+    expect(out.split('\n')[0]).toBe('POST https://example.test/v1/messages');
+    expect(out).toMatch(/^x-shaped-by: rewrite\/1\.0\.0$/m);
+    const path = await request('shape', 'bytes.json', ({ context, ...rest }) => {
+      const { body: _, ...others } = context as { body: string };
+      return { ...rest, context: { ...others, bodyBase64: '/+8=' } };
+    });
+    const json = await cliJson(0, 'call', wasm('rewrite'), '-k', 'shape', '-r', path);
+    expect(json).toMatchObject({ url: 'https://example.test/v1/messages', bodyBase64: '/+8=' });
+    expect((await cli('call', wasm('rewrite'), '-k', 'shape', '-r', path)).out).toContain('2 bytes that are no text');
+  });
+
+  it.each([
+    ['transform_response', 'status:418', 'replaced: 418'],
+    ['transform_response', 'body', '"MODEL"'],
+    ['transform_response', 'other', 'unchanged'],
+    ['transform_sse_event', 'repeat:2', 'replaced by 2\n\nevent: message_start\ndata: {'],
+    ['transform_sse_event', 'drop', 'dropped'],
+  ])('shows what %s makes of %s', async (hook, transform, expected) => {
+    const path = await request(hook, 'transform.json', (sample) => ({
+      ...sample,
+      principal: { id: 'p', kind: 'api_key', claims: { transform } },
+    }));
+    const { code, out } = await cli('call', wasm('transforms'), '-k', hook, '-r', path);
+    expect(code).toBe(0);
+    expect(out).toContain(expected);
+  });
+
+  it('tells a plugin that fails', async () => {
+    expect((await cli('call', wasm('lifecycle'), '-k', 'observe')).out).toBe('observed');
+    const path = await request('filter', 'loop.json', (sample) => ({
+      ...sample,
+      principal: { id: 'p', kind: 'api_key', claims: { do: 'loop' } },
+    }));
+    const argv = ['call', wasm('misbehave'), '-k', 'filter', '-r', path, '--deadline', '30'];
+    const { code, err } = await cli(...argv);
+    expect(code).toBe(1);
+    expect(err).toContain('CC_LB_FILTER');
+    const { error } = await cliJson(1, ...argv);
+    expect(error).toMatchObject({ kind: 'trap', cause: { code: 'CC_LB_GUEST_TRAP', trap: 'interrupt' } });
+  });
+});
+
+describe('bench', () => {
+  it.each(['inline', 'thread'])('times calls (%s)', async (where) => {
+    const argv = ['bench', wasm('cache-aware'), '-k', 'filter', '-s', '0', '--where', where];
+    const { code, out } = await cli(...argv);
+    expect(code).toBe(0);
+    expect(out).toMatch(/^hook +config +where +calls +p50 µs +p99 µs/);
+    const json = await cliJson(0, ...argv, '-c', 'production');
+    expect(json).toMatchObject({ hook: 'filter', where, config: 'production' });
+    expect(json.calls).toBeGreaterThan(0);
+    expect(json.p50Micros).toBeGreaterThan(0);
+    expect(json.p99Micros).toBeGreaterThanOrEqual(json.p50Micros);
+    expect(json.maxMicros).toBeGreaterThanOrEqual(json.p99Micros);
+  });
+});
+
+describe('a command line', () => {
+  it.each([[], ['help'], ['--help'], ['inspect', '--help'], ['bench', '-h']])(
+    '%j is answered with help',
+    async (...argv) => {
+      const { code, out } = await cli(...argv);
+      expect(code).toBe(0);
+      expect(out).toContain('Exit codes');
+    },
+  );
+
+  it.each([
+    [['explain', 'x.wasm'], 'no command explain'],
+    [['toString'], 'no command toString'],
+    [['inspect'], 'expected one file'],
+    [['inspect', 'a.wasm', 'b.wasm'], 'expected one file'],
+    [['inspect', 'a.wasm', '--loud'], '--loud'],
+    [['inspect', join(scratch, 'absent.wasm')], 'ENOENT'],
+    [['inspect', wasm('rewrite'), '--kind', 'nothing'], '--kind'],
+    [['call', wasm('rewrite')], '--hook'],
+    [['call', wasm('rewrite'), '-k', 'shape', '-r', wasm('rewrite')], 'rewrite.wasm'],
+    [['call', wasm('rewrite'), '-k', 'shape', '-r', file('null.json', 'null')], 'must be a JSON object'],
+    [['call', wasm('rewrite'), '-k', 'shape', '-r', file('empty.json', '{}')], 'ctx'],
+    [['call', wasm('rewrite'), '-k', 'shape', '--deadline', 'soon'], '--deadline'],
+    [['call', wasm('rewrite'), '-k', 'shape', '--deadline', '0'], 'deadlineMs'],
+    [['admit', wasm('rewrite'), '-c', file('unknown.json', { memory: 1 })], 'config.memory'],
+    [['bench', wasm('rewrite'), '-k', 'shape', '--where', 'here'], '--where'],
+  ])('%j is not understood', async (argv, message) => {
+    const { code, out, err } = await cli(...argv);
+    expect(code).toBe(2);
+    expect(out).toBe('');
+    expect(err).toContain(message);
+  });
+
+  it('reaches the built command', () => {
+    const main = fileURLToPath(new URL('../dist/cli/main.js', import.meta.url));
+    const built = spawnSync(process.execPath, [main, 'inspect', wasm('cache-aware')], { encoding: 'utf8' });
+    expect(built).toMatchObject({ status: 0, stderr: '' });
+    expect(built.stdout).toContain('cache-aware 1.0.0');
+    const refused = spawnSync(process.execPath, [main, 'admit', wasm('cache-aware'), '-k', 'shape'], {
+      encoding: 'utf8',
+    });
+    expect(refused.status).toBe(1);
+  });
+});
