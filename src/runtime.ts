@@ -16,6 +16,7 @@ import { unlessAborted } from './dispatch/abort.ts';
 import { targetOf } from './dispatch/adapter.ts';
 import { checkBytes, Dispatcher, rawRequest } from './dispatch/call.ts';
 import { queueLength } from './dispatch/queue.ts';
+import { keep } from './dispatch/values.ts';
 import { buildHotEngine, type HotEngine } from './engine.ts';
 import { InvalidArgumentError, ModuleRejectedError, SlotNotFoundError } from './errors.ts';
 import { guardedSink, type MetricsSink, publishPoolMetrics } from './metrics.ts';
@@ -269,8 +270,7 @@ export class WasmtimeRuntime {
     if (slot === undefined)
       throw new SlotNotFoundError(`no slot is registered under ${key}`, { principal: key.principal });
     checkSlotKind(slot, kind);
-    const copy = (answer: Uint8Array, owned: boolean) => (owned ? answer : new Uint8Array(answer));
-    return this.#dispatcher.inline(targetOf(slot.current, kind, undefined), rawRequest(bytes), copy);
+    return this.#dispatcher.inline(targetOf(slot.current, kind, undefined), rawRequest(bytes), keep);
   }
 
   #register(kind: SlotKind, key: SlotKey, name: string, bytes: Uint8Array, options: SlotOptions = {}): PluginSlot {

@@ -1,6 +1,6 @@
 /** The transforms of a shape plugin: a whole response, or one event of a stream. */
 import type { RuntimeAccess } from '../access.ts';
-import { GuestTrapError, ResponseTransformError } from '../errors.ts';
+import { GuestTrapError, InvalidArgumentError, ResponseTransformError } from '../errors.ts';
 import { checkAnswerSize } from '../policy/bounds.ts';
 import { checkStatus } from '../policy/decision.ts';
 import { responseHeaders, transformedHeaders } from '../policy/headers.ts';
@@ -80,6 +80,14 @@ export function prepareSseEvent(
   };
 }
 
+/** The wire has room for 16 bits; which codes make sense is between the upstream and its client. */
+function statusOf(status: unknown): number {
+  if (typeof status !== 'number' || !Number.isInteger(status) || status < 0 || status > 0xffff) {
+    throw new InvalidArgumentError('status', 'expected an integer from 0 to 65535');
+  }
+  return status;
+}
+
 function exchange(input: TransformContext, oauthPrincipalKind: string) {
   return {
     requestId: input.requestId,
@@ -88,7 +96,7 @@ function exchange(input: TransformContext, oauthPrincipalKind: string) {
     requestMethod: input.requestMethod,
     requestPath: input.requestPath,
     canonicalModelId: input.canonicalModelId,
-    responseStatus: input.status,
+    responseStatus: statusOf(input.status),
     responseHeaders: responseHeaders(input.headers),
   };
 }

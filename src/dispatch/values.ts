@@ -54,7 +54,7 @@ export function bodyOf(body: unknown): Uint8Array {
   return body;
 }
 
-/** Bytes that may be kept: a copy unless they belong to the answer alone. */
+/** Bytes that may be kept: a copy unless they belong to the answer alone. A plain Uint8Array either way, never a Buffer. */
 export function keep(view: Uint8Array, owned: boolean): Uint8Array {
-  return owned ? view : new Uint8Array(view);
+  return owned ? new Uint8Array(view.buffer, view.byteOffset, view.byteLength) : new Uint8Array(view);
 }

@@ -119,7 +119,6 @@ describe('what becomes of a shape’s answer', () => {
       body: Uint8Array.of(1, 2, 3),
     });
     expect(shaped.url).toBeInstanceOf(URL);
-    expect(shaped.body.constructor === Uint8Array || Buffer.isBuffer(shaped.body)).toBe(true);
   });
 
   it('is a body that belongs to the caller, whatever its size and thread', async () => {
@@ -131,6 +130,7 @@ describe('what becomes of a shape’s answer', () => {
       dialect.shape(request({ body: Buffer.alloc(size, 9) }), upstream, caller());
       await dialect.shapeAsync(request({ body: Buffer.alloc(size, 9) }), upstream, caller(), { where: 'thread' });
       for (const shaped of [first, other]) {
+        expect(shaped.body.constructor).toBe(Uint8Array);
         expect(body.equals(shaped.body), `${size} bytes`).toBe(true);
         // Small ones are copied and large ones own their memory: neither shows what lies beside it.
         if (size > 0) expect(shaped.body.buffer.byteLength - size).toBeLessThan(4096);

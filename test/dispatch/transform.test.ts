@@ -1,0 +1,242 @@
+import { describe, expect, it } from 'vitest';
+import {
+  ClosedError,
+  GuestTrapError,
+  type HotEngineConfigInput,
+  InvalidArgumentError,
+  ResponseTransformError,
+  SlotKey,
+  SlotNotFoundError,
+  type TransformResponseInput,
+  WasmtimeUpstreamDialect,
+} from '../../src/index.ts';
+import { AnswerRefused } from '../../src/policy/refusal.ts';
+import type { Json } from '../../src/types.ts';
+import { rejected, thrown } from '../support/errors.ts';
+import { guest } from '../support/guest.ts';
+import { plugin } from '../support/plugins.ts';
+import { newRuntime, recorder } from '../support/runtimes.ts';
+import { caller, response, sseEvent } from '../support/samples.ts';
+
+const key = new SlotKey('alice', 'k');
+
+function dialectOf(name: string, config?: HotEngineConfigInput): WasmtimeUpstreamDialect {
+  const runtime = newRuntime(config);
+  return new WasmtimeUpstreamDialect(runtime, runtime.registerShape(key, name, plugin(name)));
+}
+
+const bytesOf = (text: string) => new TextEncoder().encode(text);
+
+/** The guest `transforms` told to make a change. */
+const told = (transform: string, claims: Record<string, Json> = {}) => ({
+  principal: caller({ ...claims, transform }),
+});
+const transformed = (change: string, more: Partial<TransformResponseInput> = {}, config?: HotEngineConfigInput) =>
+  dialectOf('transforms', config).transformResponse(response({ ...told(change), ...more }));
+const sseTransformed = (change: string, config?: HotEngineConfigInput, claims?: Record<string, Json>) =>
+  dialectOf('transforms', config).transformSseEvent(sseEvent(told(change, claims)));
+
+describe('what the transforms see', () => {
+  const hex = (text: string) => Buffer.from(text).toString('hex');
+  const exchange = {
+    request_id: 'req-1',
+    request_method: 'POST',
+    request_path: '/v1/messages',
+    canonical_model_id: 'model-1',
+    principal: { id: 'principal-1', kind: 'oauth_subject', claims: [] },
+    upstream: { kind: 'anthropic_direct', base_url: 'https://upstream.test/' },
+  };
+
+  it.each(['report-0-1-1', 'report-0-1-2', 'report-0-2-0'])('is the exchange, for %s', (name) => {
+    const dialect = dialectOf(name);
+    const principal = { ...caller(), kind: 'oauth_subject' as const };
+    // Nothing is withheld of what the upstream sent.
+    const headers = [
+      ['Set-Cookie', 'a'],
+      ['authorization', 'b'],
+      ['set-cookie', 'c'],
+    ] as const;
+    const read = [
+      { name: 'set-cookie', value: hex('a') },
+      { name: 'set-cookie', value: hex('c') },
+      { name: 'authorization', value: hex('b') },
+    ];
+    const whole = dialect.transformResponse(response({ principal, headers, status: 529 }));
+    expect(whole).toMatchObject({ kind: 'replace' });
+    const { body } = whole as { body: Uint8Array };
+    expect(whole).toEqual({ kind: 'replace', body });
+    const report = JSON.parse(Buffer.from(body).toString());
+    expect(report).toMatchObject({ ...exchange, body: hex('{"ok":true}') });
+    expect(Object.values(report)).toContainEqual(read);
+    expect(Object.values(report)).toContainEqual(529);
+
+    const one = dialect.transformSseEvent(sseEvent({ principal, headers }));
+    expect(one).toMatchObject({ kind: 'replace', events: [{ event: 'report' }] });
+    const { events } = one as unknown as { events: { data: Uint8Array }[] };
+    const reported = JSON.parse(Buffer.from(events[0]!.data).toString());
+    expect(reported).toMatchObject({ ...exchange, event: { event: 'message', data: hex('hello') } });
+    expect(Object.values(reported)).toContainEqual(read);
+  });
+});
+
+describe('what becomes of a response', () => {
+  it('is nothing, or the parts that were replaced', () => {
+    expect(transformed('none')).toEqual({ kind: 'unchanged' });
+    expect(transformed('nothing')).toEqual({ kind: 'replace' });
+    expect(transformed('status:204')).toEqual({ kind: 'replace', status: 204 });
+    expect(transformed('body')).toEqual({ kind: 'replace', body: bytesOf('{"OK":TRUE}') });
+    expect(transformed('empty-body')).toEqual({ kind: 'replace', body: bytesOf('') });
+    expect(transformed('no-headers')).toEqual({ kind: 'replace', headers: [] });
+    expect(transformed('headers')).toEqual({
+      kind: 'replace',
+      headers: [
+        ['content-type', 'application/json'],
+        ['x-transformed', 'yes'],
+      ],
+    });
+    expect(Object.keys(transformed('all')).sort()).toEqual(['body', 'headers', 'kind', 'status']);
+  });
+
+  it('keeps every header that is one, hop-by-hop ones too, lower-case', () => {
+    const { headers } = transformed('hop-by-hop') as unknown as { headers: [string, string][] };
+    expect(headers.map(([name]) => name)).toEqual(
+      expect.arrayContaining(['connection', 'transfer-encoding', 'content-length', 'x-kept']),
+    );
+  });
+
+  it('is refused for a status, name or value that is none', () => {
+    for (const [change, rule] of [
+      ['status:99', 'status'],
+      ['status:1000', 'status'],
+      ['bad-header-name', 'header_name'],
+      ['bad-header-value', 'header_value'],
+    ]) {
+      const error = thrown(ResponseTransformError, () => transformed(change!));
+      expect(error).toMatchObject({ kind: 'runtime', hook: 'transform_response', cause: { rule } });
+    }
+    expect(transformed('status:100')).toMatchObject({ status: 100 });
+    expect(transformed('status:999')).toMatchObject({ status: 999 });
+  });
+
+  it('is bounded by outputBodyBytes alone', () => {
+    const config = { wireBounds: { outputBodyBytes: 60_000, maxHeaders: 1, maxHeaderValueBytes: 1 } };
+    expect(transformed('many-headers:500', {}, config)).toMatchObject({ kind: 'replace' });
+    expect(transformed('long-header:50000', {}, config)).toMatchObject({ kind: 'replace' });
+    const error = thrown(ResponseTransformError, () => transformed('large-body:60000', {}, config));
+    expect(error.cause).toBeInstanceOf(AnswerRefused);
+    expect(() => sseTransformed('large:60000', config)).toThrow(ResponseTransformError);
+  });
+});
+
+describe('what becomes of an event', () => {
+  const event = (data: string, name = 'message') => ({ event: name, data: bytesOf(data) });
+
+  it('is nothing, other events, none, or dropping it', () => {
+    expect(sseTransformed('none')).toEqual({ kind: 'unchanged' });
+    expect(sseTransformed('drop')).toEqual({ kind: 'drop' });
+    expect(sseTransformed('no-events')).toEqual({ kind: 'replace', events: [] });
+    expect(sseTransformed('upper')).toEqual({ kind: 'replace', events: [event('HELLO')] });
+    expect(sseTransformed('rename')).toEqual({ kind: 'replace', events: [event('hello', 'renamed')] });
+    expect(sseTransformed('repeat:3')).toEqual({ kind: 'replace', events: Array(3).fill(event('hello')) });
+    expect(sseTransformed('upper', {}, { event: 'other' })).toEqual({ kind: 'unchanged' });
+  });
+});
+
+describe('a transform that is not called', () => {
+  it.each(['transforms-noop', 'rewrite'])('changes nothing (%s)', async (name) => {
+    const { sink, take } = recorder();
+    const runtime = newRuntime({}, { metrics: sink });
+    const dialect = new WasmtimeUpstreamDialect(runtime, runtime.registerShape(key, name, plugin(name)));
+    take();
+    expect(dialect.transformResponse(response())).toEqual({ kind: 'unchanged' });
+    expect(dialect.transformSseEvent(sseEvent())).toEqual({ kind: 'unchanged' });
+    expect(await dialect.transformResponseAsync(response(), { where: 'thread' })).toEqual({ kind: 'unchanged' });
+    expect(await dialect.transformSseEventAsync(sseEvent())).toEqual({ kind: 'unchanged' });
+    expect(take()).toEqual([]);
+    runtime.close();
+    expect(() => dialect.transformResponse(response())).toThrow(ClosedError);
+    await rejected(ClosedError, dialect.transformSseEventAsync(sseEvent()));
+  });
+});
+
+describe('a transform that fails', () => {
+  it('is a ResponseTransformError of kind trap or runtime, on either thread', async () => {
+    const dialect = dialectOf('transforms');
+    for (const where of ['inline', 'thread'] as const) {
+      const trapped = await rejected(
+        ResponseTransformError,
+        dialect.transformResponseAsync(response(told('trap')), { where }),
+      );
+      expect(trapped).toMatchObject({ code: 'CC_LB_RESPONSE_TRANSFORM', kind: 'trap', hook: 'transform_response' });
+      expect(trapped).toMatchObject({ plugin: 'transforms', principal: 'alice', versionId: 1 });
+      expect(trapped.cause).toBeInstanceOf(GuestTrapError);
+      const expired = await rejected(
+        ResponseTransformError,
+        dialect.transformSseEventAsync(sseEvent(told('loop')), { where, deadlineMs: 20 }),
+      );
+      expect(expired).toMatchObject({ kind: 'trap', retryable: true, hook: 'transform_sse_event' });
+      expect(expired.cause).toMatchObject({ trap: 'interrupt', phase: 'cc_lb_transform_sse_event' });
+    }
+    expect(() => dialect.transformResponse(response(told('trap')))).toThrow(ResponseTransformError);
+    expect(() => dialect.transformSseEvent(sseEvent(told('trap')))).toThrow(ResponseTransformError);
+  });
+
+  it('because its slot is absent is one too', async () => {
+    const dialect = WasmtimeUpstreamDialect.follow(newRuntime(), key);
+    for (const error of [
+      thrown(ResponseTransformError, () => dialect.transformResponse(response())),
+      thrown(ResponseTransformError, () => dialect.transformSseEvent(sseEvent())),
+      await rejected(ResponseTransformError, dialect.transformResponseAsync(response())),
+      await rejected(ResponseTransformError, dialect.transformSseEventAsync(sseEvent())),
+    ]) {
+      expect(error).toMatchObject({ kind: 'runtime', plugin: 'k', principal: 'alice' });
+      expect(error.cause).toBeInstanceOf(SlotNotFoundError);
+    }
+  });
+});
+
+describe('wrong arguments', () => {
+  it.each<[string, unknown]>([
+    ['input', undefined],
+    ['input', 5],
+    ['requestId', { ...response(), requestId: 5 }],
+    ['requestMethod', { ...response(), requestMethod: undefined }],
+    ['requestPath', { ...response(), requestPath: null }],
+    ['canonicalModelId', { ...response(), canonicalModelId: undefined }],
+    ['principal', { ...response(), principal: undefined }],
+    ['upstream', { ...response(), upstream: undefined }],
+    ['status', { ...response(), status: 2 ** 16 }],
+    ['status', { ...response(), status: '200' }],
+    ['headers', { ...response(), headers: null }],
+    ['body', { ...response(), body: '{}' }],
+    ['options', response()],
+  ])('name %s of a response', async (path, input) => {
+    const dialect = dialectOf('transforms');
+    const args = path === 'options' ? [input, null] : [input];
+    const error = thrown(InvalidArgumentError, () => Reflect.apply(dialect.transformResponse, dialect, args));
+    expect(error.path).toBe(path);
+    await rejected(InvalidArgumentError, Reflect.apply(dialect.transformResponseAsync, dialect, args));
+  });
+
+  it.each<[string, unknown]>([
+    ['input', null],
+    ['event', { ...sseEvent(), event: undefined }],
+    ['event.data', { ...sseEvent(), event: { event: 'e', data: 'text' } }],
+    ['event.data', { ...sseEvent(), event: { event: 'e' } }],
+    ['event.event', { ...sseEvent(), event: { event: 5, data: new Uint8Array(1) } }],
+    ['event.event', { ...sseEvent(), event: { data: new Uint8Array(1) } }],
+  ])('name %s of an event', async (path, input) => {
+    const dialect = dialectOf('transforms');
+    const error = thrown(InvalidArgumentError, () => Reflect.apply(dialect.transformSseEvent, dialect, [input]));
+    expect(error.path).toBe(path);
+    await rejected(InvalidArgumentError, Reflect.apply(dialect.transformSseEventAsync, dialect, [input]));
+  });
+
+  it('are told of a plugin that has its transforms by hand, too', () => {
+    const runtime = newRuntime();
+    const bytes = guest({ hooks: ['shape', 'transform_response', 'transform_sse_event'] });
+    const dialect = new WasmtimeUpstreamDialect(runtime, runtime.registerShape(key, 'n', bytes));
+    expect(dialect.transformResponse(response())).toEqual({ kind: 'unchanged' });
+    expect(() => Reflect.apply(dialect.transformResponse, dialect, [{}])).toThrow(InvalidArgumentError);
+  });
+});
