@@ -54,7 +54,7 @@ console.log(total === 0 ? '\nThe package is fit to publish.' : `\n${total} ${tot
 process.exit(total === 0 ? 0 : 1);
 
 function buildWhatIsMissing() {
-  must(process.execPath, ['node_modules/typescript/bin/tsc', '-p', 'tsconfig.build.json'], { cwd: root });
+  must(process.execPath, ['scripts/build-dist.mjs'], { cwd: root });
   const target = hostTarget();
   if (existsSync(join(root, prebuildPath(target)))) return;
   must(process.execPath, ['scripts/prebuild.mjs', target.name], { cwd: root });

@@ -1,0 +1,46 @@
+// npm run advisories: known vulnerabilities in crates (RustSec, through cargo-deny) and npm packages (npm audit). What
+// cannot be asked here, for want of a tool or of network, is skipped with a line that says so.
+import { spawnSync } from 'node:child_process';
+import { fileURLToPath } from 'node:url';
+import { cargoDeny } from './cargo-deny.mjs';
+
+const root = fileURLToPath(new URL('..', import.meta.url));
+// A database that was fetched before serves without network.
+const offline = process.argv.includes('--offline') ? ['--disable-fetch'] : [];
+let passed = reachable() ? cargoDeny('advisories', ['check', 'advisories', ...offline]) : true;
+passed = npmAudit() && passed;
+process.exit(passed ? 0 : 1);
+
+function reachable() {
+  if (offline.length > 0) return true;
+  const { status } = spawnSync('git', ['ls-remote', '--exit-code', 'https://github.com/rustsec/advisory-db', 'HEAD'], {
+    env: { ...process.env, GIT_TERMINAL_PROMPT: '0' },
+    timeout: 30_000,
+  });
+  if (status !== 0) console.warn('SKIPPED: advisories of the crates, because the RustSec database cannot be reached');
+  return status === 0;
+}
+
+function npmAudit() {
+  const { status, stdout } = spawnSync('npm', ['audit', '--omit=dev', '--json'], {
+    cwd: root,
+    encoding: 'utf8',
+    shell: process.platform === 'win32',
+  });
+  const report = parsed(stdout);
+  if (report?.metadata === undefined) {
+    console.warn('SKIPPED: advisories of npm packages, because the registry gave no answer to `npm audit`');
+    return true;
+  }
+  const { total } = report.metadata.vulnerabilities;
+  console.log(`${status === 0 ? '✓' : '✗'} advisories of npm packages (${total} found)`);
+  return status === 0;
+}
+
+function parsed(text) {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return undefined;
+  }
+}

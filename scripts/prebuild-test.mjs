@@ -1,0 +1,76 @@
+// npm run test:prebuilds: loads each Linux binary under prebuilds/ in a Node of its platform and uses it
+// (prebuild-smoke.mjs): this machine's natively, musl ones under musl's own loader, arm64 ones under qemu. On other
+// systems, and for what is not built, only what can run is run; the rest is named as skipped.
+//
+//   node scripts/prebuild-test.mjs linux-arm64-musl …    only these
+import { spawnSync } from 'node:child_process';
+import { existsSync } from 'node:fs';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { hostTarget, prebuildPath, TARGETS, targetNamed } from './prebuild-targets.mjs';
+import { arm64Emulator, muslNode, node } from './prebuild-tools.mjs';
+
+const root = fileURLToPath(new URL('..', import.meta.url));
+const wanted = process.argv.length > 2 ? process.argv.slice(2).map(targetNamed) : TARGETS;
+const host = hostTarget();
+const rows = {};
+const failures = [];
+for (const target of wanted) {
+  if (!existsSync(join(root, prebuildPath(target)))) {
+    rows[target.name] = { result: 'SKIPPED: not built' };
+    continue;
+  }
+  for (const { how, command, env } of nodesOf(target)) {
+    rows[`${target.name}, ${how}`] = check(target, command, env);
+  }
+}
+console.table(rows);
+for (const failure of failures) console.error(`✗ ${failure}`);
+process.exit(failures.length === 0 ? 0 : 1);
+
+/** The ways to run a target's Node here: what it is called, the command, and the environment it needs. */
+function nodesOf({ platform, arch, libc, name }) {
+  if (name === host?.name) return [{ how: 'this Node', command: [process.execPath], env: { LIBC: libc ?? '' } }];
+  if (platform !== 'linux' || process.platform !== 'linux' || !['x64', 'arm64'].includes(process.arch)) return [];
+  if (arch === 'x64' && process.arch !== 'x64') return [];
+  const emulator = arch === process.arch ? [] : arm64Emulator();
+  const by = emulator.length > 0 ? ' under qemu' : '';
+  if (libc === 'glibc') {
+    return ['20', '24'].map((line) => ({
+      how: `Node ${line}${by}`,
+      command: [...emulator, node(line, arch)],
+      env: { LIBC: 'glibc' },
+    }));
+  }
+  return [{ how: `musl 1.2.5${by}`, command: [...emulator, ...muslNode(arch)], env: { LIBC: 'musl' } }];
+}
+
+function check(target, command, env) {
+  const { libc, name, platform, arch } = target;
+  const started = Date.now();
+  const smoke = run(command, ['scripts/prebuild-smoke.mjs'], env);
+  const row = { result: smoke.ok ? smoke.text : 'FAILED', seconds: Math.round((Date.now() - started) / 100) / 10 };
+  if (!smoke.ok) failures.push(`${name}: ${smoke.text}`);
+  if (libc === undefined) return row;
+  // With the other libc's binary the message has to name the remedy.
+  const other = libc === 'glibc' ? 'musl' : 'glibc';
+  if (!existsSync(join(root, prebuildPath({ platform, arch, libc: other })))) {
+    return { ...row, 'wrong libc': 'SKIPPED: not built' };
+  }
+  const load = "import('./dist/index.js').catch(({ message }) => console.log(message))";
+  const { text } = run(command, ['-e', load], { LIBC: other });
+  const explained = text.includes(`start Node with LIBC=${libc} in its environment`);
+  if (!explained) failures.push(`${name}, wrong libc: ${text}`);
+  return { ...row, 'wrong libc': explained ? 'explained' : 'FAILED' };
+}
+
+function run([program, ...first], args, env) {
+  const { status, signal, stdout, stderr, error } = spawnSync(program, [...first, ...args], {
+    cwd: root,
+    encoding: 'utf8',
+    env: { ...process.env, PREBUILDS_ONLY: '1', ...env },
+    timeout: 900_000,
+  });
+  const ok = status === 0;
+  return { ok, text: (ok ? stdout : `${error ?? signal ?? status} ${stdout}${stderr}`).trim() };
+}

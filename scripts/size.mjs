@@ -1,0 +1,62 @@
+// npm run size: the size of each prebuilt binary against its budget, and what else makes a binary fit to publish:
+// stripped, no path of the building machine inside, an old enough glibc.
+import { existsSync, readFileSync } from 'node:fs';
+import { homedir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { GLIBC_BASELINE, prebuildPath, TARGETS } from './prebuild-targets.mjs';
+
+const root = fileURLToPath(new URL('..', import.meta.url));
+const BUDGET_BYTES = 12_000_000;
+
+let failed = false;
+let found = 0;
+for (const target of TARGETS) {
+  const path = join(root, prebuildPath(target));
+  if (!existsSync(path)) continue;
+  found += 1;
+  const bytes = readFileSync(path);
+  const faults = [
+    ...(bytes.length > BUDGET_BYTES ? [`over the budget of ${BUDGET_BYTES / 1e6} MB`] : []),
+    ...[root, `${homedir()}/`].filter((place) => bytes.includes(place)).map((place) => `${place} stands in it`),
+    ...(target.platform === 'linux' ? elfFaults(bytes, target) : []),
+  ];
+  console.log(`${faults.length === 0 ? '✓' : '✗'} ${prebuildPath(target)}  ${(bytes.length / 1e6).toFixed(2)} MB`);
+  if (target.libc === 'glibc') console.log(`    newest glibc symbol version: ${newestGlibc(bytes)}`);
+  for (const fault of faults) console.log(`    ${fault}`);
+  failed ||= faults.length > 0;
+}
+if (found === 0) console.error('There is no prebuilt binary: run `npm run build:prebuilds` first.');
+process.exit(failed || found === 0 ? 1 : 0);
+
+function elfFaults(bytes, { libc }) {
+  const faults = sectionNames(bytes).filter((name) => /^\.(symtab|debug_.*)$/.test(name));
+  const stripped = faults.map((name) => `not stripped: it has a section ${name}`);
+  if (libc === 'musl') return bytes.includes('GLIBC_2.') ? [...stripped, 'it asks for glibc'] : stripped;
+  const newest = newestGlibc(bytes);
+  return compare(newest, GLIBC_BASELINE) > 0 ? [...stripped, `it needs glibc ${newest}`] : stripped;
+}
+
+/** The newest version among the `GLIBC_x.y` that the binary's symbols ask for. */
+function newestGlibc(bytes) {
+  const versions = bytes.toString('latin1').match(/(?<=\0GLIBC_)2\.\d+(?:\.\d+)?(?=\0)/g) ?? [];
+  return versions.sort(compare).at(-1) ?? 'none';
+}
+
+function compare(a, b) {
+  const [left, right] = [a, b].map((version) => version.split('.').map(Number));
+  return left[0] - right[0] || left[1] - right[1] || (left[2] ?? 0) - (right[2] ?? 0);
+}
+
+/** The names of the sections of a 64-bit little-endian ELF file. */
+function sectionNames(bytes) {
+  const at = Number(bytes.readBigUInt64LE(0x28));
+  const size = bytes.readUInt16LE(0x3a);
+  const count = bytes.readUInt16LE(0x3c);
+  const header = (index) => at + index * size;
+  const names = Number(bytes.readBigUInt64LE(header(bytes.readUInt16LE(0x3e)) + 0x18));
+  return Array.from({ length: count }, (_, index) => {
+    const start = names + bytes.readUInt32LE(header(index));
+    return bytes.toString('latin1', start, bytes.indexOf(0, start));
+  });
+}
