@@ -22,7 +22,7 @@ import { InvalidArgumentError, ModuleRejectedError, SlotNotFoundError } from './
 import { guardedSink, type MetricsSink, publishPoolMetrics } from './metrics.ts';
 import { native } from './native.ts';
 import type { PluginFailurePolicy } from './policy/failure.ts';
-import { type Cell, checkKey, KeyMap, type PluginSlot, Slot, SlotKey } from './slots.ts';
+import { type Cell, KeyMap, keyOf, type PluginSlot, Slot, type SlotKey } from './slots.ts';
 import type { HookKind, SlotKind } from './types.ts';
 
 /** What a runtime takes besides its config. */
@@ -149,18 +149,16 @@ export class WasmtimeRuntime {
 
   /** The slot under `key`, if one is registered. */
   getSlot(key: SlotKey): PluginSlot | undefined {
-    checkKey(key);
-    return this.#slots.get(key);
+    return this.#slots.get(keyOf(key));
   }
 
   /** Takes the slot under `key` out of service; true if there was one. Adapters that hold its version go on. */
   evictSlot(key: SlotKey): boolean {
-    checkKey(key);
-    const pending = this.#pending.get(key);
+    const at = keyOf(key);
+    const pending = this.#pending.get(at);
     if (pending !== undefined) pending.evictions++;
-    const slot = this.#slots.get(key);
-    slot?.evict();
-    return this.#slots.delete(key);
+    this.#slots.get(at)?.evict();
+    return this.#slots.delete(at);
   }
 
   /** Evicts every slot whose key is not in `keep`, and returns their keys. To be called after the new view is published. */
@@ -169,10 +167,7 @@ export class WasmtimeRuntime {
       throw new InvalidArgumentError('keep', 'expected an iterable of SlotKeys');
     }
     const kept = new KeyMap<true>();
-    for (const key of keep) {
-      checkKey(key);
-      kept.set(key, true);
-    }
+    for (const key of keep) kept.set(keyOf(key), true);
     const evicted = [...this.#slots.entries()].map(([key]) => key).filter((key) => !kept.get(key));
     for (const key of evicted) this.evictSlot(key);
     return evicted;
@@ -264,22 +259,24 @@ export class WasmtimeRuntime {
 
   #callRaw(kind: SlotKind, key: SlotKey, bytes: Uint8Array): Uint8Array {
     this.#dispatcher.checkOpen();
-    checkKey(key);
+    const at = keyOf(key);
     checkBytes(bytes, 'bytes');
-    const slot = this.#slots.get(key);
-    if (slot === undefined)
-      throw new SlotNotFoundError(`no slot is registered under ${key}`, { principal: key.principal });
+    const slot = this.#slots.get(at);
+    if (slot === undefined) {
+      const { principal, plugin } = at;
+      throw new SlotNotFoundError(`no slot is registered under ${at}`, { principal, plugin });
+    }
     checkSlotKind(slot, kind);
     return this.#dispatcher.inline(targetOf(slot.current, kind, undefined), rawRequest(bytes), keep);
   }
 
   #register(kind: SlotKind, key: SlotKey, name: string, bytes: Uint8Array, options: SlotOptions = {}): PluginSlot {
     const { failurePolicy, deadlineMs } = parseArgument(slotOptionsSchema, options, 'options');
-    this.#checkRegistration(key, name, bytes);
-    const existing = this.#unchanged(kind, key, bytes, { failurePolicy, deadlineMs });
+    const at = this.#checkRegistration(key, name, bytes);
+    const existing = this.#unchanged(kind, at, bytes, { failurePolicy, deadlineMs });
     const slot =
-      existing ?? this.#apply(kind, key, name, admit(this.#inside, bytes, kind), { failurePolicy, deadlineMs });
-    const pending = this.#pending.get(key);
+      existing ?? this.#apply(kind, at, name, admit(this.#inside, bytes, kind), { failurePolicy, deadlineMs });
+    const pending = this.#pending.get(at);
     if (pending !== undefined) pending.overtakes++;
     return slot;
   }
@@ -292,10 +289,10 @@ export class WasmtimeRuntime {
     options: AsyncSlotOptions = {},
   ): Promise<PluginSlot> {
     const { signal, failurePolicy, deadlineMs } = parseArgument(asyncSlotOptionsSchema, options, 'options');
-    this.#checkRegistration(key, name, bytes);
+    const at = this.#checkRegistration(key, name, bytes);
     signal?.throwIfAborted();
-    const pending = this.#pending.get(key) ?? { last: Promise.resolve(), waiting: 0, evictions: 0, overtakes: 0 };
-    this.#pending.set(key, pending);
+    const pending = this.#pending.get(at) ?? { last: Promise.resolve(), waiting: 0, evictions: 0, overtakes: 0 };
+    this.#pending.set(at, pending);
     const { last: before, evictions, overtakes } = pending;
     const admitted = admitAsync(this.#inside, bytes, kind, signal);
     const registered = (async () => {
@@ -303,24 +300,24 @@ export class WasmtimeRuntime {
       signal?.throwIfAborted();
       this.#dispatcher.checkOpen();
       if (pending.evictions !== evictions) {
-        throw new SlotNotFoundError(`slot ${key} was evicted while it was being registered`, {
+        throw new SlotNotFoundError(`slot ${at} was evicted while it was being registered`, {
           evicted: true,
-          principal: key.principal,
+          principal: at.principal,
           plugin: name,
         });
       }
       if (result.status === 'rejected') throw result.reason;
-      const slot = this.#slots.get(key);
+      const slot = this.#slots.get(at);
       if (slot !== undefined && pending.overtakes !== overtakes) {
         checkSlotKind(slot, kind);
         return slot;
       }
-      return this.#apply(kind, key, name, result.value, { failurePolicy, deadlineMs });
+      return this.#apply(kind, at, name, result.value, { failurePolicy, deadlineMs });
     })();
     pending.last = registered.catch(() => {});
     pending.waiting++;
     const settled = () => {
-      if (--pending.waiting === 0) this.#pending.delete(key);
+      if (--pending.waiting === 0) this.#pending.delete(at);
     };
     registered.then(settled, settled);
     return unlessAborted(registered, signal);
@@ -330,11 +327,13 @@ export class WasmtimeRuntime {
     return accessOf(this);
   }
 
-  #checkRegistration(key: SlotKey, name: string, bytes: Uint8Array): void {
+  /** Checks what every registration takes and returns the key. */
+  #checkRegistration(key: SlotKey, name: string, bytes: Uint8Array): SlotKey {
     this.#dispatcher.checkOpen();
-    checkKey(key);
+    const at = keyOf(key);
     if (typeof name !== 'string') throw new InvalidArgumentError('name', 'expected a string');
     checkBytes(bytes, 'bytes');
+    return at;
   }
 
   /** The slot that has this content and these options already; neither compiles nor probes. */
@@ -376,7 +375,7 @@ export class WasmtimeRuntime {
       slot.swap(cell);
       return slot;
     }
-    const first = new Slot(new SlotKey(key.principal, key.plugin), kind, cell);
+    const first = new Slot(key, kind, cell);
     this.#slots.set(key, first);
     return first;
   }

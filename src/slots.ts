@@ -33,12 +33,14 @@ export class SlotKey {
   }
 }
 
-/** Checks that a caller handed in a key. */
-export function checkKey(key: unknown): asserts key is SlotKey {
+/** The key that a caller handed in, read once. Throws an InvalidArgumentError for anything but two strings. */
+export function keyOf(key: unknown): SlotKey {
+  if (key instanceof SlotKey) return key;
   const { principal, plugin } = (key ?? {}) as { principal?: unknown; plugin?: unknown };
   if (typeof principal !== 'string' || typeof plugin !== 'string') {
     throw new InvalidArgumentError('key', 'expected a SlotKey');
   }
+  return new SlotKey(principal, plugin);
 }
 
 /** A map by the value of keys. */
@@ -55,7 +57,7 @@ export class KeyMap<Value> {
       plugins = new Map();
       this.#principals.set(key.principal, plugins);
     }
-    plugins.set(key.plugin, { key: new SlotKey(key.principal, key.plugin), value });
+    plugins.set(key.plugin, { key, value });
   }
 
   delete(key: SlotKey): boolean {

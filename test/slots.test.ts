@@ -158,6 +158,15 @@ describe('a slot', () => {
     expect(other.registerFilter(key, 'n', plugin('cache-aware')).current.contentHash).not.toBe(hash);
   });
 
+  it('is found by any object of two strings, as it was when it was handed in', () => {
+    const plain = Object.assign(Object.create(null) as object, { principal: 'alice', plugin: 'k' });
+    const slot = Reflect.apply(runtime.registerFilter, runtime, [plain, 'a', plugin('cache-aware')]);
+    plain.plugin = 'other';
+    expect(slot.key).toEqual(new SlotKey('alice', 'k'));
+    expect(runtime.getSlot(new SlotKey('alice', 'k'))).toBe(slot);
+    expect(() => Reflect.apply(runtime.callFilter, runtime, [plain, new Uint8Array(1)])).toThrow(SlotNotFoundError);
+  });
+
   it('keeps apart what two principals have', () => {
     const alice = runtime.registerFilter(new SlotKey('alice', 'k'), 'a', plugin('cache-aware'));
     const bob = runtime.registerFilter(new SlotKey('bob', 'k'), 'b', plugin('cache-aware'));

@@ -12,7 +12,7 @@ import {
 import type { PluginFailurePolicy } from '../policy/failure.ts';
 import { AnswerRefused } from '../policy/refusal.ts';
 import type { WasmtimeRuntime } from '../runtime.ts';
-import { type Cell, checkKey, type PluginSlot, Slot, SlotKey } from '../slots.ts';
+import { type Cell, keyOf, type PluginSlot, Slot, type SlotKey } from '../slots.ts';
 import type { HookKind, SlotKind } from '../types.ts';
 import { WireError } from '../wire/decode.ts';
 import type { CallTarget, ReadAnswer } from './call.ts';
@@ -51,8 +51,7 @@ class FollowedKey {
 
 /** What `follow` hands to a constructor. Throws an InvalidArgumentError for anything but a key. */
 export function followed(key: SlotKey): PluginSlot {
-  checkKey(key);
-  return new FollowedKey(new SlotKey(key.principal, key.plugin)) as unknown as PluginSlot;
+  return new FollowedKey(keyOf(key)) as unknown as PluginSlot;
 }
 
 /** The base of the adapters. */

@@ -1,0 +1,295 @@
+import { describe, expect, it } from 'vitest';
+import {
+  FilterError,
+  GuestTrapError,
+  InvalidArgumentError,
+  ModuleRejectedError,
+  SlotKey,
+  SlotNotFoundError,
+  WasmtimeFilterPlugin,
+  WasmtimeObservabilityHook,
+  type WasmtimeRuntime,
+} from '../../src/index.ts';
+import { encodeToBytes } from '../../src/wire/encode.ts';
+import { filterRequestBase, filterResponse } from '../../src/wire/messages/filter.ts';
+import { observeEvent } from '../../src/wire/messages/observe.ts';
+import { shapeRequest } from '../../src/wire/messages/shape.ts';
+import { rejected, thrown } from '../support/errors.ts';
+import { guest, LONGER_THAN_PROBES, misbehavesAfterProbe } from '../support/guest.ts';
+import { plugin } from '../support/plugins.ts';
+import { lonelyRuntime, newRuntime, recorder, STRATEGIES } from '../support/runtimes.ts';
+import { caller, request, started } from '../support/samples.ts';
+
+const key = SlotKey.global('k');
+/** Large enough to be told from a probe. */
+const LARGE = request({ body: Buffer.alloc(LONGER_THAN_PROBES) });
+
+function misbehaving(runtime: WasmtimeRuntime): (deed: string) => GuestTrapError {
+  const filter = new WasmtimeFilterPlugin(runtime, runtime.registerFilter(key, 'misbehave', plugin('misbehave')));
+  return (deed) => {
+    const error = thrown(FilterError, () => filter.filter(request(), caller({ do: deed }), [], { deadlineMs: 2000 }));
+    expect(error.cause, deed).toBeInstanceOf(GuestTrapError);
+    return error.cause as GuestTrapError;
+  };
+}
+
+describe.each(STRATEGIES)('a trap, allocated $strategy', ({ config }) => {
+  it.each([
+    ['unreachable', 'unreachable-code-reached'],
+    ['an unknown deed', 'unreachable-code-reached'],
+    ['divide-by-zero', 'integer-division-by-zero'],
+    ['integer-overflow', 'integer-overflow'],
+    ['read-outside', 'memory-out-of-bounds'],
+    ['write-outside', 'memory-out-of-bounds'],
+    ['overflow-shadow-stack', 'memory-out-of-bounds'],
+    ['call-null', 'indirect-call-to-null'],
+    ['call-outside-table', 'table-out-of-bounds'],
+    ['call-wrong-type', 'bad-signature'],
+    ['overflow-stack', 'stack-overflow'],
+    ['allocate', 'unreachable-code-reached'],
+  ])('of %s is told as %s', (deed, trap) => {
+    const runtime = newRuntime(config);
+    const trapOf = misbehaving(runtime);
+    const error = trapOf(deed);
+    expect(error).toMatchObject({ phase: 'cc_lb_filter', trap, plugin: 'misbehave', versionId: 1, hook: 'filter' });
+    expect(error).toMatchObject({ principal: '__global__', retryable: false });
+    expect(error.message).toMatch(/^guest trap during cc_lb_filter: .+/);
+    // The next call is not the worse for it.
+    expect(new WasmtimeFilterPlugin(runtime, runtime.getSlot(key)!).filter(request(), caller(), [])).toBeDefined();
+  });
+
+  it('of a conversion, and one in a table, have names too', () => {
+    for (const [deed, trap] of [
+      ['(drop (i32.trunc_f64_s (f64.const nan))) i64.const 0', 'bad-conversion-to-integer'],
+      ['(drop (i32.trunc_f64_s (f64.const inf))) i64.const 0', 'integer-overflow'],
+      ['(table.set (i32.const 9) (ref.null func)) i64.const 0', 'table-out-of-bounds'],
+      ['(memory.fill (i32.const -1) (i32.const 0) (i32.const 2)) i64.const 0', 'memory-out-of-bounds'],
+    ]) {
+      const bytes = guest({ fields: '(table 1 funcref)', hook: misbehavesAfterProbe(deed!) });
+      const runtime = newRuntime(config);
+      const filter = new WasmtimeFilterPlugin(runtime, runtime.registerFilter(key, 'n', bytes));
+      const error = thrown(FilterError, () => filter.filter(LARGE, caller(), []));
+      expect(error.cause).toMatchObject({ phase: 'cc_lb_filter', trap });
+    }
+  });
+
+  it('of alloc has its phase, and so has memory that is not there', () => {
+    const small = `(i32.lt_u (local.get 0) (i32.const ${LONGER_THAN_PROBES}))`;
+    for (const [deed, phase, trap] of [
+      ['i32.const 0', 'cc_lb_alloc', 'unknown'],
+      ['unreachable', 'cc_lb_alloc', 'unreachable-code-reached'],
+      ['(loop $l br $l) i32.const 8', 'cc_lb_alloc', 'interrupt'],
+      ['i32.const -16', 'memory.write', 'unknown'],
+      ['i32.const 131056', 'memory.write', 'unknown'],
+    ]) {
+      const alloc = `(if (result i32) ${small} (then i32.const 32768) (else ${deed}))`;
+      const runtime = newRuntime(config);
+      const filter = new WasmtimeFilterPlugin(runtime, runtime.registerFilter(key, 'n', guest({ alloc })));
+      const error = thrown(FilterError, () => filter.filter(LARGE, caller(), [], { deadlineMs: 30 }));
+      expect(error).toMatchObject({ kind: 'trap', cause: { phase, trap } });
+    }
+  });
+});
+
+describe('a call', () => {
+  it('has alloc asked for the length of the request, aligned to 16', () => {
+    const alloc = `(if (i32.ne (local.get 1) (i32.const 16)) (then unreachable))
+      (i32.store (i32.const 64) (local.get 0)) i32.const 32768`;
+    const hook = `(if (i32.ne (local.get 0) (i32.const 32768)) (then unreachable))
+      (if (i32.ne (local.get 1) (i32.load (i32.const 64))) (then unreachable)) $answer`;
+    const runtime = newRuntime();
+    const filter = new WasmtimeFilterPlugin(runtime, runtime.registerFilter(key, 'n', guest({ alloc, hook })));
+    expect(filter.filter(LARGE, caller(), []).keptUpstreamIds).toEqual([]);
+  });
+
+  it('may grow memory, and answer from its new end', () => {
+    const runtime = newRuntime();
+    const filter = new WasmtimeFilterPlugin(runtime, runtime.registerFilter(key, 'm', plugin('misbehave')));
+    for (const deed of ['grow:10', 'grow-to-the-limit', 'grow-and-answer:3', 'answer-to-the-end', 'answer-zeros:8']) {
+      expect(() => filter.filter(request(), caller({ do: deed }), []), deed).not.toThrow();
+    }
+  });
+
+  it.each([
+    ['answer-nothing', 'pointer 0 and length 0'],
+    ['answer-null-pointer', 'pointer 0 and length 16'],
+    ['answer-null-length', 'pointer 1024 and length 0'],
+    ['answer-outside', 'out of bounds'],
+    ['answer-far-outside', 'out of bounds'],
+    ['answer-overflowing', 'out of bounds'],
+  ])('that gets %s is refused', (deed, said) => {
+    const runtime = newRuntime();
+    const filter = new WasmtimeFilterPlugin(runtime, runtime.registerFilter(key, 'm', plugin('misbehave')));
+    const error = thrown(FilterError, () => filter.filter(request(), caller({ do: deed }), []));
+    expect(error.kind).toBe('runtime');
+    expect(error.cause).toBeInstanceOf(ModuleRejectedError);
+    expect(error.message).toContain(`cc_lb_filter answered`);
+    expect(error.message).toContain(said);
+  });
+
+  it('carries a body of 100 MiB', () => {
+    const runtime = newRuntime();
+    const filter = new WasmtimeFilterPlugin(runtime, runtime.registerFilter(key, 'c', plugin('cache-aware')));
+    expect(filter.filter(request({ body: Buffer.alloc(100 * 2 ** 20) }), caller(), []).keptUpstreamIds).toEqual([]);
+  });
+});
+
+describe('a raw call', () => {
+  const principal = { id: 'p', kind: 'api_key', claims: [] };
+  const http = {
+    requestId: 'r',
+    method: 'GET',
+    path: '/',
+    query: null,
+    headers: [],
+    body: new Uint8Array(3),
+    principal,
+  };
+  const filterBytes = encodeToBytes(filterRequestBase, { ...http, candidates: [] });
+  const shapeBytes = encodeToBytes(shapeRequest, { ...http, upstream: { baseUrl: null } });
+  const observeBytes = encodeToBytes(observeEvent, {
+    type: 'request_started',
+    requestId: 'r',
+    downstreamUserAgent: null,
+  });
+
+  it('gives the encoded answer of each kind', () => {
+    const runtime = newRuntime({ wireBounds: { outputBodyBytes: 1 } });
+    runtime.registerFilter(SlotKey.global('f'), 'f', plugin('cache-aware'));
+    runtime.registerShape(SlotKey.global('s'), 's', plugin('echo'));
+    runtime.registerObserve(SlotKey.global('o'), 'o', plugin('lifecycle'));
+    expect(runtime.callFilter(SlotKey.global('f'), filterBytes)).toEqual(
+      encodeToBytes(filterResponse, { results: [] }),
+    );
+    const shaped = runtime.callShape(SlotKey.global('s'), shapeBytes);
+    expect(shaped.length).toBeGreaterThan(8);
+    expect(shaped.constructor).toBe(Uint8Array);
+    expect(runtime.callObserve(SlotKey.global('o'), observeBytes)).toEqual(new Uint8Array(0));
+    // The answer is the caller's: the next call leaves it alone.
+    const before = Uint8Array.from(shaped);
+    runtime.callShape(SlotKey.global('s'), shapeBytes);
+    expect(shaped).toEqual(before);
+  });
+
+  it('throws what the call came to', () => {
+    const runtime = newRuntime();
+    runtime.registerFilter(key, 'f', plugin('cache-aware'));
+    const error = thrown(GuestTrapError, () => runtime.callFilter(key, Buffer.from('no request')));
+    expect(error).toMatchObject({ phase: 'cc_lb_filter', plugin: 'f', principal: '__global__', versionId: 1 });
+    expect(() => runtime.callFilter(key, new Uint8Array(0))).toThrow(GuestTrapError);
+  });
+
+  it('on an absent slot or one of another kind is refused and not counted', () => {
+    const { sink, take } = recorder();
+    const runtime = newRuntime({}, { metrics: sink });
+    runtime.registerFilter(key, 'f', plugin('report-0-1-0'));
+    take();
+    const absent = new SlotKey('alice', 'none');
+    for (const call of [
+      () => runtime.callFilter(absent, filterBytes),
+      () => runtime.callShape(absent, shapeBytes),
+      () => runtime.callObserve(absent, observeBytes),
+    ]) {
+      const error = thrown(SlotNotFoundError, call);
+      expect(error).toMatchObject({ code: 'CC_LB_SLOT_NOT_FOUND', principal: 'alice', plugin: 'none' });
+      expect(error).toBeInstanceOf(ModuleRejectedError);
+    }
+    for (const call of [() => runtime.callShape(key, shapeBytes), () => runtime.callObserve(key, observeBytes)]) {
+      expect(thrown(ModuleRejectedError, call).reason).toMatch(/is a filter slot, expected a (shape|observe) slot/);
+    }
+    expect(take()).toEqual([]);
+  });
+
+  it('takes a key and bytes alone', () => {
+    const runtime = newRuntime();
+    runtime.registerFilter(key, 'f', plugin('cache-aware'));
+    for (const [path, args] of [
+      ['key', [undefined, filterBytes]],
+      ['key', ['k', filterBytes]],
+      ['key', [{ principal: 1, plugin: 'k' }, filterBytes]],
+      ['bytes', [key]],
+      ['bytes', [key, 'bytes']],
+      ['bytes', [key, [1]]],
+      ['bytes', [key, new Uint8Array(new SharedArrayBuffer(8))]],
+    ] as const) {
+      for (const method of [runtime.callFilter, runtime.callShape, runtime.callObserve]) {
+        expect(thrown(InvalidArgumentError, () => Reflect.apply(method, runtime, args)).path).toBe(path);
+      }
+    }
+  });
+});
+
+describe('what is counted of a call', () => {
+  const counted = (config = {}) => {
+    const { sink, take, seconds } = recorder();
+    const runtime = lonelyRuntime(config, { metrics: sink });
+    const filter = new WasmtimeFilterPlugin(runtime, runtime.registerFilter(key, 'named', plugin('misbehave')));
+    expect(new Set(take())).toEqual(
+      new Set(['call misbehave filter', 'call misbehave shape', 'call misbehave observe']),
+    );
+    return { runtime, filter, take, seconds };
+  };
+
+  it.each([
+    ['', ['call named filter']],
+    ['unreachable', ['call named filter', 'trap named filter cc_lb_filter']],
+    ['overflow-stack', ['call named filter', 'trap named filter cc_lb_filter']],
+    ['loop', ['call named filter', 'trap named filter cc_lb_filter']],
+    ['answer-outside', ['call named filter', 'trap named filter reject']],
+    ['answer-nothing', ['call named filter', 'trap named filter reject']],
+    // What the adapter refuses is no trap of the guest.
+    ['answer-garbage:64', ['call named filter']],
+  ])('of deed "%s" is %j, on either thread', async (deed, lines) => {
+    const { filter, take, seconds } = counted({ deadlineMs: 50 });
+    const args = [request(), caller({ do: deed }), []] as const;
+    for (const where of ['inline', 'thread'] as const) {
+      seconds.length = 0;
+      await filter.filterAsync(...args, { where }).catch(() => {});
+      expect(take(), where).toEqual(lines);
+      expect(seconds[0]).toBeGreaterThan(deed === 'loop' ? 0.04 : 0);
+      expect(seconds[0]).toBeLessThan(5);
+    }
+  });
+
+  it('has the phase of alloc and of writing', async () => {
+    const { sink, take } = recorder();
+    const runtime = newRuntime({}, { metrics: sink });
+    const small = `(i32.lt_u (local.get 0) (i32.const ${LONGER_THAN_PROBES}))`;
+    for (const [deed, phase] of [
+      ['i32.const 0', 'cc_lb_alloc'],
+      ['unreachable', 'cc_lb_alloc'],
+      ['i32.const -1', 'memory.write'],
+    ]) {
+      const alloc = `(if (result i32) ${small} (then i32.const 32768) (else ${deed}))`;
+      const filter = new WasmtimeFilterPlugin(runtime, runtime.registerFilter(key, 'n', guest({ alloc })));
+      take();
+      await rejected(FilterError, filter.filterAsync(LARGE, caller(), []));
+      expect(take()).toEqual(['call n filter', `trap n filter ${phase}`]);
+    }
+  });
+
+  it('is nothing for a call that was never made', () => {
+    const { runtime, filter, take } = counted();
+    expect(() => filter.filter(request({ body: 5 as unknown as Uint8Array }), caller(), [])).toThrow(
+      InvalidArgumentError,
+    );
+    expect(() =>
+      WasmtimeFilterPlugin.follow(runtime, SlotKey.global('none')).filter(request(), caller(), []),
+    ).toThrow();
+    runtime.close();
+    expect(() => filter.filter(request(), caller(), [])).toThrow();
+    expect(take()).toEqual([]);
+  });
+
+  it('stands under the name of the version that was called', () => {
+    const { sink, take } = recorder();
+    const runtime = newRuntime({}, { metrics: sink });
+    const slot = runtime.registerObserve(key, 'first', plugin('lifecycle'));
+    const pinned = new WasmtimeObservabilityHook(runtime, slot);
+    runtime.registerObserve(key, 'second', plugin('lifecycle'), { deadlineMs: 77 });
+    take();
+    pinned.observe(started());
+    WasmtimeObservabilityHook.follow(runtime, key).observe(started());
+    expect(take()).toEqual(['call first observe', 'call second observe']);
+  });
+});
