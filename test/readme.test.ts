@@ -1,0 +1,165 @@
+import { spawnSync } from 'node:child_process';
+import { copyFileSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { Registry } from 'prom-client';
+import { describe, expect, it } from 'vitest';
+import { z } from 'zod';
+import { run } from '../src/cli/run.ts';
+import {
+  defaultHotEngineConfig,
+  type HotEngineConfig,
+  hotEngineConfigSchema,
+  lowLatencyHotEngineConfig,
+  productionHotEngineConfig,
+  prometheusSink,
+  WasmtimeRuntime,
+} from '../src/index.ts';
+
+const root = fileURLToPath(new URL('..', import.meta.url));
+const readme = readFileSync(join(root, 'README.md'), 'utf8');
+
+/** The text from a heading to the next of its level. */
+function section(title: string): string {
+  const [, text] = readme.split(`\n## ${title}\n`);
+  return text!.split('\n## ')[0]!;
+}
+
+/** The cells of every table row whose first cell is in backticks. */
+function rows(text: string): string[][] {
+  return text
+    .split('\n')
+    .filter((line) => line.startsWith('| `'))
+    .map((line) =>
+      line
+        .split('|')
+        .slice(1, -1)
+        .map((cell) => cell.trim()),
+    );
+}
+
+const unquoted = (cell: string) => cell.replaceAll('`', '');
+
+describe('the JavaScript of the README', () => {
+  const blocks = [...readme.matchAll(/```js\n(.*?)```/gs)].map(([, code]) => code!);
+
+  it('prints what it says', () => {
+    // Inside the package, so that its name leads to itself.
+    const folder = join(root, 'build', 'readme');
+    rmSync(folder, { recursive: true, force: true });
+    mkdirSync(folder, { recursive: true });
+    const guests = join(root, 'test', 'plugins', 'wasm');
+    for (const name of readdirSync(guests)) copyFileSync(join(guests, name), join(folder, name));
+    const program = blocks.join('\n');
+    writeFileSync(join(folder, 'program.mjs'), program);
+    const { stdout, stderr } = spawnSync(process.execPath, ['program.mjs'], { cwd: folder, encoding: 'utf8' });
+    const promised = [...program.matchAll(/\/\/ → (.*)$/gm)].map(([, text]) => text);
+    expect(stderr).toBe('');
+    expect(promised.length).toBeGreaterThan(blocks.length);
+    expect(stdout.trimEnd().split('\n')).toEqual(promised);
+  });
+
+  it('starts quickly', () => {
+    expect(blocks[0]!.trimEnd().split('\n').length).toBeLessThanOrEqual(30);
+  });
+});
+
+describe('the configuration table', () => {
+  interface Field {
+    readonly default?: unknown;
+    readonly minimum?: number;
+    readonly maximum?: number;
+    readonly enum?: readonly string[];
+    readonly type?: string;
+    readonly properties?: Readonly<Record<string, Field>>;
+  }
+  const schema = z.toJSONSchema(hotEngineConfigSchema, { io: 'input' }) as Field;
+  const fields = (field: Field, prefix = ''): [string, Field][] =>
+    Object.entries(field.properties ?? {}).flatMap(([name, inner]) =>
+      inner.properties ? fields(inner, `${prefix}${name}.`) : [[prefix + name, inner] as [string, Field]],
+    );
+
+  it('has every field of the schema with its default and its values', () => {
+    const defaults = defaultHotEngineConfig();
+    const expected = fields(schema).map(([name, field]) => {
+      const value = name.split('.').reduce<unknown>((at, part) => (at as Record<string, unknown>)[part], defaults);
+      return [name, String(value), values(field)];
+    });
+    const written = rows(section('Configuration'))
+      .filter((row) => row.length === 5)
+      .map((row) => row.slice(0, 3).map(unquoted));
+    expect(written).toEqual(expected);
+  });
+
+  it('says what the recommended configs set', () => {
+    const written = rows(section('Configuration')).filter((row) => row.length === 3);
+    expect(written.map(([name, sets]) => [unquoted(name!), unquoted(sets!)])).toEqual([
+      ['productionHotEngineConfig()', changes(productionHotEngineConfig())],
+      ['lowLatencyHotEngineConfig()', changes(lowLatencyHotEngineConfig())],
+    ]);
+  });
+
+  function values({ enum: choices, type, minimum, maximum }: Field): string {
+    if (choices !== undefined) return choices.join(', ');
+    if (type === 'boolean') return 'true, false';
+    return maximum === Number.MAX_SAFE_INTEGER ? `from ${minimum}` : `${minimum} to ${maximum}`;
+  }
+
+  function changes(config: HotEngineConfig): string {
+    const defaults: Readonly<Record<string, unknown>> = defaultHotEngineConfig();
+    return Object.entries(config)
+      .filter(([name, value]) => JSON.stringify(value) !== JSON.stringify(defaults[name]))
+      .map(([name, value]) => `${name}: ${typeof value === 'string' ? `'${value}'` : value}`)
+      .join(', ');
+  }
+});
+
+it('lists every metric, with its kind and labels', async () => {
+  const registry = new Registry();
+  using runtime = new WasmtimeRuntime({}, { metrics: prometheusSink(registry) });
+  runtime.publishPoolMetrics();
+  const expected = (await registry.getMetricsAsJSON()).map(({ name, type }) => {
+    const { labelNames } = registry.getSingleMetric(name) as unknown as { labelNames: readonly string[] };
+    return [name, String(type), labelNames.join(', ')];
+  });
+  const written = rows(section('Metrics')).map(([name, kind, labels]) => {
+    return [unquoted(name!), kind!, unquoted(labels!.split(':')[0]!)];
+  });
+  const byName = ([a]: string[], [b]: string[]) => (a! < b! ? -1 : 1);
+  expect(written.toSorted(byName)).toEqual(expected.toSorted(byName));
+});
+
+it('shows each command of the command line', async () => {
+  const out: string[] = [];
+  await run(['--help'], { out: (text) => out.push(text), err: () => {} });
+  const commands = [...out.join('\n').matchAll(/^ {2}(\w+) <file/gm)].map(([, name]) => name);
+  expect(commands).toEqual(['inspect', 'admit', 'call', 'bench']);
+  for (const name of commands)
+    expect(section('The command line, for plugin authors')).toContain(`cc-lb-plugin ${name} `);
+});
+
+describe.each(['README.md', 'CONTRIBUTING.md', 'SECURITY.md', 'CHANGELOG.md', 'examples/load-balancer/README.md'])(
+  '%s',
+  (name) => {
+    it('links to what is there', () => {
+      const text = readFileSync(join(root, name), 'utf8');
+      const links = [...text.matchAll(/\]\(([^)]+)\)/g)].map(([, target]) => target!);
+      for (const link of links.filter((target) => !target.startsWith('https://'))) {
+        const [path, anchor] = link.split('#') as [string, string | undefined];
+        const target = path === '' ? join(root, name) : join(dirname(join(root, name)), path);
+        expect(existsSync(target), link).toBe(true);
+        if (anchor !== undefined) expect(anchors(readFileSync(target, 'utf8')), link).toContain(anchor);
+      }
+    });
+  },
+);
+
+/** What the headings of a text are linked by. */
+function anchors(text: string): string[] {
+  return [...text.matchAll(/^#+ (.*)$/gm)].map(([, title]) =>
+    title!
+      .toLowerCase()
+      .replace(/[^\w\- ]/g, '')
+      .replaceAll(' ', '-'),
+  );
+}
