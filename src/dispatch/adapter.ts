@@ -194,14 +194,23 @@ export async function callAnywhere<T>(
   let call: PreparedCall<T> | undefined;
   try {
     call = prepare();
-    if (!goesToThread(hook, call.bytes, options)) {
-      options?.signal?.throwIfAborted();
-      return access.dispatcher.inline(call.target, call.encode, call.read);
-    }
-    return await access.dispatcher.threaded(call.target, call.encode, call.read, { signal: options?.signal });
+    const { target, read } = call;
+    const encode = unlessAbortedMeanwhile(call.encode, options?.signal);
+    if (!goesToThread(hook, call.bytes, options)) return access.dispatcher.inline(target, encode, read);
+    return await access.dispatcher.threaded(target, encode, read, { signal: options?.signal });
   } catch (error) {
     throw told(error, hook, tell, call?.target);
   }
+}
+
+/** Encoding runs getters of the caller's, which may abort the call. */
+function unlessAbortedMeanwhile(encode: PreparedCall<unknown>['encode'], signal: AbortSignal | undefined) {
+  if (signal === undefined) return encode;
+  return (scratch: CallScratch) => {
+    signal.throwIfAborted();
+    encode(scratch);
+    signal.throwIfAborted();
+  };
 }
 
 /** What to throw for an error of a call: the adapter's own error where the plugin is at fault, else the error itself. */
