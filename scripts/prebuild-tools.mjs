@@ -81,9 +81,10 @@ function npm(folder, specifier) {
 function debian(folder, ...packages) {
   const apt = tool('apt', (into) => {
     for (const path of ['lists/partial', 'cache/archives/partial']) mkdirSync(join(into, path), { recursive: true });
+    const [mirror] = ask('apt-get', 'indextargets', '--format', '$(REPO_URI)', 'Origin: Debian').split('\n');
+    if (!mirror) throw new Error('no Debian mirror is configured here: the tools of other platforms come from Debian');
     const keyring = '/usr/share/keyrings/debian-archive-trixie-automatic.gpg';
-    const options = existsSync(keyring) ? `[signed-by=${keyring}] ` : '';
-    writeFileSync(join(into, 'trixie.list'), `deb ${options}http://deb.debian.org/debian trixie main\n`);
+    writeFileSync(join(into, 'trixie.list'), `deb [signed-by=${keyring}] ${mirror} trixie main\n`);
     run('apt-get', [...aptOptions(into), '-qq', 'update']);
   });
   run('apt-get', [...aptOptions(apt), '-qq', 'download', ...packages], { cwd: folder });
@@ -103,6 +104,10 @@ function aptOptions(folder) {
     'Acquire::Languages=none',
     'APT::Sandbox::User=root',
   ].flatMap((option) => ['-o', option]);
+}
+
+function ask(command, ...args) {
+  return spawnSync(command, args, { encoding: 'utf8' }).stdout ?? '';
 }
 
 function run(command, args, options = {}) {

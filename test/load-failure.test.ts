@@ -10,6 +10,7 @@ import {
   symlinkSync,
   writeFileSync,
 } from 'node:fs';
+import { createRequire } from 'node:module';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -17,7 +18,7 @@ import { buildSync } from 'esbuild';
 import { afterEach, describe, expect, it } from 'vitest';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
-const addon = join(root, 'build/Release/cc-lb-runtime-wasmtime.node');
+const addon: string = createRequire(import.meta.url)('node-gyp-build').path(root);
 const platform = `${process.platform}-${process.arch}`;
 const [major = 0, minor = 0] = process.versions.node.split('.').map(Number);
 const PERMISSION = major > 23 || (major === 23 && minor >= 5) || (major === 22 && minor >= 13);
@@ -54,7 +55,7 @@ function bundle(format: 'esm' | 'cjs', outfile: string, entry = join(root, 'src/
 }
 
 function run(script: string, options: { flags?: string[]; env?: NodeJS.ProcessEnv; folder?: string } = {}) {
-  const { CC_LB_RUNTIME_WASMTIME_BINARY: _, LIBC: __, ...env } = process.env;
+  const { CC_LB_RUNTIME_WASMTIME_BINARY: _, LIBC: __, PREBUILDS_ONLY: ___, ...env } = process.env;
   const { status, stdout, stderr, signal } = spawnSync(
     process.execPath,
     [...(options.flags ?? []), '--input-type=module', '-e', script],

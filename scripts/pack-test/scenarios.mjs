@@ -7,7 +7,7 @@ import { buildSync } from 'esbuild';
 const MEASUREMENTS = 7;
 const NOBODY = 65_534;
 /** Bytes of address space that hold Node and a small pool, but not the default pool of 20 GiB. */
-const ADDRESS_SPACE_KIB = 12 * 1024 * 1024;
+const ADDRESS_SPACE_KIB = 4 * 1024 * 1024;
 
 /** What a user's shell would have, without Rust, a local build or this package's variables. */
 export function bareEnvironment(bin) {
@@ -95,7 +95,10 @@ function median(values) {
 export function tryConfined(command, app) {
   if (process.platform !== 'linux') return [];
   const limited = ['/bin/sh', '-c', `ulimit -v ${ADDRESS_SPACE_KIB}; exec "$@"`, 'sh', ...command];
-  const cases = { 'ulimit -v': { command: limited, args: ['confined.mjs'] } };
+  const cases = {
+    'ulimit -v': { command: limited, args: ['confined.mjs'] },
+    'no memory writable and executable': { command, args: ['--jitless', 'jitless.mjs'] },
+  };
   if (process.getuid() === 0) {
     cases['another user, nothing writable'] = { command, args: ['worker.mjs'], options: { uid: NOBODY, gid: NOBODY } };
   }

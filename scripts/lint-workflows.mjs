@@ -1,0 +1,19 @@
+// npm run lint:workflows: actionlint over .github/workflows. It is taken from PATH, or built by Go; without both the
+// check is skipped with a line that says so.
+import { spawnSync } from 'node:child_process';
+import { fileURLToPath } from 'node:url';
+
+const ACTIONLINT = 'github.com/rhysd/actionlint/cmd/actionlint@v1.7.12';
+const root = fileURLToPath(new URL('..', import.meta.url));
+
+const how = [['actionlint'], ['go', 'run', ACTIONLINT]].find(
+  ([program, ...args]) => spawnSync(program, [...args, '-version'], { cwd: root }).status === 0,
+);
+if (how === undefined) {
+  console.warn('SKIPPED: the workflows are not linted, because neither actionlint nor a Go that can fetch it is here');
+  process.exit(0);
+}
+const [program, ...args] = how;
+const { status } = spawnSync(program, [...args, '-color'], { cwd: root, stdio: 'inherit' });
+console.log(status === 0 ? '✓ workflows' : '✗ workflows');
+process.exit(status ?? 1);

@@ -1,0 +1,11 @@
+// With V8's own compiler off, any memory that is writable and executable at once would be the engine's.
+import assert from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
+import * as runtime from 'cc-lb-runtime-wasmtime';
+import { use } from './use.cjs';
+
+use(runtime);
+const both = readFileSync('/proc/self/maps', 'utf8')
+  .split('\n')
+  .filter((line) => / [r-]wx/.test(line));
+assert.deepEqual(both, []);

@@ -1,0 +1,87 @@
+// npm run release -- 1.2.3: makes the commit and the tag of a release. Pushing the tag starts the workflow that builds,
+// tests and publishes. `--check` makes the checks alone, without a version.
+//
+// Refuses: uncommitted changes, a type file of the addon or a list of licences that is not what its generator makes, a
+// changelog with nothing new, a version that is not a step up.
+import { spawnSync } from 'node:child_process';
+import { readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { parseArgs } from 'node:util';
+
+const root = fileURLToPath(new URL('..', import.meta.url));
+const UNRELEASED = '## [Unreleased]';
+const { values, positionals } = parseArgs({ allowPositionals: true, options: { check: { type: 'boolean' } } });
+const [version] = positionals;
+
+refuseIf(run('git', 'status', '--porcelain') !== '', 'there are uncommitted changes');
+const manifest = JSON.parse(read('package.json'));
+if (!values.check) {
+  refuseIf(!/^\d+\.\d+\.\d+(-[\w.]+)?$/.test(version ?? ''), 'name a version, such as `npm run release -- 1.2.3`');
+  refuseIf(!isStepUp(version, manifest.version), `${version} is not above ${manifest.version}`);
+  const news = read('CHANGELOG.md').split(UNRELEASED)[1]?.split('\n## ')[0].trim();
+  refuseIf(!news, 'CHANGELOG.md tells nothing under [Unreleased]');
+}
+run(process.execPath, 'scripts/build-native.mjs');
+refuseIf(
+  run('git', 'status', '--porcelain', '--', 'src/binding.ts') !== '',
+  'src/binding.ts was stale: commit the new one',
+);
+run(process.execPath, 'scripts/licences.mjs', '--check');
+run(process.execPath, 'scripts/lint-workflows.mjs');
+if (values.check) {
+  console.log('✓ ready for a release');
+  process.exit(0);
+}
+
+setVersions();
+run('git', 'commit', '--all', '--message', `Release ${version}`);
+run('git', 'tag', '--annotate', `v${version}`, '--message', `Release ${version}`);
+console.log(`✓ tagged v${version}; to publish: git push --follow-tags`);
+
+function setVersions() {
+  run('npm', 'version', version, '--no-git-tag-version', '--ignore-scripts');
+  const crate = /^(\[package\]\nname = "cc-lb-runtime-wasmtime-native"\nversion = ")[^"]*/m;
+  replace('native/Cargo.toml', crate, `$1${version}`);
+  const locked = /^(name = "cc-lb-runtime-wasmtime-native"\nversion = ")[^"]*/m;
+  replace('native/Cargo.lock', locked, `$1${version}`);
+  const today = new Date().toISOString().slice(0, 10);
+  replace('CHANGELOG.md', UNRELEASED, `${UNRELEASED}\n\n## [${version}] - ${today}`);
+}
+
+/** Whether `next` comes after `current` in the order of versions; a release comes after its own previews. */
+function isStepUp(next, current) {
+  const [a, b] = [next, current].map((text) => ({ numbers: text.split('-')[0].split('.').map(Number), text }));
+  for (const [index, number] of a.numbers.entries()) {
+    if (number !== b.numbers[index]) return number > b.numbers[index];
+  }
+  return b.text.includes('-') && (!a.text.includes('-') || a.text > b.text);
+}
+
+function read(path) {
+  return readFileSync(join(root, path), 'utf8');
+}
+
+function replace(path, pattern, replacement) {
+  const before = read(path);
+  const after = before.replace(pattern, replacement);
+  refuseIf(after === before, `${path} has no place for the version`);
+  writeFileSync(join(root, path), after);
+}
+
+function run(command, ...args) {
+  const shell = process.platform === 'win32' && command === 'npm';
+  const options = { cwd: root, encoding: 'utf8', stdio: ['ignore', 'pipe', 'inherit'], shell };
+  const { status, stdout } = spawnSync(command, args, options);
+  if (status !== 0) {
+    process.stdout.write(stdout ?? '');
+    refuseIf(true, `${[command, ...args].join(' ')} failed`);
+  }
+  return stdout.trim();
+}
+
+function refuseIf(refused, why) {
+  if (!refused) return;
+  console.error(`✗ no release: ${why}`);
+  process.exit(1);
+}
