@@ -22,6 +22,8 @@ import { type CallScratch, leaseScratch, returnScratch } from './scratch.ts';
 /** Numbers of the hooks on the native boundary. */
 const HOOK_NUMBERS = Object.fromEntries(HOOK_KINDS.map((hook, number) => [hook, number])) as Record<HookKind, number>;
 const NO_BODY = new Uint8Array(0);
+/** The one failure that arises on this side of the boundary. */
+const QUEUE_FULL: NativeFailure = { failed: true, kind: 'saturated', place: 'queue', trap: null, message: '' };
 
 /** Whose hook is called, and for how long at most. */
 export interface CallTarget {
@@ -159,10 +161,9 @@ export class Dispatcher {
     let queued: ReturnType<typeof enqueue<Awaited<ReturnType<typeof staged.run>>>>;
     try {
       queued = enqueue(() => staged.run(), target.probe ? Number.POSITIVE_INFINITY : this.config.maxQueuedCalls);
-    } catch (error) {
+    } catch {
       staged.cancel();
-      this.#metrics.saturation('queue');
-      throw error;
+      throw this.#failed(target, QUEUE_FULL, Number.NaN);
     }
     this.#inFlight++;
     let abandon: (() => void) | undefined;

@@ -1,0 +1,211 @@
+import { describe, expect, it } from 'vitest';
+import { enqueue, queueLength } from '../../src/dispatch/queue.ts';
+import {
+  admitWasm,
+  FilterError,
+  GuestTrapError,
+  type HotEngineConfigInput,
+  PoolSaturatedError,
+  SlotKey,
+  WasmtimeFilterPlugin,
+  WasmtimeObservabilityHook,
+} from '../../src/index.ts';
+import { native } from '../../src/native.ts';
+import { rejected, thrown } from '../support/errors.ts';
+import { guest } from '../support/guest.ts';
+import { plugin } from '../support/plugins.ts';
+import { lonelyRuntime, recorder } from '../support/runtimes.ts';
+import { caller, request, started } from '../support/samples.ts';
+
+/** libuv's pool has four threads unless the environment says otherwise; two of them are left to others. */
+const PLACES = Math.max(1, Number(process.env.UV_THREADPOOL_SIZE ?? 4) - 2);
+const ANY = Number.POSITIVE_INFINITY;
+
+/** Work that ends when it is told to. */
+function work() {
+  let end: () => void = () => {};
+  const state = { begun: false, end: () => end() };
+  const run = () => {
+    state.begun = true;
+    return new Promise<string>((resolve) => {
+      end = () => resolve('done');
+    });
+  };
+  return { state, run };
+}
+
+describe('the queue', () => {
+  it('starts as much as there are places, the rest in order as places come back', async () => {
+    const works = Array.from({ length: PLACES + 2 }, work);
+    const queued = works.map(({ run }) => enqueue(run, ANY));
+    const begun = () => works.map(({ state }) => state.begun);
+    expect(begun()).toEqual(works.map((_, at) => at < PLACES));
+    expect(queueLength()).toBe(2);
+    works[0]?.state.end();
+    expect(await queued[0]?.done).toBe('done');
+    await new Promise(setImmediate);
+    expect(begun()).toEqual(works.map((_, at) => at < PLACES + 1));
+    for (const { state } of works) state.end();
+    await new Promise(setImmediate);
+    works.at(-1)?.state.end();
+    await Promise.all(queued.map(({ done }) => done));
+    expect(queueLength()).toBe(0);
+  });
+
+  it('lets what waits be taken out, and nothing else', async () => {
+    const works = Array.from({ length: PLACES + 2 }, work);
+    const queued = works.map(({ run }) => enqueue(run, ANY));
+    expect(queued[0]?.remove()).toBe(false);
+    expect(queued[PLACES]?.remove()).toBe(true);
+    expect(queued[PLACES]?.remove()).toBe(false);
+    expect(queueLength()).toBe(1);
+    for (const { state } of works) state.end();
+    await Promise.all(queued.slice(0, PLACES).map(({ done }) => done));
+    await new Promise(setImmediate);
+    expect(works[PLACES]?.state.begun).toBe(false);
+    works.at(-1)?.state.end();
+    expect(await queued.at(-1)?.done).toBe('done');
+  });
+
+  it('is bounded for who says so, counted in what waits', async () => {
+    const works = Array.from({ length: PLACES + 1 }, work);
+    const queued = works.map(({ run }) => enqueue(run, 1));
+    const error = thrown(PoolSaturatedError, () => enqueue(work().run, 1));
+    expect(error).toMatchObject({ resource: 'queue', retryable: true });
+    const patient = work();
+    queued.push(enqueue(patient.run, ANY));
+    for (const { state } of [...works, ...works, patient]) state.end();
+    await new Promise(setImmediate);
+    for (const { state } of [...works, patient]) state.end();
+    await Promise.all(queued.map(({ done }) => done));
+  });
+
+  it('gives a place back when work fails', async () => {
+    for (let round = 0; round < PLACES * 2; round++) {
+      await rejected(Error, enqueue(() => Promise.reject(new Error('failed')), 0).done);
+    }
+    expect(queueLength()).toBe(0);
+  });
+
+  it('looks again for places that another thread holds', async () => {
+    for (let place = 0; place < PLACES; place++) expect(native.takeTaskPlace(PLACES)).toBe(true);
+    expect(native.takeTaskPlace(PLACES)).toBe(false);
+    const { state, run } = work();
+    const { done } = enqueue(run, ANY);
+    await new Promise((resolve) => setTimeout(resolve, 20));
+    expect(state.begun).toBe(false);
+    for (let place = 0; place < PLACES; place++) native.returnTaskPlace();
+    await expect.poll(() => state.begun).toBe(true);
+    state.end();
+    expect(await done).toBe('done');
+  });
+});
+
+const key = SlotKey.global('k');
+const LOOP = caller({ do: 'loop' });
+const OFF = { where: 'thread' } as const;
+
+function misbehave(config: HotEngineConfigInput) {
+  const { sink, take } = recorder();
+  const runtime = lonelyRuntime({ deadlineMs: 400, ...config }, { metrics: sink });
+  const filter = new WasmtimeFilterPlugin(runtime, runtime.registerFilter(key, 'm', plugin('misbehave')));
+  take();
+  /** Waits until a guest runs, which it does until its deadline; `ended` resolves with its error. */
+  const busy = async () => {
+    const ended = rejected(FilterError, filter.filterAsync(request(), LOOP, [], OFF));
+    await expect.poll(() => runtime.stats().engine.running, { interval: 1 }).toBe(1);
+    return { ended };
+  };
+  return { runtime, filter, take, busy };
+}
+
+function expectSaturated(error: FilterError, resource: string): void {
+  expect(error).toMatchObject({ code: 'CC_LB_FILTER', kind: 'runtime', retryable: true, plugin: 'm', versionId: 1 });
+  expect(error.cause).toBeInstanceOf(PoolSaturatedError);
+  expect(error.cause).toMatchObject({ resource, retryable: true });
+  expect(error.message).toContain(`${resource} limit reached`);
+}
+
+describe('saturation', () => {
+  it.each(['on-demand', 'pooling'] as const)('of stores is that as many guests run as may (%s)', async (strategy) => {
+    const { filter, take, busy } = misbehave({ allocationStrategy: strategy, poolTotalCoreInstances: 1 });
+    const { ended } = await busy();
+    expectSaturated(
+      thrown(FilterError, () => filter.filter(request(), caller(), [])),
+      'stores',
+    );
+    expectSaturated(await rejected(FilterError, filter.filterAsync(request(), caller(), [], OFF)), 'stores');
+    expect(take()).toEqual(['saturation stores', 'saturation stores']);
+    await ended;
+    expect(() => filter.filter(request(), caller(), [])).not.toThrow();
+  });
+
+  it('of stores does not keep modules from being admitted', async () => {
+    const { runtime, busy } = misbehave({ poolTotalCoreInstances: 1 });
+    const { ended } = await busy();
+    expect(() => admitWasm(runtime, guest())).not.toThrow();
+    expect(runtime.stats().engine.running).toBe(1);
+    await ended;
+  });
+
+  it('of stores is no matter of calls that wait', async () => {
+    const { filter } = misbehave({ poolTotalCoreInstances: PLACES });
+    const calls = Array.from({ length: 20 }, () => filter.filterAsync(request(), caller(), [], OFF));
+    expect(await Promise.all(calls)).toHaveLength(20);
+  });
+
+  it('of the pool is that it has no memory left', async () => {
+    const config: HotEngineConfigInput = {
+      allocationStrategy: 'pooling',
+      poolTotalMemories: 1,
+      poolTotalCoreInstances: 4,
+    };
+    const { runtime, filter, take, busy } = misbehave(config);
+    const { ended } = await busy();
+    expectSaturated(
+      thrown(FilterError, () => filter.filter(request(), caller(), [])),
+      'pool',
+    );
+    expect(take()).toEqual(['saturation pool']);
+    // A probe that finds no place failed, for a reason that passes.
+    expect(() => admitWasm(runtime, guest())).toThrow(/probe of hook filter failed: .*pool limit reached/);
+    await ended;
+    expect(() => filter.filter(request(), caller(), [])).not.toThrow();
+    expect(() => admitWasm(runtime, guest())).not.toThrow();
+  });
+
+  it('of the queue is that as many calls wait as may', async () => {
+    const { runtime, filter, take } = misbehave({ maxQueuedCalls: 1 });
+    const running = Array.from({ length: PLACES + 1 }, () => filter.filterAsync(request(), LOOP, [], OFF));
+    expect(runtime.stats().queued).toBe(1);
+    const { stagedBytes } = runtime.stats().engine;
+    expectSaturated(await rejected(FilterError, filter.filterAsync(request(), caller(), [], OFF)), 'queue');
+    expect(take()).toEqual(['saturation queue']);
+    expect(runtime.stats().engine.stagedBytes).toBe(stagedBytes);
+    await Promise.all(running.map((call) => rejected(FilterError, call)));
+    expect(() => filter.filter(request(), caller(), [])).not.toThrow();
+  });
+
+  it('of staging is that requests wait with as many bytes as may', async () => {
+    const { runtime, filter, take } = misbehave({ maxStagingBytes: 3000 });
+    const call = (bytes: number) => filter.filterAsync(request({ body: Buffer.alloc(bytes) }), caller(), [], OFF);
+    expectSaturated(await rejected(FilterError, call(3000)), 'staging');
+    expect(take()).toEqual(['saturation staging']);
+    await call(2000);
+    const first = rejected(FilterError, filter.filterAsync(request({ body: Buffer.alloc(2000) }), LOOP, [], OFF));
+    expectSaturated(await rejected(FilterError, call(2000)), 'staging');
+    await first;
+    expect(runtime.stats().engine.stagedBytes).toBe(0);
+    await call(2000);
+  });
+
+  it('is told of observers as of others', async () => {
+    const { runtime, busy } = misbehave({ poolTotalCoreInstances: 1 });
+    const slot = runtime.registerObserve(SlotKey.global('o'), 'o', plugin('lifecycle'));
+    const { ended } = await busy();
+    const error = new WasmtimeObservabilityHook(runtime, slot).observe(started());
+    expect(error).toMatchObject({ retryable: true, cause: { resource: 'stores' } });
+    const { cause } = await ended;
+    expect(cause).toBeInstanceOf(GuestTrapError);
+  });
+});
