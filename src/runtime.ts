@@ -62,6 +62,11 @@ export interface RuntimeHealth {
   readonly problems: readonly string[];
 }
 
+/** The sink is looked at by its guard. */
+const runtimeOptionsSchema = z.strictObject({
+  metrics: z.custom<MetricsSink>(() => true).optional(),
+  engineGroup: z.string().optional(),
+});
 const slotOptionsSchema = z.strictObject({
   failurePolicy: failurePolicySchema.optional(),
   deadlineMs: deadlineSchema.optional(),
@@ -89,13 +94,9 @@ export class WasmtimeRuntime {
    * Throws InvalidArgument for a bad field of the config and EngineInit where the engine cannot be had.
    */
   constructor(config?: HotEngineConfigInput, options: RuntimeOptions = {}) {
-    if (typeof options !== 'object' || options === null)
-      throw new InvalidArgumentError('options', 'expected an object');
-    if (options.engineGroup !== undefined && typeof options.engineGroup !== 'string') {
-      throw new InvalidArgumentError('options.engineGroup', 'expected a string');
-    }
-    this.#metrics = guardedSink(options.metrics, 'options.metrics');
-    this.#engine = buildHotEngine(config, options.engineGroup ?? null);
+    const { metrics, engineGroup } = parseArgument(runtimeOptionsSchema, options, 'options');
+    this.#metrics = guardedSink(metrics, 'options.metrics');
+    this.#engine = buildHotEngine(config, engineGroup ?? null);
     this.#dispatcher = new Dispatcher(this.#engine.config, this.#metrics);
     grantAccess(this, {
       engine: this.#engine,
