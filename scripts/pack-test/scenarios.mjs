@@ -29,6 +29,10 @@ function start(command, args, app, options = {}) {
   return { ok, stdout: stdout ?? '', why: ok ? '' : `${error ?? signal ?? status}: ${stderr}` };
 }
 
+function versionOf(command, app) {
+  return start(command, ['-p', 'process.versions.node'], app).stdout.trim();
+}
+
 /** Prepares the files that scenarios run, beside the installed package. */
 export function prepare(app) {
   const entryPoints = [join(app, 'esm.mjs')];
@@ -71,7 +75,7 @@ function scenarios(version, addon) {
 
 /** Runs every scenario under one Node: the cells of its row and what failed. */
 export function tryNode(command, app, addon) {
-  const version = start(command, ['-p', 'process.versions.node'], app).stdout.trim();
+  const version = versionOf(command, app);
   const row = { Node: version };
   const failures = [];
   for (const [name, { args, options }] of Object.entries(scenarios(version, addon))) {
@@ -94,13 +98,18 @@ function median(values) {
 /** Uses the package where a container would: little address space, few rights, nothing to write to. */
 export function tryConfined(command, app) {
   if (process.platform !== 'linux') return [];
+  const version = versionOf(command, app);
   const limited = ['/bin/sh', '-c', `ulimit -v ${ADDRESS_SPACE_KIB}; exec "$@"`, 'sh', ...command];
   const cases = {
-    'ulimit -v': { command: limited, args: ['confined.mjs'] },
-    'no memory writable and executable': { command, args: ['--jitless', 'jitless.mjs'] },
+    [`Node ${version}: ulimit -v`]: { command: limited, args: ['confined.mjs'] },
+    [`Node ${version}: no memory writable and executable`]: { command, args: ['--jitless', 'jitless.mjs'] },
   };
   if (process.getuid() === 0) {
-    cases['another user, nothing writable'] = { command, args: ['worker.mjs'], options: { uid: NOBODY, gid: NOBODY } };
+    cases[`Node ${version}: another user, nothing writable`] = {
+      command,
+      args: ['worker.mjs'],
+      options: { uid: NOBODY, gid: NOBODY },
+    };
   }
   return report(cases, app);
 }

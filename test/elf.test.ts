@@ -1,0 +1,37 @@
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { createRequire } from 'node:module';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { afterAll, describe, expect, it } from 'vitest';
+import { checkElfIsWhole } from '../src/elf.ts';
+
+const root = fileURLToPath(new URL('..', import.meta.url));
+const addon: string = createRequire(import.meta.url)('node-gyp-build').path(root);
+const folder = mkdtempSync(join(tmpdir(), 'cc-lb-elf-'));
+const file = join(folder, 'file.node');
+afterAll(() => rmSync(folder, { recursive: true }));
+
+describe.runIf(process.platform === 'linux')('checkElfIsWhole', () => {
+  const bytes = readFileSync(addon);
+
+  it('takes a whole file, and one with bytes behind it', () => {
+    expect(() => checkElfIsWhole(addon)).not.toThrow();
+    writeFileSync(file, Buffer.concat([bytes, Buffer.alloc(100)]));
+    expect(() => checkElfIsWhole(file)).not.toThrow();
+  });
+
+  it.each([0, 63, 64, bytes.length - 1])('refuses its first %i bytes', (length) => {
+    writeFileSync(file, bytes.subarray(0, length));
+    expect(() => checkElfIsWhole(file)).toThrow(/file too short \(\d+ bytes/);
+  });
+
+  it('refuses what is no ELF file', () => {
+    writeFileSync(file, Buffer.alloc(1000, 'x'));
+    expect(() => checkElfIsWhole(file)).toThrow('invalid ELF header');
+  });
+
+  it('tells of a missing file as Node does', () => {
+    expect(() => checkElfIsWhole(join(folder, 'nothing'))).toThrow(expect.objectContaining({ code: 'ENOENT' }));
+  });
+});
