@@ -15,8 +15,8 @@ export interface ErrorContext {
 /** The base of every error that the runtime throws. */
 export abstract class WasmtimeRuntimeError extends Error {
   abstract readonly code: string;
-  /** Whether the same call may succeed later with nothing changed (saturation and expiry). */
-  readonly retryable: boolean = false;
+  /** Whether the same call may succeed later with nothing changed: saturation, expiry, and what they are the cause of. */
+  readonly retryable: boolean;
   readonly plugin: string | undefined;
   readonly principal: string | undefined;
   readonly versionId: number | undefined;
@@ -25,6 +25,7 @@ export abstract class WasmtimeRuntimeError extends Error {
   constructor(message: string, context: ErrorContext = {}) {
     super(message, context.cause === undefined ? undefined : { cause: context.cause });
     this.name = new.target.name;
+    this.retryable = context.cause instanceof WasmtimeRuntimeError && context.cause.retryable;
     this.plugin = context.plugin;
     this.principal = context.principal;
     this.versionId = context.versionId;
@@ -129,20 +130,11 @@ export class StackExhaustedError extends WasmtimeRuntimeError {
   override readonly code = 'CC_LB_STACK_EXHAUSTED';
 }
 
-/** An adapter's failure: `cause` is the runtime error behind it, where there is one. */
-abstract class AdapterError extends WasmtimeRuntimeError {
-  constructor(message: string, context?: ErrorContext) {
-    super(message, context);
-    if (context?.cause instanceof WasmtimeRuntimeError) this.retryable = context.cause.retryable;
-  }
-  override readonly retryable: boolean = false;
-}
-
 /** Whether a plugin trapped, or anything else went wrong in the runtime or in its answer. */
 export type AdapterFailureKind = 'trap' | 'runtime';
 
 /** A filter plugin failed or its answer breaks the rules. */
-export class FilterError extends AdapterError {
+export class FilterError extends WasmtimeRuntimeError {
   override readonly code = 'CC_LB_FILTER';
   readonly kind: AdapterFailureKind;
   constructor(kind: AdapterFailureKind, message: string, context?: ErrorContext) {
@@ -152,12 +144,12 @@ export class FilterError extends AdapterError {
 }
 
 /** A shape plugin failed or its answer breaks the rules. */
-export class DialectError extends AdapterError {
+export class DialectError extends WasmtimeRuntimeError {
   override readonly code = 'CC_LB_DIALECT';
 }
 
 /** A transform failed or its answer breaks the rules. */
-export class ResponseTransformError extends AdapterError {
+export class ResponseTransformError extends WasmtimeRuntimeError {
   override readonly code = 'CC_LB_RESPONSE_TRANSFORM';
   readonly kind: AdapterFailureKind;
   constructor(kind: AdapterFailureKind, message: string, context?: ErrorContext) {
@@ -167,7 +159,7 @@ export class ResponseTransformError extends AdapterError {
 }
 
 /** An observe plugin failed; it is returned, not thrown, because observing never fails a request. */
-export class ObservabilityError extends AdapterError {
+export class ObservabilityError extends WasmtimeRuntimeError {
   override readonly code = 'CC_LB_OBSERVABILITY';
 }
 

@@ -108,9 +108,11 @@ describe('the classes', () => {
   });
 });
 
-describe('an adapter’s error', () => {
-  it('is retryable where its cause is', () => {
+describe('an error with a cause', () => {
+  it('is retryable where the cause is', () => {
     for (const make of [
+      (cause: unknown) => new InstantiateFailedError('m', { cause }),
+      (cause: unknown) => new ProbeFailedError('filter', 'm', { cause }),
       (cause: unknown) => new FilterError('trap', 'm', { cause }),
       (cause: unknown) => new DialectError('m', { cause }),
       (cause: unknown) => new ResponseTransformError('trap', 'm', { cause }),
@@ -163,6 +165,16 @@ describe('errorOf', () => {
   });
 });
 
+/** The classes that stand around another error. */
+const WRAPPING = [
+  InstantiateFailedError,
+  ProbeFailedError,
+  FilterError,
+  DialectError,
+  ResponseTransformError,
+  ObservabilityError,
+];
+
 describe('docs/errors.md', () => {
   const text = readFileSync(new URL('../docs/errors.md', import.meta.url), 'utf8');
   const entries = text.split(/^## /m).slice(1);
@@ -177,8 +189,7 @@ describe('docs/errors.md', () => {
     expect(head).toContain(`\`${error.constructor.name}\``);
     for (const field of Object.keys(fields)) expect(head).toContain(`\`${field}\``);
     if (code === 'CC_LB_POOL_SATURATED') expect(head).toMatch(/· retryable ·/);
-    else if ('kind' in error || [DialectError, ObservabilityError].some((type) => error instanceof type))
-      expect(head).toMatch(/retryable as its cause/);
+    else if (WRAPPING.some((type) => error instanceof type)) expect(head).toMatch(/retryable as its cause/);
     else if (code === 'CC_LB_GUEST_TRAP') expect(head).toMatch(/retryable where/);
     else expect(head).toMatch(/not retryable/);
     expect(rest.join('').trim()).not.toBe('');

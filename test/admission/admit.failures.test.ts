@@ -34,7 +34,7 @@ describe.each(HOOKS)('the probe of %s', (hook) => {
   ])('fails where %s', async (_, parts, phase, trap) => {
     const error = await probed(parts);
     expect(error).toBeInstanceOf(ProbeFailedError);
-    expect(error).toMatchObject({ code: 'CC_LB_PROBE_FAILED', hook, plugin: 'guest', retryable: false });
+    expect(error).toMatchObject({ code: 'CC_LB_PROBE_FAILED', hook, plugin: 'guest', retryable: trap === 'interrupt' });
     expect(error.message).toContain(`probe of hook ${hook} failed: guest trap during ${phase}: `);
     expect(error.cause).toBeInstanceOf(GuestTrapError);
     expect(error.cause).toMatchObject({ phase, trap, hook });
