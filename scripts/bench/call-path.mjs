@@ -1,0 +1,75 @@
+// `npm run bench:call-path`: what an inline call costs from JavaScript, the request encoded already, beside the same native
+// call path driven from Rust. Both take turns; the figure is the median of the rounds' ratios.
+import { spawn, spawnSync } from 'node:child_process';
+import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { createInterface } from 'node:readline';
+import { fileURLToPath } from 'node:url';
+import { setUp } from '../setup.mjs';
+import { traffic } from './traffic.mjs';
+
+const ROUNDS = 15;
+const ITERATIONS = 4_000;
+const root = fileURLToPath(new URL('../..', import.meta.url));
+const guest = `${root}test/plugins/wasm/cache-aware.wasm`;
+const requestFile = `${root}build/bench/request.bin`;
+
+setUp();
+const host = /host: (\S+)/.exec(spawnSync('rustc', ['-vV'], { encoding: 'utf8' }).stdout)[1];
+const cargo = ['build', '--release', '--locked', '--target', host, '--manifest-path', 'native/Cargo.toml'];
+const built = spawnSync('cargo', [...cargo, '--features', 'bench', '--example', 'call_path'], {
+  cwd: root,
+  stdio: 'inherit',
+});
+if (built.status !== 0) process.exit(1);
+
+const { SlotKey, WasmtimeRuntime, productionHotEngineConfig } = await import('../../dist/index.js');
+const { encodeToBytes } = await import('../../dist/wire/encode.js');
+const { EDITIONS } = await import('../../dist/wire/editions.js');
+const [{ ctx, candidates }] = traffic({ bodyBytes: 1024 });
+const request = encodeToBytes(EDITIONS.filter[0].request, {
+  ...ctx,
+  headers: ctx.headers.flat(),
+  principal: { id: 'p', kind: 'api_key', claims: ['keep', '1'] },
+  candidates,
+});
+mkdirSync(`${root}build/bench`, { recursive: true });
+writeFileSync(requestFile, request);
+
+const rust = spawn(`${root}native/target/${host}/release/examples/call_path`, { stdio: ['pipe', 'pipe', 'inherit'] });
+const lines = createInterface({ input: rust.stdout })[Symbol.asyncIterator]();
+const cases = [
+  { name: 'on demand, not prepared', pooling: false, prepare: false },
+  { name: 'pooling, not prepared', pooling: true, prepare: false },
+  { name: 'pooling, prepared and prefaulted', pooling: true, prepare: true },
+];
+for (const { name, pooling, prepare } of cases) {
+  const runtime = new WasmtimeRuntime({
+    ...productionHotEngineConfig(),
+    allocationStrategy: pooling ? 'pooling' : 'on-demand',
+    prepareInstances: prepare,
+    prefaultPages: prepare && pooling,
+  });
+  const key = SlotKey.global('filter');
+  runtime.registerFilter(key, 'filter', readFileSync(guest));
+  const rounds = [];
+  for (let round = 0; round < ROUNDS; round++) {
+    rust.stdin.write(`${Number(pooling)} ${Number(prepare)} ${ITERATIONS} ${guest} ${requestFile}\n`);
+    const native = Number((await lines.next()).value) / 1000;
+    const micros = new Float64Array(ITERATIONS);
+    for (let index = 0; index < ITERATIONS; index++) {
+      const began = performance.now();
+      runtime.callFilter(key, request);
+      micros[index] = (performance.now() - began) * 1000;
+    }
+    micros.sort();
+    const ours = micros[ITERATIONS / 2];
+    rounds.push({ native, ours, ratio: ours / native });
+  }
+  rounds.sort((a, b) => a.ratio - b.ratio);
+  const { native, ours, ratio } = rounds[Math.floor(ROUNDS / 2)];
+  console.log(
+    `${name.padEnd(34)} Rust ${native.toFixed(1)} µs, JavaScript ${ours.toFixed(1)} µs: ${ratio.toFixed(2)} ×`,
+  );
+  runtime.close();
+}
+rust.stdin.end();

@@ -1,0 +1,89 @@
+//! The addon's call path driven from Rust, so that a driver can let it and Node take turns.
+//! A line in: `<pooling 0|1> <prepare 0|1> <iterations> <guest.wasm> <encoded filter request>`. A line out: the median of
+//! a call in nanoseconds, answer copied into a reused buffer.
+#![allow(dead_code, unused_imports, reason = "the rooms are the addon's; this program enters one of their doors")]
+
+#[path = "../../native/src/cache.rs"]
+mod cache;
+#[path = "../../native/src/call.rs"]
+mod call;
+#[path = "../../native/src/deadline.rs"]
+mod deadline;
+#[path = "../../native/src/engine.rs"]
+mod engine;
+#[path = "../../native/src/failure.rs"]
+mod failure;
+#[path = "../../native/src/instance.rs"]
+mod instance;
+#[path = "../../native/src/module.rs"]
+mod module;
+#[path = "../../native/src/pages.rs"]
+mod pages;
+#[path = "../../native/src/prepared.rs"]
+mod prepared;
+#[path = "../../native/src/signals.rs"]
+mod signals;
+#[path = "../../native/src/stack.rs"]
+mod stack;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::SeqCst;
+use std::time::{Duration, Instant};
+
+use call::{Call, Request, call};
+use engine::{EngineOptions, HotEngine};
+use module::CompiledModule;
+
+type Prepared = (Arc<HotEngine>, Arc<CompiledModule>);
+
+fn open(pooling: bool, prepare: bool, guest: &str) -> Prepared {
+    let options = EngineOptions {
+        pooling,
+        memory_max_pages: 2048,
+        max_wasm_stack: 1 << 20,
+        pool_total_memories: 64,
+        pool_total_core_instances: 64,
+        memory_reservation_bytes: 256 << 20,
+        memory_guard_bytes: 64 << 20,
+        keep_resident_bytes: 0,
+        prepare,
+        prefault: prepare && pooling,
+        resident_budget_bytes: 256 << 20,
+        max_staging_bytes: 0,
+        group: None,
+    };
+    let engine = HotEngine::open(options).expect("an engine");
+    let wasm = Arc::new(std::fs::read(guest).expect("the guest"));
+    let module = module::compile(&engine.engine, wasm, false, 128 << 20, Duration::from_secs(60)).expect("it compiles");
+    module.cells.store(1, SeqCst);
+    (engine, Arc::new(module))
+}
+
+fn main() {
+    let mut opened: HashMap<(bool, bool), Prepared> = HashMap::new();
+    for line in std::io::stdin().lines() {
+        let line = line.expect("a line");
+        let words: Vec<&str> = line.split_whitespace().collect();
+        let [pooling, prepare, iterations, guest, request] = words[..] else { panic!("five words") };
+        let (pooling, prepare) = (pooling == "1", prepare == "1");
+        let (engine, module) =
+            opened.entry((pooling, prepare)).or_insert_with(|| open(pooling, prepare, guest)).clone();
+        let bytes = std::fs::read(request).expect("the request");
+        let limit = Duration::from_secs(1);
+        let mut answer = vec![0u8; 64 << 10];
+        let mut nanos: Vec<u128> = (0..iterations.parse().expect("a number"))
+            .map(|_| {
+                let rules = Call { engine: &engine, module: &module, hook: 0, limit, cancelled: None, probe: false };
+                let parts = Request { head: &bytes, body: &[], tail: &[] };
+                let began = Instant::now();
+                let outcome = call(&rules, parts, |bytes| answer[..bytes.len()].copy_from_slice(bytes));
+                let elapsed = began.elapsed().as_nanos();
+                outcome.result.expect("an answer");
+                elapsed
+            })
+            .collect();
+        nanos.sort_unstable();
+        println!("{}", nanos[nanos.len() / 2]);
+    }
+}
