@@ -1,0 +1,146 @@
+/** Nothing that one call left behind is ever visible to another: the guest counts its calls and looks for marks. */
+import { describe, expect, it } from 'vitest';
+import {
+  FilterError,
+  type HotEngineConfigInput,
+  SlotKey,
+  WasmtimeFilterPlugin,
+  WasmtimeObservabilityHook,
+  WasmtimeUpstreamDialect,
+} from '../src/index.ts';
+import { guest, LONGER_THAN_PROBES } from './support/guest.ts';
+import { plugin } from './support/plugins.ts';
+import { lonelyRuntime } from './support/runtimes.ts';
+import { caller, candidates, request, started, upstream } from './support/samples.ts';
+
+const FIRST = 'calls=1 canaries=0';
+const key = SlotKey.global('canary');
+const THREAD = { where: 'thread' } as const;
+
+const pool = { allocationStrategy: 'pooling', poolTotalMemories: 8, poolTotalCoreInstances: 8 } as const;
+const ENGINES: readonly { engine: string; config: HotEngineConfigInput }[] = [
+  { engine: 'on demand', config: { prepareInstances: false } },
+  { engine: 'on demand, prepared', config: { prepareInstances: true } },
+  { engine: 'pooling', config: { ...pool, prepareInstances: false } },
+  { engine: 'pooling, prepared', config: { ...pool, prepareInstances: true } },
+  { engine: 'pooling, prepared, pages faulted in', config: { ...pool, prefaultPages: true } },
+  { engine: 'pooling, prepared, pages kept resident', config: { ...pool, keepResidentBytes: 1_572_864 } },
+  {
+    engine: 'pooling, pages kept resident',
+    config: { ...pool, keepResidentBytes: 1_572_864, prepareInstances: false },
+  },
+];
+
+/** Traps on what is not zero in the memory between two addresses. */
+const check = (from: string, to: string) => `
+  (local.set $at ${from})
+  (loop $next
+    (if (i64.ne (i64.load (local.get $at)) (i64.const 0)) (then unreachable))
+    (br_if $next (i32.lt_u (local.tee $at (i32.add (local.get $at) (i32.const 8))) ${to})))`;
+/** Soils the memory, the pages that it can get, a global and a table. */
+const SOIL = `
+  (memory.fill (i32.const 0) (i32.const 0xa5) (i32.const 1024))
+  (memory.fill (i32.const 65536) (i32.const 0xa5) (i32.const 65536))
+  (local.set $at (memory.grow (i32.const 8)))
+  (if (i32.ne (local.get $at) (i32.const 2)) (then unreachable))
+  (if (i64.ne (i64.load (i32.const 131072)) (i64.const 0)) (then unreachable))
+  (if (i64.ne (i64.load (i32.const 655352)) (i64.const 0)) (then unreachable))
+  (memory.fill (i32.const 131072) (i32.const 0xa5) (i32.const 524288))
+  (global.set $used (i32.const 1))
+  (table.set (i32.const 0) (ref.func $f))`;
+
+/** What a fresh instance is. */
+const CHECKS = [
+  '(if (global.get $used) (then unreachable))',
+  '(if (i32.eqz (ref.is_null (table.get (i32.const 0)))) (then unreachable))',
+  '(if (i32.ne (memory.size) (i32.const 2)) (then unreachable))',
+  check('(i32.const 0)', '(i32.const 1024)'),
+  check('(i32.const 98304)', '(i32.const 131072)'),
+];
+const STATE = '(global $used (mut i32) (i32.const 0)) (table 1 funcref) (elem declare func $f) (func $f)';
+
+it('what looks for marks finds them', () => {
+  const found = (hook: string) => () => lonelyRuntime().registerFilter(key, 'n', guest({ fields: STATE, hook }));
+  expect(found(`(local $at i32) ${CHECKS.join('')} ${SOIL} $answer`)).not.toThrow();
+  for (const part of CHECKS) {
+    expect(found(`(local $at i32) ${SOIL} ${part} $answer`), part).toThrow(/unreachable/);
+  }
+});
+
+describe.each(ENGINES)('an instance of an engine that is $engine', ({ config }) => {
+  const adapters = () => {
+    const runtime = lonelyRuntime(config);
+    const bytes = plugin('canary');
+    return {
+      runtime,
+      filter: new WasmtimeFilterPlugin(runtime, runtime.registerFilter(key, 'c', bytes)),
+      shape: new WasmtimeUpstreamDialect(runtime, runtime.registerShape(SlotKey.global('s'), 'c', bytes)),
+      observe: new WasmtimeObservabilityHook(runtime, runtime.registerObserve(SlotKey.global('o'), 'c', bytes)),
+    };
+  };
+  const report = (filter: WasmtimeFilterPlugin) =>
+    filter.filter(request(), caller(), []).perCandidateReasons.map(({ text }) => text);
+
+  it('always sees its first call', async () => {
+    const { runtime, filter, shape, observe } = adapters();
+    for (let round = 0; round < 60; round++) {
+      expect(report(filter)).toEqual([FIRST]);
+      expect(Buffer.from(shape.shape(request(), upstream, caller()).body).toString()).toBe(FIRST);
+      expect(observe.observe(started())).toBeUndefined();
+      // Lets the thread that prepares instances come to work between bursts.
+      if (round % 10 === 9) await new Promise((resolve) => setTimeout(resolve, 30));
+    }
+    if (config.prepareInstances !== false) {
+      await expect.poll(() => runtime.stats().engine.prepared).toBeGreaterThan(0);
+    }
+  });
+
+  it('sees its first call beside others on other threads', async () => {
+    const { filter } = adapters();
+    const calls = Array.from({ length: 40 }, () => filter.filterAsync(request(), caller(), [], THREAD));
+    for (let round = 0; round < 20; round++) {
+      expect(report(filter)).toEqual([FIRST]);
+      await new Promise(setImmediate);
+    }
+    for (const { perCandidateReasons } of await Promise.all(calls)) {
+      expect(perCandidateReasons.map(({ text }) => text)).toEqual([FIRST]);
+    }
+  });
+
+  it('sees no memory that a trapped, an expired or a grown one left', () => {
+    const runtime = lonelyRuntime({ ...config, memoryMaxPages: 64 });
+    const hook = `
+      (local $at i32)
+      ${CHECKS.join('')} ${SOIL}
+      (if (i32.ge_u (local.get 1) (i32.const ${LONGER_THAN_PROBES * 2})) (then (loop $l br $l)))
+      (if (i32.ge_u (local.get 1) (i32.const ${LONGER_THAN_PROBES})) (then (drop (i32.div_u (i32.const 1) (i32.const 0)))))
+      $answer`;
+    const filter = new WasmtimeFilterPlugin(runtime, runtime.registerFilter(key, 'n', guest({ fields: STATE, hook })));
+    const call = (bytes: number) =>
+      filter.filter(request({ body: Buffer.alloc(bytes) }), caller(), [], { deadlineMs: 15 });
+    const trapOf = (bytes: number) => {
+      try {
+        call(bytes);
+      } catch (error) {
+        return ((error as FilterError).cause as { trap?: string }).trap;
+      }
+      return undefined;
+    };
+    for (let round = 0; round < 12; round++) {
+      expect(trapOf(10)).toBeUndefined();
+      expect(trapOf(LONGER_THAN_PROBES)).toBe('integer-division-by-zero');
+      if (round % 4 === 0) expect(trapOf(LONGER_THAN_PROBES * 2)).toBe('interrupt');
+    }
+  });
+
+  it('of one plugin sees nothing of another’s', () => {
+    const { runtime, filter } = adapters();
+    const other = runtime.registerFilter(SlotKey.global('other'), 'm', plugin('misbehave'));
+    const misbehave = new WasmtimeFilterPlugin(runtime, other);
+    for (let round = 0; round < 4; round++) {
+      misbehave.filter(request(), caller({ do: 'grow:40' }), candidates(1));
+      expect(() => misbehave.filter(request(), caller({ do: 'allocate' }), [])).toThrow(FilterError);
+      expect(report(filter)).toEqual([FIRST]);
+    }
+  });
+});
