@@ -49,11 +49,11 @@ export const hotEngineConfigSchema = z
     /** `on-demand` maps a memory for each instance; `pooling` reserves all of them when the engine is built. */
     allocationStrategy: z.enum(['on-demand', 'pooling']).default('on-demand'),
     memoryMaxPages: z.int().min(1).max(65_536).default(DEFAULT_MEMORY_MAX_PAGES),
-    /** Bytes of native stack that a guest may use. */
+    /** Bytes of native stack that a guest may use. wasmtime takes no more than its stacks for async calls have, 2 MiB. */
     maxWasmStack: z
       .int()
       .min(16 * 1024)
-      .max(1024 * MIB)
+      .max(2 * MIB)
       .default(MIB),
     poolTotalMemories: count.default(DEFAULT_POOL_TOTAL_MEMORIES),
     poolTotalCoreInstances: count.default(DEFAULT_POOL_TOTAL_CORE_INSTANCES),

@@ -123,6 +123,8 @@ describe('a config', () => {
   it.each([
     ['memoryMaxPages', 1],
     ['memoryMaxPages', 65_536],
+    ['maxWasmStack', 16 * 1024],
+    ['maxWasmStack', 2 * MIB],
     ['deadlineMs', 1],
     ['deadlineMs', 2 ** 31 - 1],
     ['maxQueuedCalls', 0],
@@ -139,7 +141,8 @@ describe('a config', () => {
     ['memoryMaxPages', 1.5],
     ['memoryMaxPages', '2048'],
     ['memoryMaxPages', null],
-    ['maxWasmStack', 0],
+    ['maxWasmStack', 16 * 1024 - 1],
+    ['maxWasmStack', 2 * MIB + 1],
     ['poolTotalMemories', 0],
     ['poolTotalCoreInstances', -1],
     ['memoryReservationBytes', -1],

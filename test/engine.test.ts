@@ -171,6 +171,12 @@ describe('building an engine', () => {
     expect(engine.native.stats().running).toBe(0);
   });
 
+  it.each(STRATEGIES)('takes the smallest and the largest stack, $strategy', ({ config }) => {
+    for (const maxWasmStack of [16 * 1024, 2 * 1024 * 1024]) {
+      expect(() => buildHotEngine({ ...config, maxWasmStack })).not.toThrow();
+    }
+  });
+
   it('refuses a bad config', () => {
     expect(() => buildHotEngine({ memoryMaxPages: 0 })).toThrow(InvalidArgumentError);
   });

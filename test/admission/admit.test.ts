@@ -1,7 +1,9 @@
 import { describe, expect, it } from 'vitest';
+import { contentHashOf } from '../../src/admission/admit.ts';
 import {
   admitWasm,
   admitWasmAsync,
+  buildHotEngine,
   inspectWasm,
   ModuleCompileError,
   ModuleRejectedError,
@@ -15,6 +17,20 @@ import { plugin } from '../support/plugins.ts';
 import { refusal } from '../support/refusal.ts';
 import { lonelyRuntime, newRuntime, recorder } from '../support/runtimes.ts';
 import { append, assemble, customSection } from '../support/wat.ts';
+
+describe('the content hash', () => {
+  it('is BLAKE3 over policy version 1, the memory cap and the bytes', () => {
+    // From another implementation of BLAKE3, over both numbers as u32 little endian and the bytes behind them.
+    for (const [memoryMaxPages, hash] of [
+      [2048, '6c28ea3adb3057fede80988e810a37fd71554888327582d9eac496c7dc9fc031'],
+      [7, 'f1efa89c03e848371ae4fe7bc1e727f0284ff481e40c9c3823015ca10717ee1c'],
+    ] as const) {
+      expect(contentHashOf(buildHotEngine({ memoryMaxPages }), Buffer.from('abc'))).toBe(hash);
+    }
+    const runtime = newRuntime();
+    expect(admitWasm(runtime, guest()).contentHash).toBe(contentHashOf(buildHotEngine(), guest()));
+  });
+});
 
 describe('admission', () => {
   it('tells what it admitted', async () => {

@@ -165,6 +165,20 @@ describe('a call on another thread', () => {
     expect(seen.sort((a, b) => a! - b!)).toEqual(Array.from({ length: 12 }, (_, n) => n));
   });
 
+  it('ends on the version that it began with, whatever becomes of the slot', async () => {
+    const { runtime } = guestOf('cache-aware');
+    const follow = WasmtimeFilterPlugin.follow(runtime, key);
+    const kept = async () =>
+      (await follow.filterAsync(request(), caller(), candidates(4), { where: 'thread' })).keptUpstreamIds.length;
+    const before = Array.from({ length: 10 }, kept);
+    runtime.registerFilter(key, 'v2', plugin('cache-aware-v2'));
+    const between = Array.from({ length: 10 }, kept);
+    runtime.evictSlot(key);
+    await rejected(FilterError, kept());
+    expect(await Promise.all(before)).toEqual(Array(10).fill(1));
+    expect(await Promise.all(between)).toEqual(Array(10).fill(2));
+  });
+
   it('goes on when the runtime closes, and closing waits for it', async () => {
     const { runtime, filter } = guestOf('cache-aware');
     const calls = Array.from({ length: 20 }, () =>

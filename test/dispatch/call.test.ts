@@ -134,6 +134,25 @@ describe('a call', () => {
   });
 });
 
+describe('a request that does not fit', () => {
+  it('into the memory that a guest may have is refused by its alloc', () => {
+    const runtime = newRuntime({ memoryMaxPages: 32 });
+    const filter = new WasmtimeFilterPlugin(runtime, runtime.registerFilter(key, 'c', plugin('cache-aware')));
+    expect(() => filter.filter(request({ body: Buffer.alloc(100_000) }), caller(), [])).not.toThrow();
+    const error = thrown(FilterError, () => filter.filter(request({ body: Buffer.alloc(3_000_000) }), caller(), []));
+    expect(error.kind).toBe('trap');
+    expect(error.cause).toMatchObject({ phase: 'cc_lb_alloc', trap: 'unknown' });
+    expect(error.message).toContain('the guest gave no memory for 300');
+  });
+
+  it('into 32 bits is refused before the guest sees any of it', () => {
+    const runtime = newRuntime();
+    runtime.registerFilter(key, 'c', plugin('cache-aware'));
+    const error = thrown(ModuleRejectedError, () => runtime.callFilter(key, new Uint8Array(2 ** 32)));
+    expect(error.reason).toContain('more than 4,294,967,295 bytes');
+  });
+});
+
 describe('a raw call', () => {
   const principal = { id: 'p', kind: 'api_key', claims: [] };
   const http = {
