@@ -78,7 +78,9 @@ impl Cache {
                 .kept_modules()
                 .min_by_key(|(_, used, module)| (serving(module), *used))
                 .map(|(hash, ..)| hash.clone());
-            let Some(entry) = oldest.and_then(|hash| self.entries.get_mut(&hash)) else { break };
+            let Some(entry) = oldest.and_then(|hash| self.entries.get_mut(&hash)) else {
+                break;
+            };
             entry.kept = None;
             self.evictions += 1;
         }

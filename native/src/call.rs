@@ -76,8 +76,8 @@ fn enter<R>(
     })?;
     let _permit = if call.probe { None } else { Some(call.engine.budget.take()?) };
     let _deadline = deadline::arm(call.limit, call.cancelled.clone());
-    let mut instance =
-        if call.probe { Instance::new(call.module)? } else { call.engine.preparer.check_out(call.module)? };
+    let preparer = &call.engine.preparer;
+    let mut instance = if call.probe { preparer.make(call.module)? } else { preparer.check_out(call.module)? };
     deadline::bind(&mut instance.store);
     let began = Moment::now();
     let result = run(call, &mut instance, request, read);

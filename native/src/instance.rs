@@ -66,7 +66,12 @@ impl Instance {
 }
 
 fn instantiation_failure(error: &wasmtime::Error) -> Failure {
-    if error.downcast_ref::<PoolConcurrencyLimitError>().is_some() {
+    if let Some(limit) = error.downcast_ref::<PoolConcurrencyLimitError>() {
+        // A pool has no heaps for references to host objects at all: waiting would not help.
+        if limit.to_string().contains("GC heap") {
+            let message = "it keeps references to host objects, for which a pool reserves no heap";
+            return Failure::new(Kind::Instantiate, message);
+        }
         return Failure::saturated("pool");
     }
     let mut failure = Failure::new(Kind::Instantiate, chain(error));

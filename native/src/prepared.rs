@@ -17,6 +17,9 @@ const FIRST_TARGET: usize = 2;
 const LINGER: Duration = Duration::from_millis(20);
 /// A shelf that nobody took from for this long is emptied.
 const IDLE: Duration = Duration::from_secs(2);
+/// How often and how long a call waits for a place that the preparer is about to give up.
+const RECLAIM_TRIES: u32 = 40;
+const RECLAIM_PAUSE: Duration = Duration::from_micros(50);
 /// What an instance holds besides the pages of its memory.
 const INSTANCE_OVERHEAD: usize = 32 << 10;
 
@@ -84,7 +87,11 @@ impl Preparer {
     /// The preparer of an engine with these options; its thread starts with the first call.
     pub fn new(options: &EngineOptions) -> Preparer {
         let bytes = |value: i64| usize::try_from(value).unwrap_or(0);
-        let most = options.pool_total_core_instances as usize / 2;
+        let places = match options.pooling {
+            true => options.pool_total_core_instances.min(options.pool_total_memories),
+            false => options.pool_total_core_instances,
+        };
+        let most = places as usize / 2;
         Preparer {
             shared: Arc::new(Shared {
                 enabled: options.prepare && most > 0,
@@ -100,18 +107,31 @@ impl Preparer {
         }
     }
 
-    /// An instance for one call: a ready one, or one made here. On a full pool a used instance is reset or a ready
-    /// one given up, and only if that does not help the pool is reported as saturated.
+    /// An instance for one call: a ready one, or one made here.
     pub fn check_out(&self, module: &Arc<CompiledModule>) -> Result<Instance, Failure> {
         if self.serves(module)
             && let Some(instance) = self.take(module)
         {
             return Ok(instance);
         }
-        match Instance::new(module) {
-            Err(failure) if failure.kind == Kind::Saturated && self.shared.give_up_one() => Instance::new(module),
-            made => made,
+        self.make(module)
+    }
+
+    /// An instance made here. On a full pool the preparer gives up what it holds before the pool is reported as full.
+    pub fn make(&self, module: &CompiledModule) -> Result<Instance, Failure> {
+        let mut made = Instance::new(module);
+        for _ in 0..RECLAIM_TRIES {
+            let full = made.as_ref().is_err_and(|failure| failure.kind == Kind::Saturated);
+            if !full || self.shared.held.load(SeqCst) == 0 {
+                break;
+            }
+            if !self.shared.give_up_one() {
+                // The preparer's thread is about to finish with one.
+                std::thread::sleep(RECLAIM_PAUSE);
+            }
+            made = Instance::new(module);
         }
+        made
     }
 
     /// Takes back the instance of a call that is over. It is never used again.
@@ -152,7 +172,7 @@ impl Preparer {
         if let Some(ready) = &taken {
             self.shared.forget(ready);
         } else {
-            shelf.target = (shelf.target * 2).clamp(FIRST_TARGET, self.shared.most);
+            shelf.target = (shelf.target * 2).max(FIRST_TARGET).min(self.shared.most);
         }
         let low = shelf.ready.len() <= shelf.target / 2;
         drop(shelf);
@@ -315,7 +335,9 @@ impl Shared {
         let now = Moment::now();
         let mut released = Vec::new();
         work.shelves.retain(|weak| {
-            let Some(module) = weak.upgrade() else { return false };
+            let Some(module) = weak.upgrade() else {
+                return false;
+            };
             let mut shelf = module.shelf.lock();
             let idle = shelf.taken.is_none_or(|taken| now.duration_since(taken) > IDLE);
             if idle {

@@ -24,7 +24,9 @@ mod imp {
 
     /// The signals whose handler is no longer the one that the engine installed.
     pub fn replaced() -> Vec<&'static str> {
-        let Some(installed) = INSTALLED.get() else { return Vec::new() };
+        let Some(installed) = INSTALLED.get() else {
+            return Vec::new();
+        };
         let names = ["SIGSEGV", "SIGBUS", "SIGILL", "SIGFPE"];
         (0..SIGNALS.len()).filter(|&at| current(SIGNALS[at]) != installed[at]).map(|at| names[at]).collect()
     }

@@ -16,9 +16,9 @@ use crate::engine::HotEngine;
 use crate::failure::{Failure, Kind, NativeFailure};
 use crate::module::CompiledModule;
 
-/// Buffers that are kept for the next request, and the largest that is.
+/// Bytes of buffers that are kept for the next requests, and how many buffers.
+const KEPT_BYTES: usize = 32 << 20;
 const KEPT_BUFFERS: usize = 8;
-const KEPT_BYTES: usize = 4 << 20;
 /// Answers up to this size are copied on the JavaScript thread; a larger one becomes the memory of its Buffer.
 const COPIED_BYTES: usize = 64 << 10;
 
@@ -99,7 +99,8 @@ impl Drop for Staged {
         self.engine.staged.fetch_sub(self.bytes.len() as u64, SeqCst);
         let mut bytes = std::mem::take(&mut self.bytes);
         let mut kept = BUFFERS.lock().unwrap_or_else(PoisonError::into_inner);
-        if bytes.capacity() <= KEPT_BYTES && kept.len() < KEPT_BUFFERS {
+        let bytes_kept: usize = kept.iter().map(Vec::capacity).sum();
+        if kept.len() < KEPT_BUFFERS && bytes_kept + bytes.capacity() <= KEPT_BYTES {
             bytes.clear();
             kept.push(bytes);
         }

@@ -1,5 +1,6 @@
 // `npm run bench`: the Rust original, V8 with a fresh instance and this package take turns in one run; ratios first.
-//   --rounds N   turns of each (default 5)     --quick   1 KiB and 64 KiB alone     --only NAME   one config
+//   --rounds N   turns of each (default 5)     --quick   1 KiB and 64 KiB alone
+//   --only NAME  one config     --step NAME  filter or shape     --size '1 MiB'  one size
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { cpus } from 'node:os';
 import { fileURLToPath } from 'node:url';
@@ -15,11 +16,14 @@ const { values: options } = parseArgs({
     quick: { type: 'boolean', default: false },
     only: { type: 'string' },
     step: { type: 'string' },
+    size: { type: 'string' },
   },
 });
 const rounds = Number(options.rounds);
 const configs = CONFIGS.filter(({ name }) => options.only === undefined || name === options.only);
-const sizes = options.quick ? SIZES.slice(0, 2) : SIZES;
+const sizes = (options.quick ? SIZES.slice(0, 2) : SIZES).filter(
+  ({ label }) => options.size === undefined || label === options.size,
+);
 const steps = STEPS.filter((step) => options.step === undefined || step === options.step);
 const output = fileURLToPath(new URL('../../build/bench/', import.meta.url));
 
@@ -32,8 +36,10 @@ const cells = [];
 for (const step of steps)
   for (const size of sizes) for (const config of configs) cells.push(await cell(step, size, config));
 table(cells);
-const tail = await openLoop();
-const scaling = { workers: await workers(), slots: await slots() };
+// The rest stands on the 1 KiB cells.
+const whole = sizes.includes(SIZES[0]);
+const tail = whole ? await openLoop() : [];
+const scaling = whole ? { workers: await workers(), slots: await slots() } : null;
 for (const contestant of Object.values(all)) contestant.close();
 
 mkdirSync(output, { recursive: true });
