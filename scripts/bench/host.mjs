@@ -108,6 +108,38 @@ async function measure(command) {
   };
 }
 
+/** How long the event loop is held by one call, on this thread and handed to another: medians in µs. */
+async function measureWhere(command) {
+  const api = await import(new URL('index.js', dist));
+  const runtime = new api.WasmtimeRuntime(api.productionHotEngineConfig());
+  const key = api.SlotKey.global(command.step);
+  const filter = command.step === 'filter';
+  const slot = runtime[filter ? 'registerFilter' : 'registerShape'](key, command.step, guest(command.step));
+  const adapter = filter ? new api.WasmtimeFilterPlugin(runtime, slot) : new api.WasmtimeUpstreamDialect(runtime, slot);
+  const ring = traffic(command);
+  const medians = {};
+  for (const where of ['inline', 'thread']) {
+    const held = [];
+    for (let index = 0; index < command.iterations; index++) {
+      const { ctx, principal, candidates, upstream } = ring[index % ring.length];
+      const before = performance.eventLoopUtilization();
+      const began = performance.now();
+      const pending = filter
+        ? adapter.filterAsync(ctx, principal, candidates, { where })
+        : adapter.shapeAsync(ctx, upstream, principal, { where });
+      const called = performance.now() - began;
+      await pending;
+      // An inline call has ended when its promise is there; of the other the loop counts both halves.
+      const active = where === 'inline' ? called : performance.eventLoopUtilization(before).active;
+      held.push(active * 1000);
+    }
+    held.sort((a, b) => a - b);
+    medians[where] = held[held.length >> 1];
+  }
+  runtime.close();
+  return medians;
+}
+
 /** The same on several threads at once; calls per second are those of all together. */
 async function onWorkers(command) {
   const began = performance.now();
@@ -127,11 +159,16 @@ async function onWorkers(command) {
   return { ...results[0], calls: results.length * command.iterations, callsPerSecond: rate, seconds };
 }
 
+function answer(command) {
+  if (command.where === true) return measureWhere(command);
+  return (command.threads ?? 1) > 1 ? onWorkers(command) : measure(command);
+}
+
 if (isMainThread) {
   process.stdout.write(`${JSON.stringify({ runtime: `node ${process.version}` })}\n`);
   for await (const line of createInterface({ input: process.stdin })) {
     const command = JSON.parse(line);
-    const result = await ((command.threads ?? 1) > 1 ? onWorkers(command) : measure(command));
+    const result = await answer(command);
     process.stdout.write(`${JSON.stringify(result)}\n`);
   }
 } else {

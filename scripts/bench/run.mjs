@@ -40,10 +40,11 @@ table(cells);
 const whole = sizes.includes(SIZES[0]);
 const tail = whole ? await openLoop() : [];
 const scaling = whole ? { workers: await workers(), slots: await slots() } : null;
+const where = whole ? await threads() : [];
 for (const contestant of Object.values(all)) contestant.close();
 
 mkdirSync(output, { recursive: true });
-writeFileSync(`${output}bench.json`, JSON.stringify({ machine, rounds, cells, tail, scaling }, null, 2));
+writeFileSync(`${output}bench.json`, JSON.stringify({ machine, rounds, cells, tail, scaling, where }, null, 2));
 writeFileSync(`${output}bench.svg`, draw(cells, machine));
 console.log(`\nwrote ${output}bench.json and bench.svg`);
 
@@ -147,6 +148,21 @@ async function slots() {
     const { p50Us } = await all.ours.measure({ ...command, config: 'production' });
     results.push({ slots: count, p50Us });
     console.log(`${String(count).padEnd(5)} ${p50Us.toFixed(1)}`);
+  }
+  return results;
+}
+
+/** What decides where `auto` makes a call. */
+async function threads() {
+  console.log('\nevent loop held by a call, µs: on this thread, handed to another');
+  const results = [];
+  for (const step of STEPS) {
+    for (const kib of [1, 16, 64, 128, 256, 1024]) {
+      const command = { where: true, step, bodyBytes: kib * 1024, iterations: 300 };
+      const { inline, thread } = await all.ours.measure(command);
+      results.push({ step, kib, inline, thread });
+      console.log(`${step.padEnd(6)} ${`${kib} KiB`.padEnd(9)} ${inline.toFixed(0).padEnd(6)} ${thread.toFixed(0)}`);
+    }
   }
   return results;
 }

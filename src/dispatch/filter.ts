@@ -30,6 +30,10 @@ const tell: TellFault = (fault, context) =>
     context,
   );
 
+/** Upstreams are few and recur with every request: their ids, as they cross. */
+const KNOWN_IDS = 4096;
+const knownIds = new Set<string>();
+
 /** A filter plugin of a slot. */
 export class WasmtimeFilterPlugin extends Adapter {
   /**
@@ -82,6 +86,7 @@ export class WasmtimeFilterPlugin extends Adapter {
     const cell = this.cell();
     const edition = cell.editions.filter!;
     const { wireBounds, cookieRedaction } = this.runtime.dispatcher.config;
+    const sent: string[] = [];
     const request = {
       requestId: ctx.requestId,
       threadId: ctx.threadId,
@@ -94,27 +99,31 @@ export class WasmtimeFilterPlugin extends Adapter {
       headers: requestHeaders(ctx.headers, { cookieRedaction }),
       body: bodyOf(ctx.body),
       principal: principalValue(principal, edition.oauthPrincipalKind),
-      candidates: canonical(candidates),
+      candidates: canonical(candidates, sent),
     };
     return {
       target: targetOf(cell, 'filter', options),
       encode: encodeMessage(edition.request, request),
       read: (bytes) => {
         checkAnswerSize(bytes.length, wireBounds);
-        return filterOutput(decodeAnswer(edition.response, bytes).results, wireBounds);
+        return filterOutput(decodeAnswer(edition.response, bytes).results, wireBounds, sent);
       },
       bytes: request.body.length,
     };
   }
 }
 
-/** The candidates with their ids as they cross. A caller's list that has them so already is taken as it is. */
-function canonical(candidates: readonly UpstreamCandidate[]): readonly UpstreamCandidate[] {
+/**
+ * The candidates with their ids as they cross, which `sent` receives. A caller's list that has them so already is taken
+ * as it is.
+ */
+function canonical(candidates: readonly UpstreamCandidate[], sent: string[]): readonly UpstreamCandidate[] {
   if (!Array.isArray(candidates)) throw new InvalidArgumentError('candidates', 'expected an array');
   let copy: UpstreamCandidate[] | undefined;
   for (let index = 0; index < candidates.length; index++) {
     const candidate: UpstreamCandidate = candidates[index];
     const id = canonicalId(candidate, index);
+    sent.push(id);
     if (id !== candidate.upstreamId || copy !== undefined) {
       copy ??= candidates.slice(0, index);
       copy.push(withId(candidate, id));
@@ -140,7 +149,10 @@ function withId(candidate: UpstreamCandidate, upstreamId: string): UpstreamCandi
 
 function canonicalId(candidate: UpstreamCandidate | null | undefined, index: number): string {
   const id = candidate?.upstreamId;
+  if (typeof id === 'string' && knownIds.has(id)) return id;
   const canonical = typeof id === 'string' ? parseUuid(id) : null;
   if (canonical === null) throw new InvalidArgumentError(`candidates[${index}].upstreamId`, 'expected a UUID');
+  if (knownIds.size === KNOWN_IDS) knownIds.clear();
+  knownIds.add(canonical);
   return canonical;
 }

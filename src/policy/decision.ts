@@ -26,14 +26,20 @@ const ACCEPT = 'accept';
 
 /**
  * Turns a filter's results into its verdict. Repeated and unknown ids are kept as they are: the chain judges them.
+ * `sent` are the ids of the candidates as they crossed; one that comes back in its place is known to be one.
  * @throws AnswerRefused where any id, even a rejected one's, is no UUID
  */
-export function filterOutput(results: readonly FilterVerdict[], bounds: Pick<WireBounds, 'reasonBytes'>): FilterOutput {
+export function filterOutput(
+  results: readonly FilterVerdict[],
+  bounds: Pick<WireBounds, 'reasonBytes'>,
+  sent: readonly string[] = [],
+): FilterOutput {
   const keptUpstreamIds: string[] = [];
   const perCandidateReasons: { upstreamId: string; reason: RejectionReason; text: string }[] = [];
   let reason = '';
-  for (const result of results) {
-    const upstreamId = parseUuid(result.upstreamId);
+  for (let index = 0; index < results.length; index++) {
+    const result = results[index]!;
+    const upstreamId = result.upstreamId === sent[index] ? result.upstreamId : parseUuid(result.upstreamId);
     if (upstreamId === null) {
       throw new AnswerRefused('upstream_id', `upstream_id ${quoted(result.upstreamId)} is no UUID`);
     }
@@ -48,6 +54,8 @@ export function filterOutput(results: readonly FilterVerdict[], bounds: Pick<Wir
 
 /** What a plugin's label for a rejection means. ASCII case and `-` against `_` make no difference. */
 export function rejectionReason(label: string): RejectionReason {
+  // What nearly every rejection says.
+  if (label === 'reject') return 'rejected_by_plugin';
   if (/rate[-_]limit/i.test(label)) return 'rate_limited';
   if (/quota/i.test(label)) return 'insufficient_quota';
   if (/unhealthy/i.test(label)) return 'unhealthy';

@@ -41,9 +41,9 @@ describe('where a call runs', () => {
     ['inline', 2000 * KIB, true],
     ['thread', 0, false],
     ['auto', 0, true],
-    ['auto', 256 * KIB - 1, true],
-    ['auto', 256 * KIB, false],
-    [undefined, 256 * KIB, false],
+    ['auto', 128 * KIB - 1, true],
+    ['auto', 128 * KIB, false],
+    [undefined, 128 * KIB, false],
   ] as const)('with %s and %d bytes is this thread: %s', async (where, bytes, here) => {
     const { filter, take, runtime } = guestOf('cache-aware');
     const call = filter.filterAsync(request({ body: Buffer.alloc(bytes) }), caller(), candidates(2), { where });
@@ -56,8 +56,8 @@ describe('where a call runs', () => {
 
   it('is another one from fewer bytes on for a shape, whose answer is as large', async () => {
     for (const [bytes, here] of [
-      [64 * KIB - 1, true],
-      [64 * KIB, false],
+      [16 * KIB - 1, true],
+      [16 * KIB, false],
     ] as const) {
       const { dialect, take } = shapeOf('echo');
       const call = dialect.shapeAsync(request({ body: Buffer.alloc(bytes) }), upstream, caller());
