@@ -68,7 +68,8 @@ function tool(name, fetch) {
 }
 
 function python(...args) {
-  run('python3', ['-m', 'pip', '--quiet', '--disable-pip-version-check', ...args]);
+  const env = { ...process.env, PIP_ROOT_USER_ACTION: 'ignore' };
+  run('python3', ['-m', 'pip', '--quiet', '--disable-pip-version-check', ...args], { env });
 }
 
 function npm(folder, specifier) {
