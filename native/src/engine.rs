@@ -53,6 +53,13 @@ pub struct EngineOptions {
     pub group: Option<String>,
 }
 
+impl EngineOptions {
+    /// A memory whose cap fits into its reservation never moves; telling the compiler makes every access cheaper.
+    pub fn may_move(&self) -> bool {
+        (i64::from(self.memory_max_pages) << 16) > self.memory_reservation_bytes
+    }
+}
+
 /// A wasmtime engine and what belongs to it: the budget of concurrent calls, the compiled modules, the preparer.
 pub struct HotEngine {
     /// The engine itself.
@@ -99,8 +106,6 @@ impl HotEngine {
 
 fn build(options: &EngineOptions) -> Result<Engine, Failure> {
     let bytes = |value: i64| u64::try_from(value).unwrap_or(0);
-    // A memory that fits into its reservation never moves; telling the compiler makes every access cheaper.
-    let may_move = (i64::from(options.memory_max_pages) << 16) > options.memory_reservation_bytes;
     let mut config = Config::new();
     config
         .strategy(Strategy::Cranelift)
@@ -118,8 +123,8 @@ fn build(options: &EngineOptions) -> Result<Engine, Failure> {
         .signals_based_traps(true)
         .memory_reservation(bytes(options.memory_reservation_bytes))
         .memory_guard_size(bytes(options.memory_guard_bytes))
-        .memory_may_move(may_move)
-        .gc_heap_may_move(may_move)
+        .memory_may_move(options.may_move())
+        .gc_heap_may_move(options.may_move())
         // A pool with reference types wants both kinds of heap laid out alike.
         .gc_heap_reservation(bytes(options.memory_reservation_bytes))
         .gc_heap_guard_size(bytes(options.memory_guard_bytes))

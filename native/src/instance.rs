@@ -25,6 +25,8 @@ pub struct Instance {
     pub alloc: TypedFunc<(u32, u32), u32>,
     /// Bytes that the memory has before anybody grows it.
     pub initial_bytes: usize,
+    /// Whether pages of its memory were faulted in ahead.
+    pub populated: bool,
     /// The hooks that the module exports with the right type.
     hooks: [Option<Hook>; HOOKS.len()],
 }
@@ -53,7 +55,7 @@ impl Instance {
             function.typed(&store).ok()
         });
         let initial_bytes = memory.data_size(&store);
-        Ok(Instance { store, memory, alloc, initial_bytes, hooks })
+        Ok(Instance { store, memory, alloc, initial_bytes, populated: false, hooks })
     }
 
     /// The hook of this number, or why it cannot be called.

@@ -6,8 +6,9 @@ use crate::instance::Instance;
 const WINDOW: usize = 4 << 20;
 /// Samples until the picture is used.
 const SETTLED: u16 = 4;
-/// Once it is used, every how many calls it is looked at again.
-const SAMPLE_EVERY: u32 = 64;
+/// Once it is used, every how many instances one stays as it is: what was faulted in ahead says nothing of what a call
+/// would have touched.
+const SAMPLE_EVERY: u32 = 256;
 
 /// Pages that most calls of a module wrote to.
 #[derive(Default)]
@@ -18,7 +19,7 @@ pub struct Touched {
     /// The pages to fault in, as (first, count).
     runs: Vec<(usize, usize)>,
     page: usize,
-    calls: u32,
+    made: u32,
 }
 
 impl Touched {
@@ -58,20 +59,19 @@ mod imp {
         /// Looks at the pages that the call of this used instance wrote to.
         pub fn sample(&mut self, used: &Instance, map: &mut PageMap) {
             let Some(file) = &map.0 else { return };
-            self.calls = self.calls.wrapping_add(1);
-            if self.samples >= SETTLED && !self.calls.is_multiple_of(SAMPLE_EVERY) {
+            if used.populated {
                 return;
             }
             // SAFETY: asks for a constant of the system.
             let page = usize::try_from(unsafe { libc::sysconf(libc::_SC_PAGESIZE) }).unwrap_or(4096);
             let start = used.memory.data_ptr(&used.store) as usize;
-            let pages = used.initial_bytes.min(WINDOW) / page;
+            let pages = used.memory.data_size(&used.store).min(WINDOW) / page;
             let mut entries = vec![0u8; pages * 8];
             if file.read_exact_at(&mut entries, (start / page * 8) as u64).is_err() {
                 return;
             }
             self.page = page;
-            self.counts.resize(pages, 0);
+            self.counts.resize(self.counts.len().max(pages), 0);
             for (count, entry) in self.counts.iter_mut().zip(entries.chunks_exact(8)) {
                 let entry = u64::from_ne_bytes(entry.try_into().expect("eight bytes"));
                 // A page of the image that was only read still belongs to the file.
@@ -101,26 +101,45 @@ mod imp {
             }
         }
 
-        /// Faults the pages in. Their contents stay as they are.
-        pub fn populate(&self, fresh: &Instance) {
-            if UNSUPPORTED.load(Relaxed) {
-                return;
+        /// Faults the pages in; their contents stay as they are. Those that the guest will first have to grow its
+        /// memory for lie in the memory's reservation, `reach` bytes of it, and are made accessible for this alone.
+        /// False if they could not be made inaccessible again: then the instance must not be used.
+        pub fn populate(&mut self, fresh: &mut Instance, reach: usize) -> bool {
+            self.made = self.made.wrapping_add(1);
+            if UNSUPPORTED.load(Relaxed) || self.runs.is_empty() || self.made.is_multiple_of(SAMPLE_EVERY) {
+                return true;
             }
+            fresh.populated = true;
             let base = fresh.memory.data_ptr(&fresh.store);
-            let size = fresh.memory.data_size(&fresh.store);
+            let size = fresh.initial_bytes;
+            let end = self.runs.last().map_or(0, |(first, count)| (first + count) * self.page).min(reach);
             for &(first, count) in &self.runs {
-                let (offset, length) = (first * self.page, count * self.page);
-                if offset + length > size {
-                    break;
-                }
-                // SAFETY: the range lies within the memory of a live instance that only this thread knows, and
-                // populating changes no contents.
-                let done = unsafe { libc::madvise(base.add(offset).cast(), length, MADV_POPULATE_WRITE) };
-                if done != 0 {
-                    UNSUPPORTED.store(true, Relaxed);
-                    return;
+                fault_in(base, first * self.page, ((first + count) * self.page).min(size));
+            }
+            if end <= size {
+                return true;
+            }
+            // SAFETY: the range is the part of the memory's own reservation behind its present size: mapped, without
+            // access, and read as zeroes once the guest grows into it. Nobody else knows the instance yet.
+            let protect = |access| unsafe { libc::mprotect(base.add(size).cast(), end - size, access) } == 0;
+            if protect(libc::PROT_READ | libc::PROT_WRITE) {
+                for &(first, count) in &self.runs {
+                    fault_in(base, (first * self.page).max(size), ((first + count) * self.page).min(end));
                 }
             }
+            protect(libc::PROT_NONE)
+        }
+    }
+
+    /// Faults in the pages from offset `from` to `to`, both at the edge of a page.
+    fn fault_in(base: *mut u8, from: usize, to: usize) {
+        if from >= to {
+            return;
+        }
+        // SAFETY: the caller gives a range of a live memory that is accessible and that only this thread knows, and
+        // populating changes no contents.
+        if unsafe { libc::madvise(base.add(from).cast(), to - from, MADV_POPULATE_WRITE) } != 0 {
+            UNSUPPORTED.store(true, Relaxed);
         }
     }
 }
@@ -144,7 +163,9 @@ mod imp {
         pub fn sample(&mut self, _used: &Instance, _map: &mut PageMap) {}
 
         /// Faults nothing in.
-        pub fn populate(&self, _fresh: &Instance) {}
+        pub fn populate(&mut self, _fresh: &mut Instance, _reach: usize) -> bool {
+            true
+        }
     }
 }
 

@@ -65,6 +65,8 @@ struct Shared {
     /// Ready and used instances together: at most half of the pool, so that calls always find a place.
     most: usize,
     resident_budget: usize,
+    /// A memory can grow to its cap within its reservation.
+    reserves_all: bool,
     keep_resident: usize,
     held: AtomicUsize,
     resident: AtomicUsize,
@@ -98,6 +100,7 @@ impl Preparer {
                 prefault: options.prefault,
                 most,
                 resident_budget: bytes(options.resident_budget_bytes),
+                reserves_all: !options.may_move(),
                 keep_resident: if options.pooling { bytes(options.keep_resident_bytes) } else { 0 },
                 held: AtomicUsize::new(0),
                 resident: AtomicUsize::new(0),
@@ -283,7 +286,7 @@ impl Shared {
                 let shelf = module.shelf.lock();
                 shelf.ready.len() < shelf.target && module.cells.load(SeqCst) > 0
             };
-            let touched = module.shelf.touched();
+            let mut touched = module.shelf.touched();
             let bytes = INSTANCE_OVERHEAD + self.keep_resident + touched.bytes();
             if !wanted || self.resident.load(SeqCst) + bytes > self.resident_budget {
                 return;
@@ -292,12 +295,15 @@ impl Shared {
                 self.held.fetch_sub(1, SeqCst);
                 return;
             }
-            let Ok(instance) = Instance::new(module) else {
+            let Ok(mut instance) = Instance::new(module) else {
                 // The pool is full or memory is short: calls report it, with what they need.
                 self.held.fetch_sub(1, SeqCst);
                 return;
             };
-            touched.populate(&instance);
+            if !touched.populate(&mut instance, if self.reserves_all { module.memory_cap } else { 0 }) {
+                self.held.fetch_sub(1, SeqCst);
+                return;
+            }
             self.resident.fetch_add(bytes, SeqCst);
             module.shelf.lock().ready.push(Ready { instance, bytes });
         }

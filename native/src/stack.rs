@@ -28,6 +28,10 @@ pub fn check(wasm_stack: usize) -> Result<(), (usize, usize)> {
 
 #[cfg(any(target_os = "linux", target_os = "android"))]
 fn lowest_address() -> Option<usize> {
+    #[cfg(target_env = "musl")]
+    if let Some(lowest) = lowest_address_of_main_thread() {
+        return Some(lowest);
+    }
     let mut attributes = std::mem::MaybeUninit::<libc::pthread_attr_t>::uninit();
     let mut address = std::ptr::null_mut();
     let mut size = 0;
@@ -42,6 +46,30 @@ fn lowest_address() -> Option<usize> {
         libc::pthread_attr_destroy(attributes.as_mut_ptr());
         found.then(|| address as usize + guard)
     }
+}
+
+/// musl tells of the main thread's stack only what has been used so far. The kernel lets it grow down to its limit, or
+/// to the mapping below it.
+#[cfg(target_env = "musl")]
+fn lowest_address_of_main_thread() -> Option<usize> {
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: the calls have no preconditions but a live out-parameter.
+    let found = unsafe { libc::gettid() == libc::getpid() && libc::getrlimit(libc::RLIMIT_STACK, &mut limit) == 0 };
+    if !found {
+        return None;
+    }
+    let here = std::ptr::from_ref(&limit) as usize;
+    let mut below = 0;
+    for line in std::fs::read_to_string("/proc/self/maps").ok()?.lines() {
+        let (from, rest) = line.split_once('-')?;
+        let from = usize::from_str_radix(from, 16).ok()?;
+        let to = usize::from_str_radix(rest.split(' ').next()?, 16).ok()?;
+        if (from..to).contains(&here) {
+            return Some(to.saturating_sub(usize::try_from(limit.rlim_cur).unwrap_or(usize::MAX)).max(below));
+        }
+        below = to;
+    }
+    None
 }
 
 #[cfg(target_os = "macos")]

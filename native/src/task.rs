@@ -27,21 +27,28 @@ static RUNNING: AtomicU32 = AtomicU32::new(0);
 
 /// Takes one of `limit` places for guests off the JavaScript threads of the process; false if all are taken.
 #[napi(catch_unwind)]
-pub fn take_task_place(limit: u32) -> bool {
-    RUNNING.fetch_update(SeqCst, SeqCst, |running| (running < limit).then_some(running + 1)).is_ok()
+pub fn take_task_place(env: Env, limit: u32) -> Result<bool> {
+    RUNS.with_borrow_mut(|runs| {
+        runs.watch(&env)?;
+        let taken = RUNNING.fetch_update(SeqCst, SeqCst, |running| (running < limit).then_some(running + 1)).is_ok();
+        runs.places += u32::from(taken);
+        Ok(taken)
+    })
 }
 
 /// Gives a place back.
 #[napi(catch_unwind)]
 pub fn return_task_place() {
+    RUNS.with_borrow_mut(|runs| runs.places -= 1);
     RUNNING.fetch_sub(1, SeqCst);
 }
 
-/// The calls that one JavaScript thread has given to the pool.
+/// The calls that one JavaScript thread has given to the pool, and the places that it holds there.
 #[derive(Default)]
 struct Runs {
-    hooked: bool,
+    watched: bool,
     live: Vec<Weak<AtomicBool>>,
+    places: u32,
 }
 
 thread_local! {
@@ -49,24 +56,30 @@ thread_local! {
 }
 
 impl Runs {
-    /// A thread of JavaScript that ends does not wait for its guests to come to their deadline: it interrupts them.
-    fn add(&mut self, env: &Env, cancelled: &Arc<AtomicBool>) -> Result<()> {
-        if !self.hooked {
-            env.add_env_cleanup_hook((), |()| RUNS.with_borrow(Runs::cancel))?;
-            self.hooked = true;
+    /// Has `end` called when the thread's JavaScript ends.
+    fn watch(&mut self, env: &Env) -> Result<()> {
+        if !self.watched {
+            env.add_env_cleanup_hook((), |()| RUNS.with_borrow_mut(Runs::end))?;
+            self.watched = true;
         }
+        Ok(())
+    }
+
+    fn add(&mut self, cancelled: &Arc<AtomicBool>) {
         if self.live.len() == self.live.capacity() {
             self.live.retain(|run| run.strong_count() > 0);
         }
         self.live.push(Arc::downgrade(cancelled));
-        Ok(())
     }
 
-    fn cancel(&self) {
+    /// A thread that ends does not wait for its guests to come to their deadline: it interrupts them. Nobody is left
+    /// to give its places back, which other threads wait for.
+    fn end(&mut self) {
         for run in self.live.iter().filter_map(Weak::upgrade) {
             run.store(true, SeqCst);
         }
         deadline::tick();
+        RUNNING.fetch_sub(std::mem::take(&mut self.places), SeqCst);
     }
 }
 
@@ -157,7 +170,10 @@ impl StagedCall {
             probe: self.probe,
             cancelled: Arc::clone(&self.cancelled),
         };
-        RUNS.with_borrow_mut(|runs| runs.add(&env, &self.cancelled))?;
+        RUNS.with_borrow_mut(|runs| {
+            runs.add(&self.cancelled);
+            runs.watch(&env)
+        })?;
         Ok(AsyncTask::new(run))
     }
 

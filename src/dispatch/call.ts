@@ -111,7 +111,10 @@ export class Dispatcher {
       try {
         if (typeof answer === 'number') value = read(bytes.subarray(start, start + answer), false);
         else if ('failed' in answer) failure = answer;
-        else value = read(answer, true);
+        else {
+          value = read(answer, true);
+          scratch.expect(answer.length);
+        }
       } catch (error) {
         refused = { error };
       }

@@ -27,6 +27,15 @@ export class CallScratch implements Scratch {
     this.#seconds = new Float64Array(larger.buffer, 0, 1);
   }
 
+  /**
+   * Makes room for answers of this size: written to memory that is warm and copied from there, an answer costs less than
+   * one written to fresh memory. Beyond what is kept, it has memory of its own.
+   */
+  expect(answerBytes: number): void {
+    const needed = this.start + answerBytes;
+    if (needed > this.bytes.length && needed <= KEPT_BYTES) this.grow(needed);
+  }
+
   /** How long the last call took from after instantiation, NaN if it never had an instance. */
   get seconds(): number {
     return this.#seconds[0]!;
