@@ -30,10 +30,8 @@ export function setUp() {
     checkRust();
     run(process.execPath, ['scripts/build-native.mjs']);
   });
-  const typescript = ['src', 'tsconfig.json', 'tsconfig.build.json', 'package-lock.json'];
-  step('TypeScript', typescript, 'dist/index.js', () =>
-    run(process.execPath, ['node_modules/typescript/bin/tsc', '-p', 'tsconfig.build.json']),
-  );
+  const typescript = ['src', 'tsconfig.json', 'tsconfig.build.json', 'scripts/build-dist.mjs', 'package-lock.json'];
+  step('TypeScript', typescript, 'dist/index.js', () => run(process.execPath, ['scripts/build-dist.mjs']));
 }
 
 /** Runs `make` unless `output` exists and was made from the same inputs. */

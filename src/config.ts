@@ -2,7 +2,7 @@
  * Every setting, its default and its bounds. The result of parsing is complete and frozen; the native layer receives
  * it as it is and invents nothing.
  */
-import { z } from 'zod';
+import * as z from 'zod';
 import { InvalidArgumentError } from './errors.ts';
 
 /** Pages of 64 KiB that a plugin's memory may have: 128 MiB, enough for a 100 MiB body and its envelope. */

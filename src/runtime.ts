@@ -1,6 +1,6 @@
 /** The runtime: puts the rooms together. */
 
-import { z } from 'zod';
+import * as z from 'zod';
 import { accessOf, grantAccess } from './access.ts';
 import { type AdmittedModule, admit, admitAsync, contentHashOf } from './admission/admit.ts';
 import type { PluginMetadata } from './admission/metadata.ts';

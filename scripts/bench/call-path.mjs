@@ -5,6 +5,7 @@ import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
 import { setUp } from '../setup.mjs';
+import { buildParts, part } from './parts.mjs';
 import { traffic } from './traffic.mjs';
 
 const ROUNDS = 15;
@@ -14,6 +15,7 @@ const guest = `${root}test/plugins/wasm/cache-aware.wasm`;
 const requestFile = `${root}build/bench/request.bin`;
 
 setUp();
+buildParts();
 const host = /host: (\S+)/.exec(spawnSync('rustc', ['-vV'], { encoding: 'utf8' }).stdout)[1];
 const cargo = ['build', '--release', '--locked', '--target', host, '--manifest-path', 'native/Cargo.toml'];
 const built = spawnSync('cargo', [...cargo, '--features', 'bench', '--example', 'call_path'], {
@@ -23,8 +25,8 @@ const built = spawnSync('cargo', [...cargo, '--features', 'bench', '--example', 
 if (built.status !== 0) process.exit(1);
 
 const { SlotKey, WasmtimeRuntime, productionHotEngineConfig } = await import('../../dist/index.js');
-const { encodeToBytes } = await import('../../dist/wire/encode.js');
-const { EDITIONS } = await import('../../dist/wire/editions.js');
+const { encodeToBytes } = await part('wire/encode');
+const { EDITIONS } = await part('wire/editions');
 const [{ ctx, candidates }] = traffic({ bodyBytes: 1024 });
 const request = encodeToBytes(EDITIONS.filter[0].request, {
   ...ctx,

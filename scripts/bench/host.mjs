@@ -4,6 +4,7 @@ import { readFileSync } from 'node:fs';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
 import { isMainThread, parentPort, Worker, workerData } from 'node:worker_threads';
+import { part } from './parts.mjs';
 import { traffic } from './traffic.mjs';
 
 const dist = new URL('../../dist/', import.meta.url);
@@ -43,11 +44,11 @@ async function packageCaller({ step, config, slots = 1 }) {
 }
 
 async function v8Caller({ step }) {
-  const { encodeToBytes } = await import(new URL('wire/encode.js', dist));
-  const { decodeAnswer } = await import(new URL('wire/decode.js', dist));
-  const { EDITIONS } = await import(new URL('wire/editions.js', dist));
-  const { claimsToWire } = await import(new URL('claims.js', dist));
-  const { requestHeaders } = await import(new URL('policy/headers.js', dist));
+  const { encodeToBytes } = await part('wire/encode');
+  const { decodeAnswer } = await part('wire/decode');
+  const { EDITIONS } = await part('wire/editions');
+  const { claimsToWire } = await part('claims');
+  const { requestHeaders } = await part('policy/headers');
   const module = new WebAssembly.Module(guest(step));
   const { request, response } = EDITIONS[step][0];
   return ({ ctx, principal, candidates, upstream }) => {

@@ -7,6 +7,7 @@ import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import { setUp } from '../setup.mjs';
 import { buildPeer, contestants } from './contestants.mjs';
+import { buildParts } from './parts.mjs';
 import { CONFIGS, goal, SIZES, STEADY_RATE, STEPS } from './scenarios.mjs';
 import { draw } from './svg.mjs';
 
@@ -28,6 +29,7 @@ const steps = STEPS.filter((step) => options.step === undefined || step === opti
 const output = fileURLToPath(new URL('../../build/bench/', import.meta.url));
 
 setUp();
+buildParts();
 buildPeer();
 const machine = `${cpus().length} × ${cpus()[0].model}, Node ${process.version}, ${process.platform}-${process.arch}`;
 console.log(machine);

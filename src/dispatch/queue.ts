@@ -18,6 +18,9 @@ const waiting: Waiting[] = [];
 let running = 0;
 let retry: NodeJS.Timeout | undefined;
 
+// A thread that ends, or the process, would wait for its guests to come to their deadlines.
+process.on('exit', () => native.interruptTasks());
+
 /** What `enqueue` gives back: the work's promise, and a way to take it out of the queue. */
 export interface Queued<T> {
   readonly done: Promise<T>;
