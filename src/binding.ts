@@ -164,6 +164,12 @@ export interface ImportFact {
   kind: string
 }
 
+/**
+ * Interrupts the calls that this JavaScript thread has running off it. To be called when the thread is about to end:
+ * Node waits for them before it calls any hook of its own.
+ */
+export declare function interruptTasks(): void
+
 /** A memory's limits, in pages of 64 KiB. */
 export interface MemoryFact {
   /** Pages at the start. */

@@ -43,6 +43,13 @@ pub fn return_task_place() {
     RUNNING.fetch_sub(1, SeqCst);
 }
 
+/// Interrupts the calls that this JavaScript thread has running off it. To be called when the thread is about to end:
+/// Node waits for them before it calls any hook of its own.
+#[napi(catch_unwind)]
+pub fn interrupt_tasks() {
+    RUNS.with_borrow(Runs::interrupt);
+}
+
 /// The calls that one JavaScript thread has given to the pool, and the places that it holds there.
 #[derive(Default)]
 struct Runs {
@@ -72,13 +79,16 @@ impl Runs {
         self.live.push(Arc::downgrade(cancelled));
     }
 
-    /// A thread that ends does not wait for its guests to come to their deadline: it interrupts them. Nobody is left
-    /// to give its places back, which other threads wait for.
-    fn end(&mut self) {
+    fn interrupt(&self) {
         for run in self.live.iter().filter_map(Weak::upgrade) {
             run.store(true, SeqCst);
         }
         deadline::tick();
+    }
+
+    /// Nobody is left to give the thread's places back, which others wait for.
+    fn end(&mut self) {
+        self.interrupt();
         RUNNING.fetch_sub(std::mem::take(&mut self.places), SeqCst);
     }
 }
