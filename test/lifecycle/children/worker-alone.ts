@@ -1,0 +1,13 @@
+/** Workers that alone load the addon come and go; then V8's own wasm traps on the main thread. */
+import { isMainThread, Worker } from 'node:worker_threads';
+import { trapInV8 } from '../v8-trap.ts';
+
+if (isMainThread) {
+  if (process.argv[2] === 'v8-first') trapInV8();
+  for (let count = 0; count < 3; count++) {
+    const worker = new Worker(new URL('./worker-alone-worker.js', import.meta.url));
+    await new Promise((resolve, reject) => worker.on('exit', resolve).on('error', reject));
+    for (let trap = 0; trap < 100; trap++) trapInV8();
+  }
+  console.log('survived');
+}
