@@ -1,7 +1,7 @@
 //! What JavaScript holds: an engine and a compiled module. Plain data crosses in both directions.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::Ordering::SeqCst;
+use std::sync::atomic::{AtomicU32, Ordering::SeqCst};
 use std::sync::{Arc, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -77,7 +77,7 @@ impl NativeEngine {
     #[napi(catch_unwind)]
     pub fn find(&self, hash: String) -> Option<NativeModule> {
         let found = cache(&self.inner).find(&hash);
-        found.map(|module| NativeModule { engine: Arc::clone(&self.inner), module })
+        found.map(|module| NativeModule::new(&self.inner, module))
     }
 
     /// Compiles on a thread of its own and waits for it.
@@ -159,9 +159,9 @@ impl Compile {
     fn run(&mut self) -> Compiled {
         let cap = (self.engine.options.memory_max_pages as usize) << 16;
         let wasm = Arc::clone(&self.wasm);
-        Compiled(compile(&self.engine.engine, wasm, self.has_start, cap, self.limit).map(|module| NativeModule {
-            module: cache(&self.engine).keep(&self.hash, Arc::new(module)),
-            engine: Arc::clone(&self.engine),
+        Compiled(compile(&self.engine.engine, wasm, self.has_start, cap, self.limit).map(|module| {
+            let module = cache(&self.engine).keep(&self.hash, Arc::new(module));
+            NativeModule::new(&self.engine, module)
         }))
     }
 }
@@ -184,6 +184,27 @@ impl Task for Compile {
 pub struct NativeModule {
     engine: Arc<HotEngine>,
     module: Arc<CompiledModule>,
+    /// Cells that serve the module through this handle.
+    serving: AtomicU32,
+}
+
+impl NativeModule {
+    fn new(engine: &Arc<HotEngine>, module: Arc<CompiledModule>) -> NativeModule {
+        NativeModule { engine: Arc::clone(engine), module, serving: AtomicU32::new(0) }
+    }
+
+    fn release(&self, cells: u32) {
+        if cells > 0 && self.module.cells.fetch_sub(cells, SeqCst) == cells {
+            self.engine.preparer.retire(&self.module);
+        }
+    }
+}
+
+impl Drop for NativeModule {
+    /// A thread may end, or a runtime be forgotten, with slots that nobody evicts.
+    fn drop(&mut self) {
+        self.release(self.serving.load(SeqCst));
+    }
 }
 
 #[napi]
@@ -203,15 +224,15 @@ impl NativeModule {
     /// A slot serves this module from now on: its instances are prepared ahead.
     #[napi(catch_unwind)]
     pub fn serve(&self) {
+        self.serving.fetch_add(1, SeqCst);
         self.module.cells.fetch_add(1, SeqCst);
     }
 
     /// A slot serves it no more; with the last one, what was prepared is released.
     #[napi(catch_unwind)]
     pub fn retire(&self) {
-        if self.module.cells.fetch_sub(1, SeqCst) == 1 {
-            self.engine.preparer.retire(&self.module);
-        }
+        self.serving.fetch_sub(1, SeqCst);
+        self.release(1);
     }
 
     /// Calls a hook on this thread. The request is `scratch[start..start + head]`, the body, and then the `tail`

@@ -20,6 +20,8 @@ const IDLE: Duration = Duration::from_secs(2);
 /// How often and how long a call waits for a place that the preparer is about to give up.
 const RECLAIM_TRIES: u32 = 40;
 const RECLAIM_PAUSE: Duration = Duration::from_micros(50);
+/// Used instances that may wait for the preparer.
+const USED_MOST: usize = 6;
 /// What an instance holds besides the pages of its memory.
 const INSTANCE_OVERHEAD: usize = 32 << 10;
 
@@ -41,7 +43,20 @@ struct ShelfState {
 /// A fresh instance and the resident bytes that it is reckoned to hold.
 struct Ready {
     instance: Instance,
+    _held: Held,
+}
+
+/// What a ready instance counts for, wherever it ends: on its shelf's own end too.
+struct Held {
+    shared: Arc<Shared>,
     bytes: usize,
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.shared.held.fetch_sub(1, SeqCst);
+        self.shared.resident.fetch_sub(self.bytes, SeqCst);
+    }
 }
 
 impl Shelf {
@@ -137,15 +152,18 @@ impl Preparer {
         made
     }
 
-    /// Takes back the instance of a call that is over. It is never used again.
+    /// Takes back the instance of a call that is over. It is never used again. When the preparer is behind, the caller
+    /// throws it away itself: the places are worth more to instances that are ready.
     pub fn give_back(&self, module: &Arc<CompiledModule>, instance: Instance) {
-        if !self.serves(module) || self.shared.held.fetch_add(1, SeqCst) >= self.shared.most {
-            if self.serves(module) {
-                self.shared.held.fetch_sub(1, SeqCst);
-            }
+        if !self.serves(module) {
             return;
         }
         let mut work = self.shared.lock();
+        if work.used.len() >= USED_MOST || !self.shared.hold_one() {
+            drop(work);
+            drop(instance);
+            return;
+        }
         work.used.push((Arc::clone(module), instance));
         if work.asleep {
             self.wake(work);
@@ -172,9 +190,7 @@ impl Preparer {
         let first = shelf.taken.is_none();
         shelf.taken = Some(Moment::now());
         let taken = shelf.ready.pop();
-        if let Some(ready) = &taken {
-            self.shared.forget(ready);
-        } else {
+        if taken.is_none() {
             shelf.target = (shelf.target * 2).max(FIRST_TARGET).min(self.shared.most);
         }
         let low = shelf.ready.len() <= shelf.target / 2;
@@ -220,13 +236,12 @@ impl Shared {
         self.work.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A ready instance left its shelf.
-    fn forget(&self, ready: &Ready) {
-        self.held.fetch_sub(1, SeqCst);
-        self.resident.fetch_sub(ready.bytes, SeqCst);
+    /// Takes a place for an instance that is ready or waits to be thrown away; false if all are taken.
+    fn hold_one(&self) -> bool {
+        self.held.fetch_update(SeqCst, SeqCst, |held| (held < self.most).then_some(held + 1)).is_ok()
     }
 
-    fn run(&self) {
+    fn run(self: &Arc<Self>) {
         let mut pages = PageMap::open();
         loop {
             let (used, asked) = {
@@ -253,14 +268,14 @@ impl Shared {
                 }
                 (std::mem::take(&mut work.used), std::mem::take(&mut work.asked))
             };
+            for module in asked.iter().filter_map(Weak::upgrade) {
+                self.fill(&module, usize::MAX);
+            }
             for (module, instance) in used {
                 self.learn(&module, &instance, &mut pages);
                 drop(instance);
                 self.held.fetch_sub(1, SeqCst);
                 self.fill(&module, 1);
-            }
-            for module in asked.iter().filter_map(Weak::upgrade) {
-                self.fill(&module, usize::MAX);
             }
             self.linger();
         }
@@ -280,7 +295,7 @@ impl Shared {
         }
     }
 
-    fn fill(&self, module: &Arc<CompiledModule>, most: usize) {
+    fn fill(self: &Arc<Self>, module: &Arc<CompiledModule>, most: usize) {
         for _ in 0..most {
             let wanted = {
                 let shelf = module.shelf.lock();
@@ -291,8 +306,7 @@ impl Shared {
             if !wanted || self.resident.load(SeqCst) + bytes > self.resident_budget {
                 return;
             }
-            if self.held.fetch_add(1, SeqCst) >= self.most {
-                self.held.fetch_sub(1, SeqCst);
+            if !self.hold_one() {
                 return;
             }
             let Ok(mut instance) = Instance::new(module) else {
@@ -305,7 +319,12 @@ impl Shared {
                 return;
             }
             self.resident.fetch_add(bytes, SeqCst);
-            module.shelf.lock().ready.push(Ready { instance, bytes });
+            let held = Held { shared: Arc::clone(self), bytes };
+            module.shelf.lock().ready.push(Ready { instance, _held: held });
+            // The last slot may have gone meanwhile, and with it whoever empties the shelf.
+            if module.cells.load(SeqCst) == 0 {
+                self.empty(module);
+            }
         }
     }
 
@@ -324,7 +343,7 @@ impl Shared {
             let mut shelf = module.shelf.lock();
             let ready = shelf.ready.pop();
             drop(shelf);
-            ready.as_ref().inspect(|ready| self.forget(ready)).is_some()
+            ready.is_some()
         })
     }
 
@@ -334,7 +353,7 @@ impl Shared {
             shelf.target = 0;
             std::mem::take(&mut shelf.ready)
         };
-        ready.iter().for_each(|ready| self.forget(ready));
+        drop(ready);
     }
 
     fn release_idle(&self, work: &mut Work) -> Vec<Arc<CompiledModule>> {
