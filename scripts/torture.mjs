@@ -1,0 +1,22 @@
+// Bundles the torture suite from the sources and runs it on the built addon:
+//   npm run torture -- [--minutes M | --seconds S | --full] [--only traps,soak] [--units N] [--seed X]
+import { spawnSync } from 'node:child_process';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { buildSync } from 'esbuild';
+
+const root = fileURLToPath(new URL('..', import.meta.url));
+const OVERRIDE = 'CC_LB_RUNTIME_WASMTIME_BINARY';
+const OUT = 'build/torture';
+
+buildSync({
+  entryPoints: ['main', 'child', 'crew-worker', 'churn-worker'].map((name) => join(root, `scripts/torture/${name}.ts`)),
+  ...{ absWorkingDir: root, outdir: OUT, bundle: true, sourcemap: true, logLevel: 'warning' },
+  ...{ packages: 'external', platform: 'node', format: 'esm', target: 'node20' },
+});
+const { status } = spawnSync(process.execPath, [join(root, OUT, 'main.js'), ...process.argv.slice(2)], {
+  cwd: root,
+  stdio: 'inherit',
+  env: { ...process.env, [OVERRIDE]: process.env[OVERRIDE] || join(root, 'build/Release/cc-lb-runtime-wasmtime.node') },
+});
+process.exit(status ?? 1);

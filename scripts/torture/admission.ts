@@ -1,0 +1,137 @@
+/** Admission under attack: mutated plugins and random modules, judged beside V8's validator. */
+import { writeFileSync } from 'node:fs';
+import {
+  admitWasm,
+  admitWasmAsync,
+  GuestTrapError,
+  InstantiateFailedError,
+  inspectWasm,
+  ModuleCompileError,
+  ModuleRejectedError,
+  ProbeFailedError,
+  WasmtimeRuntime,
+} from '../../src/index.ts';
+import type { Random } from '../../test/wire/fuzz/random.ts';
+import { Growth } from './facts.ts';
+import { generate, mutate } from './generate.ts';
+import { plugin } from './guests.ts';
+import { Broken, grouped, promised, type Scenario } from './scenario.ts';
+import { v8Wasm } from './v8.ts';
+
+const DEADLINE_MS = 50;
+const COMPILE_MS = 10_000;
+const BATCH = 500;
+const REAL = ['cache-aware', 'rewrite', 'lifecycle', 'transforms', 'report-0-2-0', 'misbehave'];
+/** What this host turns off and V8 has on; V8 says nothing of its own to such a module. */
+const TURNED_OFF =
+  /support (is )?not enabled|not (enabled|supported)|disabled|feature required|requires .* proposal|without .* support/;
+
+export const admission: Scenario = {
+  unit: 'modules inspected',
+  target: 1_000_000,
+  async run(torment) {
+    const runtime = new WasmtimeRuntime({ deadlineMs: DEADLINE_MS, compileTimeoutMs: COMPILE_MS });
+    const judge = new Judge(runtime);
+    const growth = new Growth(0.25);
+    const modules = source(torment.random);
+    for (let batch = 1; torment.goesOn; batch++) {
+      for (let count = 0; count < BATCH; count++) await judge.judge(modules.next().value, wayOf(count));
+      torment.count(BATCH);
+      // Native objects are finalised on the event loop.
+      await new Promise((resolve) => setImmediate(resolve));
+      if (batch % 20 === 0) await growth.sample(torment.done);
+    }
+    runtime.close();
+    return [
+      { name: 'inspected', value: grouped(torment.done), ok: null },
+      { name: 'compiled and probed', value: grouped(judge.probed), ok: null },
+      {
+        name: 'refused by the compiler',
+        value: `${grouped(judge.refused)}, by V8 as well but for what is off`,
+        ok: true,
+      },
+      { name: 'agreed with V8', value: `${grouped(judge.compared)} verdicts`, ok: true },
+      { name: 'longest inspection', value: `${judge.longestInspection.toFixed(0)} ms`, ok: null },
+      { name: 'longest admission', value: `${judge.longestAdmission.toFixed(0)} ms`, ok: true },
+      { ...growth.slopeFigure(Number.POSITIVE_INFINITY), ok: null },
+    ];
+  },
+};
+
+/** Modules without end: mostly small generated ones, whole and damaged, and damaged real ones. */
+function* source(random: Random): Generator<Uint8Array, never> {
+  const real = REAL.map(plugin);
+  for (;;) {
+    const small = generate(random);
+    yield small;
+    // The custom sections at the end stay whole more often, or nothing would ever reach the compiler.
+    for (let count = 0; count < 12; count++)
+      yield mutate(random, small, random.below(8) === 0 ? undefined : small.length - 260);
+    const large = random.pick(real);
+    yield mutate(random, large, random.below(4) === 0 ? undefined : Math.floor(large.length * 0.8));
+    for (let count = 0; count < 3; count++) yield mutate(random, large.subarray(0, random.below(large.length)));
+  }
+}
+
+/** Where the module that broke a promise was written to. */
+function kept(bytes: Uint8Array): string {
+  const path = 'build/torture/culprit.wasm';
+  writeFileSync(path, bytes);
+  return path;
+}
+
+/** How far a module goes: compiling takes a thousand times as long as reading. */
+type Way = 'inspect' | 'admit' | 'admit elsewhere';
+const wayOf = (count: number): Way => (count % 100 === 0 ? 'admit elsewhere' : count % 5 === 0 ? 'admit' : 'inspect');
+
+class Judge {
+  readonly #runtime: WasmtimeRuntime;
+  probed = 0;
+  refused = 0;
+  compared = 0;
+  longestInspection = 0;
+  longestAdmission = 0;
+
+  constructor(runtime: WasmtimeRuntime) {
+    this.#runtime = runtime;
+  }
+
+  async judge(bytes: Uint8Array, way: Way): Promise<void> {
+    const began = performance.now();
+    const { problems } = inspectWasm(bytes);
+    const inspected = performance.now();
+    this.longestInspection = Math.max(this.longestInspection, inspected - began);
+    if (way === 'inspect' || (problems.length > 0 && way === 'admit')) return;
+    const verdict = await this.#admit(bytes, way === 'admit elsewhere');
+    const took = performance.now() - inspected;
+    this.longestAdmission = Math.max(this.longestAdmission, took);
+    // Four probes at most, each with its deadline.
+    const limit = COMPILE_MS + 4 * (DEADLINE_MS + 1_000);
+    promised(took < limit, () => `admission took ${took.toFixed(0)} ms: ${kept(bytes)}`);
+    promised(problems.length === 0 || verdict instanceof ModuleRejectedError, () => `${problems[0]}, yet ${verdict}`);
+    if (problems.length === 0) this.#compare(bytes, verdict);
+  }
+
+  async #admit(bytes: Uint8Array, offThread: boolean): Promise<Error | undefined> {
+    try {
+      if (offThread) await admitWasmAsync(this.#runtime, bytes);
+      else admitWasm(this.#runtime, bytes);
+      return undefined;
+    } catch (error) {
+      const kinds = [ModuleRejectedError, ModuleCompileError, ProbeFailedError, InstantiateFailedError, GuestTrapError];
+      if (kinds.some((kind) => error instanceof kind)) return error as Error;
+      throw new Broken(`admission threw ${error} for ${kept(bytes)}`);
+    }
+  }
+
+  /** The compiler's verdict beside that of V8's validator, where both know the same features. */
+  #compare(bytes: Uint8Array, verdict: Error | undefined): void {
+    const valid = v8Wasm.validate(bytes);
+    const compiled = !(verdict instanceof ModuleCompileError);
+    if (compiled) this.probed++;
+    else this.refused++;
+    if (!compiled && valid && TURNED_OFF.test(verdict.message)) return;
+    this.compared++;
+    promised(compiled === valid, () => `V8 says ${valid}, the compiler ${verdict?.message}: ${kept(bytes)}`);
+  }
+}

@@ -1,0 +1,15 @@
+/** The Worker's side of a crew: `units` in, the units done out; null is the end. */
+import { parentPort, workerData } from 'node:worker_threads';
+import { collect } from './facts.ts';
+import { JOBS } from './jobs.ts';
+
+const { job, seed } = workerData as { job: keyof typeof JOBS; seed: number };
+const work = await JOBS[job](seed);
+const port = parentPort!;
+port.on('message', async (units: number | null) => {
+  if (units === null) return port.close();
+  const done = await work(units);
+  await collect();
+  port.postMessage(done);
+});
+port.postMessage(0);

@@ -1,0 +1,90 @@
+/** Modules that are made to hurt whoever reads, compiles or instantiates them. */
+import { guest, guestSections, guestText, metadataSection } from '../../test/support/guest.ts';
+import { append, assemble, customSection, leb, prepend, section } from '../../test/support/wat.ts';
+
+const HEADER = Uint8Array.from([0, 0x61, 0x73, 0x6d, 1, 0, 0, 0]);
+const bytes = (...parts: (Uint8Array | readonly number[])[]) =>
+  Buffer.concat(parts.map((part) => Uint8Array.from(part)));
+const times = (count: number, part: readonly number[]) => Buffer.concat(new Array(count).fill(Uint8Array.from(part)));
+const counted = (count: number, items: Uint8Array) => bytes(leb(count), items);
+const sized = (body: Uint8Array) => bytes(leb(body.length), body);
+
+/** A plugin with so many functions of this body (locals, code, end) beside its own. They take and return nothing. */
+function withFunctions(count: number, body: Uint8Array): Uint8Array {
+  const exported = (name: string, kind: number, index: number) =>
+    bytes(leb(name.length), Buffer.from(name), [kind], leb(index));
+  const types = [
+    [0x60, 0, 0],
+    [0x60, 2, 0x7f, 0x7f, 1, 0x7e],
+    [0x60, 2, 0x7f, 0x7f, 1, 0x7f],
+    [0x60, 3, 0x7f, 0x7f, 0x7f, 0],
+  ].flat();
+  // The filter answers with eight zeros at 8: no results.
+  const own = bytes(
+    [6, 0, 0x41, 0x80, 0x80, 2, 0x0b],
+    [2, 0, 0x0b],
+    [9, 0, 0x42, 0x88, 0x80, 0x80, 0x80, 0x80, 1, 0x0b],
+  );
+  const exports = [
+    exported('memory', 2, 0),
+    exported('cc_lb_alloc', 0, count),
+    exported('cc_lb_free', 0, count + 1),
+    exported('cc_lb_filter', 0, count + 2),
+  ];
+  return append(
+    HEADER,
+    section(1, counted(4, Buffer.from(types))),
+    section(3, counted(count + 3, bytes(Buffer.alloc(count), [2, 3, 1]))),
+    section(5, [1, 0, 1]),
+    section(7, counted(4, bytes(...exports))),
+    section(10, counted(count + 3, bytes(times(count, [...sized(body)]), own))),
+    ...guestSections(),
+  );
+}
+
+const withBody = (code: Uint8Array, locals: readonly number[] = [0]) => withFunctions(1, bytes(locals, code, [0x0b]));
+const EMPTY = Uint8Array.from([0, 0x0b]);
+const CONSTANT = [0x41, 1];
+const END = [0x0b];
+
+/** By name; made when asked for, because some are large. */
+export const HOSTILE_MODULES: Readonly<Record<string, () => Uint8Array>> = {
+  'a memory of 4 GiB': () => guest({ memory: '65536' }),
+  'a memory that may grow to 4 GiB': () => guest({ memory: '1 65536' }),
+  'a table of 10,000,000': () => guest({ fields: '(table 10000000 funcref)' }),
+  'a table of 4,294,967,295': () => guest({ fields: '(table 4294967295 funcref)' }),
+  '100 tables of 100,000': () => guest({ fields: '(table 100000 funcref)'.repeat(100) }),
+  'blocks nested 100,000 deep': () => withBody(bytes(times(100_000, [0x02, 0x40]), times(100_000, END))),
+  'loops nested 10,000 deep': () => withBody(bytes(times(10_000, [0x03, 0x40]), times(10_000, END))),
+  'conditions nested 20,000 deep': () => withBody(bytes(times(20_000, [...CONSTANT, 0x04, 0x40]), times(20_000, END))),
+  '100,000 additions': () => withBody(bytes(CONSTANT, times(100_000, [...CONSTANT, 0x6a]), [0x1a])),
+  'values 50,000 high': () => withBody(bytes(times(50_000, CONSTANT), times(50_000, [0x1a]))),
+  '50,000 locals': () => withBody(bytes(), [1, ...leb(50_000), 0x7e]),
+  '4,294,967,295 locals': () => withBody(bytes(), [1, 0xff, 0xff, 0xff, 0xff, 0x0f, 0x7e]),
+  'a br_table of 65,000': () => withBody(bytes([0x02, 0x40], CONSTANT, [0x0e], leb(65_000), times(65_001, [0]), END)),
+  '20,000 branches to one place': () => withBody(bytes([0x02, 0x40], times(20_000, [...CONSTANT, 0x0d, 0]), END)),
+  '200 functions of 1,000 loads': () =>
+    withFunctions(200, bytes([0], times(1_000, [...CONSTANT, 0x28, 2, 0, 0x1a]), END)),
+  '20,000 functions': () => withFunctions(20_000, EMPTY),
+  '1,000,001 functions': () => withFunctions(1_000_001, EMPTY),
+  '100,000 globals': () => guest({ fields: '(global i32 (i32.const 0))'.repeat(100_000) }),
+  '50,000 data segments': () => guest({ fields: '(data "x")'.repeat(50_000) }),
+  '50,000 exports': () =>
+    guest({ fields: Array.from({ length: 50_000 }, (_, index) => `(export "e${index}" (memory 0))`).join('') }),
+  'metadata of 900 KiB': () => guest({ metadata: { description: 'd'.repeat(900 * 1024) } }),
+  'metadata of 8 MiB': () => guest({ metadata: { description: 'd'.repeat(8 * 1024 * 1024) } }),
+  'metadata nested 400,000 deep': () => {
+    const nested = Buffer.from(`{"x":${'['.repeat(400_000)}${']'.repeat(400_000)}}`);
+    return append(assemble(guestText()), ...guestSections({ sections: { 'cc_lb.plugin.v1': nested } }));
+  },
+  '100,000 metadata sections': () =>
+    bytes(guest(), times(100_000, [...customSection('cc_lb.plugin.v1', metadataSection().subarray(0, 9))])),
+  'sections that disagree': () => prepend(guest(), ...guestSections({ hooks: ['shape', 'observe'], edition: 2 })),
+  'a section longer than the file': () => bytes(guest(), [0, 0xff, 0xff, 0xff, 0xff, 0x0f, 1, 97]),
+  'functions announced that are not there': () => append(HEADER, section(3, [0xff, 0xff, 0xff, 0xff, 0x0f])),
+  '32 MiB of zeros': () => new Uint8Array(32 * 1024 * 1024),
+  'more bytes than are admitted': () => new Uint8Array(32 * 1024 * 1024 + 1),
+  '200,000 functions': () => withFunctions(200_000, EMPTY),
+  // The last: its compilation takes minutes and is left behind, still running.
+  'loops nested 50,000 deep': () => withBody(bytes(times(50_000, [0x03, 0x40]), times(50_000, END))),
+};

@@ -1,0 +1,59 @@
+/** Hostile modules: each is admitted or refused in time, and the next plugin is admitted as if nothing had been. */
+import { admitWasmAsync, WasmtimeRuntime, WasmtimeRuntimeError } from '../../src/index.ts';
+import { plugin } from './guests.ts';
+import { HOSTILE_MODULES } from './hostile-modules.ts';
+import { type Figure, promised, type Scenario } from './scenario.ts';
+
+const DEADLINE_MS = 1_000;
+const COMPILE_MS = 10_000;
+/** Reading, instantiating and waiting for a busy machine come on top of compiling and a probe or two. */
+const LIMIT_MS = COMPILE_MS + 2 * DEADLINE_MS + 3_000;
+/** How long the event loop may stand still while another thread admits. */
+const STALL_MS = 1_000;
+
+export const hostile: Scenario = {
+  unit: 'modules',
+  target: Object.keys(HOSTILE_MODULES).length,
+  async run(torment) {
+    const runtime = new WasmtimeRuntime({ deadlineMs: DEADLINE_MS, compileTimeoutMs: COMPILE_MS });
+    const figures: Figure[] = [];
+    for (const [name, make] of Object.entries(HOSTILE_MODULES)) {
+      if (!torment.goesOn) break;
+      const bytes = make();
+      const began = performance.now();
+      const stall = stallWatch();
+      const verdict = await admitWasmAsync(runtime, bytes).then(
+        () => 'admitted',
+        (error: unknown) => {
+          promised(error instanceof WasmtimeRuntimeError, () => `${name}: not a typed error: ${error}`);
+          return (error as Error).message;
+        },
+      );
+      const took = performance.now() - began;
+      const stalled = stall();
+      const value = `${took.toFixed(0)} ms, event loop held ${stalled.toFixed(0)} ms: ${verdict.slice(0, 100)}`;
+      figures.push({ name, value, ok: took < LIMIT_MS && stalled < STALL_MS });
+      torment.count(1);
+    }
+    await admitWasmAsync(runtime, plugin('cache-aware'));
+    runtime.close();
+    return figures;
+  },
+};
+
+/** Watches how long the event loop stands still at most; the returned function ends it and tells. */
+function stallWatch(): () => number {
+  let last = performance.now();
+  let most = 0;
+  const look = () => {
+    const now = performance.now();
+    most = Math.max(most, now - last);
+    last = now;
+  };
+  const timer = setInterval(look, 5);
+  return () => {
+    clearInterval(timer);
+    look();
+    return most;
+  };
+}
