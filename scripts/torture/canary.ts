@@ -3,7 +3,7 @@ import { Crew } from './crew.ts';
 import { grouped, type Scenario } from './scenario.ts';
 
 const WORKERS = 2;
-const BATCH = 2_000;
+const BATCH = 1_000;
 
 export const canary: Scenario = {
   unit: 'calls',

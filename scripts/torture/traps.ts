@@ -4,7 +4,7 @@ import { Growth } from './facts.ts';
 import { grouped, type Scenario } from './scenario.ts';
 
 const WORKERS = 4;
-const BATCH = 2_000;
+const BATCH = 1_000;
 const LIMIT = 1024 * 1024;
 
 export const traps: Scenario = {
