@@ -6,6 +6,8 @@ use crate::instance::Instance;
 const WINDOW: usize = 4 << 20;
 /// Samples until the picture is used.
 const SETTLED: u16 = 4;
+/// Pages behind a memory's present size that are worth two changes of its protection.
+const WORTH_REACHING: usize = 8;
 /// Once it is used, every how many instances one stays as it is: what was faulted in ahead says nothing of what a call
 /// would have touched.
 const SAMPLE_EVERY: u32 = 256;
@@ -35,7 +37,7 @@ mod imp {
     use std::os::unix::fs::FileExt;
     use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
-    use super::{Instance, SAMPLE_EVERY, SETTLED, Touched, WINDOW};
+    use super::{Instance, SAMPLE_EVERY, SETTLED, Touched, WINDOW, WORTH_REACHING};
 
     /// Linux 5.14.
     const MADV_POPULATE_WRITE: libc::c_int = 23;
@@ -116,7 +118,9 @@ mod imp {
             for &(first, count) in &self.runs {
                 fault_in(base, first * self.page, ((first + count) * self.page).min(size));
             }
-            if end <= size {
+            let beyond =
+                self.runs.iter().map(|(first, count)| (first + count).saturating_sub((*first).max(size / self.page)));
+            if end <= size || beyond.sum::<usize>() < WORTH_REACHING {
                 return true;
             }
             // SAFETY: the range is the part of the memory's own reservation behind its present size: mapped, without

@@ -20,8 +20,6 @@ const IDLE: Duration = Duration::from_secs(2);
 /// How often and how long a call waits for a place that the preparer is about to give up.
 const RECLAIM_TRIES: u32 = 40;
 const RECLAIM_PAUSE: Duration = Duration::from_micros(50);
-/// Used instances that may wait for the preparer.
-const USED_MOST: usize = 6;
 /// What an instance holds besides the pages of its memory.
 const INSTANCE_OVERHEAD: usize = 32 << 10;
 
@@ -152,14 +150,14 @@ impl Preparer {
         made
     }
 
-    /// Takes back the instance of a call that is over. It is never used again. When the preparer is behind, the caller
-    /// throws it away itself: the places are worth more to instances that are ready.
+    /// Takes back the instance of a call that is over. It is never used again. When the preparer is far behind,
+    /// the caller throws it away itself.
     pub fn give_back(&self, module: &Arc<CompiledModule>, instance: Instance) {
         if !self.serves(module) {
             return;
         }
         let mut work = self.shared.lock();
-        if work.used.len() >= USED_MOST || !self.shared.hold_one() {
+        if !self.shared.hold_one() {
             drop(work);
             drop(instance);
             return;

@@ -8,8 +8,8 @@ import type { Scratch } from '../wire/scratch.ts';
 const START = 16;
 const FIRST_BYTES = 32 * 1024;
 /** A larger one served an unusual request and is not kept. */
-const KEPT_BYTES = 1024 * 1024;
-const KEPT = 8;
+const KEPT_BYTES = 2 * 1024 * 1024;
+const KEPT = 4;
 
 /** One lease. */
 export class CallScratch implements Scratch {
