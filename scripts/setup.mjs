@@ -11,13 +11,11 @@ const STAMPS = join(root, 'build', 'stamps');
 const MIN_NODE = [20, 19];
 const MIN_RUST = [1, 95];
 
-const npm = process.platform === 'win32' ? 'npm.cmd' : 'npm';
-
 /** Brings dependencies, addon and dist up to date. Exits with a plain sentence when something is missing. */
 export function setUp() {
   checkNode();
   step('dependencies', ['package.json', 'package-lock.json'], 'node_modules/.package-lock.json', () =>
-    run(npm, ['ci', '--ignore-scripts', '--no-audit', '--no-fund', '--loglevel=error']),
+    npm(['ci', '--ignore-scripts', '--no-audit', '--no-fund', '--loglevel=error']),
   );
   const native = [
     'native/Cargo.toml',
@@ -66,6 +64,13 @@ function run(command, args) {
   const { status, error } = spawnSync(command, args, { cwd: root, stdio: 'inherit' });
   if (error) fail(`${command} could not be started: ${error.message}`);
   if (status !== 0) process.exit(status ?? 1);
+}
+
+/** The npm that runs this script, if one does: on Windows it can only be started through Node. */
+function npm(args) {
+  const script = process.env.npm_execpath;
+  if (script?.endsWith('.js')) run(process.execPath, [script, ...args]);
+  else run('npm', args);
 }
 
 function checkNode() {

@@ -28,9 +28,9 @@ export declare class NativeModule {
    * bytes behind the head. The answer goes to `scratch[start..]` if it fits there (its length comes back), else
    * into a buffer of its own. `scratch[0..8]` receives the seconds that the call took, as an f64.
    */
-  call(hook: number, scratch: Uint8Array, start: number, head: number, tail: number, body: Uint8Array, limitMs: number, probe: boolean): number | Buffer | NativeFailure
+  call(hook: number, scratch: Uint8Array, start: number, head: number, tail: number, body: Uint8Array, limitMs: number, maxAnswer: number, probe: boolean): number | Buffer | NativeFailure
   /** Copies a request, laid out like that of `call`, for a call off the JavaScript thread. */
-  stage(hook: number, scratch: Uint8Array, start: number, head: number, tail: number, body: Uint8Array, limitMs: number, probe: boolean): StagedCall | NativeFailure
+  stage(hook: number, scratch: Uint8Array, start: number, head: number, tail: number, body: Uint8Array, limitMs: number, maxAnswer: number, probe: boolean): StagedCall | NativeFailure
 }
 
 /** The bytes of a module, copied once, so that nothing that happens to the caller's buffer later matters. */

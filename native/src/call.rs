@@ -2,12 +2,11 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant as Moment};
 
 use wasmtime::Trap;
 
-use crate::deadline;
+use crate::deadline::{self, Cancel};
 use crate::engine::HotEngine;
 use crate::failure::{Failure, Kind};
 use crate::instance::Instance;
@@ -39,7 +38,9 @@ pub struct Call<'a> {
     /// Time for instantiation, alloc and hook together.
     pub limit: Duration,
     /// Ends the call early when set.
-    pub cancelled: Option<Arc<AtomicBool>>,
+    pub cancel: Option<Arc<Cancel>>,
+    /// Bytes that an answer may have; a larger one is refused before anybody copies it.
+    pub max_answer: usize,
     /// Probes have a budget of their own and use no prepared instance.
     pub probe: bool,
 }
@@ -58,7 +59,7 @@ pub fn call<R>(call: &Call<'_>, request: Request<'_>, read: impl FnOnce(&[u8]) -
     let caught = catch_unwind(AssertUnwindSafe(|| enter(call, request, read, &mut seconds)));
     let result = caught.unwrap_or_else(|payload| {
         let mut failure = Failure::panic(Kind::Trap, &*payload);
-        failure.place = HOOKS[call.hook];
+        failure.place = HOOKS.get(call.hook).copied().unwrap_or("native");
         Err(failure)
     });
     Outcome { result, seconds }
@@ -75,7 +76,11 @@ fn enter<R>(
         Failure::new(Kind::Stack, message)
     })?;
     let _permit = if call.probe { None } else { Some(call.engine.budget.take()?) };
-    let _deadline = deadline::arm(call.limit, call.cancelled.clone());
+    let _deadline = deadline::arm(call.limit, call.cancel.clone());
+    // A call that was cancelled while it waited is not begun.
+    if deadline::is_over() {
+        return Err(Failure::trap("instantiate", &Trap::Interrupt.into()));
+    }
     let preparer = &call.engine.preparer;
     let mut instance = if call.probe { preparer.make(call.module)? } else { preparer.check_out(call.module)? };
     deadline::bind(&mut instance.store);
@@ -107,7 +112,7 @@ fn run<R>(
     if pointer == 0 {
         return Err(Failure::guest("cc_lb_alloc", format!("the guest gave no memory for {length} bytes")));
     }
-    // Long copies and a start function are not guest code: nobody else looks at the clock here.
+    // An allocator that returns before it reaches an epoch check may have overrun all the same.
     if deadline::is_over() {
         return Err(Failure::trap("cc_lb_alloc", &Trap::Interrupt.into()));
     }
@@ -139,6 +144,10 @@ fn run<R>(
         let message = format!("{name} answered {length} bytes at {pointer}, out of bounds of a memory of {bytes}");
         Failure::new(Kind::Rejected, message)
     })?;
+    if answer.len() > call.max_answer {
+        let message = format!("the answer has {} bytes, more than outputBodyBytes ({})", answer.len(), call.max_answer);
+        return Err(Failure::new(Kind::AnswerSize, message));
+    }
     // What observe answers is not read.
     Ok(read(if call.hook == OBSERVE { &[] } else { answer }))
 }
@@ -189,7 +198,7 @@ mod tests {
         read: impl FnOnce(&[u8]) -> R,
     ) -> Result<R, Failure> {
         let limit = Duration::from_millis(50);
-        let rules = Call { engine, module, hook, limit, cancelled: None, probe: false };
+        let rules = Call { engine, module, hook, limit, cancel: None, max_answer: usize::MAX, probe: false };
         call(&rules, Request { head: b"he", body: b"ll", tail: b"o" }, read).result
     }
 

@@ -2,8 +2,7 @@
 //! that overran its deadline reaches an epoch check and looks at the clock. It sleeps while no guest is near its
 //! deadline, so a call costs two atomic operations here and, in steady traffic, no system call.
 
-use std::cell::RefCell;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
+use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 use std::sync::{Arc, Condvar, LazyLock, Mutex, MutexGuard, Weak};
 use std::time::{Duration, Instant};
 
@@ -32,26 +31,47 @@ struct State {
     engines: Vec<EngineWeak>,
 }
 
-struct Clock {
-    deadline: Arc<AtomicU64>,
-    cancelled: RefCell<Option<Arc<AtomicBool>>>,
-}
-
 thread_local! {
-    static CLOCK: Clock = Clock::register();
+    static CLOCK: Arc<AtomicU64> = register();
 }
 
-impl Clock {
-    fn register() -> Clock {
-        let deadline = Arc::new(AtomicU64::new(NEVER));
-        let mut state = WATCHDOG.lock();
-        state.clocks.retain(|clock| clock.strong_count() > 0);
-        state.clocks.push(Arc::downgrade(&deadline));
-        Clock { deadline, cancelled: RefCell::new(None) }
+fn register() -> Arc<AtomicU64> {
+    let clock = Arc::new(AtomicU64::new(NEVER));
+    let mut state = WATCHDOG.lock();
+    state.clocks.retain(|clock| clock.strong_count() > 0);
+    state.clocks.push(Arc::downgrade(&clock));
+    clock
+}
+
+/// A way to end one call early, from any thread and at any moment: its deadline becomes now.
+#[derive(Default)]
+pub struct Cancel(Mutex<Cancelling>);
+
+#[derive(Default)]
+struct Cancelling {
+    cancelled: bool,
+    /// The clock of the thread that the call runs on, while it does.
+    clock: Weak<AtomicU64>,
+}
+
+impl Cancel {
+    fn lock(&self) -> MutexGuard<'_, Cancelling> {
+        self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
-    fn is_over(&self) -> bool {
-        now() >= self.deadline.load(SeqCst) || self.cancelled.borrow().as_ref().is_some_and(|flag| flag.load(SeqCst))
+    /// Ends the call, or keeps it from beginning.
+    pub fn cancel(&self) {
+        let mut state = self.lock();
+        state.cancelled = true;
+        if let Some(clock) = state.clock.upgrade() {
+            clock.store(0, SeqCst);
+            WATCHDOG.notify();
+        }
+    }
+
+    /// Whether that was asked for.
+    pub fn is_cancelled(&self) -> bool {
+        self.lock().cancelled
     }
 }
 
@@ -59,61 +79,64 @@ fn now() -> u64 {
     u64::try_from(EPOCH.elapsed().as_nanos()).unwrap_or(NEVER - 1)
 }
 
-/// Makes the watchdog tick `engine` for as long as it lives.
-pub fn watch(engine: &Engine) {
+/// Makes the watchdog tick `engine` for as long as it lives. Fails where its thread cannot be started.
+pub fn watch(engine: &Engine) -> std::io::Result<()> {
     let mut state = WATCHDOG.lock();
-    state.engines.retain(|engine| engine.upgrade().is_some());
-    state.engines.push(engine.weak());
     if !state.started {
-        state.started = true;
         LazyLock::force(&EPOCH);
         std::thread::Builder::new()
             .name("cc-lb-deadline".to_owned())
             .stack_size(256 * 1024)
-            .spawn(|| WATCHDOG.run())
-            .expect("the deadline thread starts");
+            .spawn(|| WATCHDOG.run())?;
+        state.started = true;
     }
-}
-
-/// Ticks every engine now, for a call that was cancelled.
-pub fn tick() {
-    WATCHDOG.lock().tick();
+    state.engines.retain(|engine| engine.upgrade().is_some());
+    state.engines.push(engine.weak());
+    Ok(())
 }
 
 /// A deadline in force on this thread until it is dropped.
 pub struct Armed {
+    cancel: Option<Arc<Cancel>>,
     // Belongs to the thread whose clock it set.
     _not_send: std::marker::PhantomData<*const ()>,
 }
 
-/// Puts a deadline in force for the guest that this thread is about to enter; `cancelled` ends it early.
+/// Puts a deadline in force for the guest that this thread is about to enter; `cancel` ends it early.
 /// A thread runs one guest at a time: guests import nothing, so they cannot call back.
-pub fn arm(limit: Duration, cancelled: Option<Arc<AtomicBool>>) -> Armed {
-    let deadline = now().saturating_add(u64::try_from(limit.as_nanos()).unwrap_or(NEVER)).min(NEVER - 1);
+pub fn arm(limit: Duration, cancel: Option<Arc<Cancel>>) -> Armed {
+    let mut deadline = now().saturating_add(u64::try_from(limit.as_nanos()).unwrap_or(NEVER)).min(NEVER - 1);
     CLOCK.with(|clock| {
-        *clock.cancelled.borrow_mut() = cancelled;
-        clock.deadline.store(deadline, SeqCst);
+        let mut state = cancel.as_deref().map(Cancel::lock);
+        if let Some(state) = &mut state {
+            state.clock = Arc::downgrade(clock);
+            if state.cancelled {
+                deadline = 0;
+            }
+        }
+        clock.store(deadline, SeqCst);
     });
     // Either the watchdog's second look at the clocks sees this deadline, or this thread sees when it will look next.
     if deadline < WATCHDOG.looks_at.load(SeqCst) {
-        let _state = WATCHDOG.lock();
-        WATCHDOG.wake.notify_one();
+        WATCHDOG.notify();
     }
-    Armed { _not_send: std::marker::PhantomData }
+    Armed { cancel, _not_send: std::marker::PhantomData }
 }
 
 impl Drop for Armed {
     fn drop(&mut self) {
-        CLOCK.with(|clock| {
-            clock.deadline.store(NEVER, SeqCst);
-            clock.cancelled.borrow_mut().take();
-        });
+        // Nobody may cancel the next call on this thread in place of this one.
+        let mut state = self.cancel.as_deref().map(Cancel::lock);
+        if let Some(state) = &mut state {
+            state.clock = Weak::new();
+        }
+        CLOCK.with(|clock| clock.store(NEVER, SeqCst));
     }
 }
 
 /// Whether the deadline in force on this thread is over, for the host's own steps between guest entries.
 pub fn is_over() -> bool {
-    CLOCK.with(Clock::is_over)
+    CLOCK.with(|clock| now() >= clock.load(SeqCst))
 }
 
 /// Makes a new store ask the clock of the thread it runs on at every tick.
@@ -133,6 +156,12 @@ impl Watchdog {
     fn lock(&self) -> MutexGuard<'_, State> {
         // The state is a list of weak handles, valid after any panic.
         self.state.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    /// Has the watchdog look at the clocks now.
+    fn notify(&self) {
+        let _state = self.lock();
+        self.wake.notify_one();
     }
 
     fn run(&self) {

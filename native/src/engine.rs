@@ -18,8 +18,10 @@ use crate::signals;
 const POOLED_TABLE_ELEMENTS: usize = 20_000;
 /// Bytes of a pooled table that stay resident.
 const TABLE_RESIDENT_BYTES: usize = 16 << 10;
-/// Guard against a guest that grows tables without end where no pool bounds them.
-pub const TABLE_ELEMENTS: usize = 1_000_000;
+/// Tables, and elements of each, that a guest may have where no pool bounds them: its memory cap is no use against them.
+pub const TABLES: usize = 8;
+/// See [`TABLES`].
+pub const TABLE_ELEMENTS: usize = 200_000;
 
 /// Everything that makes two engines different. Every field is filled in by TypeScript.
 #[napi(object, use_nullable = true, object_to_js = false)]
@@ -89,7 +91,9 @@ impl HotEngine {
         napi::bindgen_prelude::retain_current_module_for_unload_safety();
         let engine = build(&options)?;
         signals::remember_handler();
-        deadline::watch(&engine);
+        deadline::watch(&engine).map_err(|error| {
+            Failure::new(Kind::EngineInit, format!("the thread that keeps deadlines does not start: {error}"))
+        })?;
         let engine = Arc::new(HotEngine {
             budget: Budget::new(options.pool_total_core_instances),
             staged: AtomicU64::new(0),

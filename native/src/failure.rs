@@ -22,6 +22,8 @@ pub enum Kind {
     Stack,
     /// The call was cancelled by its caller.
     Cancelled,
+    /// The answer is larger than the caller wants it.
+    AnswerSize,
 }
 
 impl Kind {
@@ -35,6 +37,7 @@ impl Kind {
             Kind::Saturated => "saturated",
             Kind::Stack => "stack",
             Kind::Cancelled => "cancelled",
+            Kind::AnswerSize => "answer-size",
         }
     }
 }

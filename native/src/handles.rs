@@ -250,6 +250,7 @@ impl NativeModule {
         tail: u32,
         body: &[u8],
         limit_ms: u32,
+        max_answer: u32,
         probe: bool,
     ) -> Result<Either3<u32, BufferSlice<'env>, NativeFailure>> {
         // SAFETY: the scratch memory is leased to this call: JavaScript does not run and nobody else writes to it.
@@ -266,7 +267,8 @@ impl NativeModule {
             module: &self.module,
             hook: hook as usize,
             limit: Duration::from_millis(u64::from(limit_ms)),
-            cancelled: None,
+            cancel: None,
+            max_answer: max_answer as usize,
             probe,
         };
         let outcome = call(&rules, request, |answer| {
@@ -294,13 +296,14 @@ impl NativeModule {
         tail: u32,
         body: &[u8],
         limit_ms: u32,
+        max_answer: u32,
         probe: bool,
     ) -> Either<StagedCall, NativeFailure> {
         let (head_at, tail_at) = (start as usize, start as usize + head as usize);
         let request =
             Request { head: &scratch[head_at..tail_at], body, tail: &scratch[tail_at..tail_at + tail as usize] };
         let limit = Duration::from_millis(u64::from(limit_ms));
-        match StagedCall::stage(&self.engine, &self.module, hook as usize, request, limit, probe) {
+        match StagedCall::stage(&self.engine, &self.module, hook as usize, request, limit, max_answer as usize, probe) {
             Ok(staged) => Either::A(staged),
             Err(failure) => Either::B(failure.into()),
         }

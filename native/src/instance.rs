@@ -3,7 +3,7 @@
 use wasmtime::{Memory, PoolConcurrencyLimitError, Store, StoreLimits, StoreLimitsBuilder, Trap, TypedFunc};
 
 use crate::deadline;
-use crate::engine::TABLE_ELEMENTS;
+use crate::engine::{TABLE_ELEMENTS, TABLES};
 use crate::failure::{Failure, Kind, chain};
 use crate::module::{CompiledModule, HOOKS};
 
@@ -27,6 +27,8 @@ pub struct Instance {
     pub initial_bytes: usize,
     /// Whether pages of its memory were faulted in ahead.
     pub populated: bool,
+    /// How far that went beyond its initial size, in bytes from its start; 0 if it did not.
+    pub reached: usize,
     /// The hooks that the module exports with the right type.
     hooks: [Option<Hook>; HOOKS.len()],
 }
@@ -34,7 +36,11 @@ pub struct Instance {
 impl Instance {
     /// Instantiates `module`; runs its start function, if it has one, under the deadline in force on this thread.
     pub fn new(module: &CompiledModule) -> Result<Instance, Failure> {
-        let limits = StoreLimitsBuilder::new().memory_size(module.memory_cap).table_elements(TABLE_ELEMENTS).build();
+        let limits = StoreLimitsBuilder::new()
+            .memory_size(module.memory_cap)
+            .tables(TABLES)
+            .table_elements(TABLE_ELEMENTS)
+            .build();
         let mut store = Store::new(module.pre.module().engine(), HostState { limits });
         store.limiter(|state| &mut state.limits);
         deadline::prepare(&mut store);
@@ -55,7 +61,7 @@ impl Instance {
             function.typed(&store).ok()
         });
         let initial_bytes = memory.data_size(&store);
-        Ok(Instance { store, memory, alloc, initial_bytes, populated: false, hooks })
+        Ok(Instance { store, memory, alloc, initial_bytes, populated: false, reached: 0, hooks })
     }
 
     /// The hook of this number, or why it cannot be called.

@@ -126,12 +126,26 @@ mod imp {
             // SAFETY: the range is the part of the memory's own reservation behind its present size: mapped, without
             // access, and read as zeroes once the guest grows into it. Nobody else knows the instance yet.
             let protect = |access| unsafe { libc::mprotect(base.add(size).cast(), end - size, access) } == 0;
+            fresh.reached = end;
             if protect(libc::PROT_READ | libc::PROT_WRITE) {
                 for &(first, count) in &self.runs {
                     fault_in(base, (first * self.page).max(size), ((first + count) * self.page).min(end));
                 }
             }
             protect(libc::PROT_NONE)
+        }
+    }
+
+    impl Drop for Instance {
+        /// The engine resets what the guest could reach; what was faulted in behind that is given back here.
+        fn drop(&mut self) {
+            if self.reached > self.initial_bytes {
+                let base = self.memory.data_ptr(&self.store);
+                let length = self.reached - self.initial_bytes;
+                // SAFETY: the range is the part of the memory's reservation that `populate` reached into, or what the
+                // guest has grown into since; the instance is over and nobody reads either again.
+                unsafe { libc::madvise(base.add(self.initial_bytes).cast(), length, libc::MADV_DONTNEED) };
+            }
         }
     }
 
@@ -142,7 +156,9 @@ mod imp {
         }
         // SAFETY: the caller gives a range of a live memory that is accessible and that only this thread knows, and
         // populating changes no contents.
-        if unsafe { libc::madvise(base.add(from).cast(), to - from, MADV_POPULATE_WRITE) } != 0 {
+        let done = unsafe { libc::madvise(base.add(from).cast(), to - from, MADV_POPULATE_WRITE) } == 0;
+        // Short of memory it may work again later.
+        if !done && std::io::Error::last_os_error().raw_os_error() == Some(libc::EINVAL) {
             UNSUPPORTED.store(true, Relaxed);
         }
     }

@@ -276,6 +276,9 @@ impl Shared {
                 self.fill(&module, 1);
             }
             self.linger();
+            // Steady traffic on one module must not keep what another one had.
+            let released = self.release_idle(&mut self.lock());
+            drop(released);
         }
     }
 

@@ -2,7 +2,7 @@
 //! happens to the caller's buffers later matters; everything that runs guest code happens on a thread of libuv's pool.
 
 use std::cell::RefCell;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::SeqCst};
+use std::sync::atomic::{AtomicU32, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use napi::{Env, Result, ScopedTask};
 use napi_derive::napi;
 
 use crate::call::{Call, Outcome, Request, call};
-use crate::deadline;
+use crate::deadline::Cancel;
 use crate::engine::HotEngine;
 use crate::failure::{Failure, Kind, NativeFailure};
 use crate::module::CompiledModule;
@@ -54,7 +54,7 @@ pub fn interrupt_tasks() {
 #[derive(Default)]
 struct Runs {
     watched: bool,
-    live: Vec<Weak<AtomicBool>>,
+    live: Vec<Weak<Cancel>>,
     places: u32,
 }
 
@@ -72,18 +72,17 @@ impl Runs {
         Ok(())
     }
 
-    fn add(&mut self, cancelled: &Arc<AtomicBool>) {
+    fn add(&mut self, cancel: &Arc<Cancel>) {
         if self.live.len() == self.live.capacity() {
             self.live.retain(|run| run.strong_count() > 0);
         }
-        self.live.push(Arc::downgrade(cancelled));
+        self.live.push(Arc::downgrade(cancel));
     }
 
     fn interrupt(&self) {
         for run in self.live.iter().filter_map(Weak::upgrade) {
-            run.store(true, SeqCst);
+            run.cancel();
         }
-        deadline::tick();
     }
 
     /// Nobody is left to give the thread's places back, which others wait for.
@@ -109,7 +108,10 @@ impl Staged {
             .fetch_update(SeqCst, SeqCst, |staged| (staged + length <= most).then_some(staged + length))
             .map_err(|_| Failure::saturated("staging"))?;
         let mut bytes = BUFFERS.lock().unwrap_or_else(PoisonError::into_inner).pop().unwrap_or_default();
-        bytes.reserve(head.len() + body.len() + tail.len());
+        if bytes.try_reserve(head.len() + body.len() + tail.len()).is_err() {
+            engine.staged.fetch_sub(length, SeqCst);
+            return Err(Failure::saturated("staging"));
+        }
         bytes.extend_from_slice(head);
         bytes.extend_from_slice(body);
         bytes.extend_from_slice(tail);
@@ -138,7 +140,8 @@ pub struct StagedCall {
     hook: usize,
     limit: Duration,
     probe: bool,
-    cancelled: Arc<AtomicBool>,
+    max_answer: usize,
+    cancel: Arc<Cancel>,
 }
 
 impl StagedCall {
@@ -149,6 +152,7 @@ impl StagedCall {
         hook: usize,
         request: Request<'_>,
         limit: Duration,
+        max_answer: usize,
         probe: bool,
     ) -> std::result::Result<StagedCall, Failure> {
         Ok(StagedCall {
@@ -157,7 +161,8 @@ impl StagedCall {
             hook,
             limit,
             probe,
-            cancelled: Arc::default(),
+            max_answer,
+            cancel: Arc::default(),
         })
     }
 
@@ -178,10 +183,11 @@ impl StagedCall {
             hook: self.hook,
             limit: self.limit,
             probe: self.probe,
-            cancelled: Arc::clone(&self.cancelled),
+            max_answer: self.max_answer,
+            cancel: Arc::clone(&self.cancel),
         };
         RUNS.with_borrow_mut(|runs| {
-            runs.add(&self.cancelled);
+            runs.add(&self.cancel);
             runs.watch(&env)
         })?;
         Ok(AsyncTask::new(run))
@@ -190,9 +196,8 @@ impl StagedCall {
     /// Interrupts the guest, or lets a call that has not begun fail at once.
     #[napi(catch_unwind)]
     pub fn cancel(&self) {
-        self.cancelled.store(true, SeqCst);
+        self.cancel.cancel();
         drop(self.take());
-        deadline::tick();
     }
 }
 
@@ -203,7 +208,8 @@ pub struct Run {
     hook: usize,
     limit: Duration,
     probe: bool,
-    cancelled: Arc<AtomicBool>,
+    max_answer: usize,
+    cancel: Arc<Cancel>,
 }
 
 /// What became of a call off the JavaScript thread.
@@ -228,22 +234,30 @@ impl<'task> ScopedTask<'task> for Run {
         };
         wasmtime::Engine::tls_eager_initialize();
         let request = Request { head: &staged.bytes, body: &[], tail: &[] };
-        let mut outcome = call(
+        let outcome = call(
             &Call {
                 engine: &staged.engine,
                 module: &self.module,
                 hook: self.hook,
                 limit: self.limit,
-                cancelled: Some(Arc::clone(&self.cancelled)),
+                cancel: Some(Arc::clone(&self.cancel)),
+                max_answer: self.max_answer,
                 probe: self.probe,
             },
             request,
-            <[u8]>::to_vec,
+            |answer| {
+                let mut bytes = Vec::new();
+                let room = bytes.try_reserve_exact(answer.len());
+                bytes.extend_from_slice(if room.is_ok() { answer } else { &[] });
+                room.map(|()| bytes)
+            },
         );
-        if outcome.result.is_err() && self.cancelled.load(SeqCst) {
-            outcome.result = Err(cancelled);
+        let no_room = |_| Failure::new(Kind::AnswerSize, "there is no memory for the answer");
+        let mut result = outcome.result.and_then(|bytes| bytes.map_err(no_room));
+        if result.is_err() && self.cancel.is_cancelled() {
+            result = Err(cancelled);
         }
-        Ok(outcome)
+        Ok(Outcome { result, seconds: outcome.seconds })
     }
 
     fn resolve(&mut self, env: &'task Env, outcome: Self::Output) -> Result<TaskOutcome<'task>> {

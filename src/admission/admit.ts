@@ -3,7 +3,7 @@
  * out on this thread or off it.
  */
 import type { CallTarget, Dispatcher } from '../dispatch/call.ts';
-import { checkBytes } from '../dispatch/call.ts';
+import { ANY_ANSWER, checkBytes } from '../dispatch/call.ts';
 import { enqueue } from '../dispatch/queue.ts';
 import type { HotEngine } from '../engine.ts';
 import {
@@ -158,7 +158,15 @@ export function knownModule(engine: HotEngine, contentHash: string): AdmittedMod
 function* send(probe: Probe, module: NativeModule, metadata: PluginMetadata, dispatcher: Dispatcher): Steps<void> {
   const context = () => ({ plugin: metadata.name, hook: probe.hook });
   const { deadlineMs } = dispatcher.config;
-  const target: CallTarget = { module, hook: probe.hook, plugin: metadata.name, deadlineMs, context, probe: true };
+  const target: CallTarget = {
+    module,
+    hook: probe.hook,
+    plugin: metadata.name,
+    deadlineMs,
+    context,
+    maxAnswerBytes: ANY_ANSWER,
+    probe: true,
+  };
   try {
     yield* carryOut({
       sync: () => dispatcher.inline(target, probe.encode, probe.read),

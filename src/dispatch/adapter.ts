@@ -15,7 +15,7 @@ import type { WasmtimeRuntime } from '../runtime.ts';
 import { type Cell, keyOf, type PluginSlot, Slot, type SlotKey } from '../slots.ts';
 import type { HookKind, SlotKind } from '../types.ts';
 import { WireError } from '../wire/decode.ts';
-import type { CallTarget, ReadAnswer } from './call.ts';
+import { ANY_ANSWER, type CallTarget, type ReadAnswer } from './call.ts';
 import type { CallScratch } from './scratch.ts';
 
 /** Options of a call on this thread. */
@@ -124,13 +124,19 @@ export abstract class Adapter {
 }
 
 /** The target of one call of a cell's hook. Throws an InvalidArgumentError for bad options. */
-export function targetOf(cell: Cell, hook: HookKind, options: CallOptions | undefined): CallTarget {
+export function targetOf(
+  cell: Cell,
+  hook: HookKind,
+  options: CallOptions | undefined,
+  answerBytes = ANY_ANSWER,
+): CallTarget {
   if (options !== undefined) checkObject(options, 'options');
   return {
     module: cell.module,
     hook,
     plugin: cell.pluginName,
     deadlineMs: options?.deadlineMs === undefined ? cell.deadlineMs : checkDeadline(options.deadlineMs),
+    maxAnswerBytes: Math.min(answerBytes, ANY_ANSWER),
     context: () => contextOf(cell, hook),
   };
 }

@@ -3,16 +3,10 @@
  * the guest runs on.
  */
 import type { HotEngineConfig } from '../config.ts';
-import {
-  ClosedError,
-  type ErrorContext,
-  errorOf,
-  InvalidArgumentError,
-  type SaturatedResource,
-  type WasmtimeRuntimeError,
-} from '../errors.ts';
+import { ClosedError, type ErrorContext, errorOf, InvalidArgumentError, type SaturatedResource } from '../errors.ts';
 import type { MetricsSink } from '../metrics.ts';
 import type { NativeFailure, NativeModule } from '../native.ts';
+import { AnswerRefused } from '../policy/refusal.ts';
 import { HOOK_KINDS, type HookKind } from '../types.ts';
 import { encodeRequest } from '../wire/encode.ts';
 import type { Message } from '../wire/rkyv.ts';
@@ -34,6 +28,8 @@ export interface CallTarget {
   readonly deadlineMs: number;
   /** Where it came from, for errors. Made when there is one. */
   readonly context: () => ErrorContext;
+  /** A larger answer is refused before it is copied. */
+  readonly maxAnswerBytes: number;
   /** Probes run outside the budget. */
   readonly probe?: boolean;
 }
@@ -106,7 +102,17 @@ export class Dispatcher {
       const body = scratch.body ?? NO_BODY;
       const hook = HOOK_NUMBERS[target.hook];
       const probe = target.probe === true;
-      const answer = target.module.call(hook, bytes, start, headLength, tailLength, body, target.deadlineMs, probe);
+      const answer = target.module.call(
+        hook,
+        bytes,
+        start,
+        headLength,
+        tailLength,
+        body,
+        target.deadlineMs,
+        target.maxAnswerBytes,
+        probe,
+      );
       seconds = scratch.seconds;
       try {
         if (typeof answer === 'number') value = read(bytes.subarray(start, start + answer), false);
@@ -122,7 +128,7 @@ export class Dispatcher {
       returnScratch(scratch);
     }
     this.#count(target, failure, seconds);
-    if (failure !== null) throw errorOf(failure, target.context());
+    if (failure !== null) throw failureOf(failure, target);
     if (refused !== null) throw refused.error;
     return value as T;
   }
@@ -147,7 +153,17 @@ export class Dispatcher {
       const body = scratch.body ?? NO_BODY;
       const hook = HOOK_NUMBERS[target.hook];
       const probe = target.probe === true;
-      staged = target.module.stage(hook, bytes, start, headLength, tailLength, body, target.deadlineMs, probe);
+      staged = target.module.stage(
+        hook,
+        bytes,
+        start,
+        headLength,
+        tailLength,
+        body,
+        target.deadlineMs,
+        target.maxAnswerBytes,
+        probe,
+      );
     } finally {
       returnScratch(scratch);
     }
@@ -195,10 +211,18 @@ export class Dispatcher {
     }
   }
 
-  #failed(target: CallTarget, failure: NativeFailure, seconds: number): WasmtimeRuntimeError {
+  #failed(target: CallTarget, failure: NativeFailure, seconds: number): Error {
     this.#count(target, failure, seconds);
-    return errorOf(failure, target.context());
+    return failureOf(failure, target);
   }
+}
+
+/** Bytes that no answer can exceed: for calls whose answer has no bound. */
+export const ANY_ANSWER = 0xffff_ffff;
+
+function failureOf(failure: NativeFailure, target: CallTarget): Error {
+  if (failure.kind === 'answer-size') return new AnswerRefused('size', failure.message);
+  return errorOf(failure, target.context());
 }
 
 /** Encodes a message, checking that the body is memory that may cross and did not change meanwhile. */

@@ -102,7 +102,7 @@ export class WasmtimeFilterPlugin extends Adapter {
       candidates: canonical(candidates, sent),
     };
     return {
-      target: targetOf(cell, 'filter', options),
+      target: targetOf(cell, 'filter', options, wireBounds.outputBodyBytes),
       encode: encodeMessage(edition.request, request),
       read: (bytes) => {
         checkAnswerSize(bytes.length, wireBounds);

@@ -63,8 +63,8 @@ function pump(): void {
     running++;
     waiting.shift()!.start().finally(finished);
   }
-  // With nothing of its own running, no completion will wake this thread when others give their places back.
-  if (waiting.length > 0 && running === 0 && retry === undefined) retry = setTimeout(pumpAgain, RETRY_MS);
+  // No completion of this thread's own tells it when others give their places back.
+  if (waiting.length > 0 && retry === undefined) retry = setTimeout(pumpAgain, RETRY_MS);
 }
 
 function pumpAgain(): void {

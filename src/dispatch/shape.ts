@@ -149,7 +149,7 @@ export class WasmtimeUpstreamDialect extends Adapter {
       upstream: { baseUrl: baseUrl === null ? null : baseUrl.href },
     };
     return {
-      target: targetOf(cell, 'shape', options),
+      target: targetOf(cell, 'shape', options, wireBounds.outputBodyBytes),
       encode: encodeMessage(edition.request, request),
       read: (bytes, owned) => {
         checkAnswerSize(bytes.length, wireBounds);

@@ -36,7 +36,7 @@ export function prepareResponse(
   const { wireBounds } = runtime.dispatcher.config;
   const request = { ...exchange(input, edition.oauthPrincipalKind), body: bodyOf(input.body) };
   return {
-    target: targetOf(cell, 'transform_response', options),
+    target: targetOf(cell, 'transform_response', options, wireBounds.outputBodyBytes),
     encode: encodeMessage(edition.request, request),
     read: (bytes, owned) => {
       checkAnswerSize(bytes.length, wireBounds);
@@ -68,7 +68,7 @@ export function prepareSseEvent(
   checkBytes(input.event.data, 'event.data');
   const request = { ...exchange(input, edition.oauthPrincipalKind), event: input.event };
   return {
-    target: targetOf(cell, 'transform_sse_event', options),
+    target: targetOf(cell, 'transform_sse_event', options, wireBounds.outputBodyBytes),
     encode: encodeMessage(edition.request, request),
     read: (bytes, owned) => {
       checkAnswerSize(bytes.length, wireBounds);
