@@ -78,8 +78,8 @@ fn enter<R>(
     let _permit = if call.probe { None } else { Some(call.engine.budget.take()?) };
     let _deadline = deadline::arm(call.limit, call.cancel.clone());
     // A call that was cancelled while it waited is not begun.
-    if deadline::is_over() {
-        return Err(Failure::trap("instantiate", &Trap::Interrupt.into()));
+    if call.cancel.as_ref().is_some_and(|cancel| cancel.is_cancelled()) {
+        return Err(Failure::new(Kind::Cancelled, "the call was cancelled"));
     }
     let preparer = &call.engine.preparer;
     let mut instance = if call.probe { preparer.make(call.module)? } else { preparer.check_out(call.module)? };
