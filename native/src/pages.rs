@@ -34,18 +34,17 @@ impl Touched {
 #[cfg(target_os = "linux")]
 mod imp {
     use std::fs::File;
+    use std::sync::atomic::{AtomicU8, Ordering::Relaxed};
+    use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
     use std::os::unix::fs::FileExt;
-    use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
     use super::{Instance, SAMPLE_EVERY, SETTLED, Touched, WINDOW, WORTH_REACHING};
 
-    /// Linux 5.14.
-    const MADV_POPULATE_WRITE: libc::c_int = 23;
+    /// Linux 5.10; the same number on every architecture.
+    const SYS_PROCESS_MADVISE: libc::c_long = 440;
     const PRESENT: u64 = 1 << 63;
     const FILE_OR_SHARED: u64 = 1 << 61;
     const FORGET_AT: u16 = 64;
-
-    static UNSUPPORTED: AtomicBool = AtomicBool::new(false);
 
     /// The kernel's page table of this process, or nothing where it may not be read.
     pub struct PageMap(Option<File>);
@@ -108,7 +107,7 @@ mod imp {
         /// False if they could not be made inaccessible again: then the instance must not be used.
         pub fn populate(&mut self, fresh: &mut Instance, reach: usize) -> bool {
             self.made = self.made.wrapping_add(1);
-            if UNSUPPORTED.load(Relaxed) || self.runs.is_empty() || self.made.is_multiple_of(SAMPLE_EVERY) {
+            if self.runs.is_empty() || self.made.is_multiple_of(SAMPLE_EVERY) {
                 return true;
             }
             fresh.populated = true;
@@ -116,7 +115,7 @@ mod imp {
             let size = fresh.initial_bytes;
             let end = self.runs.last().map_or(0, |(first, count)| (first + count) * self.page).min(reach);
             for &(first, count) in &self.runs {
-                fault_in(base, first * self.page, ((first + count) * self.page).min(size));
+                fault_in(base, first * self.page, ((first + count) * self.page).min(size), self.page);
             }
             let beyond =
                 self.runs.iter().map(|(first, count)| (first + count).saturating_sub((*first).max(size / self.page)));
@@ -129,10 +128,51 @@ mod imp {
             fresh.reached = end;
             if protect(libc::PROT_READ | libc::PROT_WRITE) {
                 for &(first, count) in &self.runs {
-                    fault_in(base, (first * self.page).max(size), ((first + count) * self.page).min(end));
+                    fault_in(base, (first * self.page).max(size), ((first + count) * self.page).min(end), self.page);
                 }
             }
             protect(libc::PROT_NONE)
+        }
+    }
+
+    /// Throws away what used instances hold, all of them at once. Each would otherwise interrupt every processor that
+    /// runs a thread of this process, to have it forget the pages; together they do so once.
+    pub struct Discarder(Option<OwnedFd>);
+
+    impl Discarder {
+        /// Opens it once for a thread.
+        pub fn open() -> Discarder {
+            // SAFETY: a system call without memory of ours; what it returns is a descriptor that nobody else has.
+            let descriptor = unsafe { libc::syscall(libc::SYS_pidfd_open, libc::getpid(), 0) };
+            let descriptor = RawFd::try_from(descriptor).ok().filter(|&descriptor| descriptor >= 0);
+            // SAFETY: it was opened just now.
+            Discarder(descriptor.map(|descriptor| unsafe { OwnedFd::from_raw_fd(descriptor) }))
+        }
+
+        /// Gives back the pages of these memories behind their first `kept` bytes. The engine still resets every
+        /// one, whatever became of this; it only finds nothing left to give back.
+        pub fn discard<'a>(&mut self, used: impl Iterator<Item = &'a Instance>, kept: usize) {
+            let Some(process) = &self.0 else { return };
+            let ranges: Vec<libc::iovec> = used
+                .filter_map(|instance| {
+                    let size = instance.memory.data_size(&instance.store).max(instance.reached);
+                    let base = instance.memory.data_ptr(&instance.store);
+                    (size > kept).then(|| libc::iovec { iov_base: base.wrapping_add(kept).cast(), iov_len: size - kept })
+                })
+                .collect();
+            for some in ranges.chunks(libc::UIO_MAXIOV as usize) {
+                // SAFETY: the ranges lie in the reservations of live memories whose instances are over, so nobody
+                // reads them again before the engine has reset them.
+                let done = unsafe {
+                    let (process, none) = (process.as_raw_fd(), 0);
+                    libc::syscall(SYS_PROCESS_MADVISE, process, some.as_ptr(), some.len(), libc::MADV_DONTNEED, none)
+                };
+                if done < 0 {
+                    // Before Linux 6.13 a process may not do this to itself.
+                    self.0 = None;
+                    return;
+                }
+            }
         }
     }
 
@@ -149,17 +189,15 @@ mod imp {
         }
     }
 
-    /// Faults in the pages from offset `from` to `to`, both at the edge of a page.
-    fn fault_in(base: *mut u8, from: usize, to: usize) {
-        if from >= to {
-            return;
-        }
-        // SAFETY: the caller gives a range of a live memory that is accessible and that only this thread knows, and
-        // populating changes no contents.
-        let done = unsafe { libc::madvise(base.add(from).cast(), to - from, MADV_POPULATE_WRITE) } == 0;
-        // Short of memory it may work again later.
-        if !done && std::io::Error::last_os_error().raw_os_error() == Some(libc::EINVAL) {
-            UNSUPPORTED.store(true, Relaxed);
+    /// Faults in the pages from offset `from` to `to`, both at the edge of a page, by exchanging a zero for a zero: one
+    /// fault for writing, after which the page holds what it held. A fault takes the lock of one mapping;
+    /// MADV_POPULATE_WRITE takes that of the address space, which calls wait for.
+    fn fault_in(base: *mut u8, from: usize, to: usize, page: usize) {
+        for at in (from..to).step_by(page) {
+            // SAFETY: the caller gives a range of a live memory that is accessible and that only this thread knows.
+            let byte = unsafe { AtomicU8::from_ptr(base.add(at)) };
+            // Whether it was a zero does not matter.
+            let _ = byte.compare_exchange(0, 0, Relaxed, Relaxed);
         }
     }
 }
@@ -167,6 +205,19 @@ mod imp {
 #[cfg(not(target_os = "linux"))]
 mod imp {
     use super::{Instance, Touched};
+
+    /// Only Linux discards the pages of several memories at once.
+    pub struct Discarder;
+
+    impl Discarder {
+        /// Nothing to open.
+        pub fn open() -> Discarder {
+            Discarder
+        }
+
+        /// Leaves everything to the engine.
+        pub fn discard<'a>(&mut self, _used: impl Iterator<Item = &'a Instance>, _kept: usize) {}
+    }
 
     /// Only Linux tells which pages were written to.
     pub struct PageMap;
@@ -189,4 +240,4 @@ mod imp {
     }
 }
 
-pub use imp::PageMap;
+pub use imp::{Discarder, PageMap};

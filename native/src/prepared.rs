@@ -9,7 +9,7 @@ use crate::engine::EngineOptions;
 use crate::failure::{Failure, Kind};
 use crate::instance::Instance;
 use crate::module::CompiledModule;
-use crate::pages::{PageMap, Touched};
+use crate::pages::{Discarder, PageMap, Touched};
 
 /// How many instances a module has ready at first; doubled whenever a call finds none.
 const FIRST_TARGET: usize = 2;
@@ -241,6 +241,7 @@ impl Shared {
 
     fn run(self: &Arc<Self>) {
         let mut pages = PageMap::open();
+        let mut discarder = Discarder::open();
         loop {
             let (used, asked) = {
                 let mut work = self.lock();
@@ -269,8 +270,11 @@ impl Shared {
             for module in asked.iter().filter_map(Weak::upgrade) {
                 self.fill(&module, usize::MAX);
             }
+            for (module, instance) in &used {
+                self.learn(module, instance, &mut pages);
+            }
+            discarder.discard(used.iter().map(|(_, instance)| instance), self.keep_resident);
             for (module, instance) in used {
-                self.learn(&module, &instance, &mut pages);
                 drop(instance);
                 self.held.fetch_sub(1, SeqCst);
                 self.fill(&module, 1);
