@@ -6,8 +6,9 @@ use crate::instance::Instance;
 const WINDOW: usize = 4 << 20;
 /// Samples until the picture is used.
 const SETTLED: u16 = 4;
-/// Pages behind a memory's present size that are worth two changes of its protection.
-const WORTH_REACHING: usize = 8;
+/// Inaccessible pages from which on two changes of their protection, with an interrupt of every other processor, cost
+/// less than writing to each as a file.
+const WORTH_OPENING: usize = 8;
 /// Once it is used, every how many instances one stays as it is: what was faulted in ahead says nothing of what a call
 /// would have touched.
 const SAMPLE_EVERY: u32 = 256;
@@ -34,11 +35,11 @@ impl Touched {
 #[cfg(target_os = "linux")]
 mod imp {
     use std::fs::File;
-    use std::sync::atomic::{AtomicU8, Ordering::Relaxed};
     use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
     use std::os::unix::fs::FileExt;
+    use std::sync::atomic::{AtomicU8, Ordering::Relaxed};
 
-    use super::{Instance, SAMPLE_EVERY, SETTLED, Touched, WINDOW, WORTH_REACHING};
+    use super::{Instance, SAMPLE_EVERY, SETTLED, Touched, WINDOW, WORTH_OPENING};
 
     /// Linux 5.10; the same number on every architecture.
     const SYS_PROCESS_MADVISE: libc::c_long = 440;
@@ -46,33 +47,89 @@ mod imp {
     const FILE_OR_SHARED: u64 = 1 << 61;
     const FORGET_AT: u16 = 64;
 
-    /// The kernel's page table of this process, or nothing where it may not be read.
-    pub struct PageMap(Option<File>);
+    /// The ways in which the preparer's thread asks the kernel about pages of this process; each may be refused.
+    pub struct Pages {
+        /// The page table.
+        table: Option<File>,
+        /// The memory as a file: a write to it reaches private pages whatever their protection.
+        memory: Option<File>,
+        /// The process itself, to give advice about several ranges at once.
+        process: Option<OwnedFd>,
+    }
 
-    impl PageMap {
-        /// Opens it once for a thread.
-        pub fn open() -> PageMap {
-            PageMap(File::open("/proc/self/pagemap").ok())
+    impl Pages {
+        /// Opens them once for a thread.
+        pub fn open() -> Pages {
+            // SAFETY: a system call without memory of ours.
+            let process = unsafe { libc::syscall(libc::SYS_pidfd_open, libc::getpid(), 0) };
+            let process = RawFd::try_from(process).ok().filter(|&descriptor| descriptor >= 0);
+            Pages {
+                table: File::open("/proc/self/pagemap").ok(),
+                memory: File::options().write(true).open("/proc/self/mem").ok(),
+                // SAFETY: the descriptor was opened just now and nobody else has it.
+                process: process.map(|descriptor| unsafe { OwnedFd::from_raw_fd(descriptor) }),
+            }
+        }
+
+        /// Makes `length` bytes at `address`, which hold zeroes, resident without making them accessible. Where the
+        /// kernel refuses it (`proc_mem.force_override`), the guest faults them in itself.
+        fn write_zeroes(&self, address: usize, length: usize) {
+            const ZEROES: [u8; 64 << 10] = [0; 64 << 10];
+            let Some(memory) = &self.memory else { return };
+            for at in (0..length).step_by(ZEROES.len()) {
+                let some = &ZEROES[..ZEROES.len().min(length - at)];
+                if memory.write_all_at(some, (address + at) as u64).is_err() {
+                    return;
+                }
+            }
+        }
+
+        /// Gives back the pages of used memories behind their first `kept` bytes, all at once: giving back each by
+        /// itself interrupts every processor that runs a thread of this process. The engine still resets every
+        /// memory, whatever became of this; it only finds nothing left to give back.
+        pub fn discard<'a>(&mut self, used: impl Iterator<Item = &'a Instance>, kept: usize) {
+            let Some(process) = &self.process else { return };
+            let ranges: Vec<libc::iovec> = used
+                .filter_map(|instance| {
+                    let size = instance.memory.data_size(&instance.store).max(instance.reached);
+                    let base = instance.memory.data_ptr(&instance.store);
+                    let range = |length| libc::iovec { iov_base: base.wrapping_add(kept).cast(), iov_len: length };
+                    size.checked_sub(kept).filter(|&length| length > 0).map(range)
+                })
+                .collect();
+            for some in ranges.chunks(libc::UIO_MAXIOV as usize) {
+                // SAFETY: the ranges lie in the reservations of live memories whose instances are over, so nobody
+                // reads them again before the engine has reset them.
+                let done = unsafe {
+                    let (process, none) = (process.as_raw_fd(), 0);
+                    libc::syscall(SYS_PROCESS_MADVISE, process, some.as_ptr(), some.len(), libc::MADV_DONTNEED, none)
+                };
+                if done < 0 {
+                    // Before Linux 6.13 a process may not do this to itself.
+                    self.process = None;
+                    return;
+                }
+            }
         }
     }
 
     impl Touched {
         /// Looks at the pages that the call of this used instance wrote to.
-        pub fn sample(&mut self, used: &Instance, map: &mut PageMap) {
-            let Some(file) = &map.0 else { return };
+        pub fn sample(&mut self, used: &Instance, pages: &Pages) {
+            let Some(table) = &pages.table else { return };
             if used.populated {
                 return;
             }
             // SAFETY: asks for a constant of the system.
             let page = usize::try_from(unsafe { libc::sysconf(libc::_SC_PAGESIZE) }).unwrap_or(4096);
             let start = used.memory.data_ptr(&used.store) as usize;
-            let pages = used.memory.data_size(&used.store).min(WINDOW) / page;
-            let mut entries = vec![0u8; pages * 8];
-            if file.read_exact_at(&mut entries, (start / page * 8) as u64).is_err() {
+            let count = used.memory.data_size(&used.store).min(WINDOW) / page;
+            let mut entries = vec![0u8; count * 8];
+            if table.read_exact_at(&mut entries, (start / page * 8) as u64).is_err() {
                 return;
             }
             self.page = page;
-            self.counts.resize(self.counts.len().max(pages), 0);
+            self.counts.resize(self.counts.len().max(count), 0);
             for (count, entry) in self.counts.iter_mut().zip(entries.chunks_exact(8)) {
                 let entry = u64::from_ne_bytes(entry.try_into().expect("eight bytes"));
                 // A page of the image that was only read still belongs to the file.
@@ -103,9 +160,10 @@ mod imp {
         }
 
         /// Faults the pages in; their contents stay as they are. Those that the guest will first have to grow its
-        /// memory for lie in the memory's reservation, `reach` bytes of it, and are made accessible for this alone.
-        /// False if they could not be made inaccessible again: then the instance must not be used.
-        pub fn populate(&mut self, fresh: &mut Instance, reach: usize) -> bool {
+        /// memory for lie in the memory's reservation, `reach` bytes of it, and are inaccessible afterwards too.
+        /// In a hurry a few of those are left to the guest. False if access could not be taken away again: then the
+        /// instance must not be used.
+        pub fn populate(&mut self, fresh: &mut Instance, reach: usize, hurry: bool, pages: &Pages) -> bool {
             self.made = self.made.wrapping_add(1);
             if self.runs.is_empty() || self.made.is_multiple_of(SAMPLE_EVERY) {
                 return true;
@@ -113,66 +171,25 @@ mod imp {
             fresh.populated = true;
             let base = fresh.memory.data_ptr(&fresh.store);
             let size = fresh.initial_bytes;
-            let end = self.runs.last().map_or(0, |(first, count)| (first + count) * self.page).min(reach);
-            for &(first, count) in &self.runs {
-                fault_in(base, first * self.page, ((first + count) * self.page).min(size), self.page);
+            let ranges = || self.runs.iter().map(|(first, count)| (first * self.page, (first + count) * self.page));
+            for (from, to) in ranges() {
+                touch(base, from, to.min(size), self.page);
             }
-            let beyond =
-                self.runs.iter().map(|(first, count)| (first + count).saturating_sub((*first).max(size / self.page)));
-            if end <= size || beyond.sum::<usize>() < WORTH_REACHING {
+            let beyond = || ranges().map(|(from, to)| (from.max(size), to.min(reach))).filter(|(from, to)| from < to);
+            let many = beyond().map(|(from, to)| (to - from) / self.page).sum::<usize>() >= WORTH_OPENING;
+            let Some((_, end)) = beyond().last().filter(|_| many || !hurry) else { return true };
+            fresh.reached = end;
+            if !many {
+                beyond().for_each(|(from, to)| pages.write_zeroes(base as usize + from, to - from));
                 return true;
             }
             // SAFETY: the range is the part of the memory's own reservation behind its present size: mapped, without
             // access, and read as zeroes once the guest grows into it. Nobody else knows the instance yet.
             let protect = |access| unsafe { libc::mprotect(base.add(size).cast(), end - size, access) } == 0;
-            fresh.reached = end;
             if protect(libc::PROT_READ | libc::PROT_WRITE) {
-                for &(first, count) in &self.runs {
-                    fault_in(base, (first * self.page).max(size), ((first + count) * self.page).min(end), self.page);
-                }
+                beyond().for_each(|(from, to)| touch(base, from, to, self.page));
             }
             protect(libc::PROT_NONE)
-        }
-    }
-
-    /// Throws away what used instances hold, all of them at once. Each would otherwise interrupt every processor that
-    /// runs a thread of this process, to have it forget the pages; together they do so once.
-    pub struct Discarder(Option<OwnedFd>);
-
-    impl Discarder {
-        /// Opens it once for a thread.
-        pub fn open() -> Discarder {
-            // SAFETY: a system call without memory of ours; what it returns is a descriptor that nobody else has.
-            let descriptor = unsafe { libc::syscall(libc::SYS_pidfd_open, libc::getpid(), 0) };
-            let descriptor = RawFd::try_from(descriptor).ok().filter(|&descriptor| descriptor >= 0);
-            // SAFETY: it was opened just now.
-            Discarder(descriptor.map(|descriptor| unsafe { OwnedFd::from_raw_fd(descriptor) }))
-        }
-
-        /// Gives back the pages of these memories behind their first `kept` bytes. The engine still resets every
-        /// one, whatever became of this; it only finds nothing left to give back.
-        pub fn discard<'a>(&mut self, used: impl Iterator<Item = &'a Instance>, kept: usize) {
-            let Some(process) = &self.0 else { return };
-            let ranges: Vec<libc::iovec> = used
-                .filter_map(|instance| {
-                    let size = instance.memory.data_size(&instance.store).max(instance.reached);
-                    let base = instance.memory.data_ptr(&instance.store);
-                    (size > kept).then(|| libc::iovec { iov_base: base.wrapping_add(kept).cast(), iov_len: size - kept })
-                })
-                .collect();
-            for some in ranges.chunks(libc::UIO_MAXIOV as usize) {
-                // SAFETY: the ranges lie in the reservations of live memories whose instances are over, so nobody
-                // reads them again before the engine has reset them.
-                let done = unsafe {
-                    let (process, none) = (process.as_raw_fd(), 0);
-                    libc::syscall(SYS_PROCESS_MADVISE, process, some.as_ptr(), some.len(), libc::MADV_DONTNEED, none)
-                };
-                if done < 0 {
-                    // Before Linux 6.13 a process may not do this to itself.
-                    self.0 = None;
-                    return;
-                }
-            }
         }
     }
 
@@ -189,10 +206,10 @@ mod imp {
         }
     }
 
-    /// Faults in the pages from offset `from` to `to`, both at the edge of a page, by exchanging a zero for a zero: one
+    /// Faults in the accessible pages from offset `from` to `to`, both at the edge of a page, by exchanging a zero for a zero: one
     /// fault for writing, after which the page holds what it held. A fault takes the lock of one mapping;
     /// MADV_POPULATE_WRITE takes that of the address space, which calls wait for.
-    fn fault_in(base: *mut u8, from: usize, to: usize, page: usize) {
+    fn touch(base: *mut u8, from: usize, to: usize, page: usize) {
         for at in (from..to).step_by(page) {
             // SAFETY: the caller gives a range of a live memory that is accessible and that only this thread knows.
             let byte = unsafe { AtomicU8::from_ptr(base.add(at)) };
@@ -206,38 +223,28 @@ mod imp {
 mod imp {
     use super::{Instance, Touched};
 
-    /// Only Linux discards the pages of several memories at once.
-    pub struct Discarder;
+    /// Only Linux can be asked.
+    pub struct Pages;
 
-    impl Discarder {
+    impl Pages {
         /// Nothing to open.
-        pub fn open() -> Discarder {
-            Discarder
+        pub fn open() -> Pages {
+            Pages
         }
 
         /// Leaves everything to the engine.
         pub fn discard<'a>(&mut self, _used: impl Iterator<Item = &'a Instance>, _kept: usize) {}
     }
 
-    /// Only Linux tells which pages were written to.
-    pub struct PageMap;
-
-    impl PageMap {
-        /// Nothing to open.
-        pub fn open() -> PageMap {
-            PageMap
-        }
-    }
-
     impl Touched {
         /// Learns nothing.
-        pub fn sample(&mut self, _used: &Instance, _map: &mut PageMap) {}
+        pub fn sample(&mut self, _used: &Instance, _pages: &Pages) {}
 
         /// Faults nothing in.
-        pub fn populate(&mut self, _fresh: &mut Instance, _reach: usize) -> bool {
+        pub fn populate(&mut self, _fresh: &mut Instance, _reach: usize, _hurry: bool, _pages: &Pages) -> bool {
             true
         }
     }
 }
 
-pub use imp::{Discarder, PageMap};
+pub use imp::Pages;

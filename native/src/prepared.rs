@@ -9,7 +9,7 @@ use crate::engine::EngineOptions;
 use crate::failure::{Failure, Kind};
 use crate::instance::Instance;
 use crate::module::CompiledModule;
-use crate::pages::{Discarder, PageMap, Touched};
+use crate::pages::{Pages, Touched};
 
 /// How many instances a module has ready at first; doubled whenever a call finds none.
 const FIRST_TARGET: usize = 2;
@@ -240,8 +240,7 @@ impl Shared {
     }
 
     fn run(self: &Arc<Self>) {
-        let mut pages = PageMap::open();
-        let mut discarder = Discarder::open();
+        let mut pages = Pages::open();
         loop {
             let (used, asked) = {
                 let mut work = self.lock();
@@ -268,16 +267,16 @@ impl Shared {
                 (std::mem::take(&mut work.used), std::mem::take(&mut work.asked))
             };
             for module in asked.iter().filter_map(Weak::upgrade) {
-                self.fill(&module, usize::MAX);
+                self.fill(&module, usize::MAX, &pages);
             }
             for (module, instance) in &used {
-                self.learn(module, instance, &mut pages);
+                self.learn(module, instance, &pages);
             }
-            discarder.discard(used.iter().map(|(_, instance)| instance), self.keep_resident);
+            pages.discard(used.iter().map(|(_, instance)| instance), self.keep_resident);
             for (module, instance) in used {
                 drop(instance);
                 self.held.fetch_sub(1, SeqCst);
-                self.fill(&module, 1);
+                self.fill(&module, 1, &pages);
             }
             self.linger();
             // Steady traffic on one module must not keep what another one had.
@@ -294,17 +293,20 @@ impl Shared {
         }
     }
 
-    fn learn(&self, module: &CompiledModule, instance: &Instance, pages: &mut PageMap) {
+    fn learn(&self, module: &CompiledModule, instance: &Instance, pages: &Pages) {
         if self.prefault {
             module.shelf.touched().sample(instance, pages);
         }
     }
 
-    fn fill(self: &Arc<Self>, module: &Arc<CompiledModule>, most: usize) {
+    fn fill(self: &Arc<Self>, module: &Arc<CompiledModule>, most: usize, pages: &Pages) {
         for _ in 0..most {
-            let wanted = {
+            let (wanted, hurry) = {
                 let shelf = module.shelf.lock();
-                shelf.ready.len() < shelf.target && module.cells.load(SeqCst) > 0
+                (
+                    shelf.ready.len() < shelf.target && module.cells.load(SeqCst) > 0,
+                    shelf.ready.len() < shelf.target / 2,
+                )
             };
             let mut touched = module.shelf.touched();
             let bytes = INSTANCE_OVERHEAD + self.keep_resident + touched.bytes();
@@ -319,7 +321,8 @@ impl Shared {
                 self.held.fetch_sub(1, SeqCst);
                 return;
             };
-            if !touched.populate(&mut instance, if self.reserves_all { module.memory_cap } else { 0 }) {
+            let reach = if self.reserves_all { module.memory_cap } else { 0 };
+            if !touched.populate(&mut instance, reach, hurry, pages) {
                 self.held.fetch_sub(1, SeqCst);
                 return;
             }

@@ -74,7 +74,15 @@ fn main() {
         let mut answer = vec![0u8; 64 << 10];
         let mut nanos: Vec<u128> = (0..iterations.parse().expect("a number"))
             .map(|_| {
-                let rules = Call { engine: &engine, module: &module, hook: 0, limit, cancel: None, max_answer: usize::MAX, probe: false };
+                let rules = Call {
+                    engine: &engine,
+                    module: &module,
+                    hook: 0,
+                    limit,
+                    cancel: None,
+                    max_answer: usize::MAX,
+                    probe: false,
+                };
                 let parts = Request { head: &bytes, body: &[], tail: &[] };
                 let began = Instant::now();
                 let outcome = call(&rules, parts, |bytes| answer[..bytes.len()].copy_from_slice(bytes));
