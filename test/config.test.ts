@@ -35,7 +35,7 @@ describe('the default config', () => {
       cookieRedaction: false,
       deadlineMs: 5000,
       prepareInstances: true,
-      prefaultPages: false,
+      prefaultPages: true,
       keepResidentBytes: 0,
       residentBudgetBytes: 256 * MIB,
       maxModuleBytes: 32 * MIB,
@@ -75,7 +75,7 @@ describe('the recommended configs', () => {
 
   it('differ in how they save page faults', () => {
     expect(productionHotEngineConfig()).toMatchObject({ prefaultPages: true, keepResidentBytes: 0 });
-    expect(lowLatencyHotEngineConfig()).toMatchObject({ prefaultPages: false, keepResidentBytes: 1.5 * MIB });
+    expect(lowLatencyHotEngineConfig()).toMatchObject({ prefaultPages: true, keepResidentBytes: 1.5 * MIB });
   });
 });
 

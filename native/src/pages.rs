@@ -74,7 +74,7 @@ mod imp {
         /// Makes `length` bytes at `address`, which hold zeroes, resident without making them accessible. Where the
         /// kernel refuses it (`proc_mem.force_override`), the guest faults them in itself.
         fn write_zeroes(&self, address: usize, length: usize) {
-            const ZEROES: [u8; 64 << 10] = [0; 64 << 10];
+            static ZEROES: [u8; 64 << 10] = [0; 64 << 10];
             let Some(memory) = &self.memory else { return };
             for at in (0..length).step_by(ZEROES.len()) {
                 let some = &ZEROES[..ZEROES.len().min(length - at)];
@@ -114,8 +114,9 @@ mod imp {
     }
 
     impl Touched {
-        /// Looks at the pages that the call of this used instance wrote to.
-        pub fn sample(&mut self, used: &Instance, pages: &Pages) {
+        /// Looks at the pages that the call of this used instance wrote to, behind the first `kept` bytes, which are
+        /// always resident.
+        pub fn sample(&mut self, used: &Instance, kept: usize, pages: &Pages) {
             let Some(table) = &pages.table else { return };
             if used.populated {
                 return;
@@ -130,7 +131,7 @@ mod imp {
             }
             self.page = page;
             self.counts.resize(self.counts.len().max(count), 0);
-            for (count, entry) in self.counts.iter_mut().zip(entries.chunks_exact(8)) {
+            for (count, entry) in self.counts.iter_mut().zip(entries.chunks_exact(8)).skip(kept / page) {
                 let entry = u64::from_ne_bytes(entry.try_into().expect("eight bytes"));
                 // A page of the image that was only read still belongs to the file.
                 *count += u16::from(entry & PRESENT != 0 && entry & FILE_OR_SHARED == 0);
@@ -165,7 +166,7 @@ mod imp {
         /// instance must not be used.
         pub fn populate(&mut self, fresh: &mut Instance, reach: usize, hurry: bool, pages: &Pages) -> bool {
             self.made = self.made.wrapping_add(1);
-            if self.runs.is_empty() || self.made.is_multiple_of(SAMPLE_EVERY) {
+            if self.samples < SETTLED || self.made.is_multiple_of(SAMPLE_EVERY) {
                 return true;
             }
             fresh.populated = true;
@@ -177,7 +178,7 @@ mod imp {
             }
             let beyond = || ranges().map(|(from, to)| (from.max(size), to.min(reach))).filter(|(from, to)| from < to);
             let many = beyond().map(|(from, to)| (to - from) / self.page).sum::<usize>() >= WORTH_OPENING;
-            let Some((_, end)) = beyond().last().filter(|_| many || !hurry) else { return true };
+            let Some((_, end)) = beyond().next_back().filter(|_| many || !hurry) else { return true };
             fresh.reached = end;
             if !many {
                 beyond().for_each(|(from, to)| pages.write_zeroes(base as usize + from, to - from));
@@ -238,7 +239,7 @@ mod imp {
 
     impl Touched {
         /// Learns nothing.
-        pub fn sample(&mut self, _used: &Instance, _pages: &Pages) {}
+        pub fn sample(&mut self, _used: &Instance, _kept: usize, _pages: &Pages) {}
 
         /// Faults nothing in.
         pub fn populate(&mut self, _fresh: &mut Instance, _reach: usize, _hurry: bool, _pages: &Pages) -> bool {

@@ -1,6 +1,7 @@
 //! Prepared instances: fresh ones wait on their module's shelf, and a thread throws used ones away and makes the
 //! next. A call still gets an instance that nobody used; it only does not wait for the making and the resetting.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant as Moment};
@@ -44,7 +45,14 @@ struct Ready {
     _held: Held,
 }
 
-/// What a ready instance counts for, wherever it ends: on its shelf's own end too.
+/// The instance of a call that is over.
+struct Used {
+    module: Arc<CompiledModule>,
+    instance: Instance,
+    held: Held,
+}
+
+/// What a ready or used instance counts for, wherever it ends: on its shelf's own end too.
 struct Held {
     shared: Arc<Shared>,
     bytes: usize,
@@ -89,7 +97,7 @@ struct Shared {
 
 #[derive(Default)]
 struct Work {
-    used: Vec<(Arc<CompiledModule>, Instance)>,
+    used: Vec<Used>,
     asked: Vec<Weak<CompiledModule>>,
     shelves: Vec<Weak<CompiledModule>>,
     started: bool,
@@ -156,13 +164,9 @@ impl Preparer {
         if !self.serves(module) {
             return;
         }
+        let Some(held) = self.shared.hold(0) else { return };
         let mut work = self.shared.lock();
-        if !self.shared.hold_one() {
-            drop(work);
-            drop(instance);
-            return;
-        }
-        work.used.push((Arc::clone(module), instance));
+        work.used.push(Used { module: Arc::clone(module), instance, held });
         if work.asleep {
             self.wake(work);
         }
@@ -193,13 +197,13 @@ impl Preparer {
         }
         let low = shelf.ready.len() <= shelf.target / 2;
         drop(shelf);
-        if low {
+        if low || first {
             let mut work = self.shared.lock();
             if first {
                 work.shelves.push(Arc::downgrade(module));
             }
             let at = Arc::as_ptr(module);
-            if !work.asked.iter().any(|asked| asked.as_ptr() == at) {
+            if low && !work.asked.iter().any(|asked| asked.as_ptr() == at) {
                 work.asked.push(Arc::downgrade(module));
                 self.wake(work);
             }
@@ -209,16 +213,22 @@ impl Preparer {
 
     fn wake(&self, mut work: MutexGuard<'_, Work>) {
         work.asleep = false;
-        if !work.started {
-            work.started = true;
-            let shared = Arc::clone(&self.shared);
-            let thread = std::thread::Builder::new().name("cc-lb-prepare".to_owned()).stack_size(512 << 10);
-            if thread.spawn(move || shared.run()).is_err() {
-                work.started = false;
-            }
+        if work.started {
+            drop(work);
+            self.shared.wake.notify_one();
+            return;
         }
-        drop(work);
-        self.shared.wake.notify_one();
+        work.started = true;
+        let shared = Arc::clone(&self.shared);
+        let thread = std::thread::Builder::new().name("cc-lb-prepare".to_owned()).stack_size(512 << 10);
+        if thread.spawn(move || shared.run()).is_err() {
+            // Calls do without it, and a later one tries again.
+            work.started = false;
+            work.asked.clear();
+            let used = std::mem::take(&mut work.used);
+            drop(work);
+            drop(used);
+        }
     }
 }
 
@@ -234,54 +244,64 @@ impl Shared {
         self.work.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes a place for an instance that is ready or waits to be thrown away; false if all are taken.
-    fn hold_one(&self) -> bool {
-        self.held.fetch_update(SeqCst, SeqCst, |held| (held < self.most).then_some(held + 1)).is_ok()
+    /// Takes a place for an instance that is ready or waits to be thrown away; nothing if all are taken.
+    fn hold(self: &Arc<Self>, bytes: usize) -> Option<Held> {
+        self.held.fetch_update(SeqCst, SeqCst, |held| (held < self.most).then_some(held + 1)).ok()?;
+        self.resident.fetch_add(bytes, SeqCst);
+        Some(Held { shared: Arc::clone(self), bytes })
     }
 
     fn run(self: &Arc<Self>) {
         let mut pages = Pages::open();
-        loop {
-            let (used, asked) = {
-                let mut work = self.lock();
-                while !work.stopped && work.used.is_empty() && work.asked.is_empty() {
-                    let idle = work.shelves.is_empty();
-                    work.asleep = true;
-                    work = if idle {
-                        self.wake.wait(work).unwrap_or_else(PoisonError::into_inner)
-                    } else {
-                        self.wake.wait_timeout(work, IDLE / 2).unwrap_or_else(PoisonError::into_inner).0
-                    };
-                    work.asleep = false;
-                    let released = self.release_idle(&mut work);
-                    if !released.is_empty() {
-                        drop(work);
-                        drop(released);
-                        work = self.lock();
-                    }
-                }
-                if work.stopped {
-                    work.used.clear();
-                    return;
-                }
-                (std::mem::take(&mut work.used), std::mem::take(&mut work.asked))
-            };
-            for module in asked.iter().filter_map(Weak::upgrade) {
-                self.fill(&module, usize::MAX, &pages);
-            }
-            for (module, instance) in &used {
-                self.learn(module, instance, &pages);
-            }
-            pages.discard(used.iter().map(|(_, instance)| instance), self.keep_resident);
-            for (module, instance) in used {
-                drop(instance);
-                self.held.fetch_sub(1, SeqCst);
-                self.fill(&module, 1, &pages);
+        while let Some((used, asked)) = self.wait() {
+            let round = AssertUnwindSafe(|| self.round(used, &asked, &mut pages));
+            if catch_unwind(round).is_err() {
+                // What the round had in hand is lost; the calls of the next ones are not.
+                continue;
             }
             self.linger();
             // Steady traffic on one module must not keep what another one had.
             let released = self.release_idle(&mut self.lock());
             drop(released);
+        }
+    }
+
+    /// Waits until there is something to throw away or to make; nothing when the engine is gone.
+    fn wait(&self) -> Option<(Vec<Used>, Vec<Weak<CompiledModule>>)> {
+        let mut work = self.lock();
+        while !work.stopped && work.used.is_empty() && work.asked.is_empty() {
+            let idle = work.shelves.is_empty();
+            work.asleep = true;
+            work = if idle {
+                self.wake.wait(work).unwrap_or_else(PoisonError::into_inner)
+            } else {
+                self.wake.wait_timeout(work, IDLE / 2).unwrap_or_else(PoisonError::into_inner).0
+            };
+            work.asleep = false;
+            let released = self.release_idle(&mut work);
+            if !released.is_empty() {
+                drop(work);
+                drop(released);
+                work = self.lock();
+            }
+        }
+        let used = std::mem::take(&mut work.used);
+        let asked = std::mem::take(&mut work.asked);
+        (!work.stopped).then_some((used, asked))
+    }
+
+    fn round(self: &Arc<Self>, used: Vec<Used>, asked: &[Weak<CompiledModule>], pages: &mut Pages) {
+        for module in asked.iter().filter_map(Weak::upgrade) {
+            self.fill(&module, usize::MAX, pages);
+        }
+        for Used { module, instance, .. } in &used {
+            self.learn(module, instance, pages);
+        }
+        pages.discard(used.iter().map(|used| &used.instance), self.keep_resident);
+        for Used { module, instance, held } in used {
+            drop(instance);
+            drop(held);
+            self.fill(&module, 1, pages);
         }
     }
 
@@ -295,7 +315,7 @@ impl Shared {
 
     fn learn(&self, module: &CompiledModule, instance: &Instance, pages: &Pages) {
         if self.prefault {
-            module.shelf.touched().sample(instance, pages);
+            module.shelf.touched().sample(instance, self.keep_resident, pages);
         }
     }
 
@@ -313,21 +333,13 @@ impl Shared {
             if !wanted || self.resident.load(SeqCst) + bytes > self.resident_budget {
                 return;
             }
-            if !self.hold_one() {
-                return;
-            }
-            let Ok(mut instance) = Instance::new(module) else {
-                // The pool is full or memory is short: calls report it, with what they need.
-                self.held.fetch_sub(1, SeqCst);
-                return;
-            };
+            let Some(held) = self.hold(bytes) else { return };
+            // Where the pool is full or memory is short, calls report it, with what they need.
+            let Ok(mut instance) = Instance::new(module) else { return };
             let reach = if self.reserves_all { module.memory_cap } else { 0 };
             if !touched.populate(&mut instance, reach, hurry, pages) {
-                self.held.fetch_sub(1, SeqCst);
                 return;
             }
-            self.resident.fetch_add(bytes, SeqCst);
-            let held = Held { shared: Arc::clone(self), bytes };
             module.shelf.lock().ready.push(Ready { instance, _held: held });
             // The last slot may have gone meanwhile, and with it whoever empties the shelf.
             if module.cells.load(SeqCst) == 0 {
@@ -342,7 +354,6 @@ impl Shared {
         if let Some(used) = work.used.pop() {
             drop(work);
             drop(used);
-            self.held.fetch_sub(1, SeqCst);
             return true;
         }
         let shelves: Vec<_> = work.shelves.iter().filter_map(Weak::upgrade).collect();
@@ -364,7 +375,8 @@ impl Shared {
         drop(ready);
     }
 
-    fn release_idle(&self, work: &mut Work) -> Vec<Arc<CompiledModule>> {
+    /// Takes what idle modules have ready; to be dropped without the lock.
+    fn release_idle(&self, work: &mut Work) -> Vec<Ready> {
         let now = Moment::now();
         let mut released = Vec::new();
         work.shelves.retain(|weak| {
@@ -375,11 +387,8 @@ impl Shared {
             let idle = shelf.taken.is_none_or(|taken| now.duration_since(taken) > IDLE);
             if idle {
                 shelf.taken = None;
-            }
-            drop(shelf);
-            if idle {
-                self.empty(&module);
-                released.push(module);
+                shelf.target = 0;
+                released.append(&mut shelf.ready);
             }
             !idle
         });
