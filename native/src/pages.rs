@@ -6,6 +6,8 @@ use crate::instance::Instance;
 const WINDOW: usize = 4 << 20;
 /// Samples until the picture is used.
 const SETTLED: u16 = 4;
+/// One fault in place of 512, for a memory that is large enough to hold such a page.
+const HUGE_PAGE: usize = 2 << 20;
 /// Inaccessible pages from which on two changes of their protection, with an interrupt of every other processor, cost
 /// less than writing to each as a file.
 const WORTH_OPENING: usize = 8;
@@ -39,7 +41,7 @@ mod imp {
     use std::os::unix::fs::FileExt;
     use std::sync::atomic::{AtomicU8, Ordering::Relaxed};
 
-    use super::{Instance, SAMPLE_EVERY, SETTLED, Touched, WINDOW, WORTH_OPENING};
+    use super::{HUGE_PAGE, Instance, SAMPLE_EVERY, SETTLED, Touched, WINDOW, WORTH_OPENING};
 
     /// Linux 5.10; the same number on every architecture.
     const SYS_PROCESS_MADVISE: libc::c_long = 440;
@@ -162,8 +164,8 @@ mod imp {
 
         /// Faults the pages in; their contents stay as they are. Those that the guest will first have to grow its
         /// memory for lie in the memory's reservation, `reach` bytes of it, and are inaccessible afterwards too.
-        /// In a hurry a few of those are left to the guest. False if access could not be taken away again: then the
-        /// instance must not be used.
+        /// In a hurry a few of those are left to the guest. Where calls reach far, the kernel may use huge pages.
+        /// False if access could not be taken away again: then the instance must not be used.
         pub fn populate(&mut self, fresh: &mut Instance, reach: usize, hurry: bool, pages: &Pages) -> bool {
             self.made = self.made.wrapping_add(1);
             if self.samples < SETTLED || self.made.is_multiple_of(SAMPLE_EVERY) {
@@ -172,6 +174,11 @@ mod imp {
             fresh.populated = true;
             let base = fresh.memory.data_ptr(&fresh.store);
             let size = fresh.initial_bytes;
+            let furthest = self.runs.last().map_or(0, |(first, count)| (first + count) * self.page);
+            if furthest.min(reach) > HUGE_PAGE {
+                // SAFETY: advice about the memory's own reservation, which changes no contents.
+                unsafe { libc::madvise(base.cast(), reach, libc::MADV_HUGEPAGE) };
+            }
             let ranges = || self.runs.iter().map(|(first, count)| (first * self.page, (first + count) * self.page));
             for (from, to) in ranges() {
                 touch(base, from, to.min(size), self.page);
@@ -207,8 +214,8 @@ mod imp {
         }
     }
 
-    /// Faults in the accessible pages from offset `from` to `to`, both at the edge of a page, by exchanging a zero for a zero: one
-    /// fault for writing, after which the page holds what it held. A fault takes the lock of one mapping;
+    /// Faults in the accessible pages from offset `from` to `to`, both at the edge of a page, by exchanging a zero for
+    /// a zero: one fault for writing, after which the page holds what it held. A fault takes the lock of one mapping;
     /// MADV_POPULATE_WRITE takes that of the address space, which calls wait for.
     fn touch(base: *mut u8, from: usize, to: usize, page: usize) {
         for at in (from..to).step_by(page) {

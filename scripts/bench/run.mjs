@@ -121,7 +121,7 @@ async function openLoop() {
   for (const { name } of configs) {
     const closed = cells.find(({ config, size, step }) => config === name && size === '1 KiB' && step === steps[0]);
     const openLoopRate = name === 'low-latency' ? STEADY_RATE : Math.floor(closed.ours.callsPerSecond / 2);
-    const command = { step: steps[0], config: name, bodyBytes: 1024, iterations: 20_000, warmup: 2_000, openLoopRate };
+    const command = { step: steps[0], config: name, bodyBytes: 1024, iterations: 20_000, warmup: 10_000, openLoopRate };
     const { p50Us, p99Us } = await all.ours.measure(command);
     results.push({ config: name, openLoopRate, p50Us, p99Us });
     console.log(`${name.padEnd(12)} ${openLoopRate}/s  p50 ${p50Us.toFixed(1)}  p99 ${p99Us.toFixed(1)}`);

@@ -5,10 +5,11 @@ export const CONFIGS = [
   { name: 'production', against: 'pooling' },
   { name: 'low-latency', against: 'pooling' },
 ];
+// Warm-ups are as long as a JIT needs to settle: a load balancer runs for days.
 export const SIZES = [
-  { label: '1 KiB', bodyBytes: 1024, iterations: 4_000, warmup: 1_000 },
-  { label: '64 KiB', bodyBytes: 64 * 1024, iterations: 1_500, warmup: 300 },
-  { label: '1 MiB', bodyBytes: 1024 * 1024, iterations: 150, warmup: 30 },
+  { label: '1 KiB', bodyBytes: 1024, iterations: 10_000, warmup: 20_000 },
+  { label: '64 KiB', bodyBytes: 64 * 1024, iterations: 3_000, warmup: 3_000 },
+  { label: '1 MiB', bodyBytes: 1024 * 1024, iterations: 150, warmup: 100 },
   { label: '16 MiB', bodyBytes: 16 * 1024 * 1024, iterations: 8, warmup: 2 },
 ];
 export const STEPS = ['filter', 'shape'];
