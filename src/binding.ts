@@ -25,8 +25,8 @@ export declare class NativeModule {
   retire(): void
   /**
    * Calls a hook on this thread. The request is `scratch[start..start + head]`, the body, and then the `tail`
-   * bytes behind the head. The answer goes to `scratch[start..]` if it fits there (its length comes back), else
-   * into a buffer of its own. `scratch[0..8]` receives the seconds that the call took, as an f64.
+   * bytes behind the head. The answer goes behind those if it fits there (its length comes back), else into a
+   * buffer of its own. `scratch[0..8]` receives the seconds that the call took, as an f64.
    */
   call(hook: number, scratch: Uint8Array, start: number, head: number, tail: number, body: Uint8Array, limitMs: number, maxAnswer: number, probe: boolean): number | Buffer | NativeFailure
   /** Copies a request, laid out like that of `call`, for a call off the JavaScript thread. */
@@ -78,7 +78,7 @@ export interface EngineOptions {
   prefault: boolean
   /** Bytes of resident memory that idle instances may hold. */
   residentBudgetBytes: number
-  /** Bytes that off-thread calls may hold for requests that have not been written to a guest yet. */
+  /** Bytes of requests that off-thread calls may hold, each until its call ends. */
   maxStagingBytes: number
   /** Engines of different groups are different engines. */
   group: string | null

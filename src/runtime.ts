@@ -18,11 +18,11 @@ import { checkBytes, Dispatcher, rawRequest } from './dispatch/call.ts';
 import { queueLength } from './dispatch/queue.ts';
 import { keep } from './dispatch/values.ts';
 import { buildHotEngine, type HotEngine } from './engine.ts';
-import { InvalidArgumentError, ModuleRejectedError, SlotNotFoundError } from './errors.ts';
+import { InvalidArgumentError, SlotNotFoundError } from './errors.ts';
 import { guardedSink, type MetricsSink, publishPoolMetrics } from './metrics.ts';
 import { native } from './native.ts';
 import type { PluginFailurePolicy } from './policy/failure.ts';
-import { type Cell, KeyMap, keyOf, type PluginSlot, Slot, type SlotKey } from './slots.ts';
+import { type Cell, checkSlotKind, KeyMap, keyOf, noSlotAt, type PluginSlot, Slot, type SlotKey } from './slots.ts';
 import type { HookKind, SlotKind } from './types.ts';
 
 /** What a runtime takes besides its config. */
@@ -263,10 +263,7 @@ export class WasmtimeRuntime {
     const at = keyOf(key);
     checkBytes(bytes, 'bytes');
     const slot = this.#slots.get(at);
-    if (slot === undefined) {
-      const { principal, plugin } = at;
-      throw new SlotNotFoundError(`no slot is registered under ${at}`, { principal, plugin });
-    }
+    if (slot === undefined) throw noSlotAt(at);
     checkSlotKind(slot, kind);
     return this.#dispatcher.inline(targetOf(slot.current, kind, undefined), rawRequest(bytes), keep);
   }
@@ -392,14 +389,6 @@ function newCell(admitted: AdmittedModule, facts: CellFacts): Cell {
   const inner = { principal, module, editions };
   for (const [name, value] of Object.entries(inner)) Object.defineProperty(face, name, { value });
   return Object.freeze(face) as Cell;
-}
-
-function checkSlotKind(slot: Slot, kind: SlotKind): void {
-  if (slot.kind === kind) return;
-  throw new ModuleRejectedError(`slot ${slot.key} is a ${slot.kind} slot, expected a ${kind} slot`, {
-    plugin: slot.current.pluginName,
-    principal: slot.key.principal,
-  });
 }
 
 /** What `admitWasm` found. */

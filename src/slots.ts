@@ -1,6 +1,6 @@
 /** Slots: what is registered under which key, and the versions that follow each other in it. */
 import type { PluginMetadata } from './admission/metadata.ts';
-import { InvalidArgumentError } from './errors.ts';
+import { InvalidArgumentError, ModuleRejectedError, SlotNotFoundError } from './errors.ts';
 import type { NativeModule } from './native.ts';
 import type { PluginFailurePolicy } from './policy/failure.ts';
 import type { HookKind, SlotKind } from './types.ts';
@@ -150,4 +150,19 @@ export class Slot implements PluginSlot {
     this.#evicted = true;
     this.#current.module.retire();
   }
+}
+
+/** Throws ModuleRejected for a slot of another kind. */
+export function checkSlotKind(slot: Slot, kind: SlotKind): void {
+  if (slot.kind === kind) return;
+  throw new ModuleRejectedError(`slot ${slot.key} is a ${slot.kind} slot, expected a ${kind} slot`, {
+    plugin: slot.current.pluginName,
+    principal: slot.key.principal,
+  });
+}
+
+/** The error of a call to a slot that is not there. */
+export function noSlotAt(key: SlotKey): SlotNotFoundError {
+  const { principal, plugin } = key;
+  return new SlotNotFoundError(`no slot is registered under ${key}`, { principal, plugin });
 }

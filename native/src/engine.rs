@@ -49,7 +49,7 @@ pub struct EngineOptions {
     pub prefault: bool,
     /// Bytes of resident memory that idle instances may hold.
     pub resident_budget_bytes: i64,
-    /// Bytes that off-thread calls may hold for requests that have not been written to a guest yet.
+    /// Bytes of requests that off-thread calls may hold, each until its call ends.
     pub max_staging_bytes: i64,
     /// Engines of different groups are different engines.
     pub group: Option<String>,

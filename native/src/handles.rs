@@ -236,8 +236,8 @@ impl NativeModule {
     }
 
     /// Calls a hook on this thread. The request is `scratch[start..start + head]`, the body, and then the `tail`
-    /// bytes behind the head. The answer goes to `scratch[start..]` if it fits there (its length comes back), else
-    /// into a buffer of its own. `scratch[0..8]` receives the seconds that the call took, as an f64.
+    /// bytes behind the head. The answer goes behind those if it fits there (its length comes back), else into a
+    /// buffer of its own. `scratch[0..8]` receives the seconds that the call took, as an f64.
     #[napi(catch_unwind)]
     #[allow(clippy::too_many_arguments, reason = "one flat call costs less than an object would")]
     pub fn call<'env>(
@@ -255,13 +255,9 @@ impl NativeModule {
     ) -> Result<Either3<u32, BufferSlice<'env>, NativeFailure>> {
         // SAFETY: the scratch memory is leased to this call: JavaScript does not run and nobody else writes to it.
         let scratch = unsafe { scratch.as_mut() };
-        let (head_at, tail_at) = (start as usize, start as usize + head as usize);
-        // The parts are read before the answer is written, but both borrow the scratch memory: the answer is written
-        // through a copy of the pointer once the request lies in the guest.
-        let target = scratch.as_mut_ptr();
-        let room = scratch.len().saturating_sub(head_at);
-        let request =
-            Request { head: &scratch[head_at..tail_at], body, tail: &scratch[tail_at..tail_at + tail as usize] };
+        let end = start as usize + head as usize + tail as usize;
+        let (given, room) = scratch.split_at_mut(end);
+        let request = request_in(given, start, head, body);
         let rules = Call {
             engine: &self.engine,
             module: &self.module,
@@ -272,10 +268,8 @@ impl NativeModule {
             probe,
         };
         let outcome = call(&rules, request, |answer| {
-            if answer.len() <= room {
-                // SAFETY: `room` bytes of the scratch memory lie behind `head_at`; the request that borrowed them
-                // was copied into the guest before there was an answer, and the guest's memory is another one.
-                unsafe { std::ptr::copy_nonoverlapping(answer.as_ptr(), target.add(head_at), answer.len()) };
+            if let Some(place) = room.get_mut(..answer.len()) {
+                place.copy_from_slice(answer);
                 return Ok(Either3::A(u32::try_from(answer.len()).unwrap_or(u32::MAX)));
             }
             BufferSlice::copy_from(env, answer).map(Either3::B)
@@ -299,15 +293,20 @@ impl NativeModule {
         max_answer: u32,
         probe: bool,
     ) -> Either<StagedCall, NativeFailure> {
-        let (head_at, tail_at) = (start as usize, start as usize + head as usize);
-        let request =
-            Request { head: &scratch[head_at..tail_at], body, tail: &scratch[tail_at..tail_at + tail as usize] };
+        let end = start as usize + head as usize + tail as usize;
+        let request = request_in(&scratch[..end], start, head, body);
         let limit = Duration::from_millis(u64::from(limit_ms));
         match StagedCall::stage(&self.engine, &self.module, hook as usize, request, limit, max_answer as usize, probe) {
             Ok(staged) => Either::A(staged),
             Err(failure) => Either::B(failure.into()),
         }
     }
+}
+
+/// The request whose head is `scratch[start..start + head]` and whose tail is the rest.
+fn request_in<'a>(scratch: &'a [u8], start: u32, head: u32, body: &'a [u8]) -> Request<'a> {
+    let (head, tail) = scratch[start as usize..].split_at(head as usize);
+    Request { head, body, tail }
 }
 
 /// BLAKE3 over the policy version and the memory cap, both as u32 little endian, and the bytes, in lower-case hex.

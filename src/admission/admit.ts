@@ -131,7 +131,10 @@ function* admission({ engine, dispatcher }: Admitting, bytes: Uint8Array, kind?:
     sync: () => engine.native.compile(source, reading.hash, facts.start, compileTimeoutMs),
     async: () => offThread(() => engine.native.compileAsync(source, reading.hash, facts.start, compileTimeoutMs)),
   });
-  if ('failed' in compiled) throw errorOf(compiled, context);
+  if ('failed' in compiled) {
+    if (compiled.kind === 'saturated') dispatcher.countSaturation('compile');
+    throw errorOf(compiled, context);
+  }
 
   const called = calledEditions(metadata, editions);
   for (const probe of probesFor(called)) yield* send(probe, compiled, metadata, dispatcher);

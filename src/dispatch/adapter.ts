@@ -5,14 +5,13 @@ import {
   ClosedError,
   type ErrorContext,
   InvalidArgumentError,
-  ModuleRejectedError,
   SlotNotFoundError,
   WasmtimeRuntimeError,
 } from '../errors.ts';
 import type { PluginFailurePolicy } from '../policy/failure.ts';
 import { AnswerRefused } from '../policy/refusal.ts';
 import type { WasmtimeRuntime } from '../runtime.ts';
-import { type Cell, keyOf, type PluginSlot, Slot, type SlotKey } from '../slots.ts';
+import { type Cell, checkSlotKind, keyOf, noSlotAt, type PluginSlot, Slot, type SlotKey } from '../slots.ts';
 import type { HookKind, SlotKind } from '../types.ts';
 import { WireError } from '../wire/decode.ts';
 import { ANY_ANSWER, type CallTarget, type ReadAnswer } from './call.ts';
@@ -81,7 +80,7 @@ export abstract class Adapter {
       throw new SlotNotFoundError(`slot ${at.key} was evicted`, context);
     }
     this.#key = at.key;
-    this.#checkKind(at);
+    checkSlotKind(at, this.#kind);
     this.#pinned = at.current;
   }
 
@@ -105,21 +104,9 @@ export abstract class Adapter {
     this.#runtime.dispatcher.checkOpen();
     if (this.#pinned !== null) return this.#pinned;
     const slot = this.#runtime.slot(this.#key);
-    if (slot === undefined) {
-      const context = { principal: this.#key.principal, plugin: this.#key.plugin };
-      throw new SlotNotFoundError(`no slot is registered under ${this.#key}`, context);
-    }
-    this.#checkKind(slot);
+    if (slot === undefined) throw noSlotAt(this.#key);
+    checkSlotKind(slot, this.#kind);
     return slot.current;
-  }
-
-  #checkKind(slot: Slot): void {
-    if (slot.kind !== this.#kind) {
-      throw new ModuleRejectedError(`slot ${slot.key} is a ${slot.kind} slot, expected a ${this.#kind} slot`, {
-        plugin: slot.current.pluginName,
-        principal: slot.key.principal,
-      });
-    }
   }
 }
 

@@ -88,6 +88,11 @@ export class Dispatcher {
     }
   }
 
+  /** Counts a refusal that no call met. */
+  countSaturation(resource: SaturatedResource): void {
+    this.#metrics.saturation(resource);
+  }
+
   /** Calls on this thread. Throws the runtime error of a failure, and whatever `encode` or `read` throws. */
   inline<T>(target: CallTarget, encode: (scratch: CallScratch) => void, read: ReadAnswer<T>): T {
     this.checkOpen();
@@ -115,11 +120,12 @@ export class Dispatcher {
       );
       seconds = scratch.seconds;
       try {
-        if (typeof answer === 'number') value = read(bytes.subarray(start, start + answer), false);
+        const end = start + headLength + tailLength;
+        if (typeof answer === 'number') value = read(bytes.subarray(end, end + answer), false);
         else if ('failed' in answer) failure = answer;
         else {
           value = read(answer, true);
-          scratch.expect(answer.length);
+          scratch.expect(end + answer.length);
         }
       } catch (error) {
         refused = { error };

@@ -1,6 +1,5 @@
 /** Filters: which of the candidates may serve a request. */
 import { FilterError, GuestTrapError, InvalidArgumentError } from '../errors.ts';
-import { checkAnswerSize } from '../policy/bounds.ts';
 import { filterOutput } from '../policy/decision.ts';
 import { requestHeaders } from '../policy/headers.ts';
 import type { WasmtimeRuntime } from '../runtime.ts';
@@ -104,10 +103,7 @@ export class WasmtimeFilterPlugin extends Adapter {
     return {
       target: targetOf(cell, 'filter', options, wireBounds.outputBodyBytes),
       encode: encodeMessage(edition.request, request),
-      read: (bytes) => {
-        checkAnswerSize(bytes.length, wireBounds);
-        return filterOutput(decodeAnswer(edition.response, bytes).results, wireBounds, sent);
-      },
+      read: (bytes) => filterOutput(decodeAnswer(edition.response, bytes).results, wireBounds, sent),
       bytes: request.body.length,
     };
   }

@@ -28,12 +28,11 @@ export class CallScratch implements Scratch {
   }
 
   /**
-   * Makes room for answers of this size: written to memory that is warm and copied from there, an answer costs less than
-   * one written to fresh memory. Beyond what is kept, it has memory of its own.
+   * Makes room for calls whose answer ends at `end`: written to memory that is warm and copied from there, an answer
+   * costs less than one written to fresh memory. Beyond what is kept, it has memory of its own.
    */
-  expect(answerBytes: number): void {
-    const needed = this.start + answerBytes;
-    if (needed > this.bytes.length && needed <= KEPT_BYTES) this.grow(needed);
+  expect(end: number): void {
+    if (end > this.bytes.length && end <= KEPT_BYTES) this.grow(end);
   }
 
   /** How long the last call took from after instantiation, NaN if it never had an instance. */

@@ -1,6 +1,5 @@
 /** Shape plugins: what goes to the upstream, and what becomes of its response. */
 import { DialectError } from '../errors.ts';
-import { checkAnswerSize } from '../policy/bounds.ts';
 import { shapedRequest } from '../policy/decision.ts';
 import { requestHeaders } from '../policy/headers.ts';
 import type { WasmtimeRuntime } from '../runtime.ts';
@@ -152,7 +151,6 @@ export class WasmtimeUpstreamDialect extends Adapter {
       target: targetOf(cell, 'shape', options, wireBounds.outputBodyBytes),
       encode: encodeMessage(edition.request, request),
       read: (bytes, owned) => {
-        checkAnswerSize(bytes.length, wireBounds);
         const answer = decodeAnswer(edition.response, bytes);
         const shaped = shapedRequest(answer, baseUrl, { originPolicy: shapeOriginPolicy, bounds: wireBounds });
         return { ...shaped, body: keep(shaped.body, owned) };

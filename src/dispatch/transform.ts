@@ -1,7 +1,6 @@
 /** The transforms of a shape plugin: a whole response, or one event of a stream. */
 import type { RuntimeAccess } from '../access.ts';
 import { GuestTrapError, InvalidArgumentError, ResponseTransformError } from '../errors.ts';
-import { checkAnswerSize } from '../policy/bounds.ts';
 import { checkStatus } from '../policy/decision.ts';
 import { responseHeaders, transformedHeaders } from '../policy/headers.ts';
 import type { Cell } from '../slots.ts';
@@ -39,7 +38,6 @@ export function prepareResponse(
     target: targetOf(cell, 'transform_response', options, wireBounds.outputBodyBytes),
     encode: encodeMessage(edition.request, request),
     read: (bytes, owned) => {
-      checkAnswerSize(bytes.length, wireBounds);
       const answer = decodeAnswer(edition.response, bytes);
       if (answer.kind === 'unchanged') return { kind: 'unchanged' };
       const { status, headers, body } = answer;
@@ -71,7 +69,6 @@ export function prepareSseEvent(
     target: targetOf(cell, 'transform_sse_event', options, wireBounds.outputBodyBytes),
     encode: encodeMessage(edition.request, request),
     read: (bytes, owned) => {
-      checkAnswerSize(bytes.length, wireBounds);
       const answer = decodeAnswer(edition.response, bytes);
       if (answer.kind !== 'replace') return { kind: answer.kind };
       return { kind: 'replace', events: answer.events.map(({ event, data }) => ({ event, data: keep(data, owned) })) };

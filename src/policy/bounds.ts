@@ -1,5 +1,3 @@
-import { AnswerRefused } from './refusal.ts';
-
 /** What a plugin's answer may weigh. Every bound is inclusive: equality passes. */
 export interface WireBounds {
   /** Bytes of a whole answer archive, of filter, shape and transforms. */
@@ -10,19 +8,6 @@ export interface WireBounds {
   readonly maxHeaderValueBytes: number;
   /** UTF-8 bytes kept of each reason that a filter gives. */
   readonly reasonBytes: number;
-}
-
-/**
- * Refuses an answer archive over `outputBodyBytes`.
- * @throws AnswerRefused
- */
-export function checkAnswerSize(bytes: number, bounds: Pick<WireBounds, 'outputBodyBytes'>): void {
-  if (bytes > bounds.outputBodyBytes) {
-    throw new AnswerRefused(
-      'size',
-      `the answer has ${bytes} bytes, more than outputBodyBytes (${bounds.outputBodyBytes})`,
-    );
-  }
 }
 
 const utf8 = new TextEncoder();

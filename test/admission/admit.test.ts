@@ -110,7 +110,8 @@ describe('admission', () => {
   });
 
   it('is bounded in the time for compiling, and in how many compilations may outlive it', async () => {
-    const runtime = lonelyRuntime({ compileTimeoutMs: 1 });
+    const { sink: metrics, lines } = recorder();
+    const runtime = lonelyRuntime({ compileTimeoutMs: 1 }, { metrics });
     // Different bytes each time, all of them slow to compile.
     const slow = (n: number) => append(plugin('report-0-1-2'), customSection('n', Uint8Array.of(n)));
     for (const n of [1, 2]) {
@@ -119,6 +120,7 @@ describe('admission', () => {
     }
     const saturated = thrown(PoolSaturatedError, () => admitWasm(runtime, slow(3)));
     expect(saturated).toMatchObject({ resource: 'compile', retryable: true });
+    expect(lines).toEqual(['saturation compile']);
     expect(runtime.health()).toEqual({
       ok: false,
       problems: ['2 compilations outlived their time limit and still run'],
