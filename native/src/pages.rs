@@ -14,6 +14,10 @@ const WORTH_OPENING: usize = 8;
 /// Once it is used, every how many instances one stays as it is: what was faulted in ahead says nothing of what a call
 /// would have touched.
 const SAMPLE_EVERY: u32 = 256;
+/// The same while most calls leave a memory of another size behind than the picture is of.
+const SAMPLE_OFTEN: u32 = 4;
+/// Calls more with another size than with the known one, until the traffic is taken for changed.
+const CHANGED: u8 = 8;
 
 /// Pages that most calls of a module wrote to.
 #[derive(Default)]
@@ -25,6 +29,10 @@ pub struct Touched {
     runs: Vec<(usize, usize)>,
     page: usize,
     made: u32,
+    /// Bytes of the memory that was looked at last.
+    size: usize,
+    /// How many more calls lately left another size behind than this one; from 0 to twice `CHANGED`.
+    strange: u8,
 }
 
 impl Touched {
@@ -41,13 +49,13 @@ mod imp {
     use std::os::unix::fs::FileExt;
     use std::sync::atomic::{AtomicU8, Ordering::Relaxed};
 
-    use super::{HUGE_PAGE, Instance, SAMPLE_EVERY, SETTLED, Touched, WINDOW, WORTH_OPENING};
+    use super::{CHANGED, HUGE_PAGE, Instance, SAMPLE_EVERY, SAMPLE_OFTEN, SETTLED, Touched, WINDOW, WORTH_OPENING};
 
     /// Linux 5.10; the same number on every architecture.
     const SYS_PROCESS_MADVISE: libc::c_long = 440;
     const PRESENT: u64 = 1 << 63;
     const FILE_OR_SHARED: u64 = 1 << 61;
-    const FORGET_AT: u16 = 64;
+    const FORGET_AT: u16 = 16;
 
     /// The ways in which the preparer's thread asks the kernel about pages of this process; each may be refused.
     pub struct Pages {
@@ -120,13 +128,17 @@ mod imp {
         /// always resident.
         pub fn sample(&mut self, used: &Instance, kept: usize, pages: &Pages) {
             let Some(table) = &pages.table else { return };
+            let size = used.memory.data_size(&used.store);
+            let usual = size <= self.size && size > self.size / 2;
+            self.strange = if usual { self.strange.saturating_sub(1) } else { (self.strange + 1).min(2 * CHANGED) };
             if used.populated {
                 return;
             }
+            self.size = size;
             // SAFETY: asks for a constant of the system.
             let page = usize::try_from(unsafe { libc::sysconf(libc::_SC_PAGESIZE) }).unwrap_or(4096);
             let start = used.memory.data_ptr(&used.store) as usize;
-            let count = used.memory.data_size(&used.store).min(WINDOW) / page;
+            let count = size.min(WINDOW) / page;
             let mut entries = vec![0u8; count * 8];
             if table.read_exact_at(&mut entries, (start / page * 8) as u64).is_err() {
                 return;
@@ -168,7 +180,8 @@ mod imp {
         /// False if access could not be taken away again: then the instance must not be used.
         pub fn populate(&mut self, fresh: &mut Instance, reach: usize, hurry: bool, pages: &Pages) -> bool {
             self.made = self.made.wrapping_add(1);
-            if self.samples < SETTLED || self.made.is_multiple_of(SAMPLE_EVERY) {
+            let every = if self.strange > CHANGED { SAMPLE_OFTEN } else { SAMPLE_EVERY };
+            if self.samples < SETTLED || self.made.is_multiple_of(every) {
                 return true;
             }
             fresh.populated = true;

@@ -9,8 +9,8 @@ export const CONFIGS = [
 export const SIZES = [
   { label: '1 KiB', bodyBytes: 1024, iterations: 10_000, warmup: 20_000 },
   { label: '64 KiB', bodyBytes: 64 * 1024, iterations: 3_000, warmup: 3_000 },
-  { label: '1 MiB', bodyBytes: 1024 * 1024, iterations: 150, warmup: 100 },
-  { label: '16 MiB', bodyBytes: 16 * 1024 * 1024, iterations: 8, warmup: 2 },
+  { label: '1 MiB', bodyBytes: 1024 * 1024, iterations: 150, warmup: 200 },
+  { label: '16 MiB', bodyBytes: 16 * 1024 * 1024, iterations: 8, warmup: 40 },
 ];
 export const STEPS = ['filter', 'shape'];
 /** Calls a second at which the low-latency config is measured at 1 KiB. */
