@@ -165,7 +165,7 @@ export interface ImportFact {
 }
 
 /**
- * Interrupts the calls that this JavaScript thread has running off it. To be called when the thread is about to end:
+ * Interrupts the calls and compilations that this JavaScript thread has running off it. To be called when the thread is about to end:
  * Node waits for them before it calls any hook of its own.
  */
 export declare function interruptTasks(): void

@@ -88,3 +88,17 @@ describe('calls in flight', () => {
     expect(await run('in-flight', ['worker-terminate'])).toMatchObject({ ...WELL, stdout: 'went on\n' });
   });
 });
+
+describe('a compilation that takes minutes', () => {
+  it('does not keep a process that exits', async () => {
+    expect(await run('compiling', ['exit'])).toMatchObject({ ...WELL, code: 7 });
+  });
+
+  it('does not keep a Worker that exits', async () => {
+    expect(await run('compiling', ['worker-exit'])).toMatchObject({ ...WELL, stdout: 'went on\n' });
+  });
+
+  it('keeps a terminated Worker for no longer than its limit', async () => {
+    expect(await run('compiling', ['worker-terminate'])).toMatchObject({ ...WELL, stdout: 'went on\n' });
+  });
+});

@@ -187,7 +187,7 @@ mod tests {
     fn with_echo(test: impl FnOnce(&HotEngine, &Arc<CompiledModule>)) {
         let engine = HotEngine::open(options()).expect("an engine");
         let wasm = Arc::new(wat::parse_str(ECHO).expect("valid text"));
-        let module = compile(&engine.engine, wasm, false, 1 << 20, Duration::from_secs(60)).expect("it compiles");
+        let module = compile(&engine.engine, wasm, false, 1 << 20, Duration::from_secs(60), None).expect("it compiles");
         test(&engine, &Arc::new(module));
     }
 

@@ -11,11 +11,12 @@ use napi_derive::napi;
 
 use crate::cache::Cache;
 use crate::call::{Call, Request, call};
+use crate::deadline::Cancel;
 use crate::engine::{EngineOptions, HotEngine};
 use crate::failure::{Failure, NativeFailure};
 use crate::inspect::{Facts, facts};
 use crate::module::{CompiledModule, abandoned, compile};
-use crate::task::StagedCall;
+use crate::task::{StagedCall, cancel_at_end};
 
 /// Where a call leaves how long it took: an f64 at the start of its scratch memory.
 const SECONDS_BYTES: usize = 8;
@@ -96,12 +97,15 @@ impl NativeEngine {
     #[napi(catch_unwind, ts_return_type = "Promise<NativeModule | NativeFailure>")]
     pub fn compile_async(
         &self,
+        env: Env,
         source: &NativeSource,
         hash: String,
         has_start: bool,
         limit_ms: u32,
-    ) -> AsyncTask<Compile> {
-        AsyncTask::new(Compile::new(self, source, hash, has_start, limit_ms))
+    ) -> Result<AsyncTask<Compile>> {
+        let cancel = Arc::default();
+        cancel_at_end(&env, &cancel)?;
+        Ok(AsyncTask::new(Compile { cancel: Some(cancel), ..Compile::new(self, source, hash, has_start, limit_ms) }))
     }
 
     /// Counts of this moment.
@@ -136,6 +140,7 @@ pub struct Compile {
     hash: String,
     has_start: bool,
     limit: Duration,
+    cancel: Option<Arc<Cancel>>,
 }
 
 /// A compiled module or the failure, on its way to JavaScript.
@@ -153,16 +158,25 @@ impl From<Compiled> for Either<NativeModule, NativeFailure> {
 impl Compile {
     fn new(engine: &NativeEngine, source: &NativeSource, hash: String, has_start: bool, limit_ms: u32) -> Compile {
         let limit = Duration::from_millis(u64::from(limit_ms));
-        Compile { engine: Arc::clone(&engine.inner), wasm: Arc::clone(&source.wasm), hash, has_start, limit }
+        Compile {
+            engine: Arc::clone(&engine.inner),
+            wasm: Arc::clone(&source.wasm),
+            hash,
+            has_start,
+            limit,
+            cancel: None,
+        }
     }
 
     fn run(&mut self) -> Compiled {
         let cap = (self.engine.options.memory_max_pages as usize) << 16;
         let wasm = Arc::clone(&self.wasm);
-        Compiled(compile(&self.engine.engine, wasm, self.has_start, cap, self.limit).map(|module| {
-            let module = cache(&self.engine).keep(&self.hash, Arc::new(module));
-            NativeModule::new(&self.engine, module)
-        }))
+        Compiled(compile(&self.engine.engine, wasm, self.has_start, cap, self.limit, self.cancel.as_deref()).map(
+            |module| {
+                let module = cache(&self.engine).keep(&self.hash, Arc::new(module));
+                NativeModule::new(&self.engine, module)
+            },
+        ))
     }
 }
 

@@ -2,11 +2,13 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU32, Ordering::SeqCst};
-use std::sync::{Arc, Mutex, PoisonError, mpsc};
-use std::time::Duration;
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use wasmtime::{Engine, ExternType, FuncType, InstancePre, Linker, Module, ModuleExport, ValType};
 
+use crate::deadline::Cancel;
 use crate::failure::{Failure, Kind, chain};
 use crate::instance::HostState;
 use crate::prepared::Shelf;
@@ -21,6 +23,8 @@ pub const OBSERVE: usize = 2;
 const COMPILE_STACK: usize = 64 << 20;
 /// Compilations that outlived their time limit and cannot be stopped; beyond this many, none is begun.
 const MAX_ABANDONED: u32 = 2;
+/// How soon whoever waits for a compilation notices that nobody wants it any more.
+const CANCEL_POLL: Duration = Duration::from_millis(20);
 static ABANDONED: AtomicU32 = AtomicU32::new(0);
 
 /// Where an export of the contract is, or why it cannot be called.
@@ -94,13 +98,15 @@ impl CompiledModule {
 }
 
 /// Compiles on a thread of its own, with a stack for hostile nesting and a limit in time. A compilation cannot be
-/// stopped: one that exceeds the limit is left to its thread and counted until it ends.
+/// stopped: one that exceeds the limit, or that nobody waits for any more, is left to its thread and counted until it
+/// ends.
 pub fn compile(
     engine: &Engine,
     wasm: Arc<Vec<u8>>,
     has_start: bool,
     memory_cap: usize,
     limit: Duration,
+    cancel: Option<&Cancel>,
 ) -> Result<CompiledModule, Failure> {
     if ABANDONED.load(SeqCst) >= MAX_ABANDONED {
         return Err(Failure::saturated("compile"));
@@ -123,16 +129,26 @@ pub fn compile(
             }
         })
         .map_err(|error| Failure::new(Kind::Compile, format!("no thread to compile on: {error}")))?;
-    receiver.recv_timeout(limit).unwrap_or_else(|_| {
-        let mut abandoned = abandoned.lock().unwrap_or_else(PoisonError::into_inner);
-        // It may have ended between the limit and this line.
-        if let Ok(result) = receiver.try_recv() {
-            return result;
+    let deadline = Instant::now() + limit;
+    loop {
+        let left = deadline.saturating_duration_since(Instant::now());
+        match receiver.recv_timeout(left.min(CANCEL_POLL)) {
+            Ok(result) => return result,
+            Err(RecvTimeoutError::Disconnected) => {
+                return Err(Failure::new(Kind::Compile, "the compiling thread ended"));
+            }
+            Err(RecvTimeoutError::Timeout) if left > CANCEL_POLL && !cancel.is_some_and(Cancel::is_cancelled) => {}
+            Err(RecvTimeoutError::Timeout) => break,
         }
-        *abandoned = true;
-        ABANDONED.fetch_add(1, SeqCst);
-        Err(Failure::new(Kind::Compile, format!("compiling took longer than {} ms", limit.as_millis())))
-    })
+    }
+    let mut abandoned = abandoned.lock().unwrap_or_else(PoisonError::into_inner);
+    // It may have ended between the limit and this line.
+    if let Ok(result) = receiver.try_recv() {
+        return result;
+    }
+    *abandoned = true;
+    ABANDONED.fetch_add(1, SeqCst);
+    Err(Failure::new(Kind::Compile, format!("compiling took longer than {} ms", limit.as_millis())))
 }
 
 /// Compilations that outlived their limit and still run.

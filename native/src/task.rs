@@ -43,11 +43,19 @@ pub fn return_task_place() {
     RUNNING.fetch_sub(1, SeqCst);
 }
 
-/// Interrupts the calls that this JavaScript thread has running off it. To be called when the thread is about to end:
+/// Interrupts the calls and compilations that this JavaScript thread has running off it. To be called when the thread is about to end:
 /// Node waits for them before it calls any hook of its own.
 #[napi(catch_unwind)]
 pub fn interrupt_tasks() {
     RUNS.with_borrow(Runs::interrupt);
+}
+
+/// Has `cancel` cancelled by `interrupt_tasks` on this JavaScript thread, and when the thread ends.
+pub fn cancel_at_end(env: &Env, cancel: &Arc<Cancel>) -> Result<()> {
+    RUNS.with_borrow_mut(|runs| {
+        runs.add(cancel);
+        runs.watch(env)
+    })
 }
 
 /// The calls that one JavaScript thread has given to the pool, and the places that it holds there.
@@ -186,10 +194,7 @@ impl StagedCall {
             max_answer: self.max_answer,
             cancel: Arc::clone(&self.cancel),
         };
-        RUNS.with_borrow_mut(|runs| {
-            runs.add(&self.cancel);
-            runs.watch(&env)
-        })?;
+        cancel_at_end(&env, &self.cancel)?;
         Ok(AsyncTask::new(run))
     }
 

@@ -55,7 +55,8 @@ fn open(pooling: bool, prepare: bool, guest: &str) -> Prepared {
     };
     let engine = HotEngine::open(options).expect("an engine");
     let wasm = Arc::new(std::fs::read(guest).expect("the guest"));
-    let module = module::compile(&engine.engine, wasm, false, 128 << 20, Duration::from_secs(60)).expect("it compiles");
+    let module =
+        module::compile(&engine.engine, wasm, false, 128 << 20, Duration::from_secs(60), None).expect("it compiles");
     module.cells.store(1, SeqCst);
     (engine, Arc::new(module))
 }
