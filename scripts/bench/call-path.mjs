@@ -1,10 +1,11 @@
 // `npm run bench:call-path`: what an inline call costs from JavaScript, the request encoded already, beside the same native
 // call path driven from Rust. Both take turns; the figure is the median of the rounds' ratios.
-import { spawn, spawnSync } from 'node:child_process';
+import { spawn } from 'node:child_process';
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
 import { setUp } from '../setup.mjs';
+import { buildExample } from './example.mjs';
 import { buildParts, part } from './parts.mjs';
 import { traffic } from './traffic.mjs';
 
@@ -16,13 +17,7 @@ const requestFile = `${root}build/bench/request.bin`;
 
 setUp();
 buildParts();
-const host = /host: (\S+)/.exec(spawnSync('rustc', ['-vV'], { encoding: 'utf8' }).stdout)[1];
-const cargo = ['build', '--release', '--locked', '--target', host, '--manifest-path', 'native/Cargo.toml'];
-const built = spawnSync('cargo', [...cargo, '--features', 'bench', '--example', 'call_path'], {
-  cwd: root,
-  stdio: 'inherit',
-});
-if (built.status !== 0) process.exit(1);
+const program = buildExample('call_path');
 
 const { SlotKey, WasmtimeRuntime, productionHotEngineConfig } = await import('../../dist/index.js');
 const { encodeToBytes } = await part('wire/encode');
@@ -37,7 +32,7 @@ const request = encodeToBytes(EDITIONS.filter[0].request, {
 mkdirSync(`${root}build/bench`, { recursive: true });
 writeFileSync(requestFile, request);
 
-const rust = spawn(`${root}native/target/${host}/release/examples/call_path`, { stdio: ['pipe', 'pipe', 'inherit'] });
+const rust = spawn(program, { stdio: ['pipe', 'pipe', 'inherit'] });
 const lines = createInterface({ input: rust.stdout })[Symbol.asyncIterator]();
 const cases = [
   { name: 'on demand, not prepared', pooling: false, prepare: false },

@@ -1,0 +1,17 @@
+// The benchmarks' programs in Rust, built beside the addon.
+import { spawnSync } from 'node:child_process';
+import { fileURLToPath } from 'node:url';
+
+const root = fileURLToPath(new URL('../..', import.meta.url));
+
+/** Builds an example of the native crate and returns where it is. */
+export function buildExample(name) {
+  const host = /host: (\S+)/.exec(spawnSync('rustc', ['-vV'], { encoding: 'utf8' }).stdout)[1];
+  const cargo = ['build', '--release', '--locked', '--target', host, '--manifest-path', 'native/Cargo.toml'];
+  const built = spawnSync('cargo', [...cargo, '--features', 'bench', '--example', name], {
+    cwd: root,
+    stdio: 'inherit',
+  });
+  if (built.status !== 0) process.exit(1);
+  return `${root}native/target/${host}/release/examples/${name}`;
+}
