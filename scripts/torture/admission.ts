@@ -35,7 +35,10 @@ export const admission: Scenario = {
     const growth = new Growth(0.25);
     const modules = source(torment.random);
     for (let batch = 1; torment.goesOn; batch++) {
-      for (let count = 0; count < BATCH; count++) await judge.judge(modules.next().value, wayOf(count));
+      for (let count = 0; count < BATCH; count++) {
+        const { bytes, whole } = modules.next().value;
+        await judge.judge(bytes, wayOf(count, whole));
+      }
       torment.count(BATCH);
       // Native objects are finalised on the event loop.
       await new Promise((resolve) => setImmediate(resolve));
@@ -59,17 +62,19 @@ export const admission: Scenario = {
 };
 
 /** Modules without end: mostly small generated ones, whole and damaged, and damaged real ones. */
-function* source(random: Random): Generator<Uint8Array, never> {
+function* source(random: Random): Generator<{ bytes: Uint8Array; whole: boolean }, never> {
+  const damaged = (bytes: Uint8Array) => ({ bytes, whole: false });
   const real = REAL.map(plugin);
   for (;;) {
     const small = generate(random);
-    yield small;
+    yield { bytes: small, whole: true };
     // The custom sections at the end stay whole more often, or nothing would ever reach the compiler.
     for (let count = 0; count < 12; count++)
-      yield mutate(random, small, random.below(8) === 0 ? undefined : small.length - 260);
+      yield damaged(mutate(random, small, random.below(8) === 0 ? undefined : small.length - 260));
     const large = random.pick(real);
-    yield mutate(random, large, random.below(4) === 0 ? undefined : Math.floor(large.length * 0.8));
-    for (let count = 0; count < 3; count++) yield mutate(random, large.subarray(0, random.below(large.length)));
+    yield damaged(mutate(random, large, random.below(4) === 0 ? undefined : Math.floor(large.length * 0.8)));
+    for (let count = 0; count < 3; count++)
+      yield damaged(mutate(random, large.subarray(0, random.below(large.length))));
   }
 }
 
@@ -80,9 +85,10 @@ function kept(bytes: Uint8Array): string {
   return path;
 }
 
-/** How far a module goes: compiling takes a thousand times as long as reading. */
+/** How far a module goes: compiling takes a thousand times as long as reading. Whole ones go all the way. */
 type Way = 'inspect' | 'admit' | 'admit elsewhere';
-const wayOf = (count: number): Way => (count % 100 === 0 ? 'admit elsewhere' : count % 5 === 0 ? 'admit' : 'inspect');
+const wayOf = (count: number, whole: boolean): Way =>
+  count % 100 === 0 ? 'admit elsewhere' : whole || count % 5 === 0 ? 'admit' : 'inspect';
 
 class Judge {
   readonly #runtime: WasmtimeRuntime;

@@ -1,5 +1,5 @@
 /** Hostile modules: each is admitted or refused in time, and the next plugin is admitted as if nothing had been. */
-import { admitWasmAsync, WasmtimeRuntime, WasmtimeRuntimeError } from '../../src/index.ts';
+import { admitWasmAsync, PoolSaturatedError, WasmtimeRuntime, WasmtimeRuntimeError } from '../../src/index.ts';
 import { plugin } from './guests.ts';
 import { HOSTILE_MODULES } from './hostile-modules.ts';
 import { type Figure, promised, type Scenario } from './scenario.ts';
@@ -8,6 +8,7 @@ const DEADLINE_MS = 1_000;
 const COMPILE_MS = 10_000;
 /** Reading, instantiating and waiting for a busy machine come on top of compiling and a probe or two. */
 const LIMIT_MS = COMPILE_MS + 2 * DEADLINE_MS + 3_000;
+const PATIENCE_MS = 60_000;
 /** How long the event loop may stand still while another thread admits. */
 const STALL_MS = 1_000;
 
@@ -35,11 +36,25 @@ export const hostile: Scenario = {
       figures.push({ name, value, ok: took < LIMIT_MS && stalled < STALL_MS });
       torment.count(1);
     }
-    await admitWasmAsync(runtime, plugin('cache-aware'));
+    await admitPatiently(runtime, plugin('cache-aware'));
     runtime.close();
     return figures;
   },
 };
+
+/** On a busy machine two compilations may have been left behind; admission is refused until one of them ends. */
+async function admitPatiently(runtime: WasmtimeRuntime, bytes: Uint8Array): Promise<void> {
+  const until = performance.now() + PATIENCE_MS;
+  for (;;) {
+    try {
+      await admitWasmAsync(runtime, bytes);
+      return;
+    } catch (error) {
+      if (!(error instanceof PoolSaturatedError) || performance.now() > until) throw error;
+      await new Promise((resolve) => setTimeout(resolve, 500));
+    }
+  }
+}
 
 /** Watches how long the event loop stands still at most; the returned function ends it and tells. */
 function stallWatch(): () => number {
