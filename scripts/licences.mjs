@@ -103,6 +103,9 @@ function document(all) {
 Crates are linked into the addon; npm packages are installed with it or bundled into it. What is offered under Apache-2.0,
 with or without the LLVM exception, is used under it: its text is in LICENSE. The other licences follow the table.
 
+Rust's standard library (MIT OR Apache-2.0, https://github.com/rust-lang/rust) is linked in as well, and with it the crates
+that its library/Cargo.lock names, each under MIT, Apache-2.0 or a choice that has one of them.
+
 | kind | name | version | licence | home |
 | --- | --- | --- | --- | --- |
 ${rows.join('\n')}
