@@ -39,6 +39,14 @@ struct ShelfState {
     taken: Option<Moment>,
 }
 
+impl ShelfState {
+    /// Takes what is ready, to be dropped without the lock; the next call starts small again.
+    fn clear(&mut self) -> Vec<Ready> {
+        self.target = 0;
+        std::mem::take(&mut self.ready)
+    }
+}
+
 /// A fresh instance and the resident bytes that it is reckoned to hold.
 struct Ready {
     instance: Instance,
@@ -367,11 +375,7 @@ impl Shared {
     }
 
     fn empty(&self, module: &CompiledModule) {
-        let ready = {
-            let mut shelf = module.shelf.lock();
-            shelf.target = 0;
-            std::mem::take(&mut shelf.ready)
-        };
+        let ready = module.shelf.lock().clear();
         drop(ready);
     }
 
@@ -387,8 +391,7 @@ impl Shared {
             let idle = shelf.taken.is_none_or(|taken| now.duration_since(taken) > IDLE);
             if idle {
                 shelf.taken = None;
-                shelf.target = 0;
-                released.append(&mut shelf.ready);
+                released.append(&mut shelf.clear());
             }
             !idle
         });
