@@ -166,7 +166,13 @@ mod tests {
             local.get 0 i64.extend_i32_u i64.const 32 i64.shl local.get 1 i64.extend_i32_u i64.or)
         (func (export "cc_lb_shape") (param i32 i32) (result i64) (loop br 0) i64.const 0))"#;
 
-    fn options() -> EngineOptions {
+    /// Number of a hook that answers, and milliseconds that no machine needs for it.
+    const FILTER: (usize, u64) = (0, 60_000);
+    /// Number of a hook that never answers, and how many milliseconds it gets.
+    const LOOP: (usize, u64) = (1, 50);
+
+    /// Options of an engine that no other test, running at the same time, shares.
+    fn options(group: &str) -> EngineOptions {
         EngineOptions {
             pooling: false,
             memory_max_pages: 16,
@@ -180,12 +186,12 @@ mod tests {
             prefault: false,
             resident_budget_bytes: 1 << 20,
             max_staging_bytes: 1 << 20,
-            group: None,
+            group: Some(group.to_owned()),
         }
     }
 
-    fn with_echo(test: impl FnOnce(&HotEngine, &Arc<CompiledModule>)) {
-        let engine = HotEngine::open(options()).expect("an engine");
+    fn with_echo(group: &str, test: impl FnOnce(&HotEngine, &Arc<CompiledModule>)) {
+        let engine = HotEngine::open(options(group)).expect("an engine");
         let wasm = Arc::new(wat::parse_str(ECHO).expect("valid text"));
         let module = compile(&engine.engine, wasm, false, 1 << 20, Duration::from_secs(60), None).expect("it compiles");
         test(&engine, &Arc::new(module));
@@ -194,36 +200,36 @@ mod tests {
     fn echo<R>(
         engine: &HotEngine,
         module: &Arc<CompiledModule>,
-        hook: usize,
+        (hook, milliseconds): (usize, u64),
         read: impl FnOnce(&[u8]) -> R,
     ) -> Result<R, Failure> {
-        let limit = Duration::from_millis(50);
+        let limit = Duration::from_millis(milliseconds);
         let rules = Call { engine, module, hook, limit, cancel: None, max_answer: usize::MAX, probe: false };
         call(&rules, Request { head: b"he", body: b"ll", tail: b"o" }, read).result
     }
 
     #[test]
     fn the_parts_of_a_request_are_joined_in_the_guest() {
-        with_echo(|engine, module| {
-            assert_eq!(echo(engine, module, 0, <[u8]>::to_vec).expect("an answer"), b"hello");
+        with_echo("joined", |engine, module| {
+            assert_eq!(echo(engine, module, FILTER, <[u8]>::to_vec).expect("an answer"), b"hello");
         });
     }
 
     #[test]
     fn a_panic_becomes_a_failure_and_the_next_call_works() {
-        with_echo(|engine, module| {
-            let failure = echo(engine, module, 0, |_| panic!("deliberate")).expect_err("it panicked");
+        with_echo("panic", |engine, module| {
+            let failure = echo(engine, module, FILTER, |_| panic!("deliberate")).expect_err("it panicked");
             assert_eq!((failure.kind, failure.place), (Kind::Trap, "cc_lb_filter"));
             assert!(failure.message.contains("deliberate"));
             assert_eq!(engine.budget.running(), 0);
-            assert!(echo(engine, module, 0, <[u8]>::len).is_ok());
+            assert!(echo(engine, module, FILTER, <[u8]>::len).is_ok());
         });
     }
 
     #[test]
     fn an_endless_loop_ends_at_its_deadline() {
-        with_echo(|engine, module| {
-            let failure = echo(engine, module, 1, <[u8]>::len).expect_err("it never answers");
+        with_echo("loop", |engine, module| {
+            let failure = echo(engine, module, LOOP, <[u8]>::len).expect_err("it never answers");
             assert_eq!((failure.place, failure.trap), ("cc_lb_shape", "interrupt"));
         });
     }
