@@ -108,7 +108,8 @@ mod tests {
         std::thread::Builder::new()
             .stack_size(512 * 1024)
             .spawn(|| {
-                assert!(check(1024 * 1024).is_err());
+                // glibc may hand out the stack of a thread that ended, which is up to four times what was asked for.
+                assert!(check(16 * 1024 * 1024).is_err());
                 assert!(check(64 * 1024).is_ok());
             })
             .expect("a thread")
