@@ -55,10 +55,37 @@ pub struct EngineOptions {
     pub group: Option<String>,
 }
 
+/// What a guest's 32-bit address can reach. A reservation and guard of this size take bounds checks away altogether.
+const ADDRESSABLE_BYTES: i64 = 4 << 30;
+
+/// How wasmtime is told to lay a memory out, and with it how guests check their bounds.
+struct Layout {
+    reservation: u64,
+    guard: u64,
+    may_move: bool,
+}
+
 impl EngineOptions {
-    /// A memory whose cap fits into its reservation never moves; telling the compiler makes every access cheaper.
-    pub fn may_move(&self) -> bool {
-        (i64::from(self.memory_max_pages) << 16) > self.memory_reservation_bytes
+    /// Whether every access of a guest is compared with its memory's present size, to the byte. Then pages behind that
+    /// size can be accessible before the guest grows into them, and growing changes no protection: that is a change of
+    /// the address space, and by far the slowest thing that a small call does.
+    pub fn checks_size(&self) -> bool {
+        let cap = i64::from(self.memory_max_pages) << 16;
+        cap <= self.memory_reservation_bytes
+            && self.memory_reservation_bytes.saturating_add(self.memory_guard_bytes) < ADDRESSABLE_BYTES
+    }
+
+    /// wasmtime lets the checks be coarse, up to the reservation or the guard behind it, and leaves the rest to
+    /// inaccessible pages, if a memory cannot move or has a guard. So the guard is made a part of the reservation: the
+    /// address space is the same, and as inaccessible, but checks are exact. No memory moves for that: its cap fits.
+    fn layout(&self) -> Layout {
+        let bytes = |value: i64| u64::try_from(value).unwrap_or(0);
+        let (reservation, guard) = (bytes(self.memory_reservation_bytes), bytes(self.memory_guard_bytes));
+        if self.checks_size() {
+            return Layout { reservation: reservation + guard, guard: 0, may_move: true };
+        }
+        let may_move = i64::from(self.memory_max_pages) << 16 > self.memory_reservation_bytes;
+        Layout { reservation, guard, may_move }
     }
 }
 
@@ -109,7 +136,7 @@ impl HotEngine {
 }
 
 fn build(options: &EngineOptions) -> Result<Engine, Failure> {
-    let bytes = |value: i64| u64::try_from(value).unwrap_or(0);
+    let Layout { reservation, guard, may_move } = options.layout();
     let mut config = Config::new();
     config
         .strategy(Strategy::Cranelift)
@@ -125,13 +152,13 @@ fn build(options: &EngineOptions) -> Result<Engine, Failure> {
         // rustc emits reference types for wasm32 by default.
         .wasm_reference_types(true)
         .signals_based_traps(true)
-        .memory_reservation(bytes(options.memory_reservation_bytes))
-        .memory_guard_size(bytes(options.memory_guard_bytes))
-        .memory_may_move(options.may_move())
-        .gc_heap_may_move(options.may_move())
+        .memory_reservation(reservation)
+        .memory_guard_size(guard)
+        .memory_may_move(may_move)
         // A pool with reference types wants both kinds of heap laid out alike.
-        .gc_heap_reservation(bytes(options.memory_reservation_bytes))
-        .gc_heap_guard_size(bytes(options.memory_guard_bytes))
+        .gc_heap_reservation(reservation)
+        .gc_heap_guard_size(guard)
+        .gc_heap_may_move(may_move)
         .memory_init_cow(true)
         // Filled when the instance is made, which is ahead of its call, and not at the first indirect calls.
         .table_lazy_init(false)

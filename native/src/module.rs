@@ -44,6 +44,8 @@ pub struct CompiledModule {
     pub has_start: bool,
     /// Bytes that a memory of this module may grow to.
     pub memory_cap: usize,
+    /// Whether its memory names a maximum of its own, to which the compiler may make checks coarser.
+    pub names_maximum: bool,
     /// Bytes of compiled code and data.
     pub image_bytes: usize,
     /// Instances ready for calls.
@@ -74,7 +76,10 @@ impl CompiledModule {
                 None => Err(format!("`{name}` is not exported")),
             }
         };
-        let memory = match module.get_export("memory") {
+        let memory_type = module.get_export("memory");
+        let names_maximum =
+            memory_type.as_ref().and_then(ExternType::memory).is_none_or(|found| found.maximum().is_some());
+        let memory = match memory_type {
             Some(ExternType::Memory(_)) => Ok(module.get_export_index("memory").expect("the export was just found")),
             Some(_) => Err("`memory` is exported but is no memory".to_owned()),
             None => Err("`memory` is not exported".to_owned()),
@@ -89,6 +94,7 @@ impl CompiledModule {
             hooks,
             has_start,
             memory_cap,
+            names_maximum,
             image_bytes: range.end as usize - range.start as usize,
             shelf: Shelf::default(),
             admission: Mutex::new(None),

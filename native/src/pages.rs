@@ -8,9 +8,6 @@ const WINDOW: usize = 4 << 20;
 const SETTLED: u16 = 4;
 /// One fault in place of 512, for a memory that is large enough to hold such a page.
 const HUGE_PAGE: usize = 2 << 20;
-/// Inaccessible pages from which on two changes of their protection, with an interrupt of every other processor, cost
-/// less than writing to each as a file.
-const WORTH_OPENING: usize = 8;
 /// Once it is used, every how many instances one stays as it is: what was faulted in ahead says nothing of what a call
 /// would have touched.
 const SAMPLE_EVERY: u32 = 256;
@@ -49,20 +46,20 @@ mod imp {
     use std::os::unix::fs::FileExt;
     use std::sync::atomic::{AtomicU8, Ordering::Relaxed};
 
-    use super::{CHANGED, HUGE_PAGE, Instance, SAMPLE_EVERY, SAMPLE_OFTEN, SETTLED, Touched, WINDOW, WORTH_OPENING};
+    use super::{CHANGED, HUGE_PAGE, Instance, SAMPLE_EVERY, SAMPLE_OFTEN, SETTLED, Touched, WINDOW};
 
     /// Linux 5.10; the same number on every architecture.
     const SYS_PROCESS_MADVISE: libc::c_long = 440;
     const PRESENT: u64 = 1 << 63;
     const FILE_OR_SHARED: u64 = 1 << 61;
+    /// Ranges in one call.
+    const MOST_RANGES: usize = libc::UIO_MAXIOV as usize;
     const FORGET_AT: u16 = 16;
 
     /// The ways in which the preparer's thread asks the kernel about pages of this process; each may be refused.
     pub struct Pages {
         /// The page table.
         table: Option<File>,
-        /// The memory as a file: a write to it reaches private pages whatever their protection.
-        memory: Option<File>,
         /// The process itself, to give advice about several ranges at once.
         process: Option<OwnedFd>,
     }
@@ -75,39 +72,27 @@ mod imp {
             let process = RawFd::try_from(process).ok().filter(|&descriptor| descriptor >= 0);
             Pages {
                 table: File::open("/proc/self/pagemap").ok(),
-                memory: File::options().write(true).open("/proc/self/mem").ok(),
                 // SAFETY: the descriptor was opened just now and nobody else has it.
                 process: process.map(|descriptor| unsafe { OwnedFd::from_raw_fd(descriptor) }),
-            }
-        }
-
-        /// Makes `length` bytes at `address`, which hold zeroes, resident without making them accessible. Where the
-        /// kernel refuses it (`proc_mem.force_override`), the guest faults them in itself.
-        fn write_zeroes(&self, address: usize, length: usize) {
-            static ZEROES: [u8; 64 << 10] = [0; 64 << 10];
-            let Some(memory) = &self.memory else { return };
-            for at in (0..length).step_by(ZEROES.len()) {
-                let some = &ZEROES[..ZEROES.len().min(length - at)];
-                if memory.write_all_at(some, (address + at) as u64).is_err() {
-                    return;
-                }
             }
         }
 
         /// Gives back the pages of used memories behind their first `kept` bytes, all at once: giving back each by
         /// itself interrupts every processor that runs a thread of this process. The engine still resets every
         /// memory, whatever became of this; it only finds nothing left to give back.
-        pub fn discard<'a>(&mut self, used: impl Iterator<Item = &'a Instance>, kept: usize) {
+        pub fn discard<'a>(&mut self, used: impl Iterator<Item = &'a mut Instance>, kept: usize) {
             let Some(process) = &self.process else { return };
-            let ranges: Vec<libc::iovec> = used
-                .filter_map(|instance| {
-                    let size = instance.memory.data_size(&instance.store).max(instance.reached);
-                    let base = instance.memory.data_ptr(&instance.store);
-                    let range = |length| libc::iovec { iov_base: base.wrapping_add(kept).cast(), iov_len: length };
-                    size.checked_sub(kept).filter(|&length| length > 0).map(range)
-                })
-                .collect();
-            for some in ranges.chunks(libc::UIO_MAXIOV as usize) {
+            let (mut ranges, mut instances) = (Vec::new(), Vec::new());
+            for instance in used {
+                let size = instance.memory.data_size(&instance.store).max(instance.reached);
+                if size > kept {
+                    let base = instance.memory.data_ptr(&instance.store).wrapping_add(kept);
+                    ranges.push(libc::iovec { iov_base: base.cast(), iov_len: size - kept });
+                    instances.push(instance);
+                }
+            }
+            let batches = ranges.chunks(MOST_RANGES).zip(instances.chunks_mut(MOST_RANGES));
+            for (some, theirs) in batches {
                 // SAFETY: the ranges lie in the reservations of live memories whose instances are over, so nobody
                 // reads them again before the engine has reset them.
                 let done = unsafe {
@@ -118,6 +103,11 @@ mod imp {
                     // Before Linux 6.13 a process may not do this to itself.
                     self.process = None;
                     return;
+                }
+                let asked: usize = some.iter().map(|range| range.iov_len).sum();
+                // One call stops at 2 GiB.
+                if usize::try_from(done) == Ok(asked) {
+                    theirs.iter_mut().filter(|one| kept <= one.initial_bytes).for_each(|one| one.reached = 0);
                 }
             }
         }
@@ -175,14 +165,14 @@ mod imp {
         }
 
         /// Faults the pages in; their contents stay as they are. Those that the guest will first have to grow its
-        /// memory for lie in the memory's reservation, `reach` bytes of it, and are inaccessible afterwards too.
-        /// In a hurry a few of those are left to the guest. Where calls reach far, the kernel may use huge pages.
-        /// False if access could not be taken away again: then the instance must not be used.
-        pub fn populate(&mut self, fresh: &mut Instance, reach: usize, hurry: bool, pages: &Pages) -> bool {
+        /// memory for are made accessible too, up to `reach` bytes of the memory's reservation: that is for guests
+        /// that cannot reach behind their memory's size whatever the pages there allow. In a hurry they are left to
+        /// the guest. Where calls reach far, the kernel may use huge pages.
+        pub fn populate(&mut self, fresh: &mut Instance, reach: usize, hurry: bool) {
             self.made = self.made.wrapping_add(1);
             let every = if self.strange > CHANGED { SAMPLE_OFTEN } else { SAMPLE_EVERY };
             if self.samples < SETTLED || self.made.is_multiple_of(every) {
-                return true;
+                return;
             }
             fresh.populated = true;
             let base = fresh.memory.data_ptr(&fresh.store);
@@ -197,20 +187,15 @@ mod imp {
                 touch(base, from, to.min(size), self.page);
             }
             let beyond = || ranges().map(|(from, to)| (from.max(size), to.min(reach))).filter(|(from, to)| from < to);
-            let many = beyond().map(|(from, to)| (to - from) / self.page).sum::<usize>() >= WORTH_OPENING;
-            let Some((_, end)) = beyond().next_back().filter(|_| many || !hurry) else { return true };
-            fresh.reached = end;
-            if !many {
-                beyond().for_each(|(from, to)| pages.write_zeroes(base as usize + from, to - from));
-                return true;
-            }
-            // SAFETY: the range is the part of the memory's own reservation behind its present size: mapped, without
-            // access, and read as zeroes once the guest grows into it. Nobody else knows the instance yet.
-            let protect = |access| unsafe { libc::mprotect(base.add(size).cast(), end - size, access) } == 0;
-            if protect(libc::PROT_READ | libc::PROT_WRITE) {
+            let Some((_, end)) = beyond().next_back().filter(|_| !hurry) else { return };
+            // To where calls grow it, so that the engine finds nothing to change; at least to its last page.
+            let open = self.size.clamp(end, reach) - size;
+            // SAFETY: the range is the part of the memory's own reservation behind its present size: mapped, and read
+            // as zeroes once the guest grows into it. Nobody else knows the instance yet.
+            if unsafe { libc::mprotect(base.add(size).cast(), open, libc::PROT_READ | libc::PROT_WRITE) } == 0 {
+                fresh.reached = end;
                 beyond().for_each(|(from, to)| touch(base, from, to, self.page));
             }
-            protect(libc::PROT_NONE)
         }
     }
 
@@ -254,7 +239,7 @@ mod imp {
         }
 
         /// Leaves everything to the engine.
-        pub fn discard<'a>(&mut self, _used: impl Iterator<Item = &'a Instance>, _kept: usize) {}
+        pub fn discard<'a>(&mut self, _used: impl Iterator<Item = &'a mut Instance>, _kept: usize) {}
     }
 
     impl Touched {
@@ -262,9 +247,7 @@ mod imp {
         pub fn sample(&mut self, _used: &Instance, _kept: usize, _pages: &Pages) {}
 
         /// Faults nothing in.
-        pub fn populate(&mut self, _fresh: &mut Instance, _reach: usize, _hurry: bool, _pages: &Pages) -> bool {
-            true
-        }
+        pub fn populate(&mut self, _fresh: &mut Instance, _reach: usize, _hurry: bool) {}
     }
 }
 

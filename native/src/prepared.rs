@@ -94,8 +94,8 @@ struct Shared {
     /// Ready and used instances together: at most half of the pool, so that calls always find a place.
     most: usize,
     resident_budget: usize,
-    /// A memory can grow to its cap within its reservation.
-    reserves_all: bool,
+    /// Pages behind a memory's present size may be accessible: no guest reaches them.
+    checks_size: bool,
     keep_resident: usize,
     held: AtomicUsize,
     resident: AtomicUsize,
@@ -129,7 +129,7 @@ impl Preparer {
                 prefault: options.prefault,
                 most,
                 resident_budget: bytes(options.resident_budget_bytes),
-                reserves_all: !options.may_move(),
+                checks_size: options.checks_size(),
                 keep_resident: if options.pooling { bytes(options.keep_resident_bytes) } else { 0 },
                 held: AtomicUsize::new(0),
                 resident: AtomicUsize::new(0),
@@ -298,18 +298,18 @@ impl Shared {
         (!work.stopped).then_some((used, asked))
     }
 
-    fn round(self: &Arc<Self>, used: Vec<Used>, asked: &[Weak<CompiledModule>], pages: &mut Pages) {
+    fn round(self: &Arc<Self>, mut used: Vec<Used>, asked: &[Weak<CompiledModule>], pages: &mut Pages) {
         for module in asked.iter().filter_map(Weak::upgrade) {
-            self.fill(&module, usize::MAX, pages);
+            self.fill(&module, usize::MAX);
         }
         for Used { module, instance, .. } in &used {
             self.learn(module, instance, pages);
         }
-        pages.discard(used.iter().map(|used| &used.instance), self.keep_resident);
+        pages.discard(used.iter_mut().map(|used| &mut used.instance), self.keep_resident);
         for Used { module, instance, held } in used {
             drop(instance);
             drop(held);
-            self.fill(&module, 1, pages);
+            self.fill(&module, 1);
         }
     }
 
@@ -327,7 +327,7 @@ impl Shared {
         }
     }
 
-    fn fill(self: &Arc<Self>, module: &Arc<CompiledModule>, most: usize, pages: &Pages) {
+    fn fill(self: &Arc<Self>, module: &Arc<CompiledModule>, most: usize) {
         for _ in 0..most {
             let (wanted, hurry) = {
                 let shelf = module.shelf.lock();
@@ -344,10 +344,8 @@ impl Shared {
             let Some(held) = self.hold(bytes) else { return };
             // Where the pool is full or memory is short, calls report it, with what they need.
             let Ok(mut instance) = Instance::new(module) else { return };
-            let reach = if self.reserves_all { module.memory_cap } else { 0 };
-            if !touched.populate(&mut instance, reach, hurry, pages) {
-                return;
-            }
+            let reach = if self.checks_size && !module.names_maximum { module.memory_cap } else { 0 };
+            touched.populate(&mut instance, reach, hurry);
             module.shelf.lock().ready.push(Ready { instance, _held: held });
             // The last slot may have gone meanwhile, and with it whoever empties the shelf.
             if module.cells.load(SeqCst) == 0 {
