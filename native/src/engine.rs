@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
-use std::sync::{Arc, LazyLock, Mutex, PoisonError, Weak};
+use std::sync::{Arc, LazyLock, Mutex, OnceLock, PoisonError, Weak};
 
 use napi_derive::napi;
 use wasmtime::{Config, Engine, InstanceAllocationStrategy, OptLevel, PoolingAllocationConfig, Strategy};
@@ -11,11 +11,15 @@ use wasmtime::{Config, Engine, InstanceAllocationStrategy, OptLevel, PoolingAllo
 use crate::cache::Cache;
 use crate::deadline;
 use crate::failure::{Failure, Kind, chain};
+use crate::inspect;
+use crate::memory::Reservations;
 use crate::prepared::Preparer;
 use crate::signals;
 
 /// Tables that a pooled instance may have, and their elements: wasmtime's own pooling defaults.
 const POOLED_TABLE_ELEMENTS: usize = 20_000;
+/// Initial data up to which it is copied into every instance's memory. More is mapped, page by page as it is touched.
+const COPIED_DATA_BYTES: usize = 64 << 10;
 /// Bytes of a pooled table that stay resident.
 const TABLE_RESIDENT_BYTES: usize = 16 << 10;
 /// Tables, and elements of each, that a guest may have where no pool bounds them: its memory cap is no use against them.
@@ -75,6 +79,20 @@ impl EngineOptions {
             && self.memory_reservation_bytes.saturating_add(self.memory_guard_bytes) < ADDRESSABLE_BYTES
     }
 
+    /// Whether memories on demand are taken from those of instances that are over, see [`crate::memory`].
+    pub fn reuses_memories(&self) -> bool {
+        cfg!(target_os = "linux") && !self.pooling && self.checks_size()
+    }
+
+    /// Instances that may be ready or wait to be thrown away: at most half of the pool, so that calls find a place.
+    pub fn most_prepared(&self) -> usize {
+        let places = match self.pooling {
+            true => self.pool_total_core_instances.min(self.pool_total_memories),
+            false => self.pool_total_core_instances,
+        };
+        places as usize / 2
+    }
+
     /// wasmtime lets the checks be coarse, up to the reservation or the guard behind it, and leaves the rest to
     /// inaccessible pages, if a memory cannot move or has a guard. So the guard is made a part of the reservation: the
     /// address space is the same, and as inaccessible, but checks are exact. No memory moves for that: its cap fits.
@@ -93,6 +111,9 @@ impl EngineOptions {
 pub struct HotEngine {
     /// The engine itself.
     pub engine: Engine,
+    /// The same for modules with a lot of initial data, where `engine` would copy it into every memory; built when the
+    /// first of them comes.
+    mapping: OnceLock<Engine>,
     /// What it was built from.
     pub options: EngineOptions,
     /// Calls inside a guest now.
@@ -116,26 +137,37 @@ impl HotEngine {
         }
         // wasmtime installs process-wide signal handlers that point into this image: it must never be unmapped.
         napi::bindgen_prelude::retain_current_module_for_unload_safety();
-        let engine = build(&options)?;
-        signals::remember_handler();
-        deadline::watch(&engine).map_err(|error| {
-            Failure::new(Kind::EngineInit, format!("the thread that keeps deadlines does not start: {error}"))
-        })?;
+        let reservations = Reservations::new(options.most_prepared());
+        let engine = build(&options, Some(&reservations))?;
         let engine = Arc::new(HotEngine {
             budget: Budget::new(options.pool_total_core_instances),
             staged: AtomicU64::new(0),
             cache: Mutex::default(),
-            preparer: Preparer::new(&options),
+            preparer: Preparer::new(&options, reservations),
             engine,
+            mapping: OnceLock::new(),
             options: options.clone(),
         });
         engines.retain(|_, engine| engine.strong_count() > 0);
         engines.insert(options, Arc::downgrade(&engine));
         Ok(engine)
     }
+
+    /// The engine that a module is to be compiled for.
+    pub fn engine_for(&self, wasm: &[u8]) -> Result<&Engine, Failure> {
+        if !self.options.reuses_memories() || inspect::data_bytes(wasm) <= COPIED_DATA_BYTES {
+            return Ok(&self.engine);
+        }
+        if let Some(engine) = self.mapping.get() {
+            return Ok(engine);
+        }
+        let engine = build(&self.options, None)?;
+        Ok(self.mapping.get_or_init(|| engine))
+    }
 }
 
-fn build(options: &EngineOptions) -> Result<Engine, Failure> {
+/// Builds an engine, whose deadlines are kept from now on; its memories come from `reservations` where that pays.
+fn build(options: &EngineOptions, reservations: Option<&Arc<Reservations>>) -> Result<Engine, Failure> {
     let Layout { reservation, guard, may_move } = options.layout();
     let mut config = Config::new();
     config
@@ -172,7 +204,15 @@ fn build(options: &EngineOptions) -> Result<Engine, Failure> {
     } else {
         config.allocation_strategy(InstanceAllocationStrategy::OnDemand);
     }
-    Engine::new(&config).map_err(|error| Failure::new(Kind::EngineInit, chain(&error)))
+    if let Some(reservations) = reservations.filter(|_| options.reuses_memories()) {
+        reservations.serve(&mut config);
+    }
+    let engine = Engine::new(&config).map_err(|error| Failure::new(Kind::EngineInit, chain(&error)))?;
+    signals::remember_handler();
+    deadline::watch(&engine).map_err(|error| {
+        Failure::new(Kind::EngineInit, format!("the thread that keeps deadlines does not start: {error}"))
+    })?;
+    Ok(engine)
 }
 
 fn pool(options: &EngineOptions) -> PoolingAllocationConfig {

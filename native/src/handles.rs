@@ -171,12 +171,14 @@ impl Compile {
     fn run(&mut self) -> Compiled {
         let cap = (self.engine.options.memory_max_pages as usize) << 16;
         let wasm = Arc::clone(&self.wasm);
-        Compiled(compile(&self.engine.engine, wasm, self.has_start, cap, self.limit, self.cancel.as_deref()).map(
-            |module| {
-                let module = cache(&self.engine).keep(&self.hash, Arc::new(module));
-                NativeModule::new(&self.engine, module)
-            },
-        ))
+        let compiled = self
+            .engine
+            .engine_for(&wasm)
+            .and_then(|engine| compile(engine, wasm, self.has_start, cap, self.limit, self.cancel.as_deref()));
+        Compiled(compiled.map(|module| {
+            let module = cache(&self.engine).keep(&self.hash, Arc::new(module));
+            NativeModule::new(&self.engine, module)
+        }))
     }
 }
 

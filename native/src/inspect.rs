@@ -101,6 +101,16 @@ pub struct Facts {
     pub parse_error: Option<ParseError>,
 }
 
+/// Bytes of a module's data section, as far as it can be read.
+pub fn data_bytes(wasm: &[u8]) -> usize {
+    let payloads = Parser::new(0).parse_all(wasm).map_while(Result::ok);
+    let sections = payloads.map(|payload| match payload {
+        Payload::DataSection(reader) => reader.range().len(),
+        _ => 0,
+    });
+    sections.sum()
+}
+
 fn external_kind(kind: ExternalKind) -> &'static str {
     match kind {
         ExternalKind::Func | ExternalKind::FuncExact => "func",

@@ -10,6 +10,7 @@ pub mod failure;
 pub mod handles;
 pub mod inspect;
 pub mod instance;
+pub mod memory;
 pub mod module;
 pub mod pages;
 pub mod prepared;

@@ -177,8 +177,9 @@ mod imp {
             fresh.populated = true;
             let base = fresh.memory.data_ptr(&fresh.store);
             let size = fresh.initial_bytes;
-            let furthest = self.runs.last().map_or(0, |(first, count)| (first + count) * self.page);
-            if furthest.min(reach) > HUGE_PAGE {
+            let furthest = self.runs.last().map_or(0, |(first, count)| (first + count) * self.page).min(reach);
+            static DENSE: std::sync::LazyLock<bool> = std::sync::LazyLock::new(|| std::env::var("DENSE").is_ok());
+            if furthest > HUGE_PAGE && (!*DENSE || self.bytes() * 2 > furthest.next_multiple_of(HUGE_PAGE)) {
                 // SAFETY: advice about the memory's own reservation, which changes no contents.
                 unsafe { libc::madvise(base.cast(), reach, libc::MADV_HUGEPAGE) };
             }

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant as Moment};
 use crate::engine::EngineOptions;
 use crate::failure::{Failure, Kind};
 use crate::instance::Instance;
+use crate::memory::Reservations;
 use crate::module::CompiledModule;
 use crate::pages::{Pages, Touched};
 
@@ -91,8 +92,10 @@ pub struct Preparer {
 struct Shared {
     enabled: bool,
     prefault: bool,
-    /// Ready and used instances together: at most half of the pool, so that calls always find a place.
+    /// Ready and used instances together.
     most: usize,
+    /// Where memories go that no traffic uses any more.
+    reservations: Arc<Reservations>,
     resident_budget: usize,
     /// Pages behind a memory's present size may be accessible: no guest reaches them.
     checks_size: bool,
@@ -116,13 +119,9 @@ struct Work {
 
 impl Preparer {
     /// The preparer of an engine with these options; its thread starts with the first call.
-    pub fn new(options: &EngineOptions) -> Preparer {
+    pub fn new(options: &EngineOptions, reservations: Arc<Reservations>) -> Preparer {
         let bytes = |value: i64| usize::try_from(value).unwrap_or(0);
-        let places = match options.pooling {
-            true => options.pool_total_core_instances.min(options.pool_total_memories),
-            false => options.pool_total_core_instances,
-        };
-        let most = places as usize / 2;
+        let most = options.most_prepared();
         Preparer {
             shared: Arc::new(Shared {
                 enabled: options.prepare && most > 0,
@@ -130,6 +129,7 @@ impl Preparer {
                 most,
                 resident_budget: bytes(options.resident_budget_bytes),
                 checks_size: options.checks_size(),
+                reservations,
                 keep_resident: if options.pooling { bytes(options.keep_resident_bytes) } else { 0 },
                 held: AtomicUsize::new(0),
                 resident: AtomicUsize::new(0),
@@ -279,6 +279,12 @@ impl Shared {
         let mut work = self.lock();
         while !work.stopped && work.used.is_empty() && work.asked.is_empty() {
             let idle = work.shelves.is_empty();
+            if idle && self.reservations.any() {
+                drop(work);
+                self.reservations.release();
+                work = self.lock();
+                continue;
+            }
             work.asleep = true;
             work = if idle {
                 self.wake.wait(work).unwrap_or_else(PoisonError::into_inner)
