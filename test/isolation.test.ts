@@ -133,6 +133,27 @@ describe.each(ENGINES)('an instance of an engine that is $engine', ({ config }) 
     }
   });
 
+  it('sees all of its initial data, little or much, and nothing that was written over it', async () => {
+    const runtime = lonelyRuntime(config);
+    const pattern = (bytes: number) => '0123456789abcdef'.repeat(bytes / 16);
+    for (const bytes of [1_024, 262_144]) {
+      const last = 65_536 + bytes - 8;
+      const fields = `(data (i32.const 65536) "${pattern(bytes)}")`;
+      const hook = `
+        (if (i64.ne (i64.load (i32.const 65536)) (i64.const 0x3736353433323130)) (then unreachable))
+        (if (i64.ne (i64.load (i32.const ${last})) (i64.const 0x6665646362613938)) (then unreachable))
+        (if (i64.ne (i64.load (i32.const ${last + 8})) (i64.const 0)) (then unreachable))
+        (memory.fill (i32.const 65536) (i32.const 0xa5) (i32.const ${bytes + 8}))
+        $answer`;
+      const slot = runtime.registerFilter(SlotKey.global(`data-${bytes}`), 'd', guest({ memory: '8', fields, hook }));
+      const filter = new WasmtimeFilterPlugin(runtime, slot);
+      for (let round = 0; round < 40; round++) {
+        expect(() => filter.filter(request(), caller(), [])).not.toThrow();
+        if (round % 10 === 9) await new Promise((resolve) => setTimeout(resolve, 30));
+      }
+    }
+  });
+
   it('of one plugin sees nothing of another’s', () => {
     const { runtime, filter } = adapters();
     const other = runtime.registerFilter(SlotKey.global('other'), 'm', plugin('misbehave'));

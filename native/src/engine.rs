@@ -13,6 +13,7 @@ use crate::deadline;
 use crate::failure::{Failure, Kind, chain};
 use crate::inspect;
 use crate::memory::Reservations;
+use crate::module::CompiledModule;
 use crate::prepared::Preparer;
 use crate::signals;
 
@@ -137,13 +138,15 @@ impl HotEngine {
         }
         // wasmtime installs process-wide signal handlers that point into this image: it must never be unmapped.
         napi::bindgen_prelude::retain_current_module_for_unload_safety();
-        let reservations = Reservations::new(options.most_prepared());
+        let resident = Arc::default();
+        let budget = usize::try_from(options.resident_budget_bytes).unwrap_or(0);
+        let reservations = Reservations::new(options.most_prepared(), Arc::clone(&resident), budget);
         let engine = build(&options, Some(&reservations))?;
         let engine = Arc::new(HotEngine {
             budget: Budget::new(options.pool_total_core_instances),
             staged: AtomicU64::new(0),
             cache: Mutex::default(),
-            preparer: Preparer::new(&options, reservations),
+            preparer: Preparer::new(&options, reservations, resident),
             engine,
             mapping: OnceLock::new(),
             options: options.clone(),
@@ -163,6 +166,12 @@ impl HotEngine {
         }
         let engine = build(&self.options, None)?;
         Ok(self.mapping.get_or_init(|| engine))
+    }
+
+    /// Whether memories of a module of this engine are taken from those of instances that are over.
+    pub fn reuses_memories_of(&self, module: &CompiledModule) -> bool {
+        let engine = module.pre.module().engine();
+        self.options.reuses_memories() && Engine::same(engine, &self.engine) && !module.names_maximum
     }
 }
 

@@ -175,7 +175,8 @@ impl Compile {
             .engine
             .engine_for(&wasm)
             .and_then(|engine| compile(engine, wasm, self.has_start, cap, self.limit, self.cancel.as_deref()));
-        Compiled(compiled.map(|module| {
+        Compiled(compiled.map(|mut module| {
+            module.reuses_memories = self.engine.reuses_memories_of(&module);
             let module = cache(&self.engine).keep(&self.hash, Arc::new(module));
             NativeModule::new(&self.engine, module)
         }))

@@ -5,6 +5,7 @@ use wasmtime::{Memory, PoolConcurrencyLimitError, Store, StoreLimits, StoreLimit
 use crate::deadline;
 use crate::engine::{TABLE_ELEMENTS, TABLES};
 use crate::failure::{Failure, Kind, chain};
+use crate::memory;
 use crate::module::{CompiledModule, HOOKS};
 
 /// What a store carries: the limits of its guest.
@@ -25,7 +26,7 @@ pub struct Instance {
     pub alloc: TypedFunc<(u32, u32), u32>,
     /// Bytes that the memory has before anybody grows it.
     pub initial_bytes: usize,
-    /// Whether pages of its memory were faulted in ahead.
+    /// Whether pages of its memory were resident before its call.
     pub populated: bool,
     /// How far that went beyond its initial size, in bytes from its start; 0 if it did not.
     pub reached: usize,
@@ -61,7 +62,8 @@ impl Instance {
             function.typed(&store).ok()
         });
         let initial_bytes = memory.data_size(&store);
-        Ok(Instance { store, memory, alloc, initial_bytes, populated: false, reached: 0, hooks })
+        let populated = module.reuses_memories && memory::came_resident();
+        Ok(Instance { store, memory, alloc, initial_bytes, populated, reached: 0, hooks })
     }
 
     /// The hook of this number, or why it cannot be called.

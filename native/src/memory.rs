@@ -3,14 +3,65 @@
 //! and are interrupted; with that, preparing instances beside their calls costs more than it saves.
 //!
 //! What an instance wrote is given back to the kernel before the next one gets its reservation: it then reads zeroes.
+//! Pages that the next one is known to need are overwritten with zeroes instead, and stay resident.
+
+use std::cell::{Cell, RefCell};
+
+/// What a thread asks of the memories that it makes.
+#[derive(Clone, Copy, Default)]
+pub struct Wish {
+    /// Bytes that are accessible from the start, however small the memory begins.
+    pub open: usize,
+    /// No page is resident yet.
+    pub clean: bool,
+}
+
+thread_local! {
+    static WISH: Cell<Wish> = const { Cell::new(Wish { open: 0, clean: false }) };
+    static KEEP: RefCell<Vec<(usize, usize)>> = const { RefCell::new(Vec::new()) };
+    static RESIDENT: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Takes a wish back, also after a panic.
+struct Until<F: Fn()>(F);
+
+impl<F: Fn()> Drop for Until<F> {
+    fn drop(&mut self) {
+        (self.0)();
+    }
+}
+
+/// Runs `make`, whose new memories are as `wish` says.
+pub fn wishing<R>(wish: Wish, make: impl FnOnce() -> R) -> R {
+    let _until = Until(|| WISH.set(Wish::default()));
+    WISH.set(wish);
+    make()
+}
+
+/// Runs `end`; the memory whose instance it throws away keeps the pages of these ranges resident, as (from, to) in
+/// bytes, in order and apart from one another.
+pub fn keeping<R>(ranges: Vec<(usize, usize)>, end: impl FnOnce() -> R) -> R {
+    let _until = Until(|| KEEP.set(Vec::new()));
+    KEEP.set(ranges);
+    end()
+}
+
+/// Whether the memory that this thread made last came with resident pages.
+pub fn came_resident() -> bool {
+    RESIDENT.get()
+}
 
 #[cfg(target_os = "linux")]
 mod imp {
+    use std::cell::RefCell;
     use std::io::Error as IoError;
     use std::ptr::{self, NonNull};
+    use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
     use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
     use wasmtime::{Config, Error, LinearMemory, MemoryCreator, MemoryType};
+
+    use super::{KEEP, RESIDENT, WISH};
 
     /// A memory that grew beyond this is not used again: its page tables would outlive it.
     const WORTH_KEEPING: usize = 16 << 20;
@@ -22,12 +73,16 @@ mod imp {
         idle: Mutex<Vec<Reservation>>,
         /// How many wait at most.
         most: usize,
+        /// Bytes that ready instances hold, which are counted elsewhere.
+        resident: Arc<AtomicUsize>,
+        /// What they and the reservations that wait may hold together.
+        budget: usize,
     }
 
     impl Reservations {
-        /// None yet; at most `most` will be kept.
-        pub fn new(most: usize) -> Arc<Reservations> {
-            Arc::new(Reservations { idle: Mutex::default(), most })
+        /// None yet; at most `most` will wait, and keep pages of `budget` bytes less those that are `resident` anyway.
+        pub fn new(most: usize, resident: Arc<AtomicUsize>, budget: usize) -> Arc<Reservations> {
+            Arc::new(Reservations { idle: Mutex::default(), most, resident, budget })
         }
 
         /// Makes `config` take its memories from here. A module's initial data is then copied into each of them.
@@ -35,15 +90,21 @@ mod imp {
             config.memory_init_cow(false).with_host_memory(Arc::new(Creator(Arc::clone(self))));
         }
 
-        /// Whether any wait.
-        pub fn any(&self) -> bool {
-            !self.lock().is_empty()
+        /// How many wait.
+        pub fn waiting(&self) -> usize {
+            self.lock().len()
         }
 
         /// Lets go of what waits.
         pub fn release(&self) {
             let released = std::mem::take(&mut *self.lock());
             drop(released);
+        }
+
+        /// Bytes of pages that may be kept now.
+        fn room(&self) -> usize {
+            let waiting: usize = self.lock().iter().map(|reservation| reservation.kept).sum();
+            self.budget.saturating_sub(waiting).saturating_sub(self.resident.load(SeqCst))
         }
 
         fn lock(&self) -> MutexGuard<'_, Vec<Reservation>> {
@@ -56,6 +117,8 @@ mod imp {
         base: NonNull<u8>,
         length: usize,
         accessible: usize,
+        /// Bytes of its pages that are resident.
+        kept: usize,
     }
 
     // SAFETY: the mapping belongs to this value alone, whatever thread holds it.
@@ -72,7 +135,7 @@ mod imp {
                 return Err(IoError::last_os_error());
             }
             let base = NonNull::new(base.cast()).ok_or(IoError::from_raw_os_error(libc::ENOMEM))?;
-            Ok(Reservation { base, length, accessible: 0 })
+            Ok(Reservation { base, length, accessible: 0, kept: 0 })
         }
 
         /// Makes the first `size` bytes accessible; they hold what they held, zeroes if nobody wrote to them.
@@ -92,13 +155,30 @@ mod imp {
             Ok(())
         }
 
-        /// Makes it as new, but for what is accessible. False if the kernel did not.
-        fn clear(&self) -> bool {
+        /// Makes it as new, but for what is accessible, and for the pages between (from, to), which hold zeroes and stay
+        /// resident. False if the kernel did not.
+        fn clear(&mut self, keep: &[(usize, usize)]) -> bool {
             // SAFETY: the range lies in this mapping, whose memory is over, so nobody reads what is given back.
-            let advise = |length, advice| unsafe { libc::madvise(self.base.as_ptr().cast(), length, advice) } == 0;
-            let plain = self.accessible <= HUGE_PAGE || advise(self.length, libc::MADV_NOHUGEPAGE);
-            // A private mapping without a file reads as zeroes afterwards.
-            plain && advise(self.accessible, libc::MADV_DONTNEED)
+            let advise = |from: usize, to: usize, advice| unsafe {
+                from == to || libc::madvise(self.base.add(from).as_ptr().cast(), to - from, advice) == 0
+            };
+            if self.accessible > HUGE_PAGE && !advise(0, self.length, libc::MADV_NOHUGEPAGE) {
+                return false;
+            }
+            let (mut at, mut kept) = (0, 0);
+            for &(from, to) in keep {
+                let (from, to) = (from.min(self.accessible), to.min(self.accessible));
+                // A private mapping without a file reads as zeroes where its pages were given back.
+                if !advise(at, from, libc::MADV_DONTNEED) {
+                    return false;
+                }
+                // SAFETY: the range is an accessible part of this mapping, whose memory is over.
+                unsafe { self.base.add(from).write_bytes(0, to - from) };
+                at = to;
+                kept += to - from;
+            }
+            self.kept = kept;
+            advise(at, self.accessible, libc::MADV_DONTNEED)
         }
     }
 
@@ -120,8 +200,14 @@ mod imp {
 
     impl Drop for Memory {
         fn drop(&mut self) {
-            let (Some(home), Some(reservation)) = (self.home.take(), self.reservation.take()) else { return };
-            if reservation.accessible > WORTH_KEEPING || !reservation.clear() {
+            let (Some(home), Some(mut reservation)) = (self.home.take(), self.reservation.take()) else { return };
+            if reservation.accessible > WORTH_KEEPING {
+                return;
+            }
+            // A thread that ends may have lost its list already.
+            let keep = KEEP.try_with(RefCell::take).unwrap_or_default();
+            let bytes: usize = keep.iter().map(|(from, to)| to - from).sum();
+            if !reservation.clear(if bytes <= home.room() { &keep } else { &[] }) {
                 return;
             }
             let mut idle = home.lock();
@@ -174,7 +260,14 @@ mod imp {
             let found = if again { self.0.lock().pop() } else { None };
             let mapped = found.map_or_else(|| Reservation::map(length), Ok);
             let mut reservation = mapped.map_err(|error| format!("mmap of {length} bytes: {error}"))?;
-            reservation.open(minimum).map_err(|error| format!("a memory of {minimum} bytes: {error}"))?;
+            let wish = WISH.get();
+            if wish.clean && reservation.kept > 0 && !reservation.clear(&[]) {
+                return Err("the kernel takes no pages back".to_owned());
+            }
+            RESIDENT.set(reservation.kept > 0);
+            reservation.kept = 0;
+            let open = if again { wish.open.clamp(minimum, length.max(minimum)) } else { minimum };
+            reservation.open(open).map_err(|error| format!("a memory of {minimum} bytes: {error}"))?;
             let home = again.then(|| Arc::clone(&self.0));
             Ok(Box::new(Memory { reservation: Some(reservation), size: minimum, home }))
         }
@@ -185,6 +278,7 @@ mod imp {
 #[cfg(not(target_os = "linux"))]
 mod imp {
     use std::sync::Arc;
+    use std::sync::atomic::AtomicUsize;
 
     use wasmtime::Config;
 
@@ -193,7 +287,7 @@ mod imp {
 
     impl Reservations {
         /// Nothing.
-        pub fn new(_most: usize) -> Arc<Reservations> {
+        pub fn new(_most: usize, _resident: Arc<AtomicUsize>, _budget: usize) -> Arc<Reservations> {
             Arc::new(Reservations)
         }
 
@@ -201,8 +295,8 @@ mod imp {
         pub fn serve(self: &Arc<Self>, _config: &mut Config) {}
 
         /// None wait.
-        pub fn any(&self) -> bool {
-            false
+        pub fn waiting(&self) -> usize {
+            0
         }
 
         /// Nothing to let go of.
@@ -211,3 +305,87 @@ mod imp {
 }
 
 pub use imp::Reservations;
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::AtomicUsize;
+
+    use wasmtime::{Config, Engine, Memory, Module, Store};
+
+    use super::*;
+
+    const PAGE: usize = 64 << 10;
+
+    /// An engine whose memories come from `reservations`, and one of its memories of two pages.
+    fn store(reservations: &Arc<Reservations>, maximum: &str) -> (Store<()>, Memory) {
+        let mut config = Config::new();
+        config.memory_reservation(64 << 20).memory_guard_size(0);
+        reservations.serve(&mut config);
+        let engine = Engine::new(&config).expect("an engine");
+        let text = format!("(module (memory (export \"memory\") 2 {maximum}))");
+        let module = Module::new(&engine, wat::parse_str(text).expect("valid text")).expect("it compiles");
+        let mut store = Store::new(&engine, ());
+        let instance = wasmtime::Instance::new(&mut store, &module, &[]).expect("an instance");
+        let memory = instance.get_memory(&mut store, "memory").expect("a memory");
+        (store, memory)
+    }
+
+    fn reservations(budget: usize) -> Arc<Reservations> {
+        Reservations::new(2, Arc::new(AtomicUsize::new(0)), budget)
+    }
+
+    /// Grows a memory, fills it, and ends it while keeping a page in its first and one in its last part.
+    fn soil((mut store, memory): (Store<()>, Memory), grow: u64) -> *mut u8 {
+        memory.grow(&mut store, grow).expect("it grows");
+        let base = memory.data_ptr(&store);
+        memory.data_mut(&mut store).fill(0xa5);
+        let end = memory.data_size(&store);
+        keeping(vec![(4096, 8192), (end - 4096, end + 4096)], || drop(store));
+        base
+    }
+
+    #[test]
+    fn what_an_instance_wrote_is_gone_from_kept_pages_and_from_others() {
+        let reservations = reservations(1 << 20);
+        let base = soil(store(&reservations, ""), 4);
+        let (mut again, memory) = store(&reservations, "");
+        assert_eq!((memory.data_ptr(&again), memory.data_size(&again)), (base, 2 * PAGE));
+        assert!(came_resident());
+        memory.grow(&mut again, 8).expect("it grows");
+        assert!(memory.data(&again).iter().all(|&byte| byte == 0));
+    }
+
+    #[test]
+    fn a_clean_memory_has_no_resident_pages_and_a_budget_bounds_those_of_others() {
+        let reservations = reservations(1 << 20);
+        soil(store(&reservations, ""), 0);
+        let wish = Wish { open: 4 * PAGE, clean: true };
+        let (store_of_clean, _) = wishing(wish, || store(&reservations, ""));
+        assert!(!came_resident());
+        drop(store_of_clean);
+        let poor = self::reservations(4096);
+        soil(store(&poor, ""), 0);
+        let _next = store(&poor, "");
+        assert!(!came_resident());
+    }
+
+    #[test]
+    fn no_more_wait_than_allowed_and_none_after_their_release() {
+        let reservations = reservations(1 << 20);
+        let stores: Vec<_> = (0..3).map(|_| store(&reservations, "")).collect();
+        assert_eq!(reservations.waiting(), 0);
+        drop(stores);
+        assert_eq!(reservations.waiting(), 2);
+        reservations.release();
+        assert_eq!(reservations.waiting(), 0);
+    }
+
+    #[test]
+    fn memories_that_name_a_maximum_or_grew_far_are_not_used_again() {
+        let reservations = reservations(1 << 20);
+        soil(store(&reservations, "64"), 4);
+        soil(store(&reservations, ""), 400);
+        assert_eq!(reservations.waiting(), 0);
+    }
+}

@@ -46,6 +46,8 @@ pub struct CompiledModule {
     pub memory_cap: usize,
     /// Whether its memory names a maximum of its own, to which the compiler may make checks coarser.
     pub names_maximum: bool,
+    /// Whether its memories are taken from those of instances that are over.
+    pub reuses_memories: bool,
     /// Bytes of compiled code and data.
     pub image_bytes: usize,
     /// Instances ready for calls.
@@ -95,6 +97,7 @@ impl CompiledModule {
             has_start,
             memory_cap,
             names_maximum,
+            reuses_memories: false,
             image_bytes: range.end as usize - range.start as usize,
             shelf: Shelf::default(),
             admission: Mutex::new(None),

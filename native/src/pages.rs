@@ -33,6 +33,11 @@ pub struct Touched {
 }
 
 impl Touched {
+    /// The pages that most calls write to, as (from, to) in bytes.
+    pub fn ranges(&self) -> Vec<(usize, usize)> {
+        self.runs.iter().map(|(first, count)| (first * self.page, (first + count) * self.page)).collect()
+    }
+
     /// Bytes that [`Touched::populate`] makes resident.
     pub fn bytes(&self) -> usize {
         self.runs.iter().map(|(_, count)| count * self.page).sum()
@@ -164,38 +169,47 @@ mod imp {
             }
         }
 
-        /// Faults the pages in; their contents stay as they are. Those that the guest will first have to grow its
-        /// memory for are made accessible too, up to `reach` bytes of the memory's reservation: that is for guests
-        /// that cannot reach behind their memory's size whatever the pages there allow. In a hurry they are left to
-        /// the guest. Where calls reach far, the kernel may use huge pages.
-        pub fn populate(&mut self, fresh: &mut Instance, reach: usize, hurry: bool) {
+        /// Whether the next instance is to show which pages its call writes to.
+        pub fn is_sample(&mut self) -> bool {
             self.made = self.made.wrapping_add(1);
             let every = if self.strange > CHANGED { SAMPLE_OFTEN } else { SAMPLE_EVERY };
-            if self.samples < SETTLED || self.made.is_multiple_of(every) {
-                return;
-            }
+            self.samples < SETTLED || self.made.is_multiple_of(every)
+        }
+
+        /// Bytes that calls grow their memory to, at most `reach`; at least to the last page to fault in.
+        pub fn open(&self, reach: usize) -> usize {
+            self.size.max(self.furthest()).min(reach)
+        }
+
+        fn furthest(&self) -> usize {
+            self.runs.last().map_or(0, |(first, count)| (first + count) * self.page)
+        }
+
+        /// Faults the pages in; their contents stay as they are. Those that the guest will first have to grow its
+        /// memory for are made accessible too, if the first `open` bytes are not, up to `reach` bytes of the memory's
+        /// reservation: that is for guests that cannot reach behind their memory's size whatever the pages there allow.
+        /// In a hurry they are left to the guest. Where calls reach far, the kernel may use huge pages.
+        pub fn populate(&self, fresh: &mut Instance, reach: usize, open: usize, hurry: bool) {
             fresh.populated = true;
             let base = fresh.memory.data_ptr(&fresh.store);
-            let size = fresh.initial_bytes;
-            let furthest = self.runs.last().map_or(0, |(first, count)| (first + count) * self.page).min(reach);
-            static DENSE: std::sync::LazyLock<bool> = std::sync::LazyLock::new(|| std::env::var("DENSE").is_ok());
-            if furthest > HUGE_PAGE && (!*DENSE || self.bytes() * 2 > furthest.next_multiple_of(HUGE_PAGE)) {
+            let size = fresh.initial_bytes.max(open);
+            if self.furthest().min(reach) > HUGE_PAGE {
                 // SAFETY: advice about the memory's own reservation, which changes no contents.
                 unsafe { libc::madvise(base.cast(), reach, libc::MADV_HUGEPAGE) };
             }
-            let ranges = || self.runs.iter().map(|(first, count)| (first * self.page, (first + count) * self.page));
-            for (from, to) in ranges() {
+            for (from, to) in self.ranges() {
                 touch(base, from, to.min(size), self.page);
             }
-            let beyond = || ranges().map(|(from, to)| (from.max(size), to.min(reach))).filter(|(from, to)| from < to);
-            let Some((_, end)) = beyond().next_back().filter(|_| !hurry) else { return };
-            // To where calls grow it, so that the engine finds nothing to change; at least to its last page.
-            let open = self.size.clamp(end, reach) - size;
+            let beyond = self.ranges().into_iter().map(|(from, to)| (from.max(size), to.min(reach)));
+            let beyond: Vec<_> = beyond.filter(|(from, to)| from < to).collect();
+            let Some(&(_, end)) = beyond.last().filter(|_| !hurry) else { return };
+            // To where calls grow it, so that the engine finds nothing to change.
+            let length = self.open(reach) - size;
             // SAFETY: the range is the part of the memory's own reservation behind its present size: mapped, and read
             // as zeroes once the guest grows into it. Nobody else knows the instance yet.
-            if unsafe { libc::mprotect(base.add(size).cast(), open, libc::PROT_READ | libc::PROT_WRITE) } == 0 {
+            if unsafe { libc::mprotect(base.add(size).cast(), length, libc::PROT_READ | libc::PROT_WRITE) } == 0 {
                 fresh.reached = end;
-                beyond().for_each(|(from, to)| touch(base, from, to, self.page));
+                beyond.iter().for_each(|&(from, to)| touch(base, from, to, self.page));
             }
         }
     }
@@ -247,8 +261,18 @@ mod imp {
         /// Learns nothing.
         pub fn sample(&mut self, _used: &Instance, _kept: usize, _pages: &Pages) {}
 
+        /// None are known, so each may show them.
+        pub fn is_sample(&mut self) -> bool {
+            true
+        }
+
+        /// Nothing is known.
+        pub fn open(&self, _reach: usize) -> usize {
+            0
+        }
+
         /// Faults nothing in.
-        pub fn populate(&mut self, _fresh: &mut Instance, _reach: usize, _hurry: bool) {}
+        pub fn populate(&self, _fresh: &mut Instance, _reach: usize, _open: usize, _hurry: bool) {}
     }
 }
 

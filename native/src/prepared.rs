@@ -9,7 +9,7 @@ use std::time::{Duration, Instant as Moment};
 use crate::engine::EngineOptions;
 use crate::failure::{Failure, Kind};
 use crate::instance::Instance;
-use crate::memory::Reservations;
+use crate::memory::{self, Reservations, Wish};
 use crate::module::CompiledModule;
 use crate::pages::{Pages, Touched};
 
@@ -101,7 +101,7 @@ struct Shared {
     checks_size: bool,
     keep_resident: usize,
     held: AtomicUsize,
-    resident: AtomicUsize,
+    resident: Arc<AtomicUsize>,
     work: Mutex<Work>,
     wake: Condvar,
 }
@@ -119,7 +119,7 @@ struct Work {
 
 impl Preparer {
     /// The preparer of an engine with these options; its thread starts with the first call.
-    pub fn new(options: &EngineOptions, reservations: Arc<Reservations>) -> Preparer {
+    pub fn new(options: &EngineOptions, reservations: Arc<Reservations>, resident: Arc<AtomicUsize>) -> Preparer {
         let bytes = |value: i64| usize::try_from(value).unwrap_or(0);
         let most = options.most_prepared();
         Preparer {
@@ -132,7 +132,7 @@ impl Preparer {
                 reservations,
                 keep_resident: if options.pooling { bytes(options.keep_resident_bytes) } else { 0 },
                 held: AtomicUsize::new(0),
-                resident: AtomicUsize::new(0),
+                resident,
                 work: Mutex::default(),
                 wake: Condvar::new(),
             }),
@@ -279,7 +279,7 @@ impl Shared {
         let mut work = self.lock();
         while !work.stopped && work.used.is_empty() && work.asked.is_empty() {
             let idle = work.shelves.is_empty();
-            if idle && self.reservations.any() {
+            if idle && self.reservations.waiting() > 0 {
                 drop(work);
                 self.reservations.release();
                 work = self.lock();
@@ -311,12 +311,25 @@ impl Shared {
         for Used { module, instance, .. } in &used {
             self.learn(module, instance, pages);
         }
-        pages.discard(used.iter_mut().map(|used| &mut used.instance), self.keep_resident);
+        pages.discard(
+            used.iter_mut().filter(|used| !self.keeps(&used.module)).map(|used| &mut used.instance),
+            self.keep_resident,
+        );
         for Used { module, instance, held } in used {
-            drop(instance);
+            if self.keeps(&module) {
+                let ranges = module.shelf.touched().ranges();
+                memory::keeping(ranges, || drop(instance));
+            } else {
+                drop(instance);
+            }
             drop(held);
             self.fill(&module, 1);
         }
+    }
+
+    /// Whether the pages that calls of this module write to stay resident when its memories are used again.
+    fn keeps(&self, module: &CompiledModule) -> bool {
+        self.prefault && module.reuses_memories
     }
 
     /// Lets used instances gather, unless somebody asks: one round for several calls costs their threads nothing.
@@ -349,9 +362,14 @@ impl Shared {
             }
             let Some(held) = self.hold(bytes) else { return };
             // Where the pool is full or memory is short, calls report it, with what they need.
-            let Ok(mut instance) = Instance::new(module) else { return };
+            let sample = !self.prefault || touched.is_sample();
             let reach = if self.checks_size && !module.names_maximum { module.memory_cap } else { 0 };
-            touched.populate(&mut instance, reach, hurry);
+            let open = if sample || !module.reuses_memories { 0 } else { touched.open(reach) };
+            let made = memory::wishing(Wish { open, clean: sample }, || Instance::new(module));
+            let Ok(mut instance) = made else { return };
+            if !sample {
+                touched.populate(&mut instance, reach, open, hurry);
+            }
             module.shelf.lock().ready.push(Ready { instance, _held: held });
             // The last slot may have gone meanwhile, and with it whoever empties the shelf.
             if module.cells.load(SeqCst) == 0 {
