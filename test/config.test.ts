@@ -66,16 +66,16 @@ describe('the default config', () => {
 });
 
 describe('the recommended configs', () => {
-  it('pool, and give a call one second', () => {
+  it('prepare instances, reserve nothing in advance, and give a call one second', () => {
     for (const config of [productionHotEngineConfig(), lowLatencyHotEngineConfig()]) {
-      expect(config).toMatchObject({ allocationStrategy: 'pooling', deadlineMs: 1000, prepareInstances: true });
-      expect(virtualMemoryReservationBytes(config)).toBe(20 * GIB);
+      expect(config).toMatchObject({ deadlineMs: 1000, prepareInstances: true, prefaultPages: true });
+      expect(virtualMemoryReservationBytes(config)).toBe(0);
     }
   });
 
-  it('differ in how they save page faults', () => {
-    expect(productionHotEngineConfig()).toMatchObject({ prefaultPages: true, keepResidentBytes: 0 });
-    expect(lowLatencyHotEngineConfig()).toMatchObject({ prefaultPages: true, keepResidentBytes: 1.5 * MIB });
+  it('differ in how many instances may be ready, which is half of those that may run', () => {
+    expect(productionHotEngineConfig().poolTotalCoreInstances).toBe(64);
+    expect(lowLatencyHotEngineConfig().poolTotalCoreInstances).toBe(256);
   });
 });
 
