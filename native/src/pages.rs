@@ -11,10 +11,12 @@ const HUGE_PAGE: usize = 2 << 20;
 /// Once it is used, every how many instances one stays as it is: what was faulted in ahead says nothing of what a call
 /// would have touched.
 const SAMPLE_EVERY: u32 = 256;
-/// The same while most calls leave a memory of another size behind than the picture is of.
-const SAMPLE_OFTEN: u32 = 4;
-/// Calls more with another size than with the known one, until the traffic is taken for changed.
+/// Calls more with a memory of another size than the known one, until the traffic is taken for changed.
 const CHANGED: u8 = 8;
+/// Calls that a picture lasts for at least: traffic of several sizes has none that is right.
+const LASTS: u32 = 128;
+/// Pages from which on it pays to fault them in although somebody waits.
+const MANY: usize = 8;
 
 /// Pages that most calls of a module wrote to.
 #[derive(Default)]
@@ -28,8 +30,10 @@ pub struct Touched {
     made: u32,
     /// Bytes of the memory that was looked at last.
     size: usize,
-    /// How many more calls lately left another size behind than this one; from 0 to twice `CHANGED`.
+    /// How many more calls lately left another size behind than this one.
     strange: u8,
+    /// Calls since the picture was begun.
+    seen: u32,
 }
 
 impl Touched {
@@ -51,7 +55,7 @@ mod imp {
     use std::os::unix::fs::FileExt;
     use std::sync::atomic::{AtomicU8, Ordering::Relaxed};
 
-    use super::{CHANGED, HUGE_PAGE, Instance, SAMPLE_EVERY, SAMPLE_OFTEN, SETTLED, Touched, WINDOW};
+    use super::{CHANGED, HUGE_PAGE, Instance, LASTS, MANY, SAMPLE_EVERY, SETTLED, Touched, WINDOW};
 
     /// Linux 5.10; the same number on every architecture.
     const SYS_PROCESS_MADVISE: libc::c_long = 440;
@@ -120,15 +124,25 @@ mod imp {
 
     impl Touched {
         /// Looks at the pages that the call of this used instance wrote to, behind the first `kept` bytes, which are
-        /// always resident.
-        pub fn sample(&mut self, used: &Instance, kept: usize, pages: &Pages) {
-            let Some(table) = &pages.table else { return };
+        /// always resident. True if the traffic has changed: then the picture is begun anew, and instances that were
+        /// made by the old one are of no use.
+        pub fn sample(&mut self, used: &Instance, kept: usize, pages: &Pages) -> bool {
             let size = used.memory.data_size(&used.store);
             let usual = size <= self.size && size > self.size / 2;
-            self.strange = if usual { self.strange.saturating_sub(1) } else { (self.strange + 1).min(2 * CHANGED) };
-            if used.populated {
-                return;
+            self.strange = if usual { self.strange.saturating_sub(1) } else { self.strange.saturating_add(1) };
+            self.seen = self.seen.saturating_add(1);
+            if self.strange >= CHANGED && self.seen >= LASTS && self.samples >= SETTLED {
+                *self = Touched { page: self.page, ..Touched::default() };
+                return true;
             }
+            if !used.populated {
+                self.look(used, size, kept, pages);
+            }
+            false
+        }
+
+        fn look(&mut self, used: &Instance, size: usize, kept: usize, pages: &Pages) {
+            let Some(table) = &pages.table else { return };
             self.size = size;
             // SAFETY: asks for a constant of the system.
             let page = usize::try_from(unsafe { libc::sysconf(libc::_SC_PAGESIZE) }).unwrap_or(4096);
@@ -172,8 +186,7 @@ mod imp {
         /// Whether the next instance is to show which pages its call writes to.
         pub fn is_sample(&mut self) -> bool {
             self.made = self.made.wrapping_add(1);
-            let every = if self.strange > CHANGED { SAMPLE_OFTEN } else { SAMPLE_EVERY };
-            self.samples < SETTLED || self.made.is_multiple_of(every)
+            self.samples < SETTLED || self.made.is_multiple_of(SAMPLE_EVERY)
         }
 
         /// Bytes that calls grow their memory to, at most `reach`; at least to the last page to fault in.
@@ -188,7 +201,7 @@ mod imp {
         /// Faults the pages in; their contents stay as they are. Those that the guest will first have to grow its
         /// memory for are made accessible too, if the first `open` bytes are not, up to `reach` bytes of the memory's
         /// reservation: that is for guests that cannot reach behind their memory's size whatever the pages there allow.
-        /// In a hurry they are left to the guest. Where calls reach far, the kernel may use huge pages.
+        /// In a hurry a few of them are left to the guest. Where calls reach far, the kernel may use huge pages.
         pub fn populate(&self, fresh: &mut Instance, reach: usize, open: usize, hurry: bool) {
             fresh.populated = true;
             let base = fresh.memory.data_ptr(&fresh.store);
@@ -202,7 +215,8 @@ mod imp {
             }
             let beyond = self.ranges().into_iter().map(|(from, to)| (from.max(size), to.min(reach)));
             let beyond: Vec<_> = beyond.filter(|(from, to)| from < to).collect();
-            let Some(&(_, end)) = beyond.last().filter(|_| !hurry) else { return };
+            let many = beyond.iter().map(|(from, to)| to - from).sum::<usize>() >= MANY * self.page;
+            let Some(&(_, end)) = beyond.last().filter(|_| many || !hurry) else { return };
             // To where calls grow it, so that the engine finds nothing to change.
             let length = self.open(reach) - size;
             // SAFETY: the range is the part of the memory's own reservation behind its present size: mapped, and read
@@ -259,7 +273,9 @@ mod imp {
 
     impl Touched {
         /// Learns nothing.
-        pub fn sample(&mut self, _used: &Instance, _kept: usize, _pages: &Pages) {}
+        pub fn sample(&mut self, _used: &Instance, _kept: usize, _pages: &Pages) -> bool {
+            false
+        }
 
         /// None are known, so each may show them.
         pub fn is_sample(&mut self) -> bool {

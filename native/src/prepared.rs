@@ -341,8 +341,9 @@ impl Shared {
     }
 
     fn learn(&self, module: &CompiledModule, instance: &Instance, pages: &Pages) {
-        if self.prefault {
-            module.shelf.touched().sample(instance, self.keep_resident, pages);
+        if self.prefault && module.shelf.touched().sample(instance, self.keep_resident, pages) {
+            let stale = std::mem::take(&mut module.shelf.lock().ready);
+            drop(stale);
         }
     }
 
