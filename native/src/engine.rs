@@ -12,7 +12,7 @@ use crate::cache::Cache;
 use crate::deadline;
 use crate::failure::{Failure, Kind, chain};
 use crate::inspect;
-use crate::memory::Reservations;
+use crate::memory::{self, Reservations};
 use crate::module::CompiledModule;
 use crate::prepared::Preparer;
 use crate::signals;
@@ -20,7 +20,7 @@ use crate::signals;
 /// Tables that a pooled instance may have, and their elements: wasmtime's own pooling defaults.
 const POOLED_TABLE_ELEMENTS: usize = 20_000;
 /// Initial data up to which it is copied into every instance's memory. More is mapped, page by page as it is touched.
-const COPIED_DATA_BYTES: usize = 64 << 10;
+const COPIED_DATA_BYTES: usize = 256 << 10;
 /// Bytes of a pooled table that stay resident.
 const TABLE_RESIDENT_BYTES: usize = 16 << 10;
 /// Tables, and elements of each, that a guest may have where no pool bounds them: its memory cap is no use against them.
@@ -71,9 +71,9 @@ struct Layout {
 }
 
 impl EngineOptions {
-    /// Whether every access of a guest is compared with its memory's present size, to the byte. Then pages behind that
-    /// size can be accessible before the guest grows into them, and growing changes no protection: that is a change of
-    /// the address space, and by far the slowest thing that a small call does.
+    /// Whether every access of a guest is compared with its memory's present size, to the byte, if the memory names no
+    /// maximum. Then pages behind that size can be accessible before the guest grows into them, and growing changes no
+    /// protection: that is a change of the address space, and by far the slowest thing that a small call does.
     pub fn checks_size(&self) -> bool {
         let cap = i64::from(self.memory_max_pages) << 16;
         cap <= self.memory_reservation_bytes
@@ -82,7 +82,7 @@ impl EngineOptions {
 
     /// Whether memories on demand are taken from those of instances that are over, see [`crate::memory`].
     pub fn reuses_memories(&self) -> bool {
-        cfg!(target_os = "linux") && !self.pooling && self.checks_size()
+        !self.pooling && self.prepare && self.checks_size() && memory::usable()
     }
 
     /// Instances that may be ready or wait to be thrown away: at most half of the pool, so that calls find a place.
@@ -96,7 +96,8 @@ impl EngineOptions {
 
     /// wasmtime lets the checks be coarse, up to the reservation or the guard behind it, and leaves the rest to
     /// inaccessible pages, if a memory cannot move or has a guard. So the guard is made a part of the reservation: the
-    /// address space is the same, and as inaccessible, but checks are exact. No memory moves for that: its cap fits.
+    /// address space behind a memory is as inaccessible as before, but checks are exact. No memory moves for that: its
+    /// cap fits. A memory that names a maximum is still compared with the reservation.
     fn layout(&self) -> Layout {
         let bytes = |value: i64| u64::try_from(value).unwrap_or(0);
         let (reservation, guard) = (bytes(self.memory_reservation_bytes), bytes(self.memory_guard_bytes));
@@ -112,8 +113,7 @@ impl EngineOptions {
 pub struct HotEngine {
     /// The engine itself.
     pub engine: Engine,
-    /// The same for modules with a lot of initial data, where `engine` would copy it into every memory; built when the
-    /// first of them comes.
+    /// The same without memories that are used again, for modules that these do not suit; built when the first comes.
     mapping: OnceLock<Engine>,
     /// What it was built from.
     pub options: EngineOptions,
@@ -158,7 +158,7 @@ impl HotEngine {
 
     /// The engine that a module is to be compiled for.
     pub fn engine_for(&self, wasm: &[u8]) -> Result<&Engine, Failure> {
-        if !self.options.reuses_memories() || inspect::data_bytes(wasm) <= COPIED_DATA_BYTES {
+        if !self.options.reuses_memories() || inspect::copies_cheaply(wasm, COPIED_DATA_BYTES) {
             return Ok(&self.engine);
         }
         if let Some(engine) = self.mapping.get() {

@@ -101,14 +101,20 @@ pub struct Facts {
     pub parse_error: Option<ParseError>,
 }
 
-/// Bytes of a module's data section, as far as it can be read.
-pub fn data_bytes(wasm: &[u8]) -> usize {
-    let payloads = Parser::new(0).parse_all(wasm).map_while(Result::ok);
-    let sections = payloads.map(|payload| match payload {
-        Payload::DataSection(reader) => reader.range().len(),
-        _ => 0,
-    });
-    sections.sum()
+/// Whether the initial data of a module, in whole pages, has at most `most` bytes, and its memory names no maximum.
+pub fn copies_cheaply(wasm: &[u8], most: usize) -> bool {
+    let (mut bytes, mut named) = (0, false);
+    for payload in Parser::new(0).parse_all(wasm).map_while(Result::ok) {
+        match payload {
+            // Segments may lie a page apart, however small they are.
+            Payload::DataSection(reader) => bytes += reader.range().len() + reader.count() as usize * 4096,
+            Payload::MemorySection(reader) => {
+                named |= reader.into_iter().map_while(Result::ok).any(|memory| memory.maximum.is_some());
+            }
+            _ => {}
+        }
+    }
+    bytes <= most && !named
 }
 
 fn external_kind(kind: ExternalKind) -> &'static str {

@@ -26,6 +26,10 @@ pub struct Instance {
     pub alloc: TypedFunc<(u32, u32), u32>,
     /// Bytes that the memory has before anybody grows it.
     pub initial_bytes: usize,
+    /// Bytes of pages that its memory came with.
+    pub came_resident: usize,
+    /// Whether its memory may have got huge pages.
+    pub huge_pages: bool,
     /// Whether pages of its memory were resident before its call.
     pub populated: bool,
     /// How far that went beyond its initial size, in bytes from its start; 0 if it did not.
@@ -62,8 +66,19 @@ impl Instance {
             function.typed(&store).ok()
         });
         let initial_bytes = memory.data_size(&store);
-        let populated = module.reuses_memories && memory::came_resident();
-        Ok(Instance { store, memory, alloc, initial_bytes, populated, reached: 0, hooks })
+        let came_resident = if module.reuses_memories { memory::came_resident() } else { 0 };
+        let populated = came_resident > 0;
+        Ok(Instance {
+            store,
+            memory,
+            alloc,
+            initial_bytes,
+            came_resident,
+            populated,
+            huge_pages: false,
+            reached: 0,
+            hooks,
+        })
     }
 
     /// The hook of this number, or why it cannot be called.

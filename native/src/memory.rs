@@ -19,7 +19,8 @@ pub struct Wish {
 thread_local! {
     static WISH: Cell<Wish> = const { Cell::new(Wish { open: 0, clean: false }) };
     static KEEP: RefCell<Vec<(usize, usize)>> = const { RefCell::new(Vec::new()) };
-    static RESIDENT: Cell<bool> = const { Cell::new(false) };
+    static UNMAP: Cell<bool> = const { Cell::new(false) };
+    static RESIDENT: Cell<usize> = const { Cell::new(0) };
 }
 
 /// Takes a wish back, also after a panic.
@@ -38,16 +39,21 @@ pub fn wishing<R>(wish: Wish, make: impl FnOnce() -> R) -> R {
     make()
 }
 
-/// Runs `end`; the memory whose instance it throws away keeps the pages of these ranges resident, as (from, to) in
-/// bytes, in order and apart from one another.
-pub fn keeping<R>(ranges: Vec<(usize, usize)>, end: impl FnOnce() -> R) -> R {
+/// Runs `drop`; the first memory that it throws away keeps the pages of these ranges resident, as (from, to) in bytes,
+/// in order and apart from one another.
+pub fn keeping<R>(ranges: Vec<(usize, usize)>, drop: impl FnOnce() -> R) -> R {
     let _until = Until(|| KEEP.set(Vec::new()));
     KEEP.set(ranges);
-    end()
+    drop()
 }
 
-/// Whether the memory that this thread made last came with resident pages.
-pub fn came_resident() -> bool {
+/// The next memory that this thread throws away may have huge pages, which the next one must ask for itself.
+pub fn do_not_use_again() {
+    UNMAP.set(true);
+}
+
+/// Bytes of resident pages that the memory came with that this thread made last.
+pub fn came_resident() -> usize {
     RESIDENT.get()
 }
 
@@ -57,20 +63,20 @@ mod imp {
     use std::io::Error as IoError;
     use std::ptr::{self, NonNull};
     use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
-    use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+    use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
+    use std::time::{Duration, Instant};
 
     use wasmtime::{Config, Error, LinearMemory, MemoryCreator, MemoryType};
 
-    use super::{KEEP, RESIDENT, WISH};
+    use super::{KEEP, RESIDENT, UNMAP, WISH};
 
     /// A memory that grew beyond this is not used again: its page tables would outlive it.
     const WORTH_KEEPING: usize = 16 << 20;
-    /// One that grew beyond this may have got huge pages, which the next one must ask for itself.
-    const HUGE_PAGE: usize = 2 << 20;
 
     /// The reservations of one engine, all of one size.
     pub struct Reservations {
-        idle: Mutex<Vec<Reservation>>,
+        /// Each with the moment since when it waits, oldest first.
+        idle: Mutex<Vec<(Reservation, Instant)>>,
         /// How many wait at most.
         most: usize,
         /// Bytes that ready instances hold, which are counted elsewhere.
@@ -95,21 +101,50 @@ mod imp {
             self.lock().len()
         }
 
-        /// Lets go of what waits.
-        pub fn release(&self) {
-            let released = std::mem::take(&mut *self.lock());
+        /// Lets go of what has waited for `age`.
+        pub fn release(&self, age: Duration) {
+            let mut idle = self.lock();
+            let now = Instant::now();
+            // The last to come are the first to be used again, so those that wait for long are at the front.
+            let old = idle.partition_point(|(_, since)| now.duration_since(*since) >= age);
+            let released: Vec<_> = idle.drain(..old).collect();
+            drop(idle);
             drop(released);
         }
 
-        /// Bytes of pages that may be kept now.
-        fn room(&self) -> usize {
-            let waiting: usize = self.lock().iter().map(|reservation| reservation.kept).sum();
-            self.budget.saturating_sub(waiting).saturating_sub(self.resident.load(SeqCst))
+        /// Bytes of pages that waiting reservations keep.
+        pub fn kept(&self) -> usize {
+            self.lock().iter().map(|(reservation, _)| reservation.kept).sum()
         }
 
-        fn lock(&self) -> MutexGuard<'_, Vec<Reservation>> {
+        /// Bytes of pages that the next memory will come with.
+        pub fn next_kept(&self) -> usize {
+            self.lock().last().map_or(0, |(reservation, _)| reservation.kept)
+        }
+
+        /// Bytes of pages that may become resident now.
+        pub fn room(&self) -> usize {
+            self.budget.saturating_sub(self.kept()).saturating_sub(self.resident.load(SeqCst))
+        }
+
+        fn lock(&self) -> MutexGuard<'_, Vec<(Reservation, Instant)>> {
             self.idle.lock().unwrap_or_else(PoisonError::into_inner)
         }
+    }
+
+    /// Whether this system gives pages back as promised; emulators were seen not to.
+    pub fn usable() -> bool {
+        static USABLE: LazyLock<bool> = LazyLock::new(|| {
+            let Ok(mut probe) = Reservation::map(1 << 16) else { return false };
+            if probe.open(1 << 16).is_err() {
+                return false;
+            }
+            // SAFETY: the byte lies in the accessible part of the probe's own mapping.
+            unsafe { probe.base.write_volatile(1) };
+            // SAFETY: as above.
+            probe.clear(&[]) && unsafe { probe.base.read_volatile() } == 0
+        });
+        *USABLE
     }
 
     /// Mapped address space of which the first bytes are accessible. All of it reads as zeroes while it waits.
@@ -159,17 +194,14 @@ mod imp {
         /// resident. False if the kernel did not.
         fn clear(&mut self, keep: &[(usize, usize)]) -> bool {
             // SAFETY: the range lies in this mapping, whose memory is over, so nobody reads what is given back.
-            let advise = |from: usize, to: usize, advice| unsafe {
-                from == to || libc::madvise(self.base.add(from).as_ptr().cast(), to - from, advice) == 0
+            let give_back = |from: usize, to: usize| unsafe {
+                from == to || libc::madvise(self.base.add(from).as_ptr().cast(), to - from, libc::MADV_DONTNEED) == 0
             };
-            if self.accessible > HUGE_PAGE && !advise(0, self.length, libc::MADV_NOHUGEPAGE) {
-                return false;
-            }
             let (mut at, mut kept) = (0, 0);
             for &(from, to) in keep {
                 let (from, to) = (from.min(self.accessible), to.min(self.accessible));
                 // A private mapping without a file reads as zeroes where its pages were given back.
-                if !advise(at, from, libc::MADV_DONTNEED) {
+                if !give_back(at, from) {
                     return false;
                 }
                 // SAFETY: the range is an accessible part of this mapping, whose memory is over.
@@ -178,7 +210,7 @@ mod imp {
                 kept += to - from;
             }
             self.kept = kept;
-            advise(at, self.accessible, libc::MADV_DONTNEED)
+            give_back(at, self.accessible)
         }
     }
 
@@ -201,18 +233,16 @@ mod imp {
     impl Drop for Memory {
         fn drop(&mut self) {
             let (Some(home), Some(mut reservation)) = (self.home.take(), self.reservation.take()) else { return };
-            if reservation.accessible > WORTH_KEEPING {
-                return;
-            }
             // A thread that ends may have lost its list already.
             let keep = KEEP.try_with(RefCell::take).unwrap_or_default();
             let bytes: usize = keep.iter().map(|(from, to)| to - from).sum();
-            if !reservation.clear(if bytes <= home.room() { &keep } else { &[] }) {
+            let keep = if bytes <= home.room() { &keep[..] } else { &[] };
+            if UNMAP.replace(false) || reservation.accessible > WORTH_KEEPING || !reservation.clear(keep) {
                 return;
             }
             let mut idle = home.lock();
             if idle.len() < home.most {
-                idle.push(reservation);
+                idle.push((reservation, Instant::now()));
             }
         }
     }
@@ -257,15 +287,14 @@ mod imp {
         ) -> Result<Box<dyn LinearMemory>, String> {
             let length = reserved.unwrap_or(minimum) + guard;
             let again = ty.maximum().is_none();
-            let found = if again { self.0.lock().pop() } else { None };
+            let found = if again { self.0.lock().pop().map(|(reservation, _)| reservation) } else { None };
             let mapped = found.map_or_else(|| Reservation::map(length), Ok);
             let mut reservation = mapped.map_err(|error| format!("mmap of {length} bytes: {error}"))?;
             let wish = WISH.get();
             if wish.clean && reservation.kept > 0 && !reservation.clear(&[]) {
                 return Err("the kernel takes no pages back".to_owned());
             }
-            RESIDENT.set(reservation.kept > 0);
-            reservation.kept = 0;
+            RESIDENT.set(std::mem::take(&mut reservation.kept));
             let open = if again { wish.open.clamp(minimum, length.max(minimum)) } else { minimum };
             reservation.open(open).map_err(|error| format!("a memory of {minimum} bytes: {error}"))?;
             let home = again.then(|| Arc::clone(&self.0));
@@ -278,17 +307,21 @@ mod imp {
 #[cfg(not(target_os = "linux"))]
 mod imp {
     use std::sync::Arc;
-    use std::sync::atomic::AtomicUsize;
+    use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+    use std::time::Duration;
 
     use wasmtime::Config;
 
-    /// Nothing.
-    pub struct Reservations;
+    /// No reservations, but the budget of resident memory.
+    pub struct Reservations {
+        resident: Arc<AtomicUsize>,
+        budget: usize,
+    }
 
     impl Reservations {
-        /// Nothing.
-        pub fn new(_most: usize, _resident: Arc<AtomicUsize>, _budget: usize) -> Arc<Reservations> {
-            Arc::new(Reservations)
+        /// What is `resident` may have `budget` bytes.
+        pub fn new(_most: usize, resident: Arc<AtomicUsize>, budget: usize) -> Arc<Reservations> {
+            Arc::new(Reservations { resident, budget })
         }
 
         /// Leaves the engine as it is.
@@ -300,16 +333,37 @@ mod imp {
         }
 
         /// Nothing to let go of.
-        pub fn release(&self) {}
+        pub fn release(&self, _age: Duration) {}
+
+        /// None are kept.
+        pub fn kept(&self) -> usize {
+            0
+        }
+
+        /// None come.
+        pub fn next_kept(&self) -> usize {
+            0
+        }
+
+        /// Bytes of pages that may become resident now.
+        pub fn room(&self) -> usize {
+            self.budget.saturating_sub(self.resident.load(SeqCst))
+        }
+    }
+
+    /// Never.
+    pub fn usable() -> bool {
+        false
     }
 }
 
-pub use imp::Reservations;
+pub use imp::{Reservations, usable};
 
 #[cfg(all(test, target_os = "linux"))]
 mod tests {
     use std::sync::Arc;
     use std::sync::atomic::AtomicUsize;
+    use std::time::Duration;
 
     use wasmtime::{Config, Engine, Memory, Module, Store};
 
@@ -351,7 +405,7 @@ mod tests {
         let base = soil(store(&reservations, ""), 4);
         let (mut again, memory) = store(&reservations, "");
         assert_eq!((memory.data_ptr(&again), memory.data_size(&again)), (base, 2 * PAGE));
-        assert!(came_resident());
+        assert_eq!(came_resident(), 8192);
         memory.grow(&mut again, 8).expect("it grows");
         assert!(memory.data(&again).iter().all(|&byte| byte == 0));
     }
@@ -362,12 +416,12 @@ mod tests {
         soil(store(&reservations, ""), 0);
         let wish = Wish { open: 4 * PAGE, clean: true };
         let (store_of_clean, _) = wishing(wish, || store(&reservations, ""));
-        assert!(!came_resident());
+        assert_eq!(came_resident(), 0);
         drop(store_of_clean);
         let poor = self::reservations(4096);
         soil(store(&poor, ""), 0);
         let _next = store(&poor, "");
-        assert!(!came_resident());
+        assert_eq!(came_resident(), 0);
     }
 
     #[test]
@@ -377,7 +431,9 @@ mod tests {
         assert_eq!(reservations.waiting(), 0);
         drop(stores);
         assert_eq!(reservations.waiting(), 2);
-        reservations.release();
+        reservations.release(Duration::from_secs(60));
+        assert_eq!(reservations.waiting(), 2);
+        reservations.release(Duration::ZERO);
         assert_eq!(reservations.waiting(), 0);
     }
 

@@ -1,6 +1,7 @@
 //! Which pages of its memory a module's calls write to, so that they can be faulted in before the next call.
 
 use crate::instance::Instance;
+use crate::memory;
 
 /// Bytes at the start of a memory that are looked at.
 const WINDOW: usize = 4 << 20;
@@ -55,7 +56,7 @@ mod imp {
     use std::os::unix::fs::FileExt;
     use std::sync::atomic::{AtomicU8, Ordering::Relaxed};
 
-    use super::{CHANGED, HUGE_PAGE, Instance, LASTS, MANY, SAMPLE_EVERY, SETTLED, Touched, WINDOW};
+    use super::{CHANGED, HUGE_PAGE, Instance, LASTS, MANY, SAMPLE_EVERY, SETTLED, Touched, WINDOW, memory};
 
     /// Linux 5.10; the same number on every architecture.
     const SYS_PROCESS_MADVISE: libc::c_long = 440;
@@ -128,14 +129,16 @@ mod imp {
         /// made by the old one are of no use.
         pub fn sample(&mut self, used: &Instance, kept: usize, pages: &Pages) -> bool {
             let size = used.memory.data_size(&used.store);
-            let usual = size <= self.size && size > self.size / 2;
+            let usual = size <= self.size + self.size / 4 && size > self.size / 2;
             self.strange = if usual { self.strange.saturating_sub(1) } else { self.strange.saturating_add(1) };
             self.seen = self.seen.saturating_add(1);
             if self.strange >= CHANGED && self.seen >= LASTS && self.samples >= SETTLED {
                 *self = Touched { page: self.page, ..Touched::default() };
                 return true;
             }
-            if !used.populated {
+            // One of another size is no part of this picture, however many there are.
+            if !used.populated && (usual || self.samples < SETTLED) {
+                self.size = size;
                 self.look(used, size, kept, pages);
             }
             false
@@ -143,7 +146,6 @@ mod imp {
 
         fn look(&mut self, used: &Instance, size: usize, kept: usize, pages: &Pages) {
             let Some(table) = &pages.table else { return };
-            self.size = size;
             // SAFETY: asks for a constant of the system.
             let page = usize::try_from(unsafe { libc::sysconf(libc::_SC_PAGESIZE) }).unwrap_or(4096);
             let start = used.memory.data_ptr(&used.store) as usize;
@@ -206,7 +208,10 @@ mod imp {
             fresh.populated = true;
             let base = fresh.memory.data_ptr(&fresh.store);
             let size = fresh.initial_bytes.max(open);
-            if self.furthest().min(reach) > HUGE_PAGE {
+            let furthest = self.furthest().min(reach);
+            // A huge page of which little is used costs more to fill with zeroes than it saves in faults.
+            if furthest > HUGE_PAGE && self.bytes() * 2 > furthest.next_multiple_of(HUGE_PAGE) {
+                fresh.huge_pages = true;
                 // SAFETY: advice about the memory's own reservation, which changes no contents.
                 unsafe { libc::madvise(base.cast(), reach, libc::MADV_HUGEPAGE) };
             }
@@ -231,6 +236,9 @@ mod imp {
     impl Drop for Instance {
         /// The engine resets what the guest could reach; what was faulted in behind that is given back here.
         fn drop(&mut self) {
+            if self.huge_pages {
+                memory::do_not_use_again();
+            }
             if self.reached > self.initial_bytes {
                 let base = self.memory.data_ptr(&self.store);
                 let length = self.reached - self.initial_bytes;

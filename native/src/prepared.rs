@@ -67,6 +67,13 @@ struct Held {
     bytes: usize,
 }
 
+impl Held {
+    fn add(&mut self, bytes: usize) {
+        self.bytes += bytes;
+        self.shared.resident.fetch_add(bytes, SeqCst);
+    }
+}
+
 impl Drop for Held {
     fn drop(&mut self) {
         self.shared.held.fetch_sub(1, SeqCst);
@@ -94,11 +101,11 @@ struct Shared {
     prefault: bool,
     /// Ready and used instances together.
     most: usize,
-    /// Where memories go that no traffic uses any more.
+    /// Where memories go to be used again.
     reservations: Arc<Reservations>,
-    resident_budget: usize,
-    /// Pages behind a memory's present size may be accessible: no guest reaches them.
-    checks_size: bool,
+    /// Pages behind the present size of a memory that names no maximum may be accessible: its guest reaches none. Not in a
+    /// pool, where the next memory at that place may name one and rely on their being inaccessible.
+    opens_ahead: bool,
     keep_resident: usize,
     held: AtomicUsize,
     resident: Arc<AtomicUsize>,
@@ -127,8 +134,7 @@ impl Preparer {
                 enabled: options.prepare && most > 0,
                 prefault: options.prefault,
                 most,
-                resident_budget: bytes(options.resident_budget_bytes),
-                checks_size: options.checks_size(),
+                opens_ahead: options.checks_size() && !options.pooling,
                 reservations,
                 keep_resident: if options.pooling { bytes(options.keep_resident_bytes) } else { 0 },
                 held: AtomicUsize::new(0),
@@ -185,9 +191,10 @@ impl Preparer {
         self.shared.empty(module);
     }
 
-    /// Instances that are ready or wait to be thrown away, and the bytes that the ready ones hold.
+    /// Instances that are ready or wait to be thrown away, and the bytes that ready ones and idle memories hold.
     pub fn held(&self) -> (usize, usize) {
-        (self.shared.held.load(SeqCst), self.shared.resident.load(SeqCst))
+        let Shared { held, resident, reservations, .. } = &*self.shared;
+        (held.load(SeqCst), resident.load(SeqCst) + reservations.kept())
     }
 
     fn serves(&self, module: &CompiledModule) -> bool {
@@ -271,6 +278,7 @@ impl Shared {
             // Steady traffic on one module must not keep what another one had.
             let released = self.release_idle(&mut self.lock());
             drop(released);
+            self.reservations.release(IDLE);
         }
     }
 
@@ -281,7 +289,7 @@ impl Shared {
             let idle = work.shelves.is_empty();
             if idle && self.reservations.waiting() > 0 {
                 drop(work);
-                self.reservations.release();
+                self.reservations.release(Duration::ZERO);
                 work = self.lock();
                 continue;
             }
@@ -316,12 +324,8 @@ impl Shared {
             self.keep_resident,
         );
         for Used { module, instance, held } in used {
-            if self.keeps(&module) {
-                let ranges = module.shelf.touched().ranges();
-                memory::keeping(ranges, || drop(instance));
-            } else {
-                drop(instance);
-            }
+            let keep = if self.keeps(&module) { module.shelf.touched().ranges() } else { Vec::new() };
+            memory::keeping(keep, || drop(instance));
             drop(held);
             self.fill(&module, 1);
         }
@@ -358,16 +362,18 @@ impl Shared {
             };
             let mut touched = module.shelf.touched();
             let bytes = INSTANCE_OVERHEAD + self.keep_resident + touched.bytes();
-            if !wanted || self.resident.load(SeqCst) + bytes > self.resident_budget {
+            if !wanted || bytes > self.reservations.room() + self.reservations.next_kept() {
                 return;
             }
-            let Some(held) = self.hold(bytes) else { return };
+            let Some(mut held) = self.hold(bytes) else { return };
             // Where the pool is full or memory is short, calls report it, with what they need.
             let sample = !self.prefault || touched.is_sample();
-            let reach = if self.checks_size && !module.names_maximum { module.memory_cap } else { 0 };
+            let reach = if self.opens_ahead && !module.names_maximum { module.memory_cap } else { 0 };
             let open = if sample || !module.reuses_memories { 0 } else { touched.open(reach) };
             let made = memory::wishing(Wish { open, clean: sample }, || Instance::new(module));
             let Ok(mut instance) = made else { return };
+            // The memory may have come with pages of another module's calls.
+            held.add(instance.came_resident.saturating_sub(bytes));
             if !sample {
                 touched.populate(&mut instance, reach, open, hurry);
             }
