@@ -1,5 +1,5 @@
-// Shows that the engine has what it needs here: inspects a module, builds the engines that the config asks for, and says
-// what they reserve.
+// Shows that the engine has what it needs here: inspects a module, builds the engine that the config asks for, and says
+// what it reserves.
 import {
   EngineInitError,
   inspectWasm,
@@ -15,7 +15,7 @@ const config = productionHotEngineConfig();
 const reserved = Math.round(virtualMemoryReservationBytes(config) / 2 ** 20);
 try {
   const runtime = new WasmtimeRuntime(config);
-  console.log(`the recommended engine runs; it reserves ${reserved} MiB of address space`);
+  console.log(`the recommended engine runs; it reserves ${reserved} MiB of address space in advance`);
   const { ok, problems } = runtime.health();
   if (!ok) throw new Error(problems.join('; '));
   runtime.close();

@@ -21,6 +21,7 @@ thread_local! {
     static KEEP: RefCell<Vec<(usize, usize)>> = const { RefCell::new(Vec::new()) };
     static UNMAP: Cell<bool> = const { Cell::new(false) };
     static RESIDENT: Cell<usize> = const { Cell::new(0) };
+    static REFUSED: Cell<bool> = const { Cell::new(false) };
 }
 
 /// Takes a wish back, also after a panic.
@@ -57,6 +58,11 @@ pub fn came_resident() -> usize {
     RESIDENT.get()
 }
 
+/// Whether there was no address space for a memory that this thread wanted since it asked last.
+pub fn was_refused() -> bool {
+    REFUSED.take()
+}
+
 #[cfg(target_os = "linux")]
 mod imp {
     use std::cell::RefCell;
@@ -68,7 +74,7 @@ mod imp {
 
     use wasmtime::{Config, Error, LinearMemory, MemoryCreator, MemoryType};
 
-    use super::{KEEP, RESIDENT, UNMAP, WISH};
+    use super::{KEEP, REFUSED, RESIDENT, UNMAP, WISH};
 
     /// A memory that grew beyond this is not used again: its page tables would outlive it.
     const WORTH_KEEPING: usize = 16 << 20;
@@ -289,7 +295,12 @@ mod imp {
             let again = ty.maximum().is_none();
             let found = if again { self.0.lock().pop().map(|(reservation, _)| reservation) } else { None };
             let mapped = found.map_or_else(|| Reservation::map(length), Ok);
-            let mut reservation = mapped.map_err(|error| format!("mmap of {length} bytes: {error}"))?;
+            REFUSED.set(mapped.is_err());
+            let mut reservation = mapped.map_err(|error| {
+                format!(
+                    "no {length} bytes of address space (lower memoryReservationBytes or memoryGuardBytes): {error}"
+                )
+            })?;
             let wish = WISH.get();
             if wish.clean && reservation.kept > 0 && !reservation.clear(&[]) {
                 return Err("the kernel takes no pages back".to_owned());

@@ -155,11 +155,12 @@ impl Preparer {
         self.make(module)
     }
 
-    /// An instance made here. On a full pool the preparer gives up what it holds before the pool is reported as full.
+    /// An instance made here. On a full pool, or without address space, the preparer gives up what it holds before that
+    /// is reported.
     pub fn make(&self, module: &CompiledModule) -> Result<Instance, Failure> {
         let mut made = Instance::new(module);
         for _ in 0..RECLAIM_TRIES {
-            let full = made.as_ref().is_err_and(|failure| failure.kind == Kind::Saturated);
+            let full = made.as_ref().is_err_and(|failure| failure.kind == Kind::Saturated || memory::was_refused());
             if !full || self.shared.held.load(SeqCst) == 0 {
                 break;
             }
