@@ -1,6 +1,6 @@
 /** A guest reaches the last byte of its memory and none behind it, also where pages behind it wait for its growth. */
 import { describe, expect, it } from 'vitest';
-import { FilterError, type HotEngineConfigInput, SlotKey, WasmtimeFilterPlugin } from '../src/index.ts';
+import { type FilterError, type HotEngineConfigInput, SlotKey, WasmtimeFilterPlugin } from '../src/index.ts';
 import { guest, LONGER_THAN_PROBES } from './support/guest.ts';
 import { lonelyRuntime } from './support/runtimes.ts';
 import { caller, request } from './support/samples.ts';
@@ -26,7 +26,7 @@ const FIRST_BEHIND = {
   'with an offset of a page': '(drop (i64.load offset=65536 (i32.const 65529)))',
   'all of it an offset': '(drop (i32.load8_u offset=131072 (i32.const 0)))',
   'found out at run time': '(drop (i32.load8_u (i32.add (local.get 1) (i32.sub (i32.const 131072) (local.get 1)))))',
-  'filled': '(memory.fill (i32.const 131070) (i32.const 255) (i32.const 3))',
+  filled: '(memory.fill (i32.const 131070) (i32.const 255) (i32.const 3))',
   'copied from': '(memory.copy (i32.const 0) (i32.const 131070) (i32.const 3))',
 };
 /** Accesses further behind, where a usual call has grown its memory to. */
@@ -60,7 +60,10 @@ describe.each(ENGINES)('a guest of an engine that is $engine', ({ config }) => {
     const slots = { ...FIRST_BEHIND, ...FURTHER_BEHIND, inside: LAST_INSIDE };
     const plugins = Object.entries(slots).map(([name, deed]) => {
       const bytes = guest({ memory, hook: hook(deed) });
-      return { name, plugin: new WasmtimeFilterPlugin(runtime, runtime.registerFilter(SlotKey.global(name), 'b', bytes)) };
+      return {
+        name,
+        plugin: new WasmtimeFilterPlugin(runtime, runtime.registerFilter(SlotKey.global(name), 'b', bytes)),
+      };
     });
     const call = (plugin: WasmtimeFilterPlugin, bytes: number) => {
       try {

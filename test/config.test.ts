@@ -17,7 +17,6 @@ import {
 import { thrown } from './support/errors.ts';
 
 const MIB = 1024 * 1024;
-const GIB = 1024 * MIB;
 
 describe('the default config', () => {
   it('is the seed’s, with the settings that are ours beside it', () => {

@@ -34,6 +34,14 @@ describe('the native stack', () => {
   });
 });
 
+it.each(['1800000', '4000000'])(
+  'address space that is short stops a pool, but no call on demand: %s KiB',
+  async (limit) => {
+    const ended = await run('address-space', [], `ulimit -v ${limit};`);
+    expect(ended).toMatchObject({ ...WELL, stdout: 'a pool is told what to lower\ncalls on demand answer\n' });
+  },
+);
+
 describe('signals', () => {
   it.each(['ours-first', 'v8-first'])("traps go beside V8's own: %s", async (order) => {
     expect(await run('beside-v8', [order])).toMatchObject({ ...WELL, stdout: 'survived\n' });

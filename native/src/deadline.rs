@@ -147,6 +147,12 @@ pub fn prepare<T>(store: &mut Store<T>) {
     bind(store);
 }
 
+/// Lets what the engine itself compiles into instantiation, such as the copying of initial data, run to its end: it is
+/// short, and no guest's. Until [`bind`].
+pub fn unbind<T>(store: &mut Store<T>) {
+    store.set_epoch_deadline(u64::from(u32::MAX));
+}
+
 /// Sets the epoch of a store that was made earlier; to be called under an armed deadline, before the guest.
 pub fn bind<T>(store: &mut Store<T>) {
     store.set_epoch_deadline(1);

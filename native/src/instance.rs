@@ -49,6 +49,9 @@ impl Instance {
         let mut store = Store::new(module.pre.module().engine(), HostState { limits });
         store.limiter(|state| &mut state.limits);
         deadline::prepare(&mut store);
+        if !module.has_start {
+            deadline::unbind(&mut store);
+        }
         let instance = module.pre.instantiate(&mut store).map_err(|error| instantiation_failure(&error))?;
         let rejected = |reason: &String| Failure::new(Kind::Rejected, reason.clone());
         let memory_at = module.memory.as_ref().map_err(rejected)?;

@@ -13,8 +13,12 @@ mod deadline;
 mod engine;
 #[path = "../../native/src/failure.rs"]
 mod failure;
+#[path = "../../native/src/inspect.rs"]
+mod inspect;
 #[path = "../../native/src/instance.rs"]
 mod instance;
+#[path = "../../native/src/memory.rs"]
+mod memory;
 #[path = "../../native/src/module.rs"]
 mod module;
 #[path = "../../native/src/pages.rs"]
@@ -48,15 +52,17 @@ fn open(pooling: bool, prepare: bool, guest: &str) -> Prepared {
         memory_guard_bytes: 64 << 20,
         keep_resident_bytes: 0,
         prepare,
-        prefault: prepare && pooling,
+        prefault: prepare,
         resident_budget_bytes: 256 << 20,
         max_staging_bytes: 0,
         group: None,
     };
     let engine = HotEngine::open(options).expect("an engine");
     let wasm = Arc::new(std::fs::read(guest).expect("the guest"));
-    let module =
-        module::compile(&engine.engine, wasm, false, 128 << 20, Duration::from_secs(60), None).expect("it compiles");
+    let target = engine.engine_for(&wasm).expect("an engine");
+    let mut module =
+        module::compile(target, wasm, false, 128 << 20, Duration::from_secs(60), None).expect("it compiles");
+    module.reuses_memories = engine.reuses_memories_of(&module);
     module.cells.store(1, SeqCst);
     (engine, Arc::new(module))
 }
