@@ -96,8 +96,8 @@ impl EngineOptions {
 
     /// wasmtime lets the checks be coarse, up to the reservation or the guard behind it, and leaves the rest to
     /// inaccessible pages, if a memory cannot move or has a guard. So the guard is made a part of the reservation: the
-    /// address space behind a memory is as inaccessible as before, but checks are exact. No memory moves for that: its
-    /// cap fits. A memory that names a maximum is still compared with the reservation.
+    /// address space behind a memory is as inaccessible, but checks are exact. No memory moves for that: its cap fits. A
+    /// memory that names a maximum is compared with the reservation all the same.
     fn layout(&self) -> Layout {
         let bytes = |value: i64| u64::try_from(value).unwrap_or(0);
         let (reservation, guard) = (bytes(self.memory_reservation_bytes), bytes(self.memory_guard_bytes));
