@@ -156,7 +156,6 @@ fn run<R>(
 mod tests {
     use super::*;
     use crate::engine::EngineOptions;
-    use crate::module::compile;
 
     const ECHO: &str = r#"(module
         (memory (export "memory") 1)
@@ -193,7 +192,7 @@ mod tests {
     fn with_echo(group: &str, test: impl FnOnce(&HotEngine, &Arc<CompiledModule>)) {
         let engine = HotEngine::open(options(group)).expect("an engine");
         let wasm = Arc::new(wat::parse_str(ECHO).expect("valid text"));
-        let module = compile(&engine.engine, wasm, false, 1 << 20, Duration::from_secs(60), None).expect("it compiles");
+        let module = engine.compile(wasm, false, Duration::from_secs(60), None).expect("it compiles");
         test(&engine, &Arc::new(module));
     }
 

@@ -4,16 +4,17 @@
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, LazyLock, Mutex, OnceLock, PoisonError, Weak};
+use std::time::Duration;
 
 use napi_derive::napi;
 use wasmtime::{Config, Engine, InstanceAllocationStrategy, OptLevel, PoolingAllocationConfig, Strategy};
 
 use crate::cache::Cache;
-use crate::deadline;
+use crate::deadline::{self, Cancel};
 use crate::failure::{Failure, Kind, chain};
 use crate::inspect;
 use crate::memory::{self, Reservations};
-use crate::module::CompiledModule;
+use crate::module::{self, CompiledModule};
 use crate::prepared::Preparer;
 use crate::signals;
 
@@ -156,8 +157,23 @@ impl HotEngine {
         Ok(engine)
     }
 
-    /// The engine that a module is to be compiled for.
-    pub fn engine_for(&self, wasm: &[u8]) -> Result<&Engine, Failure> {
+    /// Compiles a module for the engine that suits it; as [`module::compile`] otherwise.
+    pub fn compile(
+        &self,
+        wasm: Arc<Vec<u8>>,
+        has_start: bool,
+        limit: Duration,
+        cancel: Option<&Cancel>,
+    ) -> Result<CompiledModule, Failure> {
+        let cap = (self.options.memory_max_pages as usize) << 16;
+        let engine = self.engine_for(&wasm)?;
+        let mut module = module::compile(engine, wasm, has_start, cap, limit, cancel)?;
+        module.reuses_memories =
+            self.options.reuses_memories() && Engine::same(engine, &self.engine) && !module.names_maximum;
+        Ok(module)
+    }
+
+    fn engine_for(&self, wasm: &[u8]) -> Result<&Engine, Failure> {
         if !self.options.reuses_memories() || inspect::copies_cheaply(wasm, COPIED_DATA_BYTES) {
             return Ok(&self.engine);
         }
@@ -166,12 +182,6 @@ impl HotEngine {
         }
         let engine = build(&self.options, None)?;
         Ok(self.mapping.get_or_init(|| engine))
-    }
-
-    /// Whether memories of a module of this engine are taken from those of instances that are over.
-    pub fn reuses_memories_of(&self, module: &CompiledModule) -> bool {
-        let engine = module.pre.module().engine();
-        self.options.reuses_memories() && Engine::same(engine, &self.engine) && !module.names_maximum
     }
 }
 

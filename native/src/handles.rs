@@ -15,7 +15,7 @@ use crate::deadline::Cancel;
 use crate::engine::{EngineOptions, HotEngine};
 use crate::failure::{Failure, NativeFailure};
 use crate::inspect::{Facts, facts};
-use crate::module::{CompiledModule, abandoned, compile};
+use crate::module::{CompiledModule, abandoned};
 use crate::task::{StagedCall, cancel_at_end};
 
 /// Where a call leaves how long it took: an f64 at the start of its scratch memory.
@@ -169,14 +169,9 @@ impl Compile {
     }
 
     fn run(&mut self) -> Compiled {
-        let cap = (self.engine.options.memory_max_pages as usize) << 16;
         let wasm = Arc::clone(&self.wasm);
-        let compiled = self
-            .engine
-            .engine_for(&wasm)
-            .and_then(|engine| compile(engine, wasm, self.has_start, cap, self.limit, self.cancel.as_deref()));
-        Compiled(compiled.map(|mut module| {
-            module.reuses_memories = self.engine.reuses_memories_of(&module);
+        let compiled = self.engine.compile(wasm, self.has_start, self.limit, self.cancel.as_deref());
+        Compiled(compiled.map(|module| {
             let module = cache(&self.engine).keep(&self.hash, Arc::new(module));
             NativeModule::new(&self.engine, module)
         }))

@@ -138,7 +138,7 @@ mod imp {
         }
     }
 
-    /// Whether this system gives pages back as promised; emulators were seen not to.
+    /// Whether this system gives pages back as promised; an emulator may not.
     pub fn usable() -> bool {
         static USABLE: LazyLock<bool> = LazyLock::new(|| {
             let Ok(mut probe) = Reservation::map(1 << 16) else { return false };

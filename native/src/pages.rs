@@ -215,10 +215,11 @@ mod imp {
                 // SAFETY: advice about the memory's own reservation, which changes no contents.
                 unsafe { libc::madvise(base.cast(), reach, libc::MADV_HUGEPAGE) };
             }
-            for (from, to) in self.ranges() {
+            let ranges = self.ranges();
+            for &(from, to) in &ranges {
                 touch(base, from, to.min(size), self.page);
             }
-            let beyond = self.ranges().into_iter().map(|(from, to)| (from.max(size), to.min(reach)));
+            let beyond = ranges.into_iter().map(|(from, to)| (from.max(size), to.min(reach)));
             let beyond: Vec<_> = beyond.filter(|(from, to)| from < to).collect();
             let many = beyond.iter().map(|(from, to)| to - from).sum::<usize>() >= MANY * self.page;
             let Some(&(_, end)) = beyond.last().filter(|_| many || !hurry) else { return };

@@ -59,10 +59,7 @@ fn open(pooling: bool, prepare: bool, guest: &str) -> Prepared {
     };
     let engine = HotEngine::open(options).expect("an engine");
     let wasm = Arc::new(std::fs::read(guest).expect("the guest"));
-    let target = engine.engine_for(&wasm).expect("an engine");
-    let mut module =
-        module::compile(target, wasm, false, 128 << 20, Duration::from_secs(60), None).expect("it compiles");
-    module.reuses_memories = engine.reuses_memories_of(&module);
+    let module = engine.compile(wasm, false, Duration::from_secs(60), None).expect("it compiles");
     module.cells.store(1, SeqCst);
     (engine, Arc::new(module))
 }
