@@ -1,8 +1,9 @@
 // Loads the built package beside this script and uses what differs between platforms: admission, calls inline, off the
-// thread and in a Worker, traps of every kind of signal, deadlines, both allocation strategies. Runs in any Node, without
-// a test runner, and prints one line.
+// thread and in a Worker, traps of every kind of signal, deadlines, that no call sees what another left, both allocation
+// strategies. Runs in any Node, without a test runner, and prints one line.
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
+import { setTimeout } from 'node:timers/promises';
 import { isMainThread, parentPort, Worker } from 'node:worker_threads';
 
 const {
@@ -70,6 +71,14 @@ async function exercise(config) {
   for (const [deed, trap] of Object.entries(traps)) {
     const thrown = catching(() => misbehave.filter(context, caller({ do: deed }), candidates));
     assert.equal(thrown.cause?.trap, trap, `${deed}: ${thrown.cause ?? thrown}`);
+  }
+  const canary = new WasmtimeFilterPlugin(runtime, runtime.registerFilter(key('canary'), 'canary', plugin('canary')));
+  for (let call = 0; call < 40; call++) {
+    const { perCandidateReasons } = canary.filter(context, caller(), []);
+    const reports = perCandidateReasons.map(({ text }) => text);
+    assert.deepEqual(reports, ['calls=1 canaries=0']);
+    // Lets the thread that prepares instances come to work.
+    if (call % 10 === 9) await setTimeout(20);
   }
   assert.deepEqual(runtime.health().problems, []);
   await runtime[Symbol.asyncDispose]?.();

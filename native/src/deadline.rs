@@ -139,12 +139,11 @@ pub fn is_over() -> bool {
     CLOCK.with(|clock| now() >= clock.load(SeqCst))
 }
 
-/// Makes a new store ask the clock of the thread it runs on at every tick.
+/// Makes a new store ask the clock of the thread it runs on at every tick, from the next [`bind`] or [`unbind`] on.
 pub fn prepare<T>(store: &mut Store<T>) {
     store.epoch_deadline_callback(|_| {
         if is_over() { Err(Trap::Interrupt.into()) } else { Ok(UpdateDeadline::Continue(1)) }
     });
-    bind(store);
 }
 
 /// Lets what the engine itself compiles into instantiation, such as the copying of initial data, run to its end: it is

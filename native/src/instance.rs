@@ -49,7 +49,9 @@ impl Instance {
         let mut store = Store::new(module.pre.module().engine(), HostState { limits });
         store.limiter(|state| &mut state.limits);
         deadline::prepare(&mut store);
-        if !module.has_start {
+        if module.has_start {
+            deadline::bind(&mut store);
+        } else {
             deadline::unbind(&mut store);
         }
         let instance = module.pre.instantiate(&mut store).map_err(|error| instantiation_failure(&error))?;

@@ -133,6 +133,13 @@ mod imp {
             self.budget.saturating_sub(self.kept()).saturating_sub(self.resident.load(SeqCst))
         }
 
+        /// One that waits; if `clean`, without resident pages.
+        fn take(&self, clean: bool) -> Option<Reservation> {
+            let (mut reservation, _) = self.lock().pop()?;
+            let usable = !clean || reservation.kept == 0 || reservation.clear(&[]);
+            usable.then_some(reservation)
+        }
+
         fn lock(&self) -> MutexGuard<'_, Vec<(Reservation, Instant)>> {
             self.idle.lock().unwrap_or_else(PoisonError::into_inner)
         }
@@ -293,7 +300,8 @@ mod imp {
         ) -> Result<Box<dyn LinearMemory>, String> {
             let length = reserved.unwrap_or(minimum) + guard;
             let again = ty.maximum().is_none();
-            let found = if again { self.0.lock().pop().map(|(reservation, _)| reservation) } else { None };
+            let wish = WISH.get();
+            let found = if again { self.0.take(wish.clean) } else { None };
             let mapped = found.map_or_else(|| Reservation::map(length), Ok);
             REFUSED.set(mapped.is_err());
             let mut reservation = mapped.map_err(|error| {
@@ -301,10 +309,6 @@ mod imp {
                     "no {length} bytes of address space (lower memoryReservationBytes or memoryGuardBytes): {error}"
                 )
             })?;
-            let wish = WISH.get();
-            if wish.clean && reservation.kept > 0 && !reservation.clear(&[]) {
-                return Err("the kernel takes no pages back".to_owned());
-            }
             RESIDENT.set(std::mem::take(&mut reservation.kept));
             let open = if again { wish.open.clamp(minimum, length.max(minimum)) } else { minimum };
             reservation.open(open).map_err(|error| format!("a memory of {minimum} bytes: {error}"))?;
