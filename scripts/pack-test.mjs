@@ -17,9 +17,10 @@ import {
   writeFileSync,
 } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { dirname, join } from 'node:path';
+import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
+import { npm, pack } from './npm.mjs';
 import { bareEnvironment, prepare, tryConfined, tryNode, trySingleExecutable } from './pack-test/scenarios.mjs';
 import { judgeDeclarations, judgeTarball } from './pack-test/tarball.mjs';
 import { hostTarget, prebuildPath } from './prebuild-targets.mjs';
@@ -39,7 +40,7 @@ mkdirSync(bin);
 symlinkSync(process.execPath, join(bin, process.platform === 'win32' ? 'node.exe' : 'node'));
 try {
   buildWhatIsMissing();
-  const tarball = pack();
+  const tarball = pack(work);
   failures.push(...judgeTarball(tarball));
   const app = join(work, 'app');
   install(tarball.path, app);
@@ -58,19 +59,6 @@ function buildWhatIsMissing() {
   const target = hostTarget();
   if (existsSync(join(root, prebuildPath(target)))) return;
   must(process.execPath, ['scripts/prebuild.mjs', target.name], { cwd: root });
-}
-
-/** Packs as `npm publish` would; gives npm's description of the tarball with its path. */
-function pack() {
-  const args = [npm(), 'pack', '--json', '--ignore-scripts', '--loglevel=error', '--pack-destination', work];
-  const { stdout } = must(process.execPath, args, {
-    cwd: root,
-    encoding: 'utf8',
-    stdio: ['ignore', 'pipe', 'inherit'],
-  });
-  const described = JSON.parse(stdout);
-  const [description] = Array.isArray(described) ? described : Object.values(described);
-  return { ...description, path: join(work, description.filename) };
 }
 
 /** Installs into `app` twice; the second time, with npm's cache filled, is timed. */
@@ -124,12 +112,6 @@ function limit(what, elapsed, most) {
   const kept = elapsed <= most;
   console.log(`${kept ? '✓' : '✗'} ${what}: ${Math.round(elapsed)} ms (limit ${most} ms)`);
   if (!kept && !values['no-limits']) failures.push(`${what}: ${Math.round(elapsed)} ms`);
-}
-
-function npm() {
-  const beside = dirname(process.execPath);
-  const candidates = [process.env.npm_execpath, join(beside, '../lib/node_modules/npm/bin/npm-cli.js')];
-  return candidates.find((path) => path && existsSync(path)) ?? join(beside, 'node_modules/npm/bin/npm-cli.js');
 }
 
 function must(command, args, options) {

@@ -15,6 +15,7 @@ const target = requestedTarget();
 const profile = process.env.CC_LB_PREBUILD_PROFILE ?? 'dist';
 const crossing = process.env.CC_LB_PREBUILD_ZIG === '1';
 
+if (process.env.CC_LB_PREBUILD_PATH !== undefined) process.env.PATH = process.env.CC_LB_PREBUILD_PATH;
 const compiler = rust(target.triple);
 Object.assign(process.env, compiler.env, crossing ? zigEnvironment(target) : {}, {
   CARGO_ENCODED_RUSTFLAGS: rustFlags(target).join('\x1f'),

@@ -33,6 +33,8 @@ function defaultTargets() {
 }
 
 async function build({ name, platform, arch, libc, zig }) {
+  // prebuildify puts the folder of Node in front, where another Rust than the shell's may be.
+  process.env.CC_LB_PREBUILD_PATH = process.env.PATH;
   process.env.CC_LB_PREBUILD_PROFILE = values.profile;
   process.env.CC_LB_PREBUILD_RUSTUP = values['build-std'] ? '0' : '1';
   process.env.CC_LB_PREBUILD_ZIG = zig !== undefined && process.platform === 'linux' ? '1' : '0';
