@@ -5,12 +5,12 @@
 //   --tool podman                         in place of docker
 //   --build-flag=…, --run-flag=…          more flags for the tool, each as often as needed
 import { spawnSync } from 'node:child_process';
-import { cpSync, existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { cpSync, existsSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
-import { pack } from './npm.mjs';
+import { addSmokeTest, pack, SMOKE } from './packed.mjs';
 import { hostTarget, prebuildPath } from './prebuild-targets.mjs';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
@@ -33,24 +33,15 @@ try {
   must(process.execPath, 'scripts/build-dist.mjs');
   const { filename } = pack(stage);
   cpSync(join(root, 'examples/container'), stage, { recursive: true });
-  addSmokeTest();
+  addSmokeTest(stage);
   must(values.tool, 'build', `--tag=${IMAGE}`, `--build-arg=PACKAGE=./${filename}`, ...values['build-flag'], stage);
 } finally {
   rmSync(stage, { recursive: true });
 }
 inContainer();
-inContainer('node', 'scripts/prebuild-smoke.mjs');
+inContainer('node', SMOKE);
 inContainer('sh', '-c', 'test "$(id -u)" != 0 && ! touch /app/written 2> /dev/null');
 console.log('✓ the image builds from the tarball, and the engine has what it needs in it');
-
-/** The smoke test of binaries, against the package that the image installs. */
-function addSmokeTest() {
-  const plugins = 'test/plugins/wasm';
-  const smoke = 'scripts/prebuild-smoke.mjs';
-  for (const path of [plugins, smoke]) cpSync(join(root, path), join(stage, path), { recursive: true });
-  mkdirSync(join(stage, 'dist'));
-  writeFileSync(join(stage, 'dist/index.js'), "export * from 'cc-lb-runtime-wasmtime';\n");
-}
 
 function inContainer(...command) {
   must(values.tool, 'run', '--rm', ...CONFINED, ...values['run-flag'], IMAGE, ...command);

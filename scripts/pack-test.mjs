@@ -20,11 +20,19 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
-import { npm, pack } from './npm.mjs';
-import { bareEnvironment, prepare, tryConfined, tryNode, trySingleExecutable } from './pack-test/scenarios.mjs';
+import {
+  bareEnvironment,
+  prepare,
+  tryConfined,
+  tryDenoPermissions,
+  tryNode,
+  tryOther,
+  trySingleExecutable,
+} from './pack-test/scenarios.mjs';
 import { judgeDeclarations, judgeTarball } from './pack-test/tarball.mjs';
+import { addSmokeTest, npm, pack } from './packed.mjs';
 import { hostTarget, prebuildPath } from './prebuild-targets.mjs';
-import { node } from './prebuild-tools.mjs';
+import { bun, deno, node } from './prebuild-tools.mjs';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
 const LINES = ['20.19.0', '20', '22', '24'];
@@ -83,19 +91,24 @@ function install(tarball, app) {
 function use(app) {
   const addon = join(app, 'node_modules/cc-lb-runtime-wasmtime', prebuildPath(hostTarget()));
   prepare(app);
+  addSmokeTest(app);
   const nodes = [...LINES, newest()].map((range) => [node(range)]);
   const rows = nodes.map((command) => {
     const { row, failures: failed } = tryNode(command, app, addon);
     failures.push(...failed);
     return row;
   });
+  if (hostTarget().name === 'linux-x64-glibc') {
+    failures.push(...tryOther('Bun', [bun()], app), ...tryOther('Deno', [deno(), 'run', '--allow-all'], app));
+    failures.push(...tryDenoPermissions(deno(), app));
+  }
   console.table(Object.fromEntries(rows.map(({ Node, ...cells }) => [`Node ${Node}`, cells])));
   for (const row of rows) {
     limit(`Node ${row.Node}: import`, row['import ms'], LIMITS.importMs);
     limit(`Node ${row.Node}: first call after import`, row['first call ms'], LIMITS.firstCallMs);
   }
   failures.push(...nodes.flatMap((command) => tryConfined(command, app)));
-  failures.push(...trySingleExecutable(nodes.at(-1), app, addon));
+  failures.push(...nodes.flatMap((command) => trySingleExecutable(command, app, addon)));
 }
 
 /** The newest version of Node that npm has. */

@@ -71,6 +71,7 @@ async function exercise(config) {
   for (const [deed, trap] of Object.entries(traps)) {
     const thrown = catching(() => misbehave.filter(context, caller({ do: deed }), candidates));
     assert.equal(thrown.cause?.trap, trap, `${deed}: ${thrown.cause ?? thrown}`);
+    trapElsewhere();
   }
   const canary = new WasmtimeFilterPlugin(runtime, runtime.registerFilter(key('canary'), 'canary', plugin('canary')));
   for (let call = 0; call < 40; call++) {
@@ -83,6 +84,16 @@ async function exercise(config) {
   assert.deepEqual(runtime.health().problems, []);
   await runtime[Symbol.asyncDispose]?.();
   runtime.close();
+}
+
+/** The JavaScript engine's own wasm, whose traps may come by the same signals. */
+function trapElsewhere() {
+  // (module (memory 1) (func (export "f") (drop (i32.load (i32.const -1)))))
+  const module = new WebAssembly.Module(
+    Buffer.from('0061736d01000000010401600000030201000503010001070501016600000a0a010800417f2802001a0b', 'hex'),
+  );
+  const { f } = new WebAssembly.Instance(module).exports;
+  assert.throws(f, WebAssembly.RuntimeError);
 }
 
 function catching(action) {

@@ -26,6 +26,22 @@ export function node(range, arch = process.arch) {
   return join(folder, 'node_modules', name, 'bin', process.platform === 'win32' ? 'node.exe' : 'node');
 }
 
+/** Bun, for Linux x64 with glibc. */
+export function bun() {
+  return join(
+    tool('bun', (into) => npm(into, '@oven/bun-linux-x64@1')),
+    'node_modules/@oven/bun-linux-x64/bin/bun',
+  );
+}
+
+/** Deno, for Linux x64 with glibc. */
+export function deno() {
+  return join(
+    tool('deno', (into) => npm(into, '@deno/linux-x64-glibc@2')),
+    'node_modules/@deno/linux-x64-glibc/deno',
+  );
+}
+
 /** The command that starts a musl Node: the loader of musl 1.2.5 (1.2.3 crashes this Node) with the binary to run. */
 export function muslNode(arch) {
   const wheel = tool(`node-musl-${arch}`, (into) => {

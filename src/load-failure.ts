@@ -42,7 +42,9 @@ function messageOf(cause: unknown): string {
 }
 
 function platform(): string {
-  return `${process.platform}-${process.arch}${libc()}, Node ${process.versions.node}`;
+  const { bun, deno, node } = process.versions;
+  const runtime = bun ? `Bun ${bun}` : deno ? `Deno ${deno}` : `Node ${node}`;
+  return `${process.platform}-${process.arch}${libc()}, ${runtime}`;
 }
 
 function libc(): string {
@@ -53,8 +55,13 @@ function libc(): string {
 
 /** Undefined where Node runs on another libc. */
 function glibcVersion(): string | undefined {
-  const { header } = process.report.getReport() as { header: { glibcVersionRuntime?: string } };
-  return header.glibcVersionRuntime;
+  try {
+    const { header } = process.report.getReport() as { header: { glibcVersionRuntime?: string } };
+    return header.glibcVersionRuntime;
+  } catch {
+    // Deno runs on glibc alone, and may keep the rest to itself.
+    return 'of an unknown version';
+  }
 }
 
 function tried({ override, packageDirectory }: LoadAttempt): string {
@@ -64,8 +71,9 @@ function tried({ override, packageDirectory }: LoadAttempt): string {
 }
 
 function remedy(cause: unknown, attempt: LoadAttempt): string {
-  const code = (cause as { code?: unknown } | null)?.code;
+  const { code, name } = (cause ?? {}) as { code?: unknown; name?: unknown };
   const message = messageOf(cause);
+  if (name === 'NotCapable') return 'start Deno with --allow-ffi, --allow-read and --allow-env.';
   if (code === 'ERR_DLOPEN_DISABLED') return 'start Node with --allow-addons beside --permission.';
   if (code === 'ERR_ACCESS_DENIED' || !mayRead(attempt)) {
     const path = attempt.override ?? join(attempt.packageDirectory, '*');

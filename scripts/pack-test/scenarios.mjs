@@ -1,11 +1,16 @@
 // The ways in which the installed package is used, each a function of the command that starts Node.
 import { spawnSync } from 'node:child_process';
-import { copyFileSync, existsSync, mkdirSync, writeFileSync } from 'node:fs';
+import { copyFileSync, mkdirSync, rmSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
 import { buildSync } from 'esbuild';
+import { SMOKE } from '../packed.mjs';
 
 const MEASUREMENTS = 7;
+const POSTJECT = fileURLToPath(import.meta.resolve('postject')).replace(/api\.js$/, 'cli.js');
 const NOBODY = 65_534;
+/** What Node's documentation names as the mark that makes a copy of it look for a program inside. */
+const SEA_FUSE = 'NODE_SEA_FUSE_fce680ab2cc467b6e072b8b5df1996b2';
 /** Bytes of address space that hold Node and a small pool, but not the default pool of 20 GiB. */
 const ADDRESS_SPACE_KIB = 4 * 1024 * 1024;
 
@@ -43,10 +48,6 @@ export function prepare(app) {
   buildSync({ ...common, format, external: ['cc-lb-runtime-wasmtime'], outfile: join(app, 'bundled/external.cjs') });
   const whole = { ...common, logOverride: { 'empty-import-meta': 'silent' }, external: ['prom-client'] };
   buildSync({ ...whole, format, outfile: join(app, 'bundled/whole.cjs') });
-  writeFileSync(
-    join(app, 'sea.json'),
-    JSON.stringify({ main: 'bundled/whole.cjs', output: 'single', disableExperimentalSEAWarning: true }),
-  );
 }
 
 function permission(version) {
@@ -91,6 +92,29 @@ export function tryNode(command, app, addon) {
   return { row, failures };
 }
 
+/** Uses the package under another runtime that loads Node's addons. */
+export function tryOther(name, command, app) {
+  const { stdout } = start(command.slice(0, 1), ['--version'], app);
+  const [version] = stdout.match(/\d+\.\d+\.\d+/) ?? ['of unknown version'];
+  const programs = ['esm.mjs', 'require.cjs', 'worker.mjs', SMOKE];
+  return report(
+    Object.fromEntries(programs.map((file) => [`${name} ${version}: ${file}`, { command, args: [file] }])),
+    app,
+  );
+}
+
+/** Deno says what it lacks: without the right to load addons, the import fails with the remedy; with it, it does not. */
+export function tryDenoPermissions(deno, app) {
+  const command = [deno, 'run', '--no-prompt', '--allow-read', '--allow-env'];
+  const refused = start(command, ['esm.mjs'], app);
+  const told = refused.why.includes('Remedy: start Deno with --allow-ffi');
+  console.log(`${told ? '✓' : '✗'} Deno without --allow-ffi is told`);
+  return [
+    ...(told ? [] : [`Deno without --allow-ffi: ${refused.why}`]),
+    ...report({ 'Deno with --allow-ffi': { command: [...command, '--allow-ffi'], args: ['worker.mjs'] } }, app),
+  ];
+}
+
 function median(values) {
   return Math.round(values.toSorted((a, b) => a - b)[values.length >> 1] ?? Number.NaN);
 }
@@ -114,12 +138,26 @@ export function tryConfined(command, app) {
   return report(cases, app);
 }
 
-/** A single executable, made by a Node that can make one by itself. */
+/** A single executable: made by Node itself where it can, else by injecting what it prepared into a copy of it. */
 export function trySingleExecutable(command, app, addon) {
+  const name = `Node ${versionOf(command, app)}: single executable`;
+  const output = join(app, 'single');
+  rmSync(output, { force: true });
+  const main = 'bundled/whole.cjs';
+  const config = (file) => JSON.stringify({ main, output: file, disableExperimentalSEAWarning: true });
+  writeFileSync(join(app, 'sea.json'), config('single'));
   const made = start(command, ['--build-sea', 'sea.json'], app);
-  if (!made.ok || !existsSync(join(app, 'single'))) return [`single executable: ${made.why}`];
+  if (!made.ok) {
+    writeFileSync(join(app, 'sea.json'), config('single.blob'));
+    const prepared = start(command, ['--experimental-sea-config', 'sea.json'], app);
+    if (!prepared.ok) return [`${name}: ${made.why} ${prepared.why}`];
+    copyFileSync(command[0], output);
+    const blob = ['NODE_SEA_BLOB', 'single.blob', '--sentinel-fuse', SEA_FUSE];
+    const injected = start([process.execPath], [POSTJECT, 'single', ...blob], app);
+    if (!injected.ok) return [`${name}: ${injected.why}`];
+  }
   const env = { CC_LB_RUNTIME_WASMTIME_BINARY: addon, CC_LB_PACK_TEST_PLUGINS: app };
-  return report({ 'single executable': { command: [join(app, 'single')], args: [], options: { env } } }, app);
+  return report({ [name]: { command: [output], args: [], options: { env } } }, app);
 }
 
 function report(cases, app) {

@@ -1,6 +1,6 @@
-// npm, started without a shell, and the tarball that it would publish.
+// The package as npm would publish it, and the smoke test of binaries against where that is installed.
 import { spawnSync } from 'node:child_process';
-import { existsSync } from 'node:fs';
+import { cpSync, existsSync, mkdirSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
@@ -22,4 +22,14 @@ export function pack(folder) {
   const described = JSON.parse(stdout);
   const [description] = Array.isArray(described) ? described : Object.values(described);
   return { ...description, path: join(folder, description.filename) };
+}
+
+/** The smoke test that `addSmokeTest` adds, from the folder it was added to. */
+export const SMOKE = 'scripts/prebuild-smoke.mjs';
+
+/** Puts the smoke test of binaries into `folder`, where it uses the package that is installed there. */
+export function addSmokeTest(folder) {
+  for (const path of [SMOKE, 'test/plugins/wasm']) cpSync(join(root, path), join(folder, path), { recursive: true });
+  mkdirSync(join(folder, 'dist'));
+  writeFileSync(join(folder, 'dist/index.js'), "export * from 'cc-lb-runtime-wasmtime';\n");
 }
