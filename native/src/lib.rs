@@ -12,6 +12,7 @@ pub mod inspect;
 pub mod instance;
 pub mod memory;
 pub mod module;
+#[cfg_attr(not(target_os = "linux"), path = "pages_elsewhere.rs")]
 pub mod pages;
 pub mod prepared;
 pub mod signals;
