@@ -1,7 +1,7 @@
 // Builds dist/: the declarations by TypeScript, the code by esbuild as one module with zod inside. Loading zod's hundred
 // files alone takes longer than the whole package may.
 import { spawnSync } from 'node:child_process';
-import { existsSync, rmSync } from 'node:fs';
+import { rmSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { build } from 'esbuild';
 
@@ -13,7 +13,7 @@ const { status } = spawnSync(process.execPath, compiler, { cwd: root, stdio: 'in
 if (status !== 0) process.exit(status ?? 1);
 await build({
   absWorkingDir: root,
-  entryPoints: ['src/index.ts', 'src/cli/main.ts'].filter((path) => existsSync(root + path)),
+  entryPoints: ['src/index.ts', 'src/cli/main.ts'],
   outbase: 'src',
   outdir: 'dist',
   bundle: true,

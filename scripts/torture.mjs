@@ -4,6 +4,7 @@ import { spawnSync } from 'node:child_process';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { buildSync } from 'esbuild';
+import nodeGypBuild from 'node-gyp-build';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
 const OVERRIDE = 'CC_LB_RUNTIME_WASMTIME_BINARY';
@@ -17,6 +18,6 @@ buildSync({
 const { status } = spawnSync(process.execPath, [join(root, OUT, 'main.js'), ...process.argv.slice(2)], {
   cwd: root,
   stdio: 'inherit',
-  env: { ...process.env, [OVERRIDE]: process.env[OVERRIDE] || join(root, 'build/Release/cc-lb-runtime-wasmtime.node') },
+  env: { ...process.env, [OVERRIDE]: process.env[OVERRIDE] || nodeGypBuild.path(root) },
 });
 process.exit(status ?? 1);

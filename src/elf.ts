@@ -1,11 +1,14 @@
 /** Whether a Linux shared library is complete. glibc's loader maps a file that was cut short and dies of SIGBUS in it. */
 import { closeSync, fstatSync, openSync, readSync } from 'node:fs';
 
+/** Of the file's header and of a section's, in 64-bit files. */
 const HEADER_BYTES = 64;
+const MACHINES: Readonly<Record<string, number>> = { x64: 62, arm64: 183 };
 
 /**
- * Throws an Error unless the file at `path` is as long as its ELF header says (64-bit, little endian, as every supported
- * platform has it). The table of sections stands at a file's end, after stripping too.
+ * Throws an Error unless the file at `path` is for this processor and as long as its ELF header says (64-bit, little
+ * endian, as every supported platform has it). The table of sections stands at a file's end, after stripping too; it
+ * holds zeroes where writing the file was cut short after its length was set.
  */
 export function checkElfIsWhole(path: string): void {
   const header = Buffer.alloc(HEADER_BYTES);
@@ -14,10 +17,16 @@ export function checkElfIsWhole(path: string): void {
     const read = readSync(file, header, 0, HEADER_BYTES, 0);
     if (read < HEADER_BYTES) throw new Error(`${path}: file too short (${read} bytes)`);
     if (header.readUInt32BE(0) !== 0x7f454c46) throw new Error(`${path}: invalid ELF header`);
+    const machine = header.readUInt16LE(18);
+    if (machine !== (MACHINES[process.arch] ?? machine)) throw new Error(`${path}: built for another processor`);
     const sections = Number(header.readBigUInt64LE(40));
     const expected = sections + header.readUInt16LE(58) * header.readUInt16LE(60);
     const { size } = fstatSync(file);
     if (size < expected) throw new Error(`${path}: file too short (${size} bytes of ${expected})`);
+    const last = Buffer.alloc(HEADER_BYTES);
+    readSync(file, last, 0, HEADER_BYTES, expected - HEADER_BYTES);
+    const type = last.readUInt32LE(4);
+    if (type === 0) throw new Error(`${path}: truncated while it was written`);
   } finally {
     closeSync(file);
   }

@@ -2,25 +2,39 @@
 import { readdirSync } from 'node:fs';
 import { join } from 'node:path';
 
+/** The package's own name. */
+export const PACKAGE = 'cc-lb-runtime-wasmtime';
+
 /** Names a binary to load instead of the packaged one: for bundles and single-executable apps. */
 export const OVERRIDE_VARIABLE = 'CC_LB_RUNTIME_WASMTIME_BINARY';
 
 /** Where the addon was looked for. */
 export interface LoadAttempt {
-  readonly packageDirectory: string;
+  /** Undefined where the code does not know where it stands. */
+  readonly packageDirectory: string | undefined;
   /** The value of the override variable, if it is set. */
   readonly override: string | undefined;
 }
 
-/** A module was loaded, and it is something else. */
+/** A file was found, and it is something else. */
 export class NotThisAddon extends Error {
+  constructor(message = 'the file is a module, but not the addon of this version of the package') {
+    super(message);
+  }
+}
+
+/** This code stands in a bundle, away from its package. */
+export class Bundled extends Error {
   constructor() {
-    super('the file is a module, but not the addon of this version of the package');
+    super('this code was bundled, and its package is not around it');
   }
 }
 
 const BUILD = 'build the addon in a checkout (`npm run build:native`, needs Rust)';
-const DAMAGED = /file too short|invalid ELF|ELF load command|truncated|not a mach-o|not a valid Win32|Exec format/i;
+const DAMAGED =
+  /file too short|another processor|invalid ELF|ELF load command|truncated|not a mach-o|not a valid Win32|Exec format/i;
+/** What else decides where node-gyp-build looks. */
+const MISLEADING = ['LIBC', 'npm_config_arch', 'npm_config_platform', 'CC_LB_RUNTIME_WASMTIME_PREBUILD'];
 const OTHER_LIBC = /ld-linux|libc\.musl|ld-musl|libc\.so\b|Error relocating|symbol not found/i;
 
 /**
@@ -29,7 +43,7 @@ const OTHER_LIBC = /ld-linux|libc\.musl|ld-musl|libc\.so\b|Error relocating|symb
  */
 export function wrapLoadFailure(cause: unknown, attempt: LoadAttempt): Error {
   const message = [
-    `cc-lb-runtime-wasmtime could not load its native addon on ${platform()}.`,
+    `${PACKAGE} could not load its native addon on ${platform()}.`,
     `Tried: ${tried(attempt)}.`,
     `Cause: ${messageOf(cause)}`,
     `Remedy: ${remedy(cause, attempt)}`,
@@ -66,6 +80,7 @@ function glibcVersion(): string | undefined {
 
 function tried({ override, packageDirectory }: LoadAttempt): string {
   if (override !== undefined) return `${override} (from ${OVERRIDE_VARIABLE})`;
+  if (packageDirectory === undefined) return `nothing, because ${OVERRIDE_VARIABLE} is not set`;
   const inside = process.env.PREBUILDS_ONLY ? 'prebuilds/' : 'build/Release, prebuilds/';
   return `${inside} of ${packageDirectory}`;
 }
@@ -74,9 +89,17 @@ function remedy(cause: unknown, attempt: LoadAttempt): string {
   const { code, name } = (cause ?? {}) as { code?: unknown; name?: unknown };
   const message = messageOf(cause);
   if (name === 'NotCapable') return 'start Deno with --allow-ffi, --allow-read and --allow-env.';
-  if (code === 'ERR_DLOPEN_DISABLED') return 'start Node with --allow-addons beside --permission.';
-  if (code === 'ERR_ACCESS_DENIED' || !mayRead(attempt)) {
-    const path = attempt.override ?? join(attempt.packageDirectory, '*');
+  if (cause instanceof Bundled) {
+    return `mark ${PACKAGE} as external in the bundler, or let ${OVERRIDE_VARIABLE} name the .node file of this version for this platform, by its absolute path.`;
+  }
+  if (code === 'ERR_DLOPEN_DISABLED') {
+    return permission() === undefined
+      ? 'start Node without --no-addons.'
+      : 'start Node with --allow-addons beside --permission.';
+  }
+  const file = attempt.override ?? join(attempt.packageDirectory ?? '', 'prebuilds');
+  if (code === 'ERR_ACCESS_DENIED' || permission()?.has('fs.read', file) === false) {
+    const path = attempt.override ?? join(attempt.packageDirectory ?? '', '*');
     return `let Node read the addon: --allow-fs-read=${path} beside --permission.`;
   }
   if (/GLIBC_[\d.]+' not found/.test(message)) {
@@ -93,10 +116,16 @@ function remedy(cause: unknown, attempt: LoadAttempt): string {
     return `let ${OVERRIDE_VARIABLE} name the .node file of this version for this platform, by its absolute path, or unset it.`;
   }
   if (cause instanceof NotThisAddon) return `the file is from another version: reinstall the package, or ${BUILD}.`;
-  const available = prebuilds(attempt.packageDirectory);
-  return available.length === 0
-    ? `the package holds no prebuilt binary: reinstall it, or ${BUILD}.`
-    : `the package holds prebuilt binaries for ${available.join(', ')}: run on one of them, or ${BUILD}.`;
+  if (code === 'MODULE_NOT_FOUND') return `reinstall the package: node-gyp-build, which it depends on, is not there.`;
+  const available = prebuilds(attempt.packageDirectory ?? '');
+  if (available.length === 0) return `the package holds no prebuilt binary: reinstall it, or ${BUILD}.`;
+  const [here] = available.filter((name) => name.split(' ')[0] === `${process.platform}-${process.arch}`);
+  if (here === undefined) {
+    return `the package holds prebuilt binaries for ${available.join(', ')}: run on one of them, or ${BUILD}.`;
+  }
+  const set = MISLEADING.filter((name) => process.env[name]).map((name) => `unset ${name}`);
+  const look = `see to the rights of the file and to how its disk is mounted (not noexec)`;
+  return `the package holds ${here}: ${[...set, look].join(', or ')}.`;
 }
 
 function otherLibc({ override }: LoadAttempt): string {
@@ -106,12 +135,9 @@ function otherLibc({ override }: LoadAttempt): string {
     : `the binary is for another libc: let ${OVERRIDE_VARIABLE} name the one for ${own}.`;
 }
 
-/** Whether Node's permission model lets the addon be found; true where the model is off. */
-function mayRead({ override, packageDirectory }: LoadAttempt): boolean {
-  const path = override ?? join(packageDirectory, 'prebuilds');
-  // `permission` exists only under the permission model.
-  const permission = process.permission as typeof process.permission | undefined;
-  return permission?.has('fs.read', path) ?? true;
+/** Undefined where the permission model is off. */
+function permission(): typeof process.permission | undefined {
+  return process.permission;
 }
 
 /** The platforms of the package's binaries, such as `linux-x64 (musl)`. */

@@ -1,10 +1,10 @@
 /** The only importer of the addon. A load failure explains itself: what was found, what was tried, what to do. */
-import { createRequire } from 'node:module';
+import { existsSync, readFileSync } from 'node:fs';
 import { dirname, join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import type * as Binding from './binding.ts';
 import { checkElfIsWhole } from './elf.ts';
-import { NotThisAddon, OVERRIDE_VARIABLE, wrapLoadFailure } from './load-failure.ts';
+import { Bundled, NotThisAddon, OVERRIDE_VARIABLE, PACKAGE, wrapLoadFailure } from './load-failure.ts';
 
 export type {
   EngineOptions,
@@ -20,13 +20,14 @@ export type {
 
 function load(): typeof Binding {
   const override = process.env[OVERRIDE_VARIABLE] || undefined;
-  // A bundle as CommonJS has no import.meta.url: there only the override can find the addon.
+  // A bundle as CommonJS has no import.meta.url.
   const here: string | undefined = import.meta.url;
-  const packageDirectory = here === undefined ? process.cwd() : dirname(dirname(fileURLToPath(here)));
+  const packageDirectory = here === undefined ? undefined : dirname(dirname(fileURLToPath(here)));
   try {
     const path = override === undefined ? packaged(packageDirectory) : resolve(override);
+    if (!path.endsWith('.node')) throw new NotThisAddon('the name of a native addon ends in .node');
     if (process.platform === 'linux') checkElfIsWhole(path);
-    const binding = createRequire(path)(path);
+    const binding = requireFrom(path)(path);
     if (typeof binding?.openEngine !== 'function') throw new NotThisAddon();
     return binding;
   } catch (error) {
@@ -34,8 +35,17 @@ function load(): typeof Binding {
   }
 }
 
-function packaged(packageDirectory: string): string {
-  return createRequire(join(packageDirectory, 'package.json'))('node-gyp-build').path(packageDirectory);
+/** The binary of the package in this folder. Nothing is looked for, let alone run, where another package stands. */
+function packaged(directory: string | undefined): string {
+  if (directory === undefined) throw new Bundled();
+  const manifest = join(directory, 'package.json');
+  if (!existsSync(manifest) || JSON.parse(readFileSync(manifest, 'utf8')).name !== PACKAGE) throw new Bundled();
+  return requireFrom(manifest)('node-gyp-build').path(directory);
+}
+
+/** Hidden from bundlers, which take what they can see of it apart. */
+function requireFrom(path: string): NodeJS.Require {
+  return process.getBuiltinModule('node:module').createRequire(path);
 }
 
 /** The addon's functions and classes. */

@@ -12,6 +12,13 @@ export interface PrometheusRegistry {
   registerMetric(metric: unknown): void;
 }
 
+/** What is needed of prom-client itself. */
+export interface PrometheusClient {
+  readonly Counter: new (configuration: never) => object;
+  readonly Gauge: new (configuration: never) => object;
+  readonly Histogram: new (configuration: never) => object;
+}
+
 /** Seconds; calls take tens of microseconds and may take as long as their deadline. */
 const BUCKETS = [
   0.000_01, 0.000_025, 0.000_05, 0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5,
@@ -43,15 +50,22 @@ const HELP: Readonly<Record<string, string>> = {
 };
 
 /**
- * A sink that keeps the runtime's metrics in a prom-client Registry. Needs prom-client 15 or later beside this package.
- * Series that the registry has already are used on, so that any number of runtimes can share it.
- * @throws InvalidArgumentError where `registry` is none, or prom-client is missing
+ * A sink that keeps the runtime's metrics in a prom-client Registry. Needs prom-client 15 or later: beside this package,
+ * or as `client`, for a bundle. Series that the registry has already are used on, so that any number of runtimes can
+ * share it.
+ * @throws InvalidArgumentError where `registry` or `client` is none, or prom-client is missing
  */
-export function prometheusSink(registry: PrometheusRegistry): Required<MetricsSink> {
+export function prometheusSink(
+  registry: PrometheusRegistry,
+  client: PrometheusClient = loadPromClient(),
+): Required<MetricsSink> {
   if (typeof registry?.getSingleMetric !== 'function' || typeof registry.registerMetric !== 'function') {
     throw new InvalidArgumentError('registry', 'expected a prom-client Registry');
   }
-  const { Counter, Gauge, Histogram } = loadPromClient();
+  if (![client?.Counter, client?.Gauge, client?.Histogram].every((type) => typeof type === 'function')) {
+    throw new InvalidArgumentError('client', 'expected prom-client');
+  }
+  const { Counter, Gauge, Histogram } = client as typeof PromClient;
   const described = (name: string) => ({
     name,
     help: HELP[name] ?? name,
@@ -91,8 +105,7 @@ function loadPromClient(): typeof PromClient {
   try {
     return createRequire(import.meta.url)('prom-client') as typeof PromClient;
   } catch (cause) {
-    throw new InvalidArgumentError('registry', 'prometheusSink needs the package prom-client beside this one', {
-      cause,
-    });
+    const problem = 'prometheusSink needs the package prom-client beside this one, or as its second argument';
+    throw new InvalidArgumentError('client', problem, { cause });
   }
 }

@@ -26,6 +26,18 @@ describe.runIf(process.platform === 'linux')('checkElfIsWhole', () => {
     expect(() => checkElfIsWhole(file)).toThrow(/file too short \(\d+ bytes/);
   });
 
+  it('refuses one whose end was never written', () => {
+    writeFileSync(file, Buffer.alloc(bytes.length).fill(bytes, 0, bytes.length >> 1));
+    expect(() => checkElfIsWhole(file)).toThrow('truncated while it was written');
+  });
+
+  it('refuses one for another processor', () => {
+    const other = Buffer.from(bytes);
+    other.writeUInt16LE(243, 18);
+    writeFileSync(file, other);
+    expect(() => checkElfIsWhole(file)).toThrow('built for another processor');
+  });
+
   it('refuses what is no ELF file', () => {
     writeFileSync(file, Buffer.alloc(1000, 'x'));
     expect(() => checkElfIsWhole(file)).toThrow('invalid ELF header');

@@ -1,4 +1,7 @@
-import { Counter, Registry } from 'prom-client';
+import { createRequire } from 'node:module';
+import { runInThisContext } from 'node:vm';
+import { buildSync } from 'esbuild';
+import promClient, { Counter, Registry } from 'prom-client';
 import { describe, expect, it } from 'vitest';
 import { type PoolStats, publishPoolMetrics } from '../src/metrics.ts';
 import { prometheusSink } from '../src/prometheus.ts';
@@ -100,3 +103,24 @@ it.each([[undefined], [null], [{}], ['registry'], [{ getSingleMetric: () => unde
     );
   },
 );
+
+it.each([null, {}, { Counter: class {}, Gauge: class {} }])('refuses %o as prom-client', (client) => {
+  expect(() => prometheusSink(new Registry(), client as never)).toThrow(
+    expect.objectContaining({ code: 'CC_LB_INVALID_ARGUMENT', path: 'client' }),
+  );
+});
+
+it('takes prom-client from its caller in a bundle, where there is nothing beside the package', () => {
+  const { outputFiles } = buildSync({
+    ...{ entryPoints: ['src/prometheus.ts'], bundle: true, platform: 'node', format: 'cjs', write: false },
+    ...{ target: 'node20', logLevel: 'silent' },
+  });
+  const module = { exports: {} as { prometheusSink: typeof prometheusSink } };
+  runInThisContext(`(module, require) => {${outputFiles[0]!.text}\n}`)(module, createRequire(import.meta.url));
+  const registry = new Registry();
+  expect(() => module.exports.prometheusSink(registry)).toThrow(
+    'prom-client beside this one, or as its second argument',
+  );
+  module.exports.prometheusSink(registry, promClient).saturation('pool');
+  expect(registry.getSingleMetric('cc_lb_plugin_pool_saturation_total')).toBeInstanceOf(Counter);
+});

@@ -13,7 +13,7 @@ const COMMANDS: Readonly<Record<string, Command>> = { inspect, admit, call, benc
 const NOTES = `<hook>    filter, shape, observe, transform_response or transform_sse_event
 <config>  default, production, low-latency, or a JSON file with the fields of the runtime's config
 
-Exit codes: 0 the plugin is fine, 1 it was refused or failed, 2 the command was not understood.`;
+Exit codes: 0 the plugin is fine, 1 it was refused or failed, 2 the command was not understood, 3 the addon does not load.`;
 
 /** Carries out a command line without its first two words; gives the exit code. */
 export async function run(argv: readonly string[], io: Io): Promise<number> {

@@ -1,11 +1,13 @@
 /** Child processes of the lifecycle tests: bundled from the sources, run, and judged by how they ended. */
 import { spawn } from 'node:child_process';
 import { readdirSync } from 'node:fs';
+import { createRequire } from 'node:module';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { buildSync } from 'esbuild';
 
 const root = fileURLToPath(new URL('../..', import.meta.url));
+const addon: string = createRequire(import.meta.url)('node-gyp-build').path(root);
 const OVERRIDE = 'CC_LB_RUNTIME_WASMTIME_BINARY';
 
 /** Bundles every child in `folder` into a folder of build/ of the same name. */
@@ -28,13 +30,14 @@ export interface Ended {
 
 /** Runs a child in the root of the repository; `shell` is put in front of the command, such as `ulimit -s 1024;`. */
 export function run(folder: string, name: string, args: readonly string[] = [], shell = ''): Promise<Ended> {
-  const command = `${shell} exec "$0" "$@"`;
-  const child = spawn('bash', ['-c', command, process.execPath, `build/children/${folder}/${name}.js`, ...args], {
+  const node = [process.execPath, `build/children/${folder}/${name}.js`, ...args];
+  const [program = '', ...rest] = shell === '' ? node : ['bash', '-c', `${shell} exec "$0" "$@"`, ...node];
+  const child = spawn(program, rest, {
     cwd: root,
     stdio: ['ignore', 'pipe', 'pipe'],
     env: {
       ...process.env,
-      [OVERRIDE]: process.env[OVERRIDE] || join(root, 'build/Release/cc-lb-runtime-wasmtime.node'),
+      [OVERRIDE]: process.env[OVERRIDE] || addon,
     },
   });
   let [stdout, stderr] = ['', ''];
