@@ -3,13 +3,16 @@
 import { spawnSync } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
 import { cargoDeny } from './cargo-deny.mjs';
+import { skipped } from './skipped.mjs';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
 // A database that was fetched before serves without network.
 const offline = process.argv.includes('--offline') ? ['--disable-fetch'] : [];
-let passed = reachable() ? cargoDeny('advisories', ['check', 'advisories', ...offline]) : true;
-passed = npmAudit() && passed;
-process.exit(passed ? 0 : 1);
+const crates = reachable()
+  ? cargoDeny('advisories', ['check', 'advisories', ...offline])
+  : skipped('advisories of the crates, because the RustSec database cannot be reached');
+const packages = npmAudit();
+process.exit(crates && packages ? 0 : 1);
 
 function reachable() {
   if (offline.length > 0) return true;
@@ -17,7 +20,6 @@ function reachable() {
     env: { ...process.env, GIT_TERMINAL_PROMPT: '0' },
     timeout: 30_000,
   });
-  if (status !== 0) console.warn('SKIPPED: advisories of the crates, because the RustSec database cannot be reached');
   return status === 0;
 }
 
@@ -29,8 +31,7 @@ function npmAudit() {
   });
   const report = parsed(stdout);
   if (report?.metadata === undefined) {
-    console.warn('SKIPPED: advisories of npm packages, because the registry gave no answer to `npm audit`');
-    return true;
+    return skipped('advisories of npm packages, because the registry gave no answer to `npm audit`');
   }
   const { total } = report.metadata.vulnerabilities;
   console.log(`${status === 0 ? '✓' : '✗'} advisories of npm packages (${total} found)`);

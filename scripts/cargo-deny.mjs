@@ -1,17 +1,15 @@
 // Runs cargo-deny on the addon's crates with deny.toml.
 import { spawnSync } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
+import { skipped } from './skipped.mjs';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
 
-/** Whether the check passed; one that cannot be run here is skipped with a line that says so, and counts as passed. */
+/** Whether the check passed; one that cannot be run here is skipped, see `skipped`. */
 export function cargoDeny(what, args) {
   const program = process.env.CARGO_DENY ?? 'cargo-deny';
   const { error } = spawnSync(program, ['--version']);
-  if (error) {
-    console.warn(`SKIPPED: ${what} of the crates, because cargo-deny is missing (cargo install cargo-deny --locked)`);
-    return true;
-  }
+  if (error) return skipped(`${what} of the crates, because cargo-deny is missing (cargo install cargo-deny --locked)`);
   const { status } = spawnSync(program, ['--manifest-path', 'native/Cargo.toml', '--locked', ...args], {
     cwd: root,
     stdio: 'inherit',

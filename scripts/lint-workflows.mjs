@@ -2,6 +2,7 @@
 // check is skipped with a line that says so.
 import { spawnSync } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
+import { skipped } from './skipped.mjs';
 
 const ACTIONLINT = 'github.com/rhysd/actionlint/cmd/actionlint@v1.7.12';
 const root = fileURLToPath(new URL('..', import.meta.url));
@@ -10,8 +11,8 @@ const how = [['actionlint'], ['go', 'run', ACTIONLINT]].find(
   ([program, ...args]) => spawnSync(program, [...args, '-version'], { cwd: root }).status === 0,
 );
 if (how === undefined) {
-  console.warn('SKIPPED: the workflows are not linted, because neither actionlint nor a Go that can fetch it is here');
-  process.exit(0);
+  const why = 'the workflows are not linted, because neither actionlint nor a Go that can fetch it is here';
+  process.exit(skipped(why) ? 0 : 1);
 }
 const [program, ...args] = how;
 const { status } = spawnSync(program, [...args, '-color'], { cwd: root, stdio: 'inherit' });

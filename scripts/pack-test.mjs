@@ -3,7 +3,9 @@
 // Packs the package, judges the tarball, installs it into an empty folder without install scripts, without Rust on PATH
 // and without a local build, and uses it under each supported line of Node. Prints a table, exits 1 on any failure.
 //
-//   --no-limits   prints the times without judging them, for a machine that is busy with other work
+//   --no-limits       prints the times without judging them, for a machine that is busy with other work
+//   --all-platforms   needs the binary of every platform in the tarball, not this machine's alone
+//   --keep <folder>   leaves the tarball there that was judged and used
 import { spawnSync } from 'node:child_process';
 import {
   chmodSync,
@@ -31,14 +33,20 @@ import {
 } from './pack-test/scenarios.mjs';
 import { judgeDeclarations, judgeTarball } from './pack-test/tarball.mjs';
 import { addSmokeTest, npm, pack } from './packed.mjs';
-import { hostTarget, prebuildPath } from './prebuild-targets.mjs';
+import { hostTarget, prebuildPath, TARGETS } from './prebuild-targets.mjs';
 import { bun, deno, node } from './prebuild-tools.mjs';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
 const LINES = ['20.19.0', '20', '22', '24'];
 const LIMITS = { installMs: 5_000, importMs: 30, firstCallMs: 150 };
 
-const { values } = parseArgs({ options: { 'no-limits': { type: 'boolean', default: false } } });
+const { values } = parseArgs({
+  options: {
+    'no-limits': { type: 'boolean', default: false },
+    'all-platforms': { type: 'boolean', default: false },
+    keep: { type: 'string' },
+  },
+});
 const failures = [];
 const work = mkdtempSync(join(tmpdir(), 'cc-lb-pack-'));
 // A user with fewer rights must be able to read it.
@@ -49,11 +57,12 @@ symlinkSync(process.execPath, join(bin, process.platform === 'win32' ? 'node.exe
 try {
   buildWhatIsMissing();
   const tarball = pack(work);
-  failures.push(...judgeTarball(tarball));
+  failures.push(...judgeTarball(tarball, values['all-platforms'] ? TARGETS : [hostTarget()]));
   const app = join(work, 'app');
   install(tarball.path, app);
   failures.push(...judgeDeclarations(app));
   use(app);
+  if (values.keep !== undefined) copyFileSync(tarball.path, join(values.keep, tarball.filename));
 } finally {
   rmSync(work, { recursive: true });
 }

@@ -87,13 +87,17 @@ function script(path, body) {
   chmodSync(path, 0o755);
 }
 
-/** No path of the building machine may reach the binary; a musl addon shares the process's libc. */
-function rustFlags({ libc }) {
+/**
+ * No path of the building machine may reach the binary. A musl addon shares the process's libc; a Windows one brings its C
+ * runtime, as node.exe does, because not every Windows has one.
+ */
+function rustFlags({ libc, platform }) {
   const cargoHome = process.env.CARGO_HOME ?? join(homedir(), '.cargo');
   return [
     `--remap-path-prefix=${root}=cc-lb-runtime-wasmtime/`,
     `--remap-path-prefix=${cargoHome}=cargo`,
     ...(libc === 'musl' ? ['-Ctarget-feature=-crt-static'] : []),
+    ...(platform === 'win32' ? ['-Ctarget-feature=+crt-static'] : []),
   ];
 }
 

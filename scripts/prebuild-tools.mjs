@@ -42,6 +42,14 @@ export function deno() {
   );
 }
 
+/** The script that is the compiler of a version of TypeScript. */
+export function typescript(range) {
+  return join(
+    tool(`typescript-${range}`, (into) => npm(into, `typescript@${range}`)),
+    'node_modules/typescript/bin/tsc',
+  );
+}
+
 /** The command that starts a musl Node: the loader of musl 1.2.5 (1.2.3 crashes this Node) with the binary to run. */
 export function muslNode(arch) {
   const wheel = tool(`node-musl-${arch}`, (into) => {

@@ -1,13 +1,14 @@
 // npm run release -- 1.2.3: makes the commit and the tag of a release. Pushing the tag starts the workflow that builds,
 // tests and publishes. `--check` makes the checks alone, without a version.
 //
-// Refuses: uncommitted changes, a type file of the addon or a list of licences that is not what its generator makes, a
-// changelog with nothing new, a version that is not a step up.
+// Refuses: uncommitted changes, another branch than main, a type file of the addon or a list of licences that is not what
+// its generator makes, a changelog with nothing new, a version that is tagged already or not a step up.
 import { spawnSync } from 'node:child_process';
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
+import semver from 'semver';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
 const UNRELEASED = '## [Unreleased]';
@@ -17,8 +18,11 @@ const [version] = positionals;
 refuseIf(run('git', 'status', '--porcelain') !== '', 'there are uncommitted changes');
 const manifest = JSON.parse(read('package.json'));
 if (!values.check) {
-  refuseIf(!/^\d+\.\d+\.\d+(-[\w.]+)?$/.test(version ?? ''), 'name a version, such as `npm run release -- 1.2.3`');
-  refuseIf(!isStepUp(version, manifest.version), `${version} is not above ${manifest.version}`);
+  refuseIf(semver.valid(version) !== version, 'name a version, such as `npm run release -- 1.2.3`');
+  refuseIf(run('git', 'tag', '--list', `v${version}`) !== '', `v${version} is tagged already`);
+  // The first release has the version that stands in package.json.
+  refuseIf(semver.lt(version, manifest.version), `${version} is not above ${manifest.version}`);
+  refuseIf(run('git', 'branch', '--show-current') !== 'main', 'releases are made on main');
   const news = read('CHANGELOG.md').split(UNRELEASED)[1]?.split('\n## ')[0].trim();
   refuseIf(!news, 'CHANGELOG.md tells nothing under [Unreleased]');
 }
@@ -40,22 +44,14 @@ run('git', 'tag', '--annotate', `v${version}`, '--message', `Release ${version}`
 console.log(`✓ tagged v${version}; to publish: git push --follow-tags`);
 
 function setVersions() {
+  const today = new Date().toISOString().slice(0, 10);
+  replace('CHANGELOG.md', UNRELEASED, `${UNRELEASED}\n\n## [${version}] - ${today}`);
+  if (version === manifest.version) return;
   run('npm', 'version', version, '--no-git-tag-version', '--ignore-scripts');
   const crate = /^(\[package\]\nname = "cc-lb-runtime-wasmtime-native"\nversion = ")[^"]*/m;
   replace('native/Cargo.toml', crate, `$1${version}`);
   const locked = /^(name = "cc-lb-runtime-wasmtime-native"\nversion = ")[^"]*/m;
   replace('native/Cargo.lock', locked, `$1${version}`);
-  const today = new Date().toISOString().slice(0, 10);
-  replace('CHANGELOG.md', UNRELEASED, `${UNRELEASED}\n\n## [${version}] - ${today}`);
-}
-
-/** Whether `next` comes after `current` in the order of versions; a release comes after its own previews. */
-function isStepUp(next, current) {
-  const [a, b] = [next, current].map((text) => ({ numbers: text.split('-')[0].split('.').map(Number), text }));
-  for (const [index, number] of a.numbers.entries()) {
-    if (number !== b.numbers[index]) return number > b.numbers[index];
-  }
-  return b.text.includes('-') && (!a.text.includes('-') || a.text > b.text);
 }
 
 function read(path) {

@@ -1,13 +1,15 @@
-// npm run size: the size of each prebuilt binary against its budget, and what else makes a binary fit to publish:
-// stripped, no path of the building machine inside, an old enough glibc.
+// npm run size: the size of each prebuilt binary against its budget, and what else makes a binary fit to publish: no path of
+// the building machine inside; on Linux stripped, with an old enough glibc; on Windows its own C runtime.
 import { existsSync, readFileSync } from 'node:fs';
 import { homedir } from 'node:os';
-import { join } from 'node:path';
+import { join, sep } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { GLIBC_BASELINE, prebuildPath, TARGETS } from './prebuild-targets.mjs';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
 const BUDGET_BYTES = 12_000_000;
+/** With the slashes of the system and with those that compilers may write instead. */
+const PLACES = [root, homedir() + sep].flatMap((place) => [...new Set([place, place.replaceAll(sep, '/')])]);
 
 let failed = false;
 let found = 0;
@@ -18,8 +20,9 @@ for (const target of TARGETS) {
   const bytes = readFileSync(path);
   const faults = [
     ...(bytes.length > BUDGET_BYTES ? [`over the budget of ${BUDGET_BYTES / 1e6} MB`] : []),
-    ...[root, `${homedir()}/`].filter((place) => bytes.includes(place)).map((place) => `${place} stands in it`),
+    ...PLACES.filter((place) => bytes.includes(place)).map((place) => `${place} stands in it`),
     ...(target.platform === 'linux' ? elfFaults(bytes, target) : []),
+    ...(/vcruntime\d+\.dll/i.test(bytes.toString('latin1')) ? ['it needs a C runtime that Windows may lack'] : []),
   ];
   console.log(`${faults.length === 0 ? '✓' : '✗'} ${prebuildPath(target)}  ${(bytes.length / 1e6).toFixed(2)} MB`);
   if (target.libc === 'glibc') console.log(`    newest glibc symbol version: ${newestGlibc(bytes)}`);

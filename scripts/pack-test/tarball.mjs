@@ -3,24 +3,34 @@ import { spawnSync } from 'node:child_process';
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { prebuildPath } from '../prebuild-targets.mjs';
+import { typescript } from '../prebuild-tools.mjs';
 
 const root = fileURLToPath(new URL('../..', import.meta.url));
+const NEEDED = [
+  ...['package.json', 'README.md', 'CHANGELOG.md', 'SECURITY.md', 'LICENSE', 'THIRD_PARTY_LICENCES.md'],
+  ...['dist/index.js', 'dist/index.d.ts', 'dist/cli/main.js', 'docs/errors.md', 'docs/support.md', 'docs/promises.md'],
+  'test/plugins/wasm/cache-aware.wasm',
+];
 const EXPECTED = [
-  /^package\.json$/,
-  /^(README|CHANGELOG)\.md$/,
-  /^LICENSE$/,
-  /^THIRD_PARTY_LICENCES\.md$/,
   /^dist\/.*\.(js|d\.ts|js\.map)$/,
+  /^docs\/\w+\.(md|svg)$/,
   /^prebuilds\/[a-z0-9]+-[a-z0-9]+\/cc-lb-runtime-wasmtime(\.(glibc|musl))?\.node$/,
 ];
+/** Which zod's own declarations need. */
+const OLDEST_TYPESCRIPT = '5.4';
 const INSTALL_SCRIPTS = ['preinstall', 'install', 'postinstall', 'prepare'];
 
-/** What is wrong with the tarball that `npm pack` described. */
-export function judgeTarball({ path, files, size, unpackedSize }) {
-  const failures = files
-    .map((file) => file.path)
-    .filter((file) => !EXPECTED.some((pattern) => pattern.test(file)))
-    .map((file) => `the tarball holds ${file}`);
+/** What is wrong with the tarball that `npm pack` described, and that needs the binaries of these targets. */
+export function judgeTarball({ path, files, size, unpackedSize }, targets) {
+  const held = files.map((file) => file.path);
+  const needed = [...NEEDED, ...targets.map(prebuildPath)];
+  const failures = [
+    ...needed.filter((file) => !held.includes(file)).map((file) => `the tarball lacks ${file}`),
+    ...held
+      .filter((file) => !needed.includes(file) && !EXPECTED.some((pattern) => pattern.test(file)))
+      .map((file) => `the tarball holds ${file}`),
+  ];
   const { scripts } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8'));
   for (const name of INSTALL_SCRIPTS) if (scripts[name]) failures.push(`package.json has the script ${name}`);
   console.log(`tarball: ${files.length} files, ${megabytes(size)} packed, ${megabytes(unpackedSize)} unpacked`);
@@ -79,23 +89,33 @@ new WasmtimeRuntime({ allocationStrategy: 'sometimes' });
 
 /** Compiles a strict user's program against the installed declarations, which are checked too. */
 export function judgeDeclarations(app) {
-  return [
+  const newest = join(dirname(fileURLToPath(import.meta.resolve('typescript/package.json'))), 'bin/tsc');
+  const uses = [
     { module: 'nodenext', moduleResolution: 'nodenext', file: 'consumer.mts' },
     { module: 'nodenext', moduleResolution: 'nodenext', file: 'consumer.cts' },
     { module: 'esnext', moduleResolution: 'bundler', file: 'consumer.ts' },
-  ].flatMap(({ file, ...resolution }) => {
-    const folder = join(app, `types-${file}`);
-    mkdirSync(folder, { recursive: true });
-    writeFileSync(join(folder, file), CONSUMER);
-    const compilerOptions = {
-      ...resolution,
-      ...{ target: 'es2022', lib: ['es2023', 'dom', 'dom.iterable', 'esnext.disposable'], strict: true, noEmit: true },
-      ...{ skipLibCheck: false, exactOptionalPropertyTypes: true, noUncheckedIndexedAccess: true },
-      ...{ typeRoots: [join(root, 'node_modules/@types')], types: ['node'] },
-    };
-    const project = join(folder, 'tsconfig.json');
-    writeFileSync(project, JSON.stringify({ compilerOptions, files: [file] }));
-    const tsc = join(dirname(fileURLToPath(import.meta.resolve('typescript/package.json'))), 'bin/tsc');
-    return command(`TypeScript ${resolution.moduleResolution} ${file}`, [tsc, '-p', project], folder);
-  });
+  ];
+  const oldest = typescript(OLDEST_TYPESCRIPT);
+  return [
+    // TypeScript 5.8 is the first that lets CommonJS require an ES module.
+    ...uses
+      .filter(({ file }) => file !== 'consumer.cts')
+      .flatMap((use) => compile(app, OLDEST_TYPESCRIPT, oldest, use)),
+    ...uses.flatMap((use) => compile(app, 'newest', newest, use)),
+  ];
+}
+
+function compile(app, version, tsc, { file, ...resolution }) {
+  const folder = join(app, `types-${file}`);
+  mkdirSync(folder, { recursive: true });
+  writeFileSync(join(folder, file), CONSUMER);
+  const compilerOptions = {
+    ...resolution,
+    ...{ target: 'es2022', lib: ['es2023', 'dom', 'dom.iterable', 'esnext.disposable'], strict: true, noEmit: true },
+    ...{ skipLibCheck: false, exactOptionalPropertyTypes: true, noUncheckedIndexedAccess: true },
+    ...{ typeRoots: [join(root, 'node_modules/@types')], types: ['node'] },
+  };
+  const project = join(folder, 'tsconfig.json');
+  writeFileSync(project, JSON.stringify({ compilerOptions, files: [file] }));
+  return command(`TypeScript ${version}, ${resolution.moduleResolution} ${file}`, [tsc, '-p', project], folder);
 }

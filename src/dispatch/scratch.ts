@@ -13,7 +13,7 @@ const KEPT = 4;
 
 /** One lease. */
 export class CallScratch implements Scratch {
-  bytes = new Uint8Array(FIRST_BYTES);
+  bytes: Uint8Array = new Uint8Array(FIRST_BYTES);
   readonly start = START;
   headLength = 0;
   tailLength = 0;

@@ -34,8 +34,8 @@ const LONE_SURROGATE = /\p{Surrogate}/u;
 const BEYOND_LATIN1 = /[^\u0000-\u00ff]/;
 const NO_SCRATCH: Scratch = new HeapScratch(0);
 /** A float on its way into two words. */
-export const float = new Float64Array(1);
-export const floatWords = new Int32Array(float.buffer);
+export const float: Float64Array = new Float64Array(1);
+export const floatWords: Int32Array = new Int32Array(float.buffer);
 
 /** Writes leaves behind one another into one scratch at a time. */
 export class Writer {
@@ -50,7 +50,7 @@ export class Writer {
   protected run = '';
   /** What turns an index into `bytes` into a position in the message. */
   protected shift = 0;
-  protected notes = new Int32Array(1_024);
+  protected notes: Int32Array = new Int32Array(1_024);
   protected noted = 0;
 
   protected begin(scratch: Scratch, careful: boolean): void {
