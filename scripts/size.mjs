@@ -1,5 +1,7 @@
 // npm run size: the size of each prebuilt binary against its budget, and what else makes a binary fit to publish: no path of
 // the building machine inside; on Linux stripped, with an old enough glibc; on Windows its own C runtime.
+//
+//   --all-platforms   those that are not built are missed
 import { existsSync, readFileSync } from 'node:fs';
 import { homedir } from 'node:os';
 import { join, sep } from 'node:path';
@@ -11,11 +13,16 @@ const BUDGET_BYTES = 12_000_000;
 /** With the slashes of the system and with those that compilers may write instead. */
 const PLACES = [root, homedir() + sep].flatMap((place) => [...new Set([place, place.replaceAll(sep, '/')])]);
 
+const all = process.argv.includes('--all-platforms');
 let failed = false;
 let found = 0;
 for (const target of TARGETS) {
   const path = join(root, prebuildPath(target));
-  if (!existsSync(path)) continue;
+  if (!existsSync(path)) {
+    if (all) console.log(`✗ ${prebuildPath(target)} is not there`);
+    failed ||= all;
+    continue;
+  }
   found += 1;
   const bytes = readFileSync(path);
   const faults = [
