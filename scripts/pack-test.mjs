@@ -62,7 +62,7 @@ try {
   install(tarball.path, app);
   failures.push(...judgeDeclarations(app));
   use(app);
-  if (values.keep !== undefined) copyFileSync(tarball.path, join(values.keep, tarball.filename));
+  if (values.keep !== undefined) keep(tarball, values.keep);
 } finally {
   rmSync(work, { recursive: true });
 }
@@ -76,6 +76,11 @@ function buildWhatIsMissing() {
   const target = hostTarget();
   if (existsSync(join(root, prebuildPath(target)))) return;
   must(process.execPath, ['scripts/prebuild.mjs', target.name], { cwd: root });
+}
+
+function keep({ path, filename }, folder) {
+  mkdirSync(folder, { recursive: true });
+  copyFileSync(path, join(folder, filename));
 }
 
 /** Installs into `app` twice; the second time, with npm's cache filled, is timed. */
