@@ -1,3 +1,5 @@
+import * as z from 'zod';
+import { parseArgument } from './config.ts';
 import type { AsyncCallOptions, CallOptions } from './dispatch/adapter.ts';
 import { FilterError, InvalidArgumentError, type ObservabilityError, type WasmtimeRuntimeError } from './errors.ts';
 import {
@@ -91,6 +93,13 @@ export interface PluginChainOptions {
   readonly observers?: readonly ObserveStage[];
 }
 
+/** A misspelt place would leave its plugins out of every request. The stages are looked at one by one. */
+const chainOptionsSchema = z.strictObject({
+  filters: z.custom<readonly FilterStage[]>(() => true).optional(),
+  shape: z.custom<ShapeStage>(() => true).optional(),
+  observers: z.custom<readonly ObserveStage[]>(() => true).optional(),
+});
+
 /**
  * Filters one after the other, then the shape, with each plugin's failure policy enforced. Failed plugins become
  * outcomes; a caller's mistake (InvalidArgumentError), a closed runtime (ClosedError) and an aborted call (its signal's
@@ -101,9 +110,9 @@ export class PluginChain {
   readonly #shape: ShapeStage | undefined;
   readonly #observers: readonly ObserveStage[];
 
-  /** @throws InvalidArgumentError where a stage lacks what its place in the chain needs */
+  /** @throws InvalidArgumentError for an unknown field, or where a stage lacks what its place in the chain needs */
   constructor(options: PluginChainOptions) {
-    const { filters = [], shape, observers = [] } = options ?? {};
+    const { filters = [], shape, observers = [] } = parseArgument(chainOptionsSchema, options, 'options');
     this.#filters = checkedStages(filters, 'filters', ['filter', 'filterAsync']);
     this.#observers = checkedStages(observers, 'observers', ['observe', 'observeAsync']);
     if (shape !== undefined) checkStage(shape, 'shape', ['shape', 'shapeAsync']);
@@ -193,12 +202,14 @@ export class PluginChain {
 
 /**
  * The HTTP answer to a request that no upstream will see, its body in the form of the Anthropic API.
+ * @throws InvalidArgumentError for any other outcome
  */
 export function outcomeToHttp(outcome: Unavailable): {
   status: number;
   headers: Record<string, string>;
   body: string;
 } {
+  if (outcome?.kind !== 'unavailable') throw new InvalidArgumentError('outcome', "expected one of kind 'unavailable'");
   const headers: Record<string, string> = { 'content-type': 'application/json' };
   if (outcome.retryAfterSeconds !== undefined) headers['retry-after'] = String(outcome.retryAfterSeconds);
   const message =

@@ -1,4 +1,6 @@
 import { Transform, type TransformCallback } from 'node:stream';
+import * as z from 'zod';
+import { deadlineSchema, parseArgument } from './config.ts';
 import type { AsyncCallOptions } from './dispatch/adapter.ts';
 import { InvalidArgumentError, ResponseTransformError, type WasmtimeRuntimeError } from './errors.ts';
 import { isPluginFailure } from './policy/failure.ts';
@@ -18,7 +20,14 @@ export interface SseTransformerOptions extends Omit<AsyncCallOptions, 'signal'> 
   readonly maxEventBytes?: number | undefined;
 }
 
-const DEFAULT_MAX_EVENT_BYTES = 4 * 1024 * 1024;
+const optionsSchema = z.strictObject({
+  maxEventBytes: z
+    .int()
+    .min(1)
+    .default(4 * 1024 * 1024),
+  deadlineMs: deadlineSchema.optional(),
+  where: z.enum(['auto', 'inline', 'thread']).optional(),
+});
 /** Says nothing of the plugin: that is the operator's business, and stands in `failure`. */
 const ERROR_EVENT = Buffer.from(
   `event: error\ndata: ${JSON.stringify({
@@ -63,10 +72,7 @@ export class SseTransformer extends Transform {
     if (typeof context !== 'object' || context === null) {
       throw new InvalidArgumentError('context', 'expected a transform context');
     }
-    const { maxEventBytes = DEFAULT_MAX_EVENT_BYTES, deadlineMs, where } = options;
-    if (!Number.isInteger(maxEventBytes) || maxEventBytes < 1) {
-      throw new InvalidArgumentError('options.maxEventBytes', 'expected an integer of bytes from 1');
-    }
+    const { maxEventBytes, deadlineMs, where } = parseArgument(optionsSchema, options, 'options');
     this.#dialect = dialect;
     this.#context = { ...context, headers: rereadable(context.headers) };
     this.#options = { deadlineMs, where, signal: this.#destroyed.signal };

@@ -344,9 +344,15 @@ it('becomes an HTTP answer', () => {
   expect(outcomeToHttp({ kind: 'unavailable', status: 503, code: 'plugin_failed' }).headers).not.toHaveProperty(
     'retry-after',
   );
+  for (const other of [undefined, null, { kind: 'candidates', candidates: three, stages: [] }]) {
+    expect(() => outcomeToHttp(other as never)).toThrow(expect.objectContaining({ path: 'outcome' }));
+  }
 });
 
 it.each([
+  [undefined, 'options'],
+  ['filters', 'options'],
+  [{ filter: [] }, 'options.filter'],
   [{ filters: {} }, 'filters'],
   [{ filters: [{ filter() {} }] }, 'filters[0]'],
   [{ shape: {} }, 'shape'],

@@ -1,13 +1,14 @@
 import { spawnSync } from 'node:child_process';
-import { mkdtempSync, readFileSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { describe, expect, it } from 'vitest';
+import { afterAll, describe, expect, it } from 'vitest';
 import { run } from '../src/cli/run.ts';
 import { HOOK_KINDS } from '../src/types.ts';
 
 const scratch = mkdtempSync(join(tmpdir(), 'cc-lb-plugin-'));
+afterAll(() => rmSync(scratch, { recursive: true }));
 
 function wasm(name: string): string {
   return fileURLToPath(new URL(`plugins/wasm/${name}.wasm`, import.meta.url));

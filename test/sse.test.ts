@@ -303,6 +303,9 @@ describe('as a stream', () => {
     [dialectOf(() => unchanged).dialect, null, {}, 'context'],
     [dialectOf(() => unchanged).dialect, context, { maxEventBytes: 0 }, 'options.maxEventBytes'],
     [dialectOf(() => unchanged).dialect, context, { maxEventBytes: '1' }, 'options.maxEventBytes'],
+    [dialectOf(() => unchanged).dialect, context, { where: 'here' }, 'options.where'],
+    [dialectOf(() => unchanged).dialect, context, { timeout: 1 }, 'options.timeout'],
+    [dialectOf(() => unchanged).dialect, context, null, 'options'],
   ])('refuses the arguments %o', (dialect, about, options, path) => {
     expect(() => new SseTransformer(dialect as never, about as never, options as never)).toThrow(
       expect.objectContaining({ code: 'CC_LB_INVALID_ARGUMENT', path }),

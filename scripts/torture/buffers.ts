@@ -9,15 +9,10 @@ import {
   WasmtimeUpstreamDialect,
 } from '../../src/index.ts';
 import { upstream } from '../../test/support/samples.ts';
+import { detach, resizable } from '../../test/support/views.ts';
 import { caller, candidates, plugin, request } from './guests.ts';
 import { grouped, promised, type Scenario } from './scenario.ts';
 import { v8Wasm } from './v8.ts';
-
-/** ES2024, which the compiler's library does not have yet. */
-type Resizable = ArrayBuffer & { resize(bytes: number): void };
-const resizable = (bytes: number, most: number): Resizable =>
-  Reflect.construct(ArrayBuffer, [bytes, { maxByteLength: most }]) as Resizable;
-const detach = (buffer: ArrayBuffer) => void structuredClone(buffer, { transfer: [buffer] });
 
 export const buffers: Scenario = {
   unit: 'calls',
@@ -64,7 +59,7 @@ export const buffers: Scenario = {
         const [first, length] = [body[0], body.length];
         const call = echo.shapeAsync(request({ body }), upstream, caller(), { where: 'thread' });
         if (random.below(2) === 0) body.fill(0);
-        else detach(body.buffer);
+        else detach(body);
         whole((await call).body, first, length);
       },
       async () => {
@@ -80,7 +75,7 @@ export const buffers: Scenario = {
         return mayRefuse(() =>
           shape(
             body,
-            headersThat(() => detach(body.buffer)),
+            headersThat(() => detach(body)),
           ),
         );
       },
@@ -148,7 +143,7 @@ export const buffers: Scenario = {
         const bytes = Uint8Array.from(plugin('cache-aware'));
         const registered = runtime.registerFilterAsync(key, 'v', bytes);
         if (random.below(2) === 0) bytes.fill(0);
-        else detach(bytes.buffer);
+        else detach(bytes);
         await registered;
       },
       // More than may be staged at once: some are refused, nothing is mixed up.

@@ -63,7 +63,9 @@ export function judge(facts: Facts, kind?: HookKind): JudgedModule {
   const reading = readMetadata(section);
   problems.push(...reading.problems.map((problem) => `section ${METADATA_SECTION}: ${problem}`));
   if (kind !== undefined && reading.metadata !== null && reading.metadata.hooks[kind] === undefined) {
-    problems.push(`section ${METADATA_SECTION}: hooks.${kind}: not declared, expected for a ${kind} slot`);
+    problems.push(
+      `section ${METADATA_SECTION}: hooks.${kind}: not declared, expected for ${kind === 'observe' ? 'an' : 'a'} ${kind} slot`,
+    );
   }
   problems.push(...exportProblems(facts));
   const editions = reading.metadata === null ? {} : hookProblems(facts, reading, problems);

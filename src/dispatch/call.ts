@@ -8,6 +8,7 @@ import type { MetricsSink } from '../metrics.ts';
 import type { NativeFailure, NativeModule } from '../native.ts';
 import { AnswerRefused } from '../policy/refusal.ts';
 import { HOOK_KINDS, type HookKind } from '../types.ts';
+import { isGone } from '../views.ts';
 import { encodeRequest } from '../wire/encode.ts';
 import type { Message } from '../wire/rkyv.ts';
 import { enqueue } from './queue.ts';
@@ -248,10 +249,12 @@ export function rawRequest(input: Uint8Array): (scratch: CallScratch) => void {
   };
 }
 
-/** Throws an InvalidArgumentError unless `value` is a Uint8Array over memory that no other thread writes to. */
+/** Throws an InvalidArgumentError unless `value` is a Uint8Array over memory that is there and no other thread writes to. */
 export function checkBytes(value: unknown, path: string): asserts value is Uint8Array {
   if (!(value instanceof Uint8Array)) throw new InvalidArgumentError(path, 'expected a Uint8Array');
   if (value.buffer instanceof SharedArrayBuffer) {
     throw new InvalidArgumentError(path, 'expected memory of its own: a SharedArrayBuffer may change during the call');
   }
+  if (isGone(value))
+    throw new InvalidArgumentError(path, 'expected bytes, but their buffer was detached or has shrunk');
 }

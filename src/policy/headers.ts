@@ -1,5 +1,6 @@
 import { InvalidArgumentError } from '../errors.ts';
 import type { HeadersInput } from '../types.ts';
+import { isGone } from '../views.ts';
 import type { WireBounds } from './bounds.ts';
 import { AnswerRefused, quoted } from './refusal.ts';
 import { asciiLowerCase, headerName, isHeaderValue } from './token.ts';
@@ -184,7 +185,8 @@ function push(kept: string[], name: unknown, value: unknown, drops: (lowerName: 
   if (lower === undefined) return 'the name must be a token of 1 to 65535 bytes';
   let text: string;
   if (typeof value === 'string') text = value;
-  else if (value instanceof Uint8Array) text = latin1(value);
+  else if (value instanceof Uint8Array && !isGone(value)) text = latin1(value);
+  else if (value instanceof Uint8Array) return "the value's buffer was detached or has shrunk";
   else return 'the value must be a string or a Uint8Array';
   if (!isHeaderValue(text)) return 'the value may hold tab, 0x20-0x7E and 0x80-0xFF only, as latin1 code units';
   if (!drops(lower)) kept.push(lower, text);
@@ -203,8 +205,7 @@ function pushAnswered(kept: string[], name: string, value: string | Uint8Array):
 }
 
 function latin1(bytes: Uint8Array): string {
-  // A view whose buffer was detached reads as empty, and Buffer.from would throw for it.
-  return bytes.byteLength === 0 ? '' : Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString('latin1');
+  return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString('latin1');
 }
 
 /** Up to this many entries a scan for a repeated name is cheaper than a set. */

@@ -4,6 +4,7 @@ import {
   admitWasm,
   admitWasmAsync,
   buildHotEngine,
+  InvalidArgumentError,
   inspectWasm,
   ModuleCompileError,
   ModuleRejectedError,
@@ -16,6 +17,7 @@ import { guest, guestSections } from '../support/guest.ts';
 import { plugin } from '../support/plugins.ts';
 import { refusal } from '../support/refusal.ts';
 import { lonelyRuntime, newRuntime, recorder } from '../support/runtimes.ts';
+import { detach } from '../support/views.ts';
 import { append, assemble, customSection } from '../support/wat.ts';
 
 describe('the content hash', () => {
@@ -89,9 +91,15 @@ describe('admission', () => {
     ['random bytes', Buffer.from('c0ffee')],
     ['no bytes', new Uint8Array(0)],
     ['a module cut short', plugin('cache-aware').subarray(0, 5000)],
-    ['a detached buffer', detached()],
   ])('refuses %s', async (_, bytes) => {
     expect(await refusal(bytes)).toMatchObject({ reason: expect.stringContaining('not a wasm module') });
+  });
+
+  it('refuses bytes whose memory was given away', () => {
+    const bytes = Uint8Array.from(guest());
+    detach(bytes);
+    const error = thrown(InvalidArgumentError, () => admitWasm(newRuntime(), bytes));
+    expect(error.message).toMatch(/^bytes: .*detached/);
   });
 
   it('refuses more bytes than it may have', async () => {
@@ -129,10 +137,3 @@ describe('admission', () => {
     expect(() => admitWasm(lonelyRuntime(), slow(3))).not.toThrow();
   });
 });
-
-/** An array whose memory was given away. */
-function detached(): Uint8Array {
-  const bytes = Uint8Array.from(plugin('cache-aware'));
-  structuredClone(bytes.buffer, { transfer: [bytes.buffer] });
-  return bytes;
-}

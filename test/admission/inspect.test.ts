@@ -252,6 +252,7 @@ describe('the declared hooks', () => {
     expect(problems({ hooks: ['filter'] }, 'shape')).toEqual([
       `section ${METADATA}: hooks.shape: not declared, expected for a shape slot`,
     ]);
+    expect(problems({ hooks: ['filter'] }, 'observe')[0]).toMatch(/expected for an observe slot$/);
     const sections = { 'cc_lb.schema.observe.v1': Buffer.alloc(32) };
     expect(problems({ hooks: ['filter', 'observe'], sections }, 'filter')[0]).toMatch(
       /^section cc_lb\.schema\.observe/,

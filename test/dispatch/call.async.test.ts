@@ -14,6 +14,7 @@ import { rejected } from '../support/errors.ts';
 import { plugin } from '../support/plugins.ts';
 import { newRuntime, recorder } from '../support/runtimes.ts';
 import { caller, candidates, request, upstream } from '../support/samples.ts';
+import { detach, resizable } from '../support/views.ts';
 
 const key = SlotKey.global('k');
 const LOOP = caller({ do: 'loop' });
@@ -98,20 +99,27 @@ describe('a call on another thread', () => {
     body.fill(2);
     value.write('other');
     headers.length = 0;
-    structuredClone(small.buffer, { transfer: [small.buffer] });
+    detach(small);
     const [large, tiny] = await Promise.all(calls);
     expect(Buffer.alloc(300_000, 1).equals(large!.body)).toBe(true);
     expect(tiny?.body).toEqual(Uint8Array.of(1, 2, 3));
     for (const shaped of [large, tiny]) expect(shaped?.headers).toContainEqual(['x-a', 'first']);
   });
 
-  it('reads a detached buffer as empty and refuses shared memory', async () => {
+  it('refuses memory that is gone and memory that is shared', async () => {
     const { dialect } = shapeOf('echo');
-    const gone = new Uint8Array(1000);
-    structuredClone(gone.buffer, { transfer: [gone.buffer] });
+    const detached = new Uint8Array(1000);
+    detach(detached);
+    const buffer = resizable(1000, 1000);
+    const shrunk = new Uint8Array(buffer, 500, 100);
+    buffer.resize(200);
     for (const where of ['inline', 'thread'] as const) {
-      const shaped = await dialect.shapeAsync(request({ body: gone }), upstream, caller(), { where });
-      expect(shaped.body).toHaveLength(0);
+      for (const body of [detached, shrunk]) {
+        const call = dialect.shapeAsync(request({ body }), upstream, caller(), { where });
+        expect((await rejected(InvalidArgumentError, call)).message).toMatch(/^body: .*detached or has shrunk/);
+      }
+      const empty = await dialect.shapeAsync(request({ body: new Uint8Array(0) }), upstream, caller(), { where });
+      expect(empty.body).toHaveLength(0);
       const shared = request({ body: new Uint8Array(new SharedArrayBuffer(300_000)) });
       const error = await rejected(InvalidArgumentError, dialect.shapeAsync(shared, upstream, caller(), { where }));
       expect(error.message).toMatch(/^body: .*SharedArrayBuffer/);
@@ -125,7 +133,7 @@ describe('a call on another thread', () => {
       const principal = {
         ...caller(),
         get id() {
-          structuredClone(body.buffer, { transfer: [body.buffer] });
+          detach(body);
           return 'p';
         },
       };

@@ -1,15 +1,17 @@
 import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
-import { mkdtempSync, readFileSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { request } from 'undici';
-import { expect, it, onTestFinished } from 'vitest';
+import { afterAll, expect, it, onTestFinished } from 'vitest';
 import { until } from './support.ts';
 
 const root = fileURLToPath(new URL('../..', import.meta.url));
 const guests = join(root, 'test', 'plugins', 'wasm');
-const path = join(mkdtempSync(join(tmpdir(), 'balancer-')), 'config.json');
+const folder = mkdtempSync(join(tmpdir(), 'balancer-'));
+const path = join(folder, 'config.json');
+afterAll(() => rmSync(folder, { recursive: true }));
 
 /** Writes the config of the example, with one version of its filter. */
 function configure(filter: string): void {

@@ -1,7 +1,7 @@
-import { mkdtemp, writeFile } from 'node:fs/promises';
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { describe, expect, it } from 'vitest';
+import { describe, expect, it, onTestFinished } from 'vitest';
 import { CacheLedger, promptOf } from '../../examples/load-balancer/cache-ledger.ts';
 import { readConfig } from '../../examples/load-balancer/config.ts';
 import { NO_USAGE, usageReader } from '../../examples/load-balancer/usage.ts';
@@ -115,7 +115,9 @@ describe('the config file', () => {
     ],
     [{ port: 1 }, /port/],
   ])('that is wrong is refused with the field (%#)', async (content, message) => {
-    const path = join(await mkdtemp(join(tmpdir(), 'balancer-')), 'config.json');
+    const folder = await mkdtemp(join(tmpdir(), 'balancer-'));
+    onTestFinished(() => rm(folder, { recursive: true }));
+    const path = join(folder, 'config.json');
     await writeFile(path, JSON.stringify(content));
     await expect(readConfig(path)).rejects.toThrow(message);
   });

@@ -11,6 +11,7 @@ import {
 } from '../../src/policy/headers.ts';
 import { AnswerRefused } from '../../src/policy/refusal.ts';
 import type { HeadersInput } from '../../src/types.ts';
+import { detach } from '../support/views.ts';
 
 const open = { cookieRedaction: false };
 
@@ -93,10 +94,11 @@ describe('request headers', () => {
     ).toEqual(['a', '\t ~\u0080\u00ff', 'b', ' \u00ff ', 'c', '']);
   });
 
-  it('reads a detached view as empty', () => {
+  it('refuses a detached view, and takes an empty one', () => {
     const value = new Uint8Array([0x41]);
-    structuredClone(value.buffer, { transfer: [value.buffer] });
-    expect(requestHeaders([['a', value]], open)).toEqual(['a', '']);
+    detach(value);
+    expect(() => requestHeaders([['a', value]], open)).toThrow("headers[0]: the value's buffer was detached");
+    expect(requestHeaders([['a', new Uint8Array(0)]], open)).toEqual(['a', '']);
   });
 
   it('accepts every value byte that HTTP allows and no other', () => {

@@ -6,6 +6,7 @@ import { type FilterRequest, filterRequestBase, filterRequestTiered } from '../.
 import { observeEvent } from '../../src/wire/messages/observe.ts';
 import type { Message } from '../../src/wire/rkyv.ts';
 import { HeapScratch } from '../../src/wire/scratch.ts';
+import { resizable } from '../support/views.ts';
 import { ROOTS } from './fuzz/roots.ts';
 import { committedVectors, type Vector } from './fuzz/vectors.ts';
 import { candidate, refusal, request } from './samples.ts';
@@ -69,15 +70,13 @@ describe('the body', () => {
     const plain = encodeToBytes(filterRequestBase, request());
     const view = Uint8Array.of(9, 9, 1, 2, 3, 4, 5, 9).subarray(2, 7);
     expect(encodeToBytes(filterRequestBase, request({ body: view }))).toEqual(plain);
-    const resizable = new Uint8Array(Reflect.construct(ArrayBuffer, [5, { maxByteLength: 64 }]) as ArrayBuffer);
-    resizable.set([1, 2, 3, 4, 5]);
-    expect(encodeToBytes(filterRequestBase, request({ body: resizable }))).toEqual(plain);
+    const body = new Uint8Array(resizable(5, 64));
+    body.set([1, 2, 3, 4, 5]);
+    expect(encodeToBytes(filterRequestBase, request({ body }))).toEqual(plain);
   });
 
   it('may not change while a getter runs', () => {
-    const buffer = Reflect.construct(ArrayBuffer, [5, { maxByteLength: 64 }]) as ArrayBuffer & {
-      resize(to: number): void;
-    };
+    const buffer = resizable(5, 64);
     const shrinking = {
       ...candidate(),
       get name(): string {
