@@ -210,4 +210,14 @@ describe('a command line', () => {
     });
     expect(refused.status).toBe(1);
   });
+
+  it('tells its version, also where the addon does not load', () => {
+    const main = fileURLToPath(new URL('../dist/cli/main.js', import.meta.url));
+    const { version } = JSON.parse(readFileSync(new URL('../package.json', import.meta.url), 'utf8'));
+    const env = { ...process.env, CC_LB_RUNTIME_WASMTIME_BINARY: join(scratch, 'none.node') };
+    for (const flag of ['--version', '-v']) {
+      const told = spawnSync(process.execPath, [main, flag], { encoding: 'utf8', env });
+      expect(told).toMatchObject({ status: 0, stdout: `${version}\n`, stderr: '' });
+    }
+  });
 });

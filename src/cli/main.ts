@@ -1,16 +1,28 @@
 #!/usr/bin/env node
 /** The command `cc-lb-plugin`. */
+import { readFileSync } from 'node:fs';
 
 const ADDON_NOT_LOADED = 3;
 
-try {
-  const { run } = await import('./run.ts');
-  process.exitCode = await run(process.argv.slice(2), {
-    out: (text) => void process.stdout.write(`${text}\n`),
-    err: (text) => void process.stderr.write(`${text}\n`),
-  });
-} catch (error) {
-  if ((error as { code?: unknown } | null)?.code !== 'CC_LB_ADDON_NOT_LOADED') throw error;
-  process.stderr.write(`${(error as Error).message}\n`);
-  process.exitCode = ADDON_NOT_LOADED;
+const argv = process.argv.slice(2);
+if (argv[0] === '--version' || argv[0] === '-v') {
+  // Told here, because it is asked for where the addon does not load.
+  const manifest = JSON.parse(readFileSync(new URL('../../package.json', import.meta.url), 'utf8'));
+  process.stdout.write(`${manifest.version}\n`);
+} else {
+  await runCommand();
+}
+
+async function runCommand(): Promise<void> {
+  try {
+    const { run } = await import('./run.ts');
+    process.exitCode = await run(argv, {
+      out: (text) => void process.stdout.write(`${text}\n`),
+      err: (text) => void process.stderr.write(`${text}\n`),
+    });
+  } catch (error) {
+    if ((error as { code?: unknown } | null)?.code !== 'CC_LB_ADDON_NOT_LOADED') throw error;
+    process.stderr.write(`${(error as Error).message}\n`);
+    process.exitCode = ADDON_NOT_LOADED;
+  }
 }

@@ -13,6 +13,8 @@ const COMMANDS: Readonly<Record<string, Command>> = { inspect, admit, call, benc
 const NOTES = `<hook>    filter, shape, observe, transform_response or transform_sse_event
 <config>  default, production, low-latency, or a JSON file with the fields of the runtime's config
 
+--version tells the package's version.
+
 Exit codes: 0 the plugin is fine, 1 it was refused or failed, 2 the command was not understood, 3 the addon does not load.`;
 
 /** Carries out a command line without its first two words; gives the exit code. */
