@@ -211,6 +211,18 @@ describe('a command line', () => {
     expect(refused.status).toBe(1);
   });
 
+  it.skipIf(process.platform === 'win32')('ends as it would where nobody reads what it writes', () => {
+    const main = fileURLToPath(new URL('../dist/cli/main.js', import.meta.url));
+    const script = 'set -o pipefail; "$0" "$@" | true';
+    for (const [argv, status] of [
+      [['admit', wasm('cache-aware')], 0],
+      [['admit', wasm('cache-aware'), '-k', 'shape', '--json'], 1],
+    ] as const) {
+      const command = ['-c', script, process.execPath, main, ...argv];
+      expect(spawnSync('bash', command, { encoding: 'utf8' })).toMatchObject({ status, stderr: '' });
+    }
+  });
+
   it('tells its version, also where the addon does not load', () => {
     const main = fileURLToPath(new URL('../dist/cli/main.js', import.meta.url));
     const { version } = JSON.parse(readFileSync(new URL('../package.json', import.meta.url), 'utf8'));

@@ -4,6 +4,13 @@ import { readFileSync } from 'node:fs';
 
 const ADDON_NOT_LOADED = 3;
 
+// Whoever reads may have seen enough; the exit code still tells of the plugin.
+for (const stream of [process.stdout, process.stderr]) {
+  stream.on('error', (error: NodeJS.ErrnoException) => {
+    if (error.code !== 'EPIPE') throw error;
+  });
+}
+
 const argv = process.argv.slice(2);
 if (argv[0] === '--version' || argv[0] === '-v') {
   // Told here, because it is asked for where the addon does not load.
