@@ -5,10 +5,10 @@
 export declare class NativeEngine {
   /** The compiled module of this content, if the engine has it. */
   find(hash: string): NativeModule | null
-  /** Compiles on a thread of its own and waits for it. */
-  compile(source: NativeSource, hash: string, hasStart: boolean, limitMs: number): NativeModule | NativeFailure
+  /** Compiles on a thread of its own, which may take so many milliseconds and bytes, and waits for it. */
+  compile(source: NativeSource, hash: string, hasStart: boolean, limitMs: number, mostBytes: number): NativeModule | NativeFailure
   /** The same off the JavaScript thread. */
-  compileAsync(source: NativeSource, hash: string, hasStart: boolean, limitMs: number): Promise<NativeModule | NativeFailure>
+  compileAsync(source: NativeSource, hash: string, hasStart: boolean, limitMs: number, mostBytes: number): Promise<NativeModule | NativeFailure>
   /** Counts of this moment. */
   stats(): EngineStats
 }
@@ -104,6 +104,8 @@ export interface EngineStats {
   cacheHits: number
   /** Look-ups that found none. */
   cacheMisses: number
+  /** Bytes that compilations kept when they were stopped, in the whole process. */
+  lostCompileBytes: number
   /** Modules that the cache's limits pushed out. */
   cacheEvictions: number
   /** Modules in the cache. */
@@ -142,8 +144,10 @@ export interface Facts {
   sections: Array<SectionFact>
   /** Sections of the contract beyond those listed. */
   sectionsUnlisted: number
-  /** The memories that the module defines. */
+  /** The first memories that the module defines. */
   memories: Array<MemoryFact>
+  /** How many there are. */
+  memoryCount: number
   /** How many functions it defines. */
   functions: number
   /** Bytes of code. */

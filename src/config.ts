@@ -83,6 +83,8 @@ export const hotEngineConfigSchema = z
       .default(32 * MIB),
     /** Time for compiling one module. */
     compileTimeoutMs: deadlineSchema.default(30_000),
+    /** Bytes of memory for compiling one module. */
+    maxCompileBytes: bytes.min(MIB).default(512 * MIB),
     /** Off-thread calls of one JavaScript thread that may wait for a place. */
     maxQueuedCalls: z.int().min(0).max(1_000_000).default(1_024),
     /** Bytes of requests that off-thread calls may hold. */

@@ -234,9 +234,13 @@ export class WasmtimeRuntime {
       .map(
         (signal) => `the handler of ${signal} was replaced: a guest's bad memory access would hang or end the process`,
       );
-    const { abandonedCompiles } = this.#engine.native.stats();
+    const { abandonedCompiles, lostCompileBytes } = this.#engine.native.stats();
     if (abandonedCompiles > 0)
       problems.push(`${abandonedCompiles} compilations outlived their time limit and still run`);
+    if (lostCompileBytes > this.config.maxCompileBytes) {
+      const lost = `compilations that took too much memory have kept ${lostCompileBytes} bytes`;
+      problems.push(`${lost}: nothing is admitted until the process is started anew`);
+    }
     return { ok: problems.length === 0, problems };
   }
 

@@ -39,6 +39,7 @@ describe('the default config', () => {
       residentBudgetBytes: 256 * MIB,
       maxModuleBytes: 32 * MIB,
       compileTimeoutMs: 30_000,
+      maxCompileBytes: 512 * MIB,
       maxQueuedCalls: 1024,
       maxStagingBytes: 256 * MIB,
     });
@@ -159,6 +160,7 @@ describe('a config', () => {
     ['maxQueuedCalls', 1n],
     ['maxStagingBytes', {}],
     ['compileTimeoutMs', 0],
+    ['maxCompileBytes', 1_048_575],
     ['keepResidentBytes', 0.5],
     ['prepareInstances', 'yes'],
     ['prefaultPages', null],

@@ -156,6 +156,7 @@ fn run<R>(
 mod tests {
     use super::*;
     use crate::engine::EngineOptions;
+    use crate::module::Bounds;
 
     const ECHO: &str = r#"(module
         (memory (export "memory") 1)
@@ -192,7 +193,8 @@ mod tests {
     fn with_echo(group: &str, test: impl FnOnce(&HotEngine, &Arc<CompiledModule>)) {
         let engine = HotEngine::open(options(group)).expect("an engine");
         let wasm = Arc::new(wat::parse_str(ECHO).expect("valid text"));
-        let module = engine.compile(wasm, false, Duration::from_secs(60), None).expect("it compiles");
+        let bounds = Bounds { time: Duration::from_secs(60), memory: 1 << 30, cancel: None };
+        let module = engine.compile(wasm, false, &bounds).expect("it compiles");
         test(&engine, &Arc::new(module));
     }
 

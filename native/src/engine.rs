@@ -4,17 +4,16 @@
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, LazyLock, Mutex, OnceLock, PoisonError, Weak};
-use std::time::Duration;
 
 use napi_derive::napi;
 use wasmtime::{Config, Engine, InstanceAllocationStrategy, OptLevel, PoolingAllocationConfig, Strategy};
 
 use crate::cache::Cache;
-use crate::deadline::{self, Cancel};
+use crate::deadline;
 use crate::failure::{Failure, Kind, chain};
 use crate::inspect;
 use crate::memory::{self, Reservations};
-use crate::module::{self, CompiledModule};
+use crate::module::{self, Bounds, CompiledModule};
 use crate::prepared::Preparer;
 use crate::signals;
 
@@ -158,16 +157,10 @@ impl HotEngine {
     }
 
     /// Compiles a module for the engine that suits it; as [`module::compile`] otherwise.
-    pub fn compile(
-        &self,
-        wasm: Arc<Vec<u8>>,
-        has_start: bool,
-        limit: Duration,
-        cancel: Option<&Cancel>,
-    ) -> Result<CompiledModule, Failure> {
+    pub fn compile(&self, wasm: Arc<Vec<u8>>, has_start: bool, bounds: &Bounds<'_>) -> Result<CompiledModule, Failure> {
         let cap = (self.options.memory_max_pages as usize) << 16;
         let engine = self.engine_for(&wasm)?;
-        let mut module = module::compile(engine, wasm, has_start, cap, limit, cancel)?;
+        let mut module = module::compile(engine, wasm, has_start, cap, bounds)?;
         module.reuses_memories =
             self.options.reuses_memories() && Engine::same(engine, &self.engine) && !module.names_maximum;
         Ok(module)

@@ -15,7 +15,8 @@ use crate::deadline::Cancel;
 use crate::engine::{EngineOptions, HotEngine};
 use crate::failure::{Failure, NativeFailure};
 use crate::inspect::{Facts, facts};
-use crate::module::{CompiledModule, abandoned};
+use crate::meter;
+use crate::module::{Bounds, CompiledModule, abandoned};
 use crate::task::{StagedCall, cancel_at_end};
 
 /// Where a call leaves how long it took: an f64 at the start of its scratch memory.
@@ -48,6 +49,8 @@ pub struct EngineStats {
     pub cache_hits: f64,
     /// Look-ups that found none.
     pub cache_misses: f64,
+    /// Bytes that compilations kept when they were stopped, in the whole process.
+    pub lost_compile_bytes: f64,
     /// Modules that the cache's limits pushed out.
     pub cache_evictions: f64,
     /// Modules in the cache.
@@ -81,7 +84,7 @@ impl NativeEngine {
         found.map(|module| NativeModule::new(&self.inner, module))
     }
 
-    /// Compiles on a thread of its own and waits for it.
+    /// Compiles on a thread of its own, which may take so many milliseconds and bytes, and waits for it.
     #[napi(catch_unwind)]
     pub fn compile(
         &self,
@@ -89,8 +92,9 @@ impl NativeEngine {
         hash: String,
         has_start: bool,
         limit_ms: u32,
+        most_bytes: i64,
     ) -> Either<NativeModule, NativeFailure> {
-        Compile::new(self, source, hash, has_start, limit_ms).run().into()
+        Compile::new(self, source, hash, has_start, limit_ms, most_bytes).run().into()
     }
 
     /// The same off the JavaScript thread.
@@ -102,10 +106,12 @@ impl NativeEngine {
         hash: String,
         has_start: bool,
         limit_ms: u32,
+        most_bytes: i64,
     ) -> Result<AsyncTask<Compile>> {
         let cancel = Arc::default();
         cancel_at_end(&env, &cancel)?;
-        Ok(AsyncTask::new(Compile { cancel: Some(cancel), ..Compile::new(self, source, hash, has_start, limit_ms) }))
+        let compile = Compile::new(self, source, hash, has_start, limit_ms, most_bytes);
+        Ok(AsyncTask::new(Compile { cancel: Some(cancel), ..compile }))
     }
 
     /// Counts of this moment.
@@ -124,6 +130,7 @@ impl NativeEngine {
             prepared_bytes: prepared_bytes as f64,
             staged_bytes: self.inner.staged.load(SeqCst) as f64,
             abandoned_compiles: abandoned(),
+            lost_compile_bytes: meter::lost() as f64,
             cache_hits: cache.hits as f64,
             cache_misses: cache.misses as f64,
             cache_evictions: cache.evictions as f64,
@@ -139,7 +146,8 @@ pub struct Compile {
     wasm: Arc<Vec<u8>>,
     hash: String,
     has_start: bool,
-    limit: Duration,
+    time: Duration,
+    memory: usize,
     cancel: Option<Arc<Cancel>>,
 }
 
@@ -156,21 +164,29 @@ impl From<Compiled> for Either<NativeModule, NativeFailure> {
 }
 
 impl Compile {
-    fn new(engine: &NativeEngine, source: &NativeSource, hash: String, has_start: bool, limit_ms: u32) -> Compile {
-        let limit = Duration::from_millis(u64::from(limit_ms));
+    fn new(
+        engine: &NativeEngine,
+        source: &NativeSource,
+        hash: String,
+        has_start: bool,
+        limit_ms: u32,
+        most_bytes: i64,
+    ) -> Compile {
         Compile {
             engine: Arc::clone(&engine.inner),
             wasm: Arc::clone(&source.wasm),
             hash,
             has_start,
-            limit,
+            time: Duration::from_millis(u64::from(limit_ms)),
+            memory: usize::try_from(most_bytes).unwrap_or(0),
             cancel: None,
         }
     }
 
     fn run(&mut self) -> Compiled {
         let wasm = Arc::clone(&self.wasm);
-        let compiled = self.engine.compile(wasm, self.has_start, self.limit, self.cancel.as_deref());
+        let bounds = Bounds { time: self.time, memory: self.memory, cancel: self.cancel.as_deref() };
+        let compiled = self.engine.compile(wasm, self.has_start, &bounds);
         Compiled(compiled.map(|module| {
             let module = cache(&self.engine).keep(&self.hash, Arc::new(module));
             NativeModule::new(&self.engine, module)

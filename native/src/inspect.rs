@@ -1,15 +1,22 @@
 //! What the bytes of a module say about themselves, read once and without running anything. Facts only: what is
 //! allowed is decided in TypeScript.
 
+use std::collections::HashMap;
+
 use napi::bindgen_prelude::Buffer;
 use napi_derive::napi;
-use wasmparser::{CompositeInnerType, Encoding, ExternalKind, Parser, Payload, TypeRef};
+use wasmparser::{
+    BinaryReaderError, CompositeInnerType, Encoding, ExternalKind, Parser, Payload, TypeRef, TypeSectionReader,
+};
 
 /// The sections, imports and exports that belong to the plugin contract begin like this.
 const OURS: &str = "cc_lb";
 /// How much of a module is carried over to JavaScript; what lies beyond is counted.
 const MAX_LISTED: usize = 1_000;
 const MAX_SECTION_BYTES: usize = 1 << 20;
+/// How many types and functions a module may have. wasmtime's limit too, but here a few bytes each could become gigabytes
+/// before wasmtime sees them.
+const MAX_ENTRIES: usize = 1_000_000;
 
 /// An import.
 #[napi(object, object_from_js = false)]
@@ -89,8 +96,10 @@ pub struct Facts {
     pub sections: Vec<SectionFact>,
     /// Sections of the contract beyond those listed.
     pub sections_unlisted: u32,
-    /// The memories that the module defines.
+    /// The first memories that the module defines.
     pub memories: Vec<MemoryFact>,
+    /// How many there are.
+    pub memory_count: u32,
     /// How many functions it defines.
     pub functions: u32,
     /// Bytes of code.
@@ -137,11 +146,6 @@ fn type_kind(reference: TypeRef) -> &'static str {
     }
 }
 
-fn signature(types: &[Option<String>], functions: &[u32], index: u32) -> Option<String> {
-    let type_index = functions.get(index as usize)?;
-    types.get(*type_index as usize)?.clone()
-}
-
 /// Reads the facts of `wasm`.
 pub fn facts(wasm: &[u8]) -> Facts {
     let mut facts = Facts {
@@ -155,20 +159,77 @@ pub fn facts(wasm: &[u8]) -> Facts {
         sections: Vec::new(),
         sections_unlisted: 0,
         memories: Vec::new(),
+        memory_count: 0,
         functions: 0,
         code_bytes: 0,
         start: false,
         parse_error: None,
     };
-    if let Err(error) = walk(wasm, &mut facts) {
-        facts.parse_error = Some(ParseError { message: error.message().to_string(), offset: error.offset() as f64 });
-    }
+    let mut signatures = Signatures::default();
+    facts.parse_error = walk(wasm, &mut facts, &mut signatures).err();
+    signatures.fill_in(&mut facts.exports);
     facts
 }
 
-fn walk(wasm: &[u8], facts: &mut Facts) -> wasmparser::Result<()> {
-    let mut function_types: Vec<Option<String>> = Vec::new();
-    let mut functions: Vec<u32> = Vec::new();
+impl From<BinaryReaderError> for ParseError {
+    fn from(error: BinaryReaderError) -> Self {
+        ParseError { message: error.message().to_string(), offset: error.offset() as f64 }
+    }
+}
+
+/// What is needed to describe the types of the exports that are listed, and of no others.
+#[derive(Default)]
+struct Signatures<'a> {
+    sections: Vec<TypeSectionReader<'a>>,
+    types: usize,
+    /// The type of each function, imported ones first.
+    functions: Vec<u32>,
+    /// For a type, the exports that have it.
+    wanted: HashMap<u32, Vec<usize>>,
+}
+
+impl<'a> Signatures<'a> {
+    fn add_types(&mut self, section: TypeSectionReader<'a>) -> Result<(), ParseError> {
+        for group in section.clone().into_iter_with_offsets() {
+            let (offset, group) = group?;
+            self.types += group.types().len();
+            check_count(self.types, "types", offset)?;
+        }
+        self.sections.push(section);
+        Ok(())
+    }
+
+    fn add_function(&mut self, type_index: u32, offset: usize) -> Result<(), ParseError> {
+        self.functions.push(type_index);
+        check_count(self.functions.len(), "functions", offset)
+    }
+
+    /// Notes that the export at this place of the list is the function of this number.
+    fn want(&mut self, function: u32, export: usize) {
+        if let Some(&type_index) = self.functions.get(function as usize) {
+            self.wanted.entry(type_index).or_default().push(export);
+        }
+    }
+
+    fn fill_in(self, exports: &mut [ExportFact]) {
+        // They were read before without an error.
+        let groups = self.sections.into_iter().flatten().map_while(Result::ok);
+        for (index, ty) in (0..).zip(groups.flat_map(wasmparser::RecGroup::into_types)) {
+            for &export in self.wanted.get(&index).into_iter().flatten() {
+                exports[export].signature = describe(&ty.composite_type.inner);
+            }
+        }
+    }
+}
+
+fn check_count(count: usize, what: &str, offset: usize) -> Result<(), ParseError> {
+    if count <= MAX_ENTRIES {
+        return Ok(());
+    }
+    Err(ParseError { message: format!("more than {MAX_ENTRIES} {what}"), offset: offset as f64 })
+}
+
+fn walk<'a>(wasm: &'a [u8], facts: &mut Facts, signatures: &mut Signatures<'a>) -> Result<(), ParseError> {
     for payload in Parser::new(0).parse_all(wasm) {
         match payload? {
             Payload::Version { encoding, .. } => {
@@ -178,18 +239,14 @@ fn walk(wasm: &[u8], facts: &mut Facts) -> wasmparser::Result<()> {
                     return Ok(());
                 }
             }
-            Payload::TypeSection(section) => {
-                for group in section {
-                    function_types.extend(group?.into_types().map(|ty| describe(&ty.composite_type.inner)));
-                }
-            }
+            Payload::TypeSection(section) => signatures.add_types(section)?,
             Payload::ImportSection(section) => {
                 facts.imports_offset.get_or_insert(u32::try_from(section.range().start).unwrap_or(u32::MAX));
-                for import in section.into_imports() {
-                    let import = import?;
+                for import in section.into_imports_with_offsets() {
+                    let (offset, import) = import?;
                     facts.import_count += 1;
                     if let TypeRef::Func(index) | TypeRef::FuncExact(index) = import.ty {
-                        functions.push(index);
+                        signatures.add_function(index, offset)?;
                     }
                     if facts.imports.len() < MAX_LISTED {
                         facts.imports.push(ImportFact {
@@ -201,18 +258,22 @@ fn walk(wasm: &[u8], facts: &mut Facts) -> wasmparser::Result<()> {
                 }
             }
             Payload::FunctionSection(section) => {
-                for index in section {
-                    functions.push(index?);
+                for index in section.into_iter_with_offsets() {
+                    let (offset, index) = index?;
                     facts.functions += 1;
+                    signatures.add_function(index, offset)?;
                 }
             }
             Payload::MemorySection(section) => {
                 for memory in section {
                     let memory = memory?;
-                    facts.memories.push(MemoryFact {
-                        initial_pages: memory.initial as f64,
-                        maximum_pages: memory.maximum.map(|pages| pages as f64),
-                    });
+                    facts.memory_count += 1;
+                    if facts.memories.len() < MAX_LISTED {
+                        facts.memories.push(MemoryFact {
+                            initial_pages: memory.initial as f64,
+                            maximum_pages: memory.maximum.map(|pages| pages as f64),
+                        });
+                    }
                 }
             }
             Payload::ExportSection(section) => {
@@ -221,13 +282,11 @@ fn walk(wasm: &[u8], facts: &mut Facts) -> wasmparser::Result<()> {
                     facts.export_count += 1;
                     let listed = export.name == "memory" || export.name.starts_with(OURS);
                     if listed && facts.exports.len() < MAX_LISTED {
-                        facts.exports.push(ExportFact {
-                            name: export.name.to_owned(),
-                            kind: external_kind(export.kind).to_owned(),
-                            signature: (export.kind == ExternalKind::Func)
-                                .then(|| signature(&function_types, &functions, export.index))
-                                .flatten(),
-                        });
+                        if export.kind == ExternalKind::Func {
+                            signatures.want(export.index, facts.exports.len());
+                        }
+                        let (name, kind) = (export.name.to_owned(), external_kind(export.kind).to_owned());
+                        facts.exports.push(ExportFact { name, kind, signature: None });
                     }
                 }
             }

@@ -11,6 +11,7 @@ pub mod handles;
 pub mod inspect;
 pub mod instance;
 pub mod memory;
+pub mod meter;
 pub mod module;
 #[cfg_attr(not(target_os = "linux"), path = "pages_elsewhere.rs")]
 pub mod pages;

@@ -3,7 +3,7 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU32, Ordering::SeqCst};
 use std::sync::mpsc::{self, RecvTimeoutError};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use wasmtime::{Engine, ExternType, FuncType, InstancePre, Linker, Module, ModuleExport, ValType};
@@ -11,6 +11,7 @@ use wasmtime::{Engine, ExternType, FuncType, InstancePre, Linker, Module, Module
 use crate::deadline::Cancel;
 use crate::failure::{Failure, Kind, chain};
 use crate::instance::HostState;
+use crate::meter;
 use crate::prepared::Shelf;
 
 /// The hooks in the order of their numbers on the boundary.
@@ -23,8 +24,8 @@ pub const OBSERVE: usize = 2;
 const COMPILE_STACK: usize = 64 << 20;
 /// Compilations that outlived their time limit and cannot be stopped; beyond this many, none is begun.
 const MAX_ABANDONED: u32 = 2;
-/// How soon whoever waits for a compilation notices that nobody wants it any more.
-const CANCEL_POLL: Duration = Duration::from_millis(20);
+/// How soon whoever waits for a compilation notices that it was stopped, or that nobody wants it any more.
+const POLL: Duration = Duration::from_millis(20);
 static ABANDONED: AtomicU32 = AtomicU32::new(0);
 
 /// Where an export of the contract is, or why it cannot be called.
@@ -59,9 +60,11 @@ pub struct CompiledModule {
 }
 
 impl CompiledModule {
-    /// Compiles on the calling thread.
-    fn compile(engine: &Engine, wasm: &[u8], has_start: bool, memory_cap: usize) -> Result<CompiledModule, Failure> {
-        let module = Module::new(engine, wasm).map_err(|error| Failure::new(Kind::Compile, chain(&error)))?;
+    /// Makes a module of what the engine compiled.
+    fn load(engine: &Engine, image: &[u8], has_start: bool, memory_cap: usize) -> Result<CompiledModule, Failure> {
+        // SAFETY: the image was compiled by this engine just now, and nobody else has had it.
+        let module = unsafe { Module::deserialize(engine, image) }
+            .map_err(|error| Failure::new(Kind::Compile, chain(&error)))?;
         let pre = Linker::new(engine)
             .instantiate_pre(&module)
             .map_err(|error| Failure::new(Kind::Instantiate, chain(&error)))?;
@@ -106,58 +109,105 @@ impl CompiledModule {
     }
 }
 
-/// Compiles on a thread of its own, with a stack for hostile nesting and a limit in time. A compilation cannot be
-/// stopped: one that exceeds the limit, or that nobody waits for any more, is left to its thread and counted until it
-/// ends.
+/// How much a compilation may take.
+pub struct Bounds<'a> {
+    /// Time until nobody waits for it any more.
+    pub time: Duration,
+    /// Bytes of memory.
+    pub memory: usize,
+    /// Set when nobody wants it any more.
+    pub cancel: Option<&'a Cancel>,
+}
+
+/// What a compilation works on.
+struct Work {
+    engine: Engine,
+    wasm: Arc<Vec<u8>>,
+    progress: Arc<Mutex<Progress>>,
+}
+
+/// What a compilation and whoever waits for it tell each other.
+#[derive(Default)]
+struct Progress {
+    /// Nobody waits any more.
+    abandoned: bool,
+    /// It took too much memory and never ends.
+    stopped: bool,
+}
+
+/// Notes that a compilation runs no more.
+fn over(progress: &Mutex<Progress>, stopped: bool) {
+    let mut progress = lock(progress);
+    progress.stopped = stopped;
+    if progress.abandoned {
+        ABANDONED.fetch_sub(1, SeqCst);
+    }
+}
+
+fn lock(progress: &Mutex<Progress>) -> MutexGuard<'_, Progress> {
+    progress.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Compiles on a thread of its own, with a stack for hostile nesting and limits in time and memory. A compilation cannot
+/// be told to end: one that exceeds its time, or that nobody waits for any more, is left to its thread and counted until
+/// it ends; one that exceeds its memory is stopped for good, see [`meter`].
 pub fn compile(
     engine: &Engine,
     wasm: Arc<Vec<u8>>,
     has_start: bool,
     memory_cap: usize,
-    limit: Duration,
-    cancel: Option<&Cancel>,
+    bounds: &Bounds<'_>,
 ) -> Result<CompiledModule, Failure> {
-    if ABANDONED.load(SeqCst) >= MAX_ABANDONED {
+    let Bounds { time, memory, cancel } = *bounds;
+    if ABANDONED.load(SeqCst) >= MAX_ABANDONED || meter::lost() > memory {
         return Err(Failure::saturated("compile"));
     }
     let (sender, receiver) = mpsc::channel();
-    let engine = engine.clone();
-    let abandoned = Arc::new(Mutex::new(false));
-    let left_behind = Arc::clone(&abandoned);
+    let progress = Arc::<Mutex<Progress>>::default();
+    let work = Work { engine: engine.clone(), wasm, progress: Arc::clone(&progress) };
     std::thread::Builder::new()
         .name("cc-lb-compile".to_owned())
         .stack_size(COMPILE_STACK)
         .spawn(move || {
-            let result =
-                catch_unwind(AssertUnwindSafe(|| CompiledModule::compile(&engine, &wasm, has_start, memory_cap)))
-                    .unwrap_or_else(|payload| Err(Failure::panic(Kind::Compile, &*payload)));
+            let progress = Arc::clone(&work.progress);
+            let result = catch_unwind(AssertUnwindSafe(|| {
+                // No lock is held while this allocates, unlike in the making of a `Module`.
+                let precompile = |work: &Work| work.engine.precompile_module(&work.wasm);
+                let (work, image) = meter::bounded(memory, work, |work| over(&work.progress, true), precompile);
+                let image = image.map_err(|error| Failure::new(Kind::Compile, chain(&error)))?;
+                CompiledModule::load(&work.engine, &image, has_start, memory_cap)
+            }));
+            let result = result.unwrap_or_else(|payload| Err(Failure::panic(Kind::Compile, &*payload)));
             // The receiver is gone when the limit has passed.
             let _ = sender.send(result);
-            if *left_behind.lock().unwrap_or_else(PoisonError::into_inner) {
-                ABANDONED.fetch_sub(1, SeqCst);
-            }
+            over(&progress, false);
         })
         .map_err(|error| Failure::new(Kind::Compile, format!("no thread to compile on: {error}")))?;
-    let deadline = Instant::now() + limit;
+    let too_much = || Failure::new(Kind::Compile, format!("compiling takes more than maxCompileBytes ({memory})"));
+    let deadline = Instant::now() + time;
     loop {
         let left = deadline.saturating_duration_since(Instant::now());
-        match receiver.recv_timeout(left.min(CANCEL_POLL)) {
+        match receiver.recv_timeout(left.min(POLL)) {
             Ok(result) => return result,
             Err(RecvTimeoutError::Disconnected) => {
                 return Err(Failure::new(Kind::Compile, "the compiling thread ended"));
             }
-            Err(RecvTimeoutError::Timeout) if left > CANCEL_POLL && !cancel.is_some_and(Cancel::is_cancelled) => {}
+            Err(RecvTimeoutError::Timeout) if lock(&progress).stopped => return Err(too_much()),
+            Err(RecvTimeoutError::Timeout) if left > POLL && !cancel.is_some_and(Cancel::is_cancelled) => {}
             Err(RecvTimeoutError::Timeout) => break,
         }
     }
-    let mut abandoned = abandoned.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut progress = lock(&progress);
     // It may have ended between the limit and this line.
     if let Ok(result) = receiver.try_recv() {
         return result;
     }
-    *abandoned = true;
+    if progress.stopped {
+        return Err(too_much());
+    }
+    progress.abandoned = true;
     ABANDONED.fetch_add(1, SeqCst);
-    Err(Failure::new(Kind::Compile, format!("compiling took longer than {} ms", limit.as_millis())))
+    Err(Failure::new(Kind::Compile, format!("compiling took longer than {} ms", time.as_millis())))
 }
 
 /// Compilations that outlived their limit and still run.

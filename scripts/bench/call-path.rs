@@ -19,6 +19,8 @@ mod inspect;
 mod instance;
 #[path = "../../native/src/memory.rs"]
 mod memory;
+#[path = "../../native/src/meter.rs"]
+mod meter;
 #[path = "../../native/src/module.rs"]
 mod module;
 #[path = "../../native/src/pages.rs"]
@@ -59,7 +61,8 @@ fn open(pooling: bool, prepare: bool, guest: &str) -> Prepared {
     };
     let engine = HotEngine::open(options).expect("an engine");
     let wasm = Arc::new(std::fs::read(guest).expect("the guest"));
-    let module = engine.compile(wasm, false, Duration::from_secs(60), None).expect("it compiles");
+    let bounds = module::Bounds { time: Duration::from_secs(60), memory: 1 << 30, cancel: None };
+    let module = engine.compile(wasm, false, &bounds).expect("it compiles");
     module.cells.store(1, SeqCst);
     (engine, Arc::new(module))
 }

@@ -5,7 +5,7 @@ import { append, assemble, customSection, leb, prepend, section } from '../../te
 const HEADER = Uint8Array.from([0, 0x61, 0x73, 0x6d, 1, 0, 0, 0]);
 const bytes = (...parts: (Uint8Array | readonly number[])[]) =>
   Buffer.concat(parts.map((part) => Uint8Array.from(part)));
-const times = (count: number, part: readonly number[]) => Buffer.concat(new Array(count).fill(Uint8Array.from(part)));
+const times = (count: number, part: readonly number[]) => Buffer.alloc(count * part.length, Uint8Array.from(part));
 const counted = (count: number, items: Uint8Array) => bytes(leb(count), items);
 const sized = (body: Uint8Array) => bytes(leb(body.length), body);
 
@@ -67,6 +67,14 @@ export const HOSTILE_MODULES: Readonly<Record<string, () => Uint8Array>> = {
     withFunctions(200, bytes([0], times(1_000, [...CONSTANT, 0x28, 2, 0, 0x1a]), END)),
   '20,000 functions': () => withFunctions(20_000, EMPTY),
   '1,000,001 functions': () => withFunctions(1_000_001, EMPTY),
+  '5,000 functions of 1,000 loads': () =>
+    withFunctions(5_000, bytes([0], times(1_000, [...CONSTANT, 0x28, 2, 0, 0x1a]), END)),
+  '15,000,000 memories': () => append(HEADER, section(5, counted(15_000_000, times(15_000_000, [0, 1])))),
+  '10,000,000 types': () => append(HEADER, section(1, counted(10_000_000, times(10_000_000, [0x60, 0, 0])))),
+  '1,000,000 types of 10 parameters': () =>
+    append(HEADER, section(1, counted(1_000_000, times(1_000_000, [0x60, 10, ...Array(10).fill(0x7b), 0])))),
+  '30,000,000 functions': () => append(HEADER, section(3, counted(30_000_000, new Uint8Array(30_000_000)))),
+  '8,000,000 imports': () => append(HEADER, section(2, counted(8_000_000, new Uint8Array(32_000_000)))),
   '100,000 globals': () => guest({ fields: '(global i32 (i32.const 0))'.repeat(100_000) }),
   '50,000 data segments': () => guest({ fields: '(data "x")'.repeat(50_000) }),
   '50,000 exports': () =>
@@ -85,6 +93,24 @@ export const HOSTILE_MODULES: Readonly<Record<string, () => Uint8Array>> = {
   '32 MiB of zeros': () => new Uint8Array(32 * 1024 * 1024),
   'more bytes than are admitted': () => new Uint8Array(32 * 1024 * 1024 + 1),
   '200,000 functions': () => withFunctions(200_000, EMPTY),
+  '85,000 functions': () => withFunctions(85_000, EMPTY),
+  'a table of 200,000 blocks for each of 20,000 locals': () => {
+    const blocks = times(200_000, [...CONSTANT, 0x04, 0x40, 0x0b]);
+    const sets = Array.from({ length: 20_000 }, (_, local) => [...CONSTANT, 0x21, ...leb(local)]).flat();
+    return withBody(bytes(blocks, sets), [1, ...leb(20_000), 0x7f]);
+  },
+  '5,000 locals that change in 500 nested loops': () => {
+    const changes = Array.from({ length: 5_000 }, (_, local) => [
+      0x20,
+      ...leb(local),
+      ...CONSTANT,
+      0x6a,
+      0x21,
+      ...leb(local),
+    ]);
+    const again = times(500, [...CONSTANT, 0x0d, 0, ...END]);
+    return withBody(bytes(times(500, [0x03, 0x40]), changes.flat(), again), [1, ...leb(5_000), 0x7f]);
+  },
   // The last: its compilation takes minutes and is left behind, still running.
   'loops nested 50,000 deep': () => withBody(bytes(times(50_000, [0x03, 0x40]), times(50_000, END))),
 };

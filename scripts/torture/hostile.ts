@@ -9,6 +9,8 @@ const COMPILE_MS = 10_000;
 /** Reading, instantiating and waiting for a busy machine come on top of compiling and a probe or two. */
 const LIMIT_MS = COMPILE_MS + 2 * DEADLINE_MS + 3_000;
 const PATIENCE_MS = 60_000;
+/** The compiler's bound, what a compilation that was left behind has, the modules themselves and Node. */
+const MOST_MIB = 1_536;
 /** How long the event loop may stand still while another thread admits. */
 const STALL_MS = 1_000;
 
@@ -37,6 +39,8 @@ export const hostile: Scenario = {
       torment.count(1);
     }
     await admitPatiently(runtime, plugin('cache-aware'));
+    const peak = process.resourceUsage().maxRSS / 1024;
+    figures.push({ name: 'resident memory at most', value: `${peak.toFixed(0)} MiB`, ok: peak < MOST_MIB });
     runtime.close();
     return figures;
   },

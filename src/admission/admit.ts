@@ -11,6 +11,7 @@ import {
   type ErrorContext,
   errorOf,
   InstantiateFailedError,
+  ModuleCompileError,
   ModuleRejectedError,
   ProbeFailedError,
   WasmtimeRuntimeError,
@@ -24,6 +25,9 @@ import { calledEditions } from './called.ts';
 import { checkKind, judge, POLICY_VERSION } from './inspect.ts';
 import type { PluginMetadata } from './metadata.ts';
 import { type Probe, probesFor } from './probe.ts';
+
+/** What the compiler keeps of a function until it has compiled them all, however small the function: 5,400 bytes measured. */
+const BYTES_PER_FUNCTION = 6_000;
 
 /** A module that passed. */
 export interface AdmittedModule {
@@ -112,7 +116,7 @@ const offThread = <T>(work: () => Promise<T>): Promise<T> => enqueue(work, Numbe
 function* admission({ engine, dispatcher }: Admitting, bytes: Uint8Array, kind?: HookKind): Steps<AdmittedModule> {
   checkBytes(bytes, 'bytes');
   checkKind(kind);
-  const { maxModuleBytes, memoryMaxPages, compileTimeoutMs } = engine.config;
+  const { maxModuleBytes, memoryMaxPages, compileTimeoutMs, maxCompileBytes } = engine.config;
   if (bytes.length > maxModuleBytes) {
     throw new ModuleRejectedError(`the module has ${bytes.length} bytes, more than maxModuleBytes (${maxModuleBytes})`);
   }
@@ -127,9 +131,14 @@ function* admission({ engine, dispatcher }: Admitting, bytes: Uint8Array, kind?:
   const { metadata, editions, problems, facts } = judge(reading.facts, kind);
   const context: ErrorContext = { plugin: metadata?.name };
   if (problems.length > 0 || metadata === null) throw new ModuleRejectedError(problems[0]!, context);
+  if (facts.functions * BYTES_PER_FUNCTION > maxCompileBytes) {
+    const problem = `compiling ${facts.functions} functions takes more than maxCompileBytes (${maxCompileBytes})`;
+    throw new ModuleCompileError(`the module does not compile: ${problem}`, context);
+  }
+  const order = [source, reading.hash, facts.start, compileTimeoutMs, maxCompileBytes] as const;
   const compiled = yield* carryOut<NativeModule | NativeFailure>({
-    sync: () => engine.native.compile(source, reading.hash, facts.start, compileTimeoutMs),
-    async: () => offThread(() => engine.native.compileAsync(source, reading.hash, facts.start, compileTimeoutMs)),
+    sync: () => engine.native.compile(...order),
+    async: () => offThread(() => engine.native.compileAsync(...order)),
   });
   if ('failed' in compiled) {
     if (compiled.kind === 'saturated') dispatcher.countSaturation('compile');

@@ -12,7 +12,7 @@ import {
   ProbeFailedError,
   SlotKey,
 } from '../../src/index.ts';
-import { thrown } from '../support/errors.ts';
+import { rejected, thrown } from '../support/errors.ts';
 import { guest, guestSections } from '../support/guest.ts';
 import { plugin } from '../support/plugins.ts';
 import { refusal } from '../support/refusal.ts';
@@ -135,5 +135,28 @@ describe('admission', () => {
     });
     await expect.poll(() => runtime.health(), { timeout: 30_000 }).toEqual({ ok: true, problems: [] });
     expect(() => admitWasm(lonelyRuntime(), slow(3))).not.toThrow();
+  });
+
+  it('is bounded in the memory for compiling', async () => {
+    // For each local the compiler keeps a table of all blocks.
+    const blocks = '(if (i32.const 1) (then))'.repeat(20_000);
+    const locals = Array.from({ length: 2_000 }, (_, n) => `(local.set ${n} (i32.const 1))`).join('');
+    const greedy = guest({ fields: `(func (local ${'i32 '.repeat(2_000)}) ${blocks} ${locals})` });
+    const runtime = newRuntime({ maxCompileBytes: 64 * 1024 * 1024 });
+    const message = 'the module does not compile: compiling takes more than maxCompileBytes (67108864)';
+    expect(thrown(ModuleCompileError, () => admitWasm(runtime, greedy)).message).toBe(message);
+    expect((await rejected(ModuleCompileError, admitWasmAsync(runtime, greedy))).message).toBe(message);
+    expect(runtime.health()).toEqual({ ok: true, problems: [] });
+    expect(() => admitWasm(runtime, append(guest(), customSection('n', Uint8Array.of(1))))).not.toThrow();
+  });
+
+  it('refuses more functions than the memory for compiling can be enough for', async () => {
+    const many = guest({ fields: '(func)'.repeat(3_000) });
+    const error = await refusal(many, { maxCompileBytes: 16 * 1024 * 1024 });
+    expect(error).toBeInstanceOf(ModuleCompileError);
+    expect(error.message).toBe(
+      'the module does not compile: compiling 3003 functions takes more than maxCompileBytes (16777216)',
+    );
+    expect(() => admitWasm(newRuntime(), many)).not.toThrow();
   });
 });

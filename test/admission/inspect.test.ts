@@ -5,7 +5,7 @@ import { HOOK_KINDS, type HookKind } from '../../src/types.ts';
 import { thrown } from '../support/errors.ts';
 import { fingerprint, type GuestParts, guest, guestSections, guestText, metadataSection } from '../support/guest.ts';
 import { plugin } from '../support/plugins.ts';
-import { append, assemble, customSection, prepend } from '../support/wat.ts';
+import { append, assemble, customSection, leb, prepend, section } from '../support/wat.ts';
 
 const METADATA = 'cc_lb.plugin.v1';
 const HEADER = Uint8Array.from([0, 0x61, 0x73, 0x6d, 1, 0, 0, 0]);
@@ -218,6 +218,24 @@ describe('a section', () => {
     const { facts, problems } = inspectWasm(append(guest(), ...many));
     expect(facts.sectionsUnlisted).toBeGreaterThan(0);
     expect(problems[0]).toBe(`sections: ${facts.sectionsUnlisted} more cc_lb sections than are read`);
+  });
+
+  it('holds no more memories, types and functions than are worth reading', () => {
+    const many = (id: number, count: number, entry: readonly number[]) =>
+      section(id, Buffer.concat([Buffer.from(leb(count)), Buffer.alloc(count * entry.length, Uint8Array.from(entry))]));
+    const module = assemble('(module)');
+    const memories = inspectWasm(append(module, many(5, 2_000_000, [0, 1]))).facts;
+    expect(memories).toMatchObject({ memoryCount: 2_000_000, parseError: null });
+    expect(memories.memories).toHaveLength(1000);
+    for (const [what, own] of [
+      ['types', many(1, 1_000_001, [0x60, 0, 0])],
+      ['functions', many(3, 1_000_001, [0])],
+      ['functions', many(2, 1_000_001, [0, 0, 0, 0])],
+    ] as const) {
+      expect(problemsOf(append(module, own))).toContainEqual(
+        expect.stringMatching(`^not a wasm module: more than 1000000 ${what} \\(at byte \\d+\\)$`),
+      );
+    }
   });
 });
 
