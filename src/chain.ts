@@ -1,5 +1,5 @@
 import * as z from 'zod';
-import { parseArgument } from './config.ts';
+import { failurePolicySchema, parseArgument } from './config.ts';
 import type { AsyncCallOptions, CallOptions } from './dispatch/adapter.ts';
 import { FilterError, InvalidArgumentError, type ObservabilityError, type WasmtimeRuntimeError } from './errors.ts';
 import {
@@ -113,9 +113,9 @@ export class PluginChain {
   /** @throws InvalidArgumentError for an unknown field, or where a stage lacks what its place in the chain needs */
   constructor(options: PluginChainOptions) {
     const { filters = [], shape, observers = [] } = parseArgument(chainOptionsSchema, options, 'options');
-    this.#filters = checkedStages(filters, 'filters', ['filter', 'filterAsync']);
-    this.#observers = checkedStages(observers, 'observers', ['observe', 'observeAsync']);
-    if (shape !== undefined) checkStage(shape, 'shape', ['shape', 'shapeAsync']);
+    this.#filters = checkedStages(filters, 'filters', ['filter', 'filterAsync'], true);
+    this.#observers = checkedStages(observers, 'observers', ['observe', 'observeAsync'], false);
+    if (shape !== undefined) checkStage(shape, 'shape', ['shape', 'shapeAsync'], true);
     this.#shape = shape;
   }
 
@@ -139,7 +139,10 @@ export class PluginChain {
     return run.outcome();
   }
 
-  /** `filter`, where the plugins may run on another thread. Rejects with `signal.reason` when aborted. */
+  /**
+   * `filter`, where the plugins may run on another thread. Rejects with `signal.reason` when aborted. Each filter gets its
+   * own copy of the body when its turn comes: the body must not change until then.
+   */
   async filterAsync(
     ctx: RequestContext,
     principal: Principal,
@@ -228,8 +231,9 @@ class FilterRun {
 
   constructor(candidates: readonly UpstreamCandidate[]) {
     if (!Array.isArray(candidates)) throw new InvalidArgumentError('candidates', 'expected an array');
-    this.survivors = candidates;
-    this.#ids = canonicalIds(candidates);
+    // A load balancer's list may change while a filter is asked.
+    this.survivors = [...candidates];
+    this.#ids = canonicalIds(this.survivors);
   }
 
   get isOver(): boolean {
@@ -281,9 +285,11 @@ function canonicalIds(candidates: readonly UpstreamCandidate[]): string[] {
     if (id === null) throw new InvalidArgumentError(`candidates[${index}].upstreamId`, 'expected a UUID');
     return id;
   });
-  if (new Set(ids).size !== ids.length) {
-    const index = ids.findIndex((id, at) => ids.indexOf(id) < at);
-    throw new InvalidArgumentError(`candidates[${index}].upstreamId`, 'another candidate has this id');
+  const seen = new Set<string>();
+  for (const [index, id] of ids.entries()) {
+    if (seen.has(id))
+      throw new InvalidArgumentError(`candidates[${index}].upstreamId`, 'another candidate has this id');
+    seen.add(id);
   }
   return ids;
 }
@@ -328,16 +334,24 @@ function prepared(ctx: RequestContext): RequestContext {
   return headers === ctx.headers ? ctx : { ...ctx, headers };
 }
 
-function checkedStages<Stage>(stages: readonly Stage[], path: string, methods: readonly string[]): readonly Stage[] {
+function checkedStages<Stage>(
+  stages: readonly Stage[],
+  path: string,
+  methods: readonly string[],
+  decides: boolean,
+): readonly Stage[] {
   if (!Array.isArray(stages)) throw new InvalidArgumentError(path, 'expected an array');
-  for (const [index, stage] of stages.entries()) checkStage(stage, `${path}[${index}]`, methods);
+  for (const [index, stage] of stages.entries()) checkStage(stage, `${path}[${index}]`, methods, decides);
   return [...stages];
 }
 
-function checkStage(stage: unknown, path: string, methods: readonly string[]): void {
+/** `decides`: the failure of such a stage is a matter of its policy. */
+function checkStage(stage: unknown, path: string, methods: readonly string[], decides: boolean): void {
+  const parts = stage as Record<string, unknown> | null | undefined;
   for (const method of methods) {
-    if (typeof (stage as Record<string, unknown> | null)?.[method] !== 'function') {
+    if (typeof parts?.[method] !== 'function') {
       throw new InvalidArgumentError(path, `expected an object with ${methods.join(' and ')}`);
     }
   }
+  if (decides) parseArgument(failurePolicySchema, parts?.failurePolicy, `${path}.failurePolicy`);
 }

@@ -35,12 +35,11 @@ export class SlotKey {
 
 /** The key that a caller handed in, read once. Throws an InvalidArgumentError for anything but two strings. */
 export function keyOf(key: unknown): SlotKey {
-  if (key instanceof SlotKey) return key;
   const { principal, plugin } = (key ?? {}) as { principal?: unknown; plugin?: unknown };
   if (typeof principal !== 'string' || typeof plugin !== 'string') {
     throw new InvalidArgumentError('key', 'expected a SlotKey');
   }
-  return new SlotKey(principal, plugin);
+  return key instanceof SlotKey && Object.isFrozen(key) ? key : new SlotKey(principal, plugin);
 }
 
 /** A map by the value of keys. */

@@ -1,4 +1,5 @@
 import { Transform, type TransformCallback } from 'node:stream';
+import { setImmediate as nextTurn } from 'node:timers/promises';
 import * as z from 'zod';
 import { deadlineSchema, parseArgument } from './config.ts';
 import type { AsyncCallOptions } from './dispatch/adapter.ts';
@@ -28,6 +29,8 @@ const optionsSchema = z.strictObject({
   deadlineMs: deadlineSchema.optional(),
   where: z.enum(['auto', 'inline', 'thread']).optional(),
 });
+/** How long the events of one chunk may hold the event loop, beside the call that is under way. */
+const TURN_MS = 5;
 /** Says nothing of the plugin: that is the operator's business, and stands in `failure`. */
 const ERROR_EVENT = Buffer.from(
   `event: error\ndata: ${JSON.stringify({
@@ -118,7 +121,13 @@ export class SseTransformer extends Transform {
   }
 
   async #drain(): Promise<void> {
-    while (this.#mode === 'transforming') {
+    let began = performance.now();
+    while (this.#mode === 'transforming' && !this.destroyed) {
+      // One chunk may hold thousands of events, whose calls on this thread would leave it no time for anything else.
+      if (performance.now() - began > TURN_MS) {
+        await nextTurn();
+        began = performance.now();
+      }
       const block = this.#splitter.next();
       if (block === null) return;
       if (block === TOO_LARGE) {

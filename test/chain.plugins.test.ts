@@ -119,6 +119,20 @@ describe('filters', () => {
     await expect(chain.filterAsync(wrong, principal({}), candidates)).rejects.toThrow(InvalidArgumentError);
   });
 
+  it('reject with the reason of an aborted call, though it be an error of a plugin', async () => {
+    const reason = new FilterError('trap', 'the other attempt');
+    const chain = new PluginChain({ filters: [filterOf('misbehave', 'pass-through')] });
+    for (const where of ['inline', 'thread'] as const) {
+      const options = { signal: AbortSignal.abort(reason), where };
+      await expect(chain.filterAsync(ctx, principal({}), candidates, options)).rejects.toBe(reason);
+    }
+    const controller = new AbortController();
+    const options = { signal: controller.signal, where: 'thread' } as const;
+    const looping = chain.filterAsync(ctx, principal({ do: 'loop' }), candidates, options);
+    controller.abort(reason);
+    await expect(looping).rejects.toBe(reason);
+  });
+
   it('reject with the reason of an aborted call', async () => {
     const chain = new PluginChain({ filters: [filterOf('misbehave', 'pass-through')] });
     const signal = AbortSignal.timeout(50);

@@ -334,6 +334,23 @@ describe('observers', () => {
   });
 });
 
+it('keeps to the candidates that it was given while a filter is asked', async () => {
+  const list = [...three];
+  const verdict = keeping(() => [id(3)]);
+  const slow: FilterStage = {
+    ...verdict,
+    filterAsync: async (...args) => {
+      const answer = verdict.filter(...args);
+      await new Promise(setImmediate);
+      return answer;
+    },
+  };
+  const outcome = new PluginChain({ filters: [slow] }).filterAsync(ctx, principal, list);
+  list.reverse();
+  list.pop();
+  expect(await outcome).toMatchObject({ kind: 'candidates', candidates: [three[2]] });
+});
+
 it('becomes an HTTP answer', () => {
   const full = new PluginChain({ filters: [failing(new PoolSaturatedError('pool'), 'fail-closed')] });
   const outcome = full.filter(ctx, principal, three);
@@ -349,11 +366,17 @@ it('becomes an HTTP answer', () => {
   }
 });
 
+const neverCalled = (): never => {
+  throw new Error('called');
+};
+
 it.each([
   [undefined, 'options'],
   ['filters', 'options'],
   [{ filter: [] }, 'options.filter'],
   [{ filters: {} }, 'filters'],
+  [{ filters: [{ ...keeping(() => []), failurePolicy: 'fail-close' }] }, 'filters[0].failurePolicy'],
+  [{ shape: { ...shapeStage(() => neverCalled(), 'fail-closed'), failurePolicy: undefined } }, 'shape.failurePolicy'],
   [{ filters: [{ filter() {} }] }, 'filters[0]'],
   [{ shape: {} }, 'shape'],
   [{ observers: [null] }, 'observers[0]'],

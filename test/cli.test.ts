@@ -6,6 +6,7 @@ import { fileURLToPath } from 'node:url';
 import { afterAll, describe, expect, it } from 'vitest';
 import { run } from '../src/cli/run.ts';
 import { HOOK_KINDS } from '../src/types.ts';
+import { guest } from './support/guest.ts';
 
 const scratch = mkdtempSync(join(tmpdir(), 'cc-lb-plugin-'));
 afterAll(() => rmSync(scratch, { recursive: true }));
@@ -198,6 +199,24 @@ describe('a command line', () => {
     expect(code).toBe(2);
     expect(out).toBe('');
     expect(err).toContain(message);
+  });
+
+  it('shows no control characters of a plugin', async () => {
+    const metadata = { name: '\u001b[2Jevil', description: 'x\nno problems', usage: 'a\u0085b' };
+    const path = join(scratch, 'evil.wasm');
+    writeFileSync(path, guest({ metadata, memory: '2', hooks: ['filter'], edition: 0 }));
+    for (const command of ['inspect', 'admit']) {
+      const { out } = await cli(command, path);
+      expect(out).toContain('\\u001b[2Jevil');
+      // biome-ignore lint/suspicious/noControlCharactersInRegex: those are meant
+      expect(out).not.toMatch(/[\0-\x09\x0b-\x1f\x7f-\x9f]/);
+    }
+    expect((await cli('inspect', path)).out).toContain('x\\u000ano problems');
+  });
+
+  it.each(['call', 'bench'])('refuses a %s of a hook that the plugin does not declare', async (command) => {
+    const { code, err } = await cli(command, wasm('rewrite'), '--hook', 'transform_response');
+    expect([code, err]).toEqual([1, expect.stringContaining('hooks.transform_response: not declared')]);
   });
 
   it('reaches the built command', () => {

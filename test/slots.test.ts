@@ -343,7 +343,7 @@ describe('an adapter', () => {
   it('follows a key and nothing else', () => {
     const runtime = newRuntime();
     const slot = runtime.registerFilter(key, 'n', plugin('cache-aware'));
-    for (const other of [undefined, null, 'k', {}, slot]) {
+    for (const other of [undefined, null, 'k', {}, slot, Object.create(SlotKey.prototype)]) {
       const make = () => Reflect.apply(WasmtimeFilterPlugin.follow, WasmtimeFilterPlugin, [runtime, other]);
       expect(thrown(InvalidArgumentError, make).path).toBe('key');
     }

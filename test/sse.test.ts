@@ -271,6 +271,33 @@ describe('as a stream', () => {
     expect(signal?.aborted).toBe(true);
   });
 
+  it('leaves the writer its memory once a chunk was taken', async () => {
+    const transformer = new SseTransformer(dialectOf(() => unchanged).dialect, context);
+    const chunk = bytes('data: AAAA');
+    await new Promise((resolve) => transformer.write(chunk, resolve));
+    chunk.fill(0);
+    transformer.end('\n\n');
+    expect(latin1(Buffer.concat(await transformer.toArray()))).toBe('data: AAAA\n\n');
+  });
+
+  it('leaves the event loop to others within one chunk', async () => {
+    const { dialect } = dialectOf(() => {
+      const end = performance.now() + 1;
+      while (performance.now() < end);
+      return unchanged;
+    });
+    const transformer = new SseTransformer(dialect, context);
+    let turns = 0;
+    const count = () => {
+      turns++;
+      if (!transformer.readableEnded) setImmediate(count);
+    };
+    setImmediate(count);
+    transformer.end('data: 1\n\n'.repeat(100));
+    await transformer.toArray();
+    expect(turns).toBeGreaterThan(10);
+  });
+
   it('waits for a slow reader within one chunk', async () => {
     const big = 'x'.repeat(64 * 1024);
     const { dialect, inputs } = dialectOf(() => replace(['', big]));

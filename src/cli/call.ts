@@ -8,7 +8,7 @@ import type {
   TransformSseEventOutput,
 } from '../types.ts';
 import { type Command, configOf, countOf, hookOf, OK, readBytes, readJson, textOf, UsageError } from './command.ts';
-import { columns, json, textOfBytes } from './output.ts';
+import { columns, json, printable, printableLines, textOfBytes } from './output.ts';
 import { prepare, SAMPLES } from './requests.ts';
 
 export const call: Command = {
@@ -85,15 +85,16 @@ function responseReport(answer: TransformResponseOutput): string {
 
 function eventReport(answer: TransformSseEventOutput): string {
   if (answer.kind !== 'replace') return answer.kind === 'drop' ? 'dropped' : 'unchanged';
-  const events = answer.events.map(({ event, data }) => `event: ${event}\ndata: ${shown(data)}`);
+  const events = answer.events.map(({ event, data }) => `event: ${printable(event)}\ndata: ${shown(data)}`);
   return [`replaced by ${events.length}`, ...events].join('\n\n');
 }
 
 function message(first: string, headers: readonly [string, string][] = [], body?: Uint8Array): string {
-  const head = [first, ...headers.map(([name, value]) => `${name}: ${value}`)].join('\n');
+  const head = [first, ...headers.map(([name, value]) => `${name}: ${value}`)].map(printable).join('\n');
   return body === undefined ? head : `${head}\n\n${shown(body)}`;
 }
 
 function shown(bytes: Uint8Array): string {
-  return textOfBytes(bytes) ?? `${bytes.length} bytes that are no text`;
+  const text = textOfBytes(bytes);
+  return text === null ? `${bytes.length} bytes that are no text` : printableLines(text);
 }

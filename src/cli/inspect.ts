@@ -3,7 +3,7 @@ import { inspectWasm, type ModuleInspection } from '../admission/inspect.ts';
 import { HOOK_KINDS } from '../types.ts';
 import { findEdition } from '../wire/editions.ts';
 import { type Command, hookOf, OK, PLUGIN_FAILED, readBytes } from './command.ts';
-import { columns, json } from './output.ts';
+import { columns, json, printable } from './output.ts';
 
 export const inspect: Command = {
   summary: 'what a module is and every problem with it; nothing runs',
@@ -56,6 +56,9 @@ function report(size: number, { metadata, problems }: ModuleInspection, hooks: r
     ]);
     lines.push('', columns([['hook', 'mode', 'fingerprint', 'PDK'], ...rows]));
   }
-  lines.push('', problems.length === 0 ? 'no problems' : problems.map((problem) => `✗ ${problem}`).join('\n'));
+  lines.push(
+    '',
+    problems.length === 0 ? 'no problems' : problems.map((problem) => `✗ ${printable(problem)}`).join('\n'),
+  );
   return lines.join('\n');
 }

@@ -1,8 +1,25 @@
 /** Results as people and programs read them. */
 import type { WasmtimeRuntimeError } from '../errors.ts';
 
-/** Rows with their columns aligned. */
-export function columns(rows: readonly (readonly string[])[]): string {
+/** A plugin's text as it may be shown on a terminal: a control character would be an order to it, or forge a line. */
+export function printable(text: string): string {
+  // biome-ignore lint/suspicious/noControlCharactersInRegex: those are meant
+  return text.replace(/[\x00-\x1f\x7f-\x9f]/g, (control) => {
+    return `\\u${control.charCodeAt(0).toString(16).padStart(4, '0')}`;
+  });
+}
+
+/** `printable` for text that may have lines and tabs. */
+export function printableLines(text: string): string {
+  return text
+    .split(/(?=[\n\t])|(?<=[\n\t])/)
+    .map((part) => (part === '\n' || part === '\t' ? part : printable(part)))
+    .join('');
+}
+
+/** Rows with their columns aligned, their cells printable. */
+export function columns(texts: readonly (readonly string[])[]): string {
+  const rows = texts.map((row) => row.map(printable));
   const widths: number[] = [];
   for (const row of rows) {
     for (const [i, cell] of row.entries()) widths[i] = Math.max(widths[i] ?? 0, cell.length);

@@ -4,6 +4,7 @@ import type { AsyncCallOptions } from '../dispatch/adapter.ts';
 import { WasmtimeFilterPlugin } from '../dispatch/filter.ts';
 import { WasmtimeObservabilityHook } from '../dispatch/observe.ts';
 import { WasmtimeUpstreamDialect } from '../dispatch/shape.ts';
+import { ModuleRejectedError } from '../errors.ts';
 import type { WasmtimeRuntime } from '../runtime.ts';
 import { SlotKey } from '../slots.ts';
 import type {
@@ -93,12 +94,14 @@ export function prepare(runtime: WasmtimeRuntime, bytes: Uint8Array, hook: HookK
         anywhere: async (options) => thrown(await observer.observeAsync(event, options)),
       };
     }
-    default:
-      return prepareDialect(
-        new WasmtimeUpstreamDialect(runtime, runtime.registerShape(key, 'plugin', bytes)),
-        hook,
-        request,
-      );
+    default: {
+      const slot = runtime.registerShape(key, 'plugin', bytes);
+      // A transform that a plugin lacks changes nothing, which says nothing of the plugin.
+      if (slot.current.metadata.hooks[hook] === undefined) {
+        throw new ModuleRejectedError(`hooks.${hook}: not declared`, { plugin: slot.current.metadata.name });
+      }
+      return prepareDialect(new WasmtimeUpstreamDialect(runtime, slot), hook, request);
+    }
   }
 }
 

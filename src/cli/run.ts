@@ -6,7 +6,7 @@ import { bench } from './bench.ts';
 import { call } from './call.ts';
 import { type Command, type Io, OK, PLUGIN_FAILED, USAGE, UsageError } from './command.ts';
 import { inspect } from './inspect.ts';
-import { described, json } from './output.ts';
+import { described, json, printableLines } from './output.ts';
 
 const COMMANDS: Readonly<Record<string, Command>> = { inspect, admit, call, bench };
 
@@ -51,7 +51,7 @@ async function runCommand(command: Command, argv: readonly string[], io: Io): Pr
     }
     if (!(error instanceof WasmtimeRuntimeError)) throw error;
     if (asJson) io.out(json({ error: described(error) }));
-    else io.err(`✗ ${error.code}: ${error.message}`);
+    else io.err(`✗ ${error.code}: ${printableLines(error.message)}`);
     return PLUGIN_FAILED;
   }
 }

@@ -195,8 +195,14 @@ export async function callAnywhere<T>(
     if (!goesToThread(hook, call.bytes, options)) return access.dispatcher.inline(target, encode, read);
     return await access.dispatcher.threaded(target, encode, read, { signal: options?.signal });
   } catch (error) {
+    if (isAbort(error, options?.signal)) throw error;
     throw told(error, hook, tell, call?.target);
   }
+}
+
+/** Whether the call failed because it was aborted. The reason may be anything, an error of this package too. */
+export function isAbort(error: unknown, signal: AbortSignal | undefined): boolean {
+  return signal?.aborted === true && error === signal.reason;
 }
 
 /** Encoding runs getters of the caller's, which may abort the call. */

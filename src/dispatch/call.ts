@@ -2,8 +2,16 @@
  * One hook call: encode, guest, decode. The inline and the off-thread form share everything but the thread that
  * the guest runs on.
  */
+import { isUint8Array } from 'node:util/types';
 import type { HotEngineConfig } from '../config.ts';
-import { ClosedError, type ErrorContext, errorOf, InvalidArgumentError, type SaturatedResource } from '../errors.ts';
+import {
+  ClosedError,
+  type ErrorContext,
+  errorOf,
+  InvalidArgumentError,
+  PoolSaturatedError,
+  type SaturatedResource,
+} from '../errors.ts';
 import type { MetricsSink } from '../metrics.ts';
 import type { NativeFailure, NativeModule } from '../native.ts';
 import { AnswerRefused } from '../policy/refusal.ts';
@@ -187,8 +195,9 @@ export class Dispatcher {
     let queued: ReturnType<typeof enqueue<Awaited<ReturnType<typeof staged.run>>>>;
     try {
       queued = enqueue(() => staged.run(), target.probe ? Number.POSITIVE_INFINITY : this.config.maxQueuedCalls);
-    } catch {
+    } catch (error) {
       staged.cancel();
+      if (!(error instanceof PoolSaturatedError)) throw error;
       throw this.#failed(target, QUEUE_FULL, Number.NaN);
     }
     this.#inFlight++;
@@ -251,7 +260,7 @@ export function rawRequest(input: Uint8Array): (scratch: CallScratch) => void {
 
 /** Throws an InvalidArgumentError unless `value` is a Uint8Array over memory that is there and no other thread writes to. */
 export function checkBytes(value: unknown, path: string): asserts value is Uint8Array {
-  if (!(value instanceof Uint8Array)) throw new InvalidArgumentError(path, 'expected a Uint8Array');
+  if (!isUint8Array(value)) throw new InvalidArgumentError(path, 'expected a Uint8Array');
   if (value.buffer instanceof SharedArrayBuffer) {
     throw new InvalidArgumentError(path, 'expected memory of its own: a SharedArrayBuffer may change during the call');
   }

@@ -11,6 +11,7 @@ import {
   callInline,
   checkObject,
   followed,
+  isAbort,
   type PreparedCall,
   type TellFault,
   targetOf,
@@ -57,6 +58,7 @@ export class WasmtimeObservabilityHook extends Adapter {
       await callAnywhere(this.runtime, 'observe', () => this.#prepare(event, options), tell, options);
       return undefined;
     } catch (error) {
+      if (isAbort(error, options?.signal)) throw error;
       return returned(error);
     }
   }

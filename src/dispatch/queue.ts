@@ -11,7 +11,8 @@ const PLACES = Math.max(1, Math.min(POOL_SIZE, 1024) - 2);
 const RETRY_MS = 1;
 
 interface Waiting {
-  start(): Promise<void>;
+  start(): void;
+  fail(error: unknown): void;
 }
 
 const waiting: Waiting[] = [];
@@ -34,19 +35,24 @@ export function enqueue<T>(work: () => Promise<T>, most: number): Queued<T> {
   let entry: Waiting | undefined;
   const done = new Promise<T>((resolve, reject) => {
     entry = {
-      start: () => work().then(resolve, reject),
+      start: () => void work().then(resolve, reject).finally(finished),
+      fail: reject,
     };
     waiting.push(entry);
   });
-  pump();
-  return {
-    done,
-    remove() {
-      const at = entry === undefined ? -1 : waiting.indexOf(entry);
-      if (at >= 0) waiting.splice(at, 1);
-      return at >= 0;
-    },
+  const remove = () => {
+    const at = entry === undefined ? -1 : waiting.indexOf(entry);
+    if (at >= 0) waiting.splice(at, 1);
+    return at >= 0;
   };
+  try {
+    pump();
+  } catch (error) {
+    // Nobody would be told of the work any more.
+    remove();
+    throw error;
+  }
+  return { done, remove };
 }
 
 /** Work of this thread that waits for a place. */
@@ -61,7 +67,14 @@ function startable(): boolean {
 function pump(): void {
   while (waiting.length > 0 && native.takeTaskPlace(PLACES)) {
     running++;
-    waiting.shift()!.start().finally(finished);
+    const next = waiting.shift()!;
+    try {
+      next.start();
+    } catch (error) {
+      // The stack may be at its end here.
+      release();
+      next.fail(error);
+    }
   }
   // No completion of this thread's own tells it when others give their places back.
   if (waiting.length > 0 && retry === undefined) retry = setTimeout(pumpAgain, RETRY_MS);
@@ -73,7 +86,11 @@ function pumpAgain(): void {
 }
 
 function finished(): void {
+  release();
+  pump();
+}
+
+function release(): void {
   running--;
   native.returnTaskPlace();
-  pump();
 }

@@ -1,3 +1,4 @@
+import { isUint8Array } from 'node:util/types';
 import { InvalidArgumentError } from '../errors.ts';
 import type { HeadersInput } from '../types.ts';
 import { isGone } from '../views.ts';
@@ -185,8 +186,8 @@ function push(kept: string[], name: unknown, value: unknown, drops: (lowerName: 
   if (lower === undefined) return 'the name must be a token of 1 to 65535 bytes';
   let text: string;
   if (typeof value === 'string') text = value;
-  else if (value instanceof Uint8Array && !isGone(value)) text = latin1(value);
-  else if (value instanceof Uint8Array) return "the value's buffer was detached or has shrunk";
+  else if (isUint8Array(value) && !isGone(value)) text = latin1(value);
+  else if (isUint8Array(value)) return "the value's buffer was detached or has shrunk";
   else return 'the value must be a string or a Uint8Array';
   if (!isHeaderValue(text)) return 'the value may hold tab, 0x20-0x7E and 0x80-0xFF only, as latin1 code units';
   if (!drops(lower)) kept.push(lower, text);

@@ -96,7 +96,8 @@ export class SseSplitter {
     if (this.#at < chunk.length) this.#atLineStart = false;
     if (this.#partsBytes + chunk.length - this.#from > this.#maxBytes) return TOO_LARGE;
     if (this.#from < chunk.length) {
-      this.#parts.push(chunk.subarray(this.#from));
+      // The chunk is its writer's again once it was taken.
+      this.#parts.push(Buffer.from(chunk.subarray(this.#from)));
       this.#partsBytes += chunk.length - this.#from;
     }
     this.feed(NOTHING);

@@ -28,6 +28,8 @@ class Fault {
 const SHORT = 64;
 /** Up to here the text before a slice is made into one string, of which the elements' texts are parts. */
 const MAX_WINDOW = 16_384;
+/** Elements of all the lists of one message: a few bytes each would become objects by the million. */
+const MAX_ELEMENTS = 100_000;
 const NO_BYTES = Buffer.alloc(0);
 
 class Decoder {
@@ -39,12 +41,15 @@ class Decoder {
   private window = '';
   private windowStart = 0;
   private windowEnd = 0;
+  /** Elements that the message may still have. */
+  private elements = 0;
 
   decode(message: Message<unknown>, bytes: Uint8Array): unknown {
     this.bytes = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length);
     this.closeWindow();
     this.low = 0;
     this.high = bytes.length;
+    this.elements = MAX_ELEMENTS;
     const root = Math.max(0, bytes.length - message.size);
     this.enter('', root, message.size, message.align);
     let plan = message.plans[0]!;
@@ -182,6 +187,8 @@ class Decoder {
     const length = this.u32(at + 4);
     const { high } = this;
     this.enter(step.path, start, length * plan.size, plan.align);
+    this.elements -= length;
+    if (this.elements < 0) throw new Fault(step.path, `the message has more than ${MAX_ELEMENTS} elements`);
     this.openWindow(this.low, start);
     const list: unknown[] = [];
     try {
@@ -203,6 +210,8 @@ class Decoder {
     const length = this.u32(at + 4);
     const { high } = this;
     this.enter(step.path, start, length * plan.size, plan.align);
+    this.elements -= length;
+    if (this.elements < 0) throw new Fault(step.path, `the message has more than ${MAX_ELEMENTS} elements`);
     this.openWindow(this.low, start);
     const list: unknown[] = [];
     try {

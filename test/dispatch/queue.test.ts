@@ -52,6 +52,21 @@ describe('the queue', () => {
     expect(queueLength()).toBe(0);
   });
 
+  it('loses no place to work that cannot begin', async () => {
+    const fault = new RangeError('no stack');
+    const failing = Array.from({ length: PLACES * 3 }, () =>
+      enqueue(() => {
+        throw fault;
+      }, ANY),
+    );
+    for (const { done } of failing) await expect(done).rejects.toBe(fault);
+    const works = Array.from({ length: PLACES }, work);
+    const queued = works.map(({ run }) => enqueue(run, ANY));
+    expect(works.every(({ state }) => state.begun)).toBe(true);
+    for (const { state } of works) state.end();
+    await Promise.all(queued.map(({ done }) => done));
+  });
+
   it('lets what waits be taken out, and nothing else', async () => {
     const works = Array.from({ length: PLACES + 2 }, work);
     const queued = works.map(({ run }) => enqueue(run, ANY));

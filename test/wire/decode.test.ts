@@ -124,6 +124,16 @@ describe('errors', () => {
   });
 });
 
+it('takes a bounded number of elements, so that a few bytes of each become no gigabytes', () => {
+  const event = { event: '', data: new Uint8Array(0) };
+  const answer = (count: number) =>
+    encodeToBytes(transformSseEventResult, { kind: 'replace', events: new Array(count).fill(event) });
+  expect(decodeAnswer(transformSseEventResult, answer(100_000))).toMatchObject({ kind: 'replace' });
+  expect(() => decodeAnswer(transformSseEventResult, answer(100_001))).toThrow(
+    'events: the message has more than 100000 elements',
+  );
+});
+
 describe('values', () => {
   const answer: ShapeResponse = { url: 'u', method: 'GET', headers: ['n', 'vÿ'], body: Uint8Array.of(1, 2, 3) };
 
