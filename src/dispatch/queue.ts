@@ -12,11 +12,12 @@ const RETRY_MS = 1;
 
 interface Waiting {
   start(): void;
-  fail(error: unknown): void;
 }
 
 const waiting: Waiting[] = [];
 let running = 0;
+/** Places that could not be given back yet. */
+let owed = 0;
 let retry: NodeJS.Timeout | undefined;
 
 // A thread that ends, or the process, would wait for its guests to come to their deadlines.
@@ -35,8 +36,17 @@ export function enqueue<T>(work: () => Promise<T>, most: number): Queued<T> {
   let entry: Waiting | undefined;
   const done = new Promise<T>((resolve, reject) => {
     entry = {
-      start: () => void work().then(resolve, reject).finally(finished),
-      fail: reject,
+      start() {
+        let begun: Promise<T>;
+        try {
+          begun = work();
+        } catch (error) {
+          reject(error);
+          release();
+          return;
+        }
+        begun.then(resolve, reject).finally(finished);
+      },
     };
     waiting.push(entry);
   });
@@ -65,15 +75,19 @@ function startable(): boolean {
 }
 
 function pump(): void {
+  settle();
   while (waiting.length > 0 && native.takeTaskPlace(PLACES)) {
     running++;
-    const next = waiting.shift()!;
+    let next: Waiting | undefined;
     try {
+      next = waiting.shift()!;
       next.start();
     } catch (error) {
-      // The stack may be at its end here.
-      release();
-      next.fail(error);
+      // This is the end of the stack, where nothing can be called: the work goes back, and its place later.
+      running--;
+      owed++;
+      if (next !== undefined) waiting[waiting.length] = next;
+      throw error;
     }
   }
   // No completion of this thread's own tells it when others give their places back.
@@ -91,6 +105,11 @@ function finished(): void {
 }
 
 function release(): void {
-  running--;
+  settle();
   native.returnTaskPlace();
+  running--;
+}
+
+function settle(): void {
+  for (; owed > 0; owed--) native.returnTaskPlace();
 }
