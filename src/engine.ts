@@ -1,6 +1,6 @@
 /** From a config to a native engine. Runtimes and threads with equal options get the same one. */
 import { type HotEngineConfig, type HotEngineConfigInput, maxMemorySizeBytes, parseConfig } from './config.ts';
-import { EngineInitError } from './errors.ts';
+import { EngineInitError, InvalidArgumentError } from './errors.ts';
 import { type EngineOptions, type NativeEngine, native } from './native.ts';
 
 /** A built engine and the config that it was built from. */
@@ -15,6 +15,7 @@ export interface HotEngine {
  */
 export function buildHotEngine(config?: HotEngineConfigInput, group: string | null = null): HotEngine {
   const parsed = parseConfig(config);
+  if (group !== null && typeof group !== 'string') throw new InvalidArgumentError('group', 'expected a string or null');
   const engine = native.openEngine(engineOptions(parsed, group));
   if ('failed' in engine) throw new EngineInitError(`${engine.message}${remedy(parsed)}`);
   return { config: parsed, native: engine };

@@ -179,6 +179,7 @@ describe('building an engine', () => {
 
   it('refuses a bad config', () => {
     expect(() => buildHotEngine({ memoryMaxPages: 0 })).toThrow(InvalidArgumentError);
+    expect(() => buildHotEngine({}, 5 as never)).toThrow(expect.objectContaining({ path: 'group' }));
   });
 
   it('says that a pooled memory must fit into its reservation', () => {

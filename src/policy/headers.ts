@@ -94,6 +94,9 @@ export function passThroughHeaders(input: HeadersInput): [string, string][] {
  * @throws InvalidArgumentError with the path of the line that is no header
  */
 export function towardsClient(input: HeadersInput, options: { readonly replacedBody: boolean }): [string, string][] {
+  if (typeof options?.replacedBody !== 'boolean') {
+    throw new InvalidArgumentError('options.replacedBody', 'expected true or false');
+  }
   const lines = responseHeaders(input);
   const named = new Set<string>();
   for (let i = 0; i < lines.length; i += 2) {

@@ -268,6 +268,10 @@ describe('headers towards the client', () => {
     ]);
   });
   it('loses content-encoding with a replaced body', () => {
+    for (const options of [undefined, {}, { replacedBody: 1 }]) {
+      const call = () => towardsClient(upstream, options as never);
+      expect(call).toThrow(expect.objectContaining({ path: 'options.replacedBody' }));
+    }
     const names = towardsClient(upstream, { replacedBody: true }).map(([name]) => name);
     expect(names).toEqual(['content-type', 'set-cookie', 'set-cookie']);
   });
