@@ -148,6 +148,8 @@ export interface Facts {
   memories: Array<MemoryFact>
   /** How many there are. */
   memoryCount: number
+  /** How many types it declares. */
+  types: number
   /** How many functions it defines. */
   functions: number
   /** Bytes of code. */

@@ -100,6 +100,8 @@ pub struct Facts {
     pub memories: Vec<MemoryFact>,
     /// How many there are.
     pub memory_count: u32,
+    /// How many types it declares.
+    pub types: u32,
     /// How many functions it defines.
     pub functions: u32,
     /// Bytes of code.
@@ -160,6 +162,7 @@ pub fn facts(wasm: &[u8]) -> Facts {
         sections_unlisted: 0,
         memories: Vec::new(),
         memory_count: 0,
+        types: 0,
         functions: 0,
         code_bytes: 0,
         start: false,
@@ -167,6 +170,7 @@ pub fn facts(wasm: &[u8]) -> Facts {
     };
     let mut signatures = Signatures::default();
     facts.parse_error = walk(wasm, &mut facts, &mut signatures).err();
+    facts.types = u32::try_from(signatures.types).unwrap_or(u32::MAX);
     signatures.fill_in(&mut facts.exports);
     facts
 }

@@ -9,8 +9,14 @@ const times = (count: number, part: readonly number[]) => Buffer.alloc(count * p
 const counted = (count: number, items: Uint8Array) => bytes(leb(count), items);
 const sized = (body: Uint8Array) => bytes(leb(body.length), body);
 
-/** A plugin with so many functions of this body (locals, code, end) beside its own. They take and return nothing. */
-function withFunctions(count: number, body: Uint8Array): Uint8Array {
+const EMPTY = Uint8Array.from([0, 0x0b]);
+
+/** A plugin with so many functions of this body (locals, code, end), which take and return nothing, and so many types, beside its own. */
+function withFunctions(
+  count: number,
+  body: Uint8Array,
+  [moreTypes, more]: readonly [number, Uint8Array] = [0, EMPTY.subarray(0, 0)],
+): Uint8Array {
   const exported = (name: string, kind: number, index: number) =>
     bytes(leb(name.length), Buffer.from(name), [kind], leb(index));
   const types = [
@@ -33,7 +39,7 @@ function withFunctions(count: number, body: Uint8Array): Uint8Array {
   ];
   return append(
     HEADER,
-    section(1, counted(4, Buffer.from(types))),
+    section(1, counted(4 + moreTypes, bytes(types, more))),
     section(3, counted(count + 3, bytes(Buffer.alloc(count), [2, 3, 1]))),
     section(5, [1, 0, 1]),
     section(7, counted(4, bytes(...exports))),
@@ -43,7 +49,6 @@ function withFunctions(count: number, body: Uint8Array): Uint8Array {
 }
 
 const withBody = (code: Uint8Array, locals: readonly number[] = [0]) => withFunctions(1, bytes(locals, code, [0x0b]));
-const EMPTY = Uint8Array.from([0, 0x0b]);
 const CONSTANT = [0x41, 1];
 const END = [0x0b];
 
@@ -73,6 +78,14 @@ export const HOSTILE_MODULES: Readonly<Record<string, () => Uint8Array>> = {
   '10,000,000 types': () => append(HEADER, section(1, counted(10_000_000, times(10_000_000, [0x60, 0, 0])))),
   '1,000,000 types of 10 parameters': () =>
     append(HEADER, section(1, counted(1_000_000, times(1_000_000, [0x60, 10, ...Array(10).fill(0x7b), 0])))),
+  '500,000 types that differ': () => {
+    const types = Buffer.alloc(500_000 * 23);
+    for (let type = 0; type < 500_000; type++) {
+      const params = Array.from({ length: 20 }, (_, bit) => ((type >> bit) & 1 ? 0x7f : 0x7e));
+      types.set([0x60, 20, ...params, 0], type * 23);
+    }
+    return withFunctions(1, EMPTY, [500_000, types]);
+  },
   '30,000,000 functions': () => append(HEADER, section(3, counted(30_000_000, new Uint8Array(30_000_000)))),
   '8,000,000 imports': () => append(HEADER, section(2, counted(8_000_000, new Uint8Array(32_000_000)))),
   '100,000 globals': () => guest({ fields: '(global i32 (i32.const 0))'.repeat(100_000) }),

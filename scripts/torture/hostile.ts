@@ -11,6 +11,8 @@ const LIMIT_MS = COMPILE_MS + 2 * DEADLINE_MS + 3_000;
 const PATIENCE_MS = 60_000;
 /** The compiler's bound, what a compilation that was left behind has, the modules themselves and Node. */
 const MOST_MIB = 1_536;
+/** What stopped compilations may have kept, all together. */
+const MOST_KEPT_MIB = 256;
 /** How long the event loop may stand still while another thread admits. */
 const STALL_MS = 1_000;
 
@@ -41,6 +43,9 @@ export const hostile: Scenario = {
     await admitPatiently(runtime, plugin('cache-aware'));
     const peak = process.resourceUsage().maxRSS / 1024;
     figures.push({ name: 'resident memory at most', value: `${peak.toFixed(0)} MiB`, ok: peak < MOST_MIB });
+    const kept = runtime.stats().engine.lostCompileBytes / 2 ** 20;
+    const keeping = { name: 'kept by stopped compilations', value: `${kept.toFixed(0)} MiB`, ok: kept < MOST_KEPT_MIB };
+    figures.push(keeping);
     runtime.close();
     return figures;
   },

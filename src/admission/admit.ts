@@ -26,8 +26,8 @@ import { checkKind, judge, POLICY_VERSION } from './inspect.ts';
 import type { PluginMetadata } from './metadata.ts';
 import { type Probe, probesFor } from './probe.ts';
 
-/** What the compiler keeps of a function until it has compiled them all, however small the function: 5,400 bytes measured. */
-const BYTES_PER_FUNCTION = 6_000;
+/** What the compiler keeps of a function or a type until it has compiled them all, however small: 5,400 bytes measured. */
+const BYTES_PER_ENTRY = 6_000;
 
 /** A module that passed. */
 export interface AdmittedModule {
@@ -131,8 +131,9 @@ function* admission({ engine, dispatcher }: Admitting, bytes: Uint8Array, kind?:
   const { metadata, editions, problems, facts } = judge(reading.facts, kind);
   const context: ErrorContext = { plugin: metadata?.name };
   if (problems.length > 0 || metadata === null) throw new ModuleRejectedError(problems[0]!, context);
-  if (facts.functions * BYTES_PER_FUNCTION > maxCompileBytes) {
-    const problem = `compiling ${facts.functions} functions takes more than maxCompileBytes (${maxCompileBytes})`;
+  const { functions, types } = facts;
+  if ((functions + types) * BYTES_PER_ENTRY > maxCompileBytes) {
+    const problem = `${functions} functions and ${types} types take more than maxCompileBytes (${maxCompileBytes})`;
     throw new ModuleCompileError(`the module does not compile: ${problem}`, context);
   }
   const order = [source, reading.hash, facts.start, compileTimeoutMs, maxCompileBytes] as const;

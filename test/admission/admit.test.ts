@@ -155,7 +155,7 @@ describe('admission', () => {
     const error = await refusal(many, { maxCompileBytes: 16 * 1024 * 1024 });
     expect(error).toBeInstanceOf(ModuleCompileError);
     expect(error.message).toBe(
-      'the module does not compile: compiling 3003 functions takes more than maxCompileBytes (16777216)',
+      'the module does not compile: 3003 functions and 4 types take more than maxCompileBytes (16777216)',
     );
     expect(() => admitWasm(newRuntime(), many)).not.toThrow();
   });
