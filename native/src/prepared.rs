@@ -19,8 +19,9 @@ const FIRST_TARGET: usize = 2;
 const LINGER: Duration = Duration::from_millis(20);
 /// A shelf that nobody took from for this long is emptied.
 const IDLE: Duration = Duration::from_secs(2);
-/// How often and how long a call waits for a place that the preparer is about to give up.
-const RECLAIM_TRIES: u32 = 40;
+/// How often and how long a call waits for a place that the preparer is about to give up: 20 ms, where another process
+/// took the preparer its CPU.
+const RECLAIM_TRIES: u32 = 400;
 const RECLAIM_PAUSE: Duration = Duration::from_micros(50);
 /// What an instance holds besides the pages of its memory.
 const INSTANCE_OVERHEAD: usize = 32 << 10;
@@ -158,16 +159,21 @@ impl Preparer {
     /// An instance made here. On a full pool, or without address space, the preparer gives up what it holds before that
     /// is reported.
     pub fn make(&self, module: &CompiledModule) -> Result<Instance, Failure> {
+        let is_full = |made: &Result<Instance, Failure>| {
+            made.as_ref().is_err_and(|failure| failure.kind == Kind::Saturated || memory::was_refused())
+        };
+        // Asked before each try: the preparer may give up its last place between the try and the question.
+        let mut held = self.shared.held.load(SeqCst);
         let mut made = Instance::new(module);
         for _ in 0..RECLAIM_TRIES {
-            let full = made.as_ref().is_err_and(|failure| failure.kind == Kind::Saturated || memory::was_refused());
-            if !full || self.shared.held.load(SeqCst) == 0 {
+            if !is_full(&made) || (held == 0 && self.shared.held.load(SeqCst) == 0) {
                 break;
             }
             if !self.shared.give_up_one() {
                 // The preparer's thread is about to finish with one.
                 std::thread::sleep(RECLAIM_PAUSE);
             }
+            held = self.shared.held.load(SeqCst);
             made = Instance::new(module);
         }
         made
