@@ -1,5 +1,5 @@
 import { spawnSync } from 'node:child_process';
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { closeSync, existsSync, mkdtempSync, openSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -240,6 +240,16 @@ describe('a command line', () => {
       const command = ['-c', script, process.execPath, main, ...argv];
       expect(spawnSync('bash', command, { encoding: 'utf8' })).toMatchObject({ status, stderr: '' });
     }
+  });
+
+  it.runIf(existsSync('/dev/full'))('tells that its output could not be written', () => {
+    const main = fileURLToPath(new URL('../dist/cli/main.js', import.meta.url));
+    const full = openSync('/dev/full', 'w');
+    const command = [main, 'admit', wasm('cache-aware')];
+    const told = spawnSync(process.execPath, command, { encoding: 'utf8', stdio: ['ignore', full, 'pipe'] });
+    expect(told.status).toBe(4);
+    expect(told.stderr).toMatch(/^cc-lb-plugin: cannot write: ENOSPC.*\n$/);
+    closeSync(full);
   });
 
   it('tells its version, also where the addon does not load', () => {

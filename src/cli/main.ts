@@ -3,13 +3,20 @@
 import { readFileSync } from 'node:fs';
 
 const ADDON_NOT_LOADED = 3;
+const NOT_WRITTEN = 4;
 
-// Whoever reads may have seen enough; the exit code still tells of the plugin.
+let written = true;
 for (const stream of [process.stdout, process.stderr]) {
   stream.on('error', (error: NodeJS.ErrnoException) => {
-    if (error.code !== 'EPIPE') throw error;
+    // Whoever reads may have seen enough; the exit code still tells of the plugin.
+    if (error.code === 'EPIPE') return;
+    if (written && stream === process.stdout) process.stderr.write(`cc-lb-plugin: cannot write: ${error.message}\n`);
+    written = false;
   });
 }
+process.on('exit', () => {
+  if (!written) process.exitCode = NOT_WRITTEN;
+});
 
 const argv = process.argv.slice(2);
 if (argv[0] === '--version' || argv[0] === '-v') {

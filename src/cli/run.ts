@@ -15,7 +15,8 @@ const NOTES = `<hook>    filter, shape, observe, transform_response or transform
 
 --version tells the package's version.
 
-Exit codes: 0 the plugin is fine, 1 it was refused or failed, 2 the command was not understood, 3 the addon does not load.`;
+Exit codes: 0 the plugin is fine, 1 it was refused or failed, 2 the command was not understood, 3 the addon does not load,
+4 the output could not be written.`;
 
 /** Carries out a command line without its first two words; gives the exit code. */
 export async function run(argv: readonly string[], io: Io): Promise<number> {
