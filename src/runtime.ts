@@ -162,16 +162,18 @@ export class WasmtimeRuntime {
     return this.#slots.delete(at);
   }
 
-  /** Evicts every slot whose key is not in `keep`, and returns their keys. To be called after the new view is published. */
+  /**
+   * Evicts every slot whose key is not in `keep`, and returns their keys. Registrations that are under way on other keys
+   * reject as evicted. To be called after the new view is published.
+   */
   retainSlots(keep: Iterable<SlotKey>): SlotKey[] {
     if (typeof (keep as Iterable<SlotKey> | undefined)?.[Symbol.iterator] !== 'function') {
       throw new InvalidArgumentError('keep', 'expected an iterable of SlotKeys');
     }
     const kept = new KeyMap<true>();
     for (const key of keep) kept.set(keyOf(key), true);
-    const evicted = [...this.#slots.entries()].map(([key]) => key).filter((key) => !kept.get(key));
-    for (const key of evicted) this.evictSlot(key);
-    return evicted;
+    const known = [...this.#slots.entries(), ...this.#pending.entries()].map(([key]) => key);
+    return known.filter((key) => !kept.get(key) && this.evictSlot(key));
   }
 
   /** How many slots are registered. */

@@ -145,6 +145,13 @@ describe('registrations on one key', () => {
     expect(runtime.getSlot(key)).toBeUndefined();
   });
 
+  it('of a first version are overtaken by retainSlots as well', async () => {
+    const overtaken = register('first', slow);
+    expect(runtime.retainSlots([])).toEqual([]);
+    expect(await rejected(SlotNotFoundError, overtaken)).toMatchObject({ code: 'CC_LB_SLOT_EVICTED', plugin: 'first' });
+    expect(runtime.slotCount).toBe(0);
+  });
+
   it('are not overtaken by retainSlots that keeps their key', async () => {
     await register('first', quick);
     const pending = register('second', slow);
