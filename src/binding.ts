@@ -100,12 +100,12 @@ export interface EngineStats {
   stagedBytes: number
   /** Compilations that outlived their limit and still run, in the whole process. */
   abandonedCompiles: number
+  /** Bytes that compilations kept when they were stopped, in the whole process. */
+  lostCompileBytes: number
   /** Look-ups in the cache of compiled modules that found one. */
   cacheHits: number
   /** Look-ups that found none. */
   cacheMisses: number
-  /** Bytes that compilations kept when they were stopped, in the whole process. */
-  lostCompileBytes: number
   /** Modules that the cache's limits pushed out. */
   cacheEvictions: number
   /** Modules in the cache. */

@@ -45,12 +45,12 @@ pub struct EngineStats {
     pub staged_bytes: f64,
     /// Compilations that outlived their limit and still run, in the whole process.
     pub abandoned_compiles: u32,
+    /// Bytes that compilations kept when they were stopped, in the whole process.
+    pub lost_compile_bytes: f64,
     /// Look-ups in the cache of compiled modules that found one.
     pub cache_hits: f64,
     /// Look-ups that found none.
     pub cache_misses: f64,
-    /// Bytes that compilations kept when they were stopped, in the whole process.
-    pub lost_compile_bytes: f64,
     /// Modules that the cache's limits pushed out.
     pub cache_evictions: f64,
     /// Modules in the cache.

@@ -5,7 +5,6 @@
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
-use std::mem::ManuallyDrop;
 use std::ptr;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 
@@ -44,18 +43,18 @@ struct Meter {
 pub fn bounded<T, R>(most: usize, owned: T, stopped: fn(T), work: impl FnOnce(&T) -> R) -> (T, R) {
     /// What the work owns, with whom to give it to.
     struct Owned<T> {
-        value: ManuallyDrop<T>,
+        value: T,
         stopped: fn(T),
     }
     /// # Safety
-    /// `owned` leads to an `Owned<T>` that is not used any more.
+    /// `owned` leads to an `Owned<T>` that is not used any more, nor dropped.
     unsafe fn stop<T>(owned: *mut ()) {
         // SAFETY: the caller's promise.
         let owned = unsafe { owned.cast::<Owned<T>>().read() };
-        (owned.stopped)(ManuallyDrop::into_inner(owned.value));
+        (owned.stopped)(owned.value);
     }
 
-    let mut owned = Owned { value: ManuallyDrop::new(owned), stopped };
+    let mut owned = Owned { value: owned, stopped };
     let owned_at = &raw mut owned;
     let mut meter =
         Meter { most, used: 0, large: [(0, 0); MOST_LARGE], large_count: 0, owned: owned_at.cast(), stop: stop::<T> };
@@ -65,7 +64,7 @@ pub fn bounded<T, R>(most: usize, owned: T, stopped: fn(T), work: impl FnOnce(&T
         // SAFETY: `owned` lives on, and whoever else reads it does so when this reference is not used any more.
         work(unsafe { &(*owned_at).value })
     };
-    (ManuallyDrop::into_inner(owned.value), result)
+    (owned.value, result)
 }
 
 /// Bytes that stopped work could not give back.
@@ -147,7 +146,7 @@ impl Meter {
         METER.set(ptr::null_mut());
         let given_back: usize = self.large[..self.large_count].iter().map(|&(at, size)| give_back(at, size)).sum();
         LOST.fetch_add(self.used.saturating_sub(given_back), SeqCst);
-        // SAFETY: this thread never leaves this function, so nothing below it on the stack reads what it owns.
+        // SAFETY: this thread never leaves this function, so nothing below it on the stack reads or drops what it owns.
         unsafe { (self.stop)(self.owned) };
         loop {
             std::thread::park();
@@ -178,6 +177,7 @@ fn give_back(_at: usize, _size: usize) -> usize {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
     use std::sync::mpsc::{Sender, channel};
     use std::time::Duration;
 
@@ -217,10 +217,13 @@ mod tests {
     }
 
     #[test]
-    fn a_panic_ends_the_counting() {
+    fn a_panic_ends_the_counting_and_drops_what_was_owned() {
         std::thread::spawn(|| {
-            let panicked = std::panic::catch_unwind(|| bounded(1 << 20, (), drop, |()| panic!("deliberate")));
+            let owned = Arc::new(());
+            let given = Arc::clone(&owned);
+            let panicked = std::panic::catch_unwind(|| bounded(1 << 20, given, drop, |_| panic!("deliberate")));
             assert!(panicked.is_err());
+            assert_eq!(Arc::strong_count(&owned), 1);
             std::hint::black_box(vec![1u8; 2 << 20]);
         })
         .join()

@@ -183,7 +183,6 @@ pub fn compile(
             over(&progress, false);
         })
         .map_err(|error| Failure::new(Kind::Compile, format!("no thread to compile on: {error}")))?;
-    let too_much = || Failure::new(Kind::Compile, format!("compiling takes more than maxCompileBytes ({memory})"));
     let deadline = Instant::now() + time;
     loop {
         let left = deadline.saturating_duration_since(Instant::now());
@@ -192,9 +191,10 @@ pub fn compile(
             Err(RecvTimeoutError::Disconnected) => {
                 return Err(Failure::new(Kind::Compile, "the compiling thread ended"));
             }
-            Err(RecvTimeoutError::Timeout) if lock(&progress).stopped => return Err(too_much()),
-            Err(RecvTimeoutError::Timeout) if left > POLL && !cancel.is_some_and(Cancel::is_cancelled) => {}
-            Err(RecvTimeoutError::Timeout) => break,
+            Err(RecvTimeoutError::Timeout) => {}
+        }
+        if left <= POLL || cancel.is_some_and(Cancel::is_cancelled) || lock(&progress).stopped {
+            break;
         }
     }
     let mut progress = lock(&progress);
@@ -203,7 +203,7 @@ pub fn compile(
         return result;
     }
     if progress.stopped {
-        return Err(too_much());
+        return Err(Failure::new(Kind::Compile, format!("compiling takes more than maxCompileBytes ({memory})")));
     }
     progress.abandoned = true;
     ABANDONED.fetch_add(1, SeqCst);

@@ -159,24 +159,20 @@ impl Preparer {
     /// An instance made here. On a full pool, or without address space, the preparer gives up what it holds before that
     /// is reported.
     pub fn make(&self, module: &CompiledModule) -> Result<Instance, Failure> {
-        let is_full = |made: &Result<Instance, Failure>| {
-            made.as_ref().is_err_and(|failure| failure.kind == Kind::Saturated || memory::was_refused())
-        };
-        // Asked before each try: the preparer may give up its last place between the try and the question.
-        let mut held = self.shared.held.load(SeqCst);
-        let mut made = Instance::new(module);
         for _ in 0..RECLAIM_TRIES {
-            if !is_full(&made) || (held == 0 && self.shared.held.load(SeqCst) == 0) {
-                break;
+            // Asked before the try as well: the preparer may give up its last place between the two.
+            let held = self.shared.held.load(SeqCst) > 0;
+            let made = Instance::new(module);
+            let full = made.as_ref().is_err_and(|failure| failure.kind == Kind::Saturated || memory::was_refused());
+            if !full || !(held || self.shared.held.load(SeqCst) > 0) {
+                return made;
             }
             if !self.shared.give_up_one() {
                 // The preparer's thread is about to finish with one.
                 std::thread::sleep(RECLAIM_PAUSE);
             }
-            held = self.shared.held.load(SeqCst);
-            made = Instance::new(module);
         }
-        made
+        Instance::new(module)
     }
 
     /// Takes back the instance of a call that is over. It is never used again. When the preparer is far behind,
