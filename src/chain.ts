@@ -1,6 +1,6 @@
 import * as z from 'zod';
 import { failurePolicySchema, parseArgument } from './config.ts';
-import type { AsyncCallOptions, CallOptions } from './dispatch/adapter.ts';
+import { type AsyncCallOptions, type CallOptions, isAbort } from './dispatch/adapter.ts';
 import { FilterError, InvalidArgumentError, type ObservabilityError, type WasmtimeRuntimeError } from './errors.ts';
 import {
   isPluginFailure,
@@ -156,7 +156,7 @@ export class PluginChain {
       try {
         run.take(stage, await stage.filterAsync(request, principal, run.survivors, options));
       } catch (error) {
-        if (options?.signal?.aborted && error === options.signal.reason) throw error;
+        if (isAbort(error, options?.signal)) throw error;
         run.fail(stage, error);
       }
     }
@@ -186,7 +186,7 @@ export class PluginChain {
     try {
       return { kind: 'shaped', request: await this.#shape.shapeAsync(request, upstream, principal, options) };
     } catch (error) {
-      if (options?.signal?.aborted && error === options.signal.reason) throw error;
+      if (isAbort(error, options?.signal)) throw error;
       return afterFailedShape(this.#shape, error, request, upstream);
     }
   }

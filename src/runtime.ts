@@ -172,8 +172,11 @@ export class WasmtimeRuntime {
     }
     const kept = new KeyMap<true>();
     for (const key of keep) kept.set(keyOf(key), true);
-    const known = [...this.#slots.entries(), ...this.#pending.entries()].map(([key]) => key);
-    return known.filter((key) => !kept.get(key) && this.evictSlot(key));
+    const evicted: SlotKey[] = [];
+    for (const [key] of [...this.#slots.entries(), ...this.#pending.entries()]) {
+      if (!kept.get(key) && this.evictSlot(key)) evicted.push(key);
+    }
+    return evicted;
   }
 
   /** How many slots are registered. */

@@ -8,6 +8,8 @@ import { run } from '../src/cli/run.ts';
 import { HOOK_KINDS } from '../src/types.ts';
 import { guest } from './support/guest.ts';
 
+/** The command as it is built. */
+const main = fileURLToPath(new URL('../dist/cli/main.js', import.meta.url));
 const scratch = mkdtempSync(join(tmpdir(), 'cc-lb-plugin-'));
 afterAll(() => rmSync(scratch, { recursive: true }));
 
@@ -220,7 +222,6 @@ describe('a command line', () => {
   });
 
   it('reaches the built command', () => {
-    const main = fileURLToPath(new URL('../dist/cli/main.js', import.meta.url));
     const built = spawnSync(process.execPath, [main, 'inspect', wasm('cache-aware')], { encoding: 'utf8' });
     expect(built).toMatchObject({ status: 0, stderr: '' });
     expect(built.stdout).toContain('cache-aware 1.0.0');
@@ -231,7 +232,6 @@ describe('a command line', () => {
   });
 
   it.skipIf(process.platform === 'win32')('ends as it would where nobody reads what it writes', () => {
-    const main = fileURLToPath(new URL('../dist/cli/main.js', import.meta.url));
     const script = 'set -o pipefail; "$0" "$@" | true';
     for (const [argv, status] of [
       [['admit', wasm('cache-aware')], 0],
@@ -243,7 +243,6 @@ describe('a command line', () => {
   });
 
   it.runIf(existsSync('/dev/full'))('tells that its output could not be written', () => {
-    const main = fileURLToPath(new URL('../dist/cli/main.js', import.meta.url));
     const full = openSync('/dev/full', 'w');
     const command = [main, 'admit', wasm('cache-aware')];
     const told = spawnSync(process.execPath, command, { encoding: 'utf8', stdio: ['ignore', full, 'pipe'] });
@@ -253,7 +252,6 @@ describe('a command line', () => {
   });
 
   it('tells its version, also where the addon does not load', () => {
-    const main = fileURLToPath(new URL('../dist/cli/main.js', import.meta.url));
     const { version } = JSON.parse(readFileSync(new URL('../package.json', import.meta.url), 'utf8'));
     const env = { ...process.env, CC_LB_RUNTIME_WASMTIME_BINARY: join(scratch, 'none.node') };
     for (const flag of ['--version', '-v']) {

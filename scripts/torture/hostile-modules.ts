@@ -11,7 +11,10 @@ const sized = (body: Uint8Array) => bytes(leb(body.length), body);
 
 const EMPTY = Uint8Array.from([0, 0x0b]);
 
-/** A plugin with so many functions of this body (locals, code, end), which take and return nothing, and so many types, beside its own. */
+/**
+ * A plugin with so many functions of this body (locals, code, end), which take and return nothing, and so many types,
+ * beside its own.
+ */
 function withFunctions(
   count: number,
   body: Uint8Array,
@@ -124,6 +127,6 @@ export const HOSTILE_MODULES: Readonly<Record<string, () => Uint8Array>> = {
     const again = times(500, [...CONSTANT, 0x0d, 0, ...END]);
     return withBody(bytes(times(500, [0x03, 0x40]), changes.flat(), again), [1, ...leb(5_000), 0x7f]);
   },
-  // The last: its compilation takes minutes and is left behind, still running.
+  // The last: without a bound on its memory it compiles for minutes and is left behind, still running.
   'loops nested 50,000 deep': () => withBody(bytes(times(50_000, [0x03, 0x40]), times(50_000, END))),
 };

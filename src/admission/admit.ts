@@ -132,6 +132,7 @@ function* admission({ engine, dispatcher }: Admitting, bytes: Uint8Array, kind?:
   const context: ErrorContext = { plugin: metadata?.name };
   if (problems.length > 0 || metadata === null) throw new ModuleRejectedError(problems[0]!, context);
   const { functions, types } = facts;
+  // Refused ahead: of so many small blocks a compilation that is stopped gives nothing back.
   if ((functions + types) * BYTES_PER_ENTRY > maxCompileBytes) {
     const problem = `${functions} functions and ${types} types take more than maxCompileBytes (${maxCompileBytes})`;
     throw new ModuleCompileError(`the module does not compile: ${problem}`, context);

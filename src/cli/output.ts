@@ -11,10 +11,7 @@ export function printable(text: string): string {
 
 /** `printable` for text that may have lines and tabs. */
 export function printableLines(text: string): string {
-  return text
-    .split(/(?=[\n\t])|(?<=[\n\t])/)
-    .map((part) => (part === '\n' || part === '\t' ? part : printable(part)))
-    .join('');
+  return text.replace(/[^\n\t]+/g, printable);
 }
 
 /** Rows with their columns aligned, their cells printable. */

@@ -75,7 +75,7 @@ function startable(): boolean {
 }
 
 function pump(): void {
-  settle();
+  for (; owed > 0; owed--) native.returnTaskPlace();
   while (waiting.length > 0 && native.takeTaskPlace(PLACES)) {
     running++;
     let next: Waiting | undefined;
@@ -105,11 +105,6 @@ function finished(): void {
 }
 
 function release(): void {
-  settle();
   native.returnTaskPlace();
   running--;
-}
-
-function settle(): void {
-  for (; owed > 0; owed--) native.returnTaskPlace();
 }

@@ -181,14 +181,18 @@ class Decoder {
     this.windowEnd = -1;
   }
 
+  private countElements(step: Step, length: number): void {
+    this.elements -= length;
+    if (this.elements < 0) throw new Fault(step.path, `the message has more than ${MAX_ELEMENTS} elements`);
+  }
+
   private readSlice(step: Step, at: number): unknown[] {
     const plan = step.plan!;
     const start = at + this.i32(at);
     const length = this.u32(at + 4);
     const { high } = this;
     this.enter(step.path, start, length * plan.size, plan.align);
-    this.elements -= length;
-    if (this.elements < 0) throw new Fault(step.path, `the message has more than ${MAX_ELEMENTS} elements`);
+    this.countElements(step, length);
     this.openWindow(this.low, start);
     const list: unknown[] = [];
     try {
@@ -210,8 +214,7 @@ class Decoder {
     const length = this.u32(at + 4);
     const { high } = this;
     this.enter(step.path, start, length * plan.size, plan.align);
-    this.elements -= length;
-    if (this.elements < 0) throw new Fault(step.path, `the message has more than ${MAX_ELEMENTS} elements`);
+    this.countElements(step, length);
     this.openWindow(this.low, start);
     const list: unknown[] = [];
     try {
