@@ -331,7 +331,11 @@ function absorbed(error: unknown): WasmtimeRuntimeError {
 function prepared(ctx: RequestContext): RequestContext {
   if (typeof ctx !== 'object' || ctx === null) throw new InvalidArgumentError('ctx', 'expected a request context');
   const headers = rereadable(ctx.headers);
-  return headers === ctx.headers ? ctx : { ...ctx, headers };
+  if (headers === ctx.headers) return ctx;
+  // A spread copies own fields only; the fields of a class may be getters on its prototype.
+  const { requestId, method, path, query, body, threadId, serviceTier, canonicalModelId, cachePricing } = ctx;
+  const request = { requestId, method, path, query, headers, body };
+  return { ...ctx, ...request, threadId, serviceTier, canonicalModelId, cachePricing } as RequestContext;
 }
 
 function checkedStages<Stage>(

@@ -77,7 +77,10 @@ export class SseTransformer extends Transform {
     }
     const { maxEventBytes, deadlineMs, where } = parseArgument(optionsSchema, options, 'options');
     this.#dialect = dialect;
-    this.#context = { ...context, headers: rereadable(context.headers) };
+    // Each field is read by name, because it may be a getter on the prototype of a class.
+    const { requestId, principal, upstream, requestMethod, requestPath, canonicalModelId, status } = context;
+    const headers = rereadable(context.headers);
+    this.#context = { requestId, principal, upstream, requestMethod, requestPath, canonicalModelId, status, headers };
     this.#options = { deadlineMs, where, signal: this.#destroyed.signal };
     this.#maxEventBytes = maxEventBytes;
     this.#splitter = new SseSplitter(maxEventBytes);

@@ -9,6 +9,7 @@ import {
   PoolSaturatedError,
 } from '../src/errors.ts';
 import type { FilterOutput, Principal, RequestContext, UpstreamCandidate } from '../src/types.ts';
+import { instanceWithGetters } from './support/classes.ts';
 
 const id = (n: number) => `${String(n).repeat(8)}-aaaa-4aaa-8aaa-aaaaaaaaaaaa`;
 const candidate = (n: number): UpstreamCandidate => ({
@@ -184,6 +185,23 @@ describe.each(forms)('%s', (_, run) => {
     });
     await run([counting, counting], three, { ...ctx, headers: new Headers({ a: '1', b: '2' }).entries() });
     expect(counts).toEqual([2, 2]);
+  });
+
+  it('gives every filter the fields of a class, also with the headers of an iterator', async () => {
+    const seen: RequestContext[] = [];
+    const { headers: _, ...fields } = ctx;
+    const looking = keeping((ids, request) => {
+      seen.push(request);
+      return ids;
+    });
+    const whole = { ...fields, threadId: 't', serviceTier: 's', canonicalModelId: 'm', cachePricing: { status: 'p' } };
+    const request = instanceWithGetters({ ...whole, headers: new Headers({ a: '1' }).entries() });
+    await run([looking, looking], three, request);
+    for (const { headers, ...rest } of seen) {
+      expect(rest).toEqual(whole);
+      expect([...(headers as Iterable<unknown>)]).toEqual([['a', '1']]);
+    }
+    expect(seen).toHaveLength(2);
   });
 
   it.each([

@@ -7,6 +7,7 @@ import { ClosedError, FilterError, InvalidArgumentError, ResponseTransformError 
 import { type SseDialect, SseTransformer, type SseTransformerOptions } from '../src/sse.ts';
 import type { SseEvent, TransformContext, TransformSseEventInput, TransformSseEventOutput } from '../src/types.ts';
 import { blocksOf, chunksOf, eventsOf, sizes, streams } from './sse/streams.ts';
+import { instanceWithGetters } from './support/classes.ts';
 
 const context: TransformContext = {
   requestId: 'r',
@@ -158,6 +159,14 @@ describe('what the plugin is told', () => {
     await transformer.toArray();
     for (const input of inputs) expect([...(input.headers as Iterable<unknown>)]).toEqual([['a', '1']]);
   });
+});
+
+it('reads a context whose fields are getters of a class', async () => {
+  const { dialect, inputs } = dialectOf(() => unchanged);
+  const transformer = new SseTransformer(dialect, instanceWithGetters(context));
+  transformer.end('data: 1\n\n');
+  await transformer.toArray();
+  expect(inputs).toEqual([{ ...context, event: { event: '', data: bytes('1') } }]);
 });
 
 describe('a failure', () => {
