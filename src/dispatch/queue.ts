@@ -10,11 +10,15 @@ const PLACES = Math.max(1, Math.min(POOL_SIZE, 1024) - 2);
 /** How soon a thread that has nothing running looks again for a place that another thread holds, in milliseconds. */
 const RETRY_MS = 1;
 
+/** Work that waits. The list is linked so that its head can be put back by assignments alone; see `pump`. */
 interface Waiting {
   start(): void;
+  next: Waiting | undefined;
 }
 
-const waiting: Waiting[] = [];
+let first: Waiting | undefined;
+let last: Waiting | undefined;
+let waiting = 0;
 let running = 0;
 /** Places that could not be given back yet. */
 let owed = 0;
@@ -32,8 +36,8 @@ export interface Queued<T> {
 
 /** Runs `work` when its turn comes. Throws PoolSaturatedError `queue` if `most` others wait already. */
 export function enqueue<T>(work: () => Promise<T>, most: number): Queued<T> {
-  if (waiting.length >= most && !startable()) throw new PoolSaturatedError('queue');
-  let entry: Waiting | undefined;
+  if (waiting >= most && !startable()) throw new PoolSaturatedError('queue');
+  let entry!: Waiting;
   const done = new Promise<T>((resolve, reject) => {
     entry = {
       start() {
@@ -47,19 +51,20 @@ export function enqueue<T>(work: () => Promise<T>, most: number): Queued<T> {
         }
         begun.then(resolve, reject).finally(finished);
       },
+      next: undefined,
     };
-    waiting.push(entry);
+    if (last === undefined) first = entry;
+    else last.next = entry;
+    last = entry;
+    waiting++;
   });
-  const remove = () => {
-    const at = entry === undefined ? -1 : waiting.indexOf(entry);
-    if (at >= 0) waiting.splice(at, 1);
-    return at >= 0;
-  };
+  const remove = () => unlink(entry);
   try {
     pump();
   } catch (error) {
-    // Nobody would be told of the work any more.
+    // The caller gets this error and neither the promise nor a way to remove the work.
     remove();
+    done.catch(() => {});
     throw error;
   }
   return { done, remove };
@@ -67,31 +72,52 @@ export function enqueue<T>(work: () => Promise<T>, most: number): Queued<T> {
 
 /** Work of this thread that waits for a place. */
 export function queueLength(): number {
-  return waiting.length;
+  return waiting;
 }
 
 function startable(): boolean {
-  return waiting.length === 0 && running < PLACES;
+  return waiting === 0 && running < PLACES;
+}
+
+/** Takes an entry out of the list; false if it is not in it. */
+function unlink(entry: Waiting): boolean {
+  let before: Waiting | undefined;
+  for (let at = first; at !== undefined; before = at, at = at.next) {
+    if (at !== entry) continue;
+    if (before === undefined) first = at.next;
+    else before.next = at.next;
+    if (last === at) last = before;
+    waiting--;
+    return true;
+  }
+  return false;
 }
 
 function pump(): void {
   for (; owed > 0; owed--) native.returnTaskPlace();
-  while (waiting.length > 0 && native.takeTaskPlace(PLACES)) {
+  while (first !== undefined && native.takeTaskPlace(PLACES)) {
+    const next: Waiting = first;
+    first = next.next;
+    if (first === undefined) last = undefined;
+    next.next = undefined;
+    waiting--;
     running++;
-    let next: Waiting | undefined;
     try {
-      next = waiting.shift()!;
       next.start();
     } catch (error) {
-      // This is the end of the stack, where nothing can be called: the work goes back, and its place later.
+      // The stack is exhausted, so nothing can be called: the work returns to the head of the queue by assignment, and
+      // its permit is returned by the next `pump`.
       running--;
       owed++;
-      if (next !== undefined) waiting[waiting.length] = next;
+      next.next = first;
+      first = next;
+      last ??= next;
+      waiting++;
       throw error;
     }
   }
   // No completion of this thread's own tells it when others give their places back.
-  if (waiting.length > 0 && retry === undefined) retry = setTimeout(pumpAgain, RETRY_MS);
+  if (waiting > 0 && retry === undefined) retry = setTimeout(pumpAgain, RETRY_MS);
 }
 
 function pumpAgain(): void {

@@ -102,6 +102,35 @@ describe('the queue', () => {
     expect(queueLength()).toBe(0);
   });
 
+  it('keeps work that met the end of the stack in its turn', async () => {
+    const ran: number[] = [];
+    const failed: number[] = [];
+    const enqueueNumbered = (number: number) => {
+      const { done } = enqueue(async () => void ran.push(number), ANY);
+      return done.catch(() => void failed.push(number));
+    };
+    for (let place = 0; place < PLACES; place++) native.takeTaskPlace(PLACES);
+    const numbers = Array.from({ length: 20 }, (_, number) => number);
+    const settled = numbers.map(enqueueNumbered);
+    for (let place = 0; place < PLACES; place++) native.returnTaskPlace();
+    // Each frame that returns leaves more stack: at some depth work can be taken out of the queue but not be started.
+    const enqueueAtEveryDepth = (): void => {
+      try {
+        enqueueAtEveryDepth();
+      } catch {}
+      try {
+        if (queueLength() >= numbers.length) enqueue(async () => {}, ANY).remove();
+      } catch {}
+    };
+    enqueueAtEveryDepth();
+    await Promise.all(settled);
+    const ascending = (list: number[]) => list.toSorted((a, b) => a - b);
+    expect(ran).toEqual(ascending(ran));
+    expect(failed).toEqual(ascending(failed));
+    expect(ascending([...ran, ...failed])).toEqual(numbers);
+    expect(queueLength()).toBe(0);
+  });
+
   it('looks again for places that another thread holds', async () => {
     for (let place = 0; place < PLACES; place++) expect(native.takeTaskPlace(PLACES)).toBe(true);
     expect(native.takeTaskPlace(PLACES)).toBe(false);
