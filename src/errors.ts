@@ -171,7 +171,7 @@ export interface FailureRecord {
   readonly message: string;
 }
 
-/** The one translator from native failures to classes. */
+/** The one translator from native failures to classes. Throws a plain Error for a kind that this version does not know. */
 export function errorOf(failure: FailureRecord, context: ErrorContext): WasmtimeRuntimeError {
   const { kind, place, trap, message } = failure;
   switch (kind) {
@@ -187,9 +187,12 @@ export function errorOf(failure: FailureRecord, context: ErrorContext): Wasmtime
       return new StackExhaustedError(`${message}; lower maxWasmStack or call from a thread with more stack`, context);
     case 'engine-init':
       return new EngineInitError(message, context);
-    default: {
+    case 'instantiate': {
       const cause = trap === null ? undefined : new GuestTrapError('instantiate', trap, message, context);
       return new InstantiateFailedError(`the module cannot be instantiated: ${message}`, { ...context, cause });
     }
+    default:
+      // A defect of this package or an addon of another version: no class and no failure policy covers it.
+      throw new Error(`the addon reported a failure of the unknown kind ${JSON.stringify(kind)}: ${message}`);
   }
 }

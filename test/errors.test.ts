@@ -20,6 +20,7 @@ import {
   StackExhaustedError,
   WasmtimeRuntimeError,
 } from '../src/index.ts';
+import { thrown } from './support/errors.ts';
 
 const context = { plugin: 'p', principal: 'a', versionId: 3, hook: 'filter' };
 const expired = new GuestTrapError('cc_lb_filter', 'interrupt', 'time', context);
@@ -162,6 +163,12 @@ describe('errorOf', () => {
     expect(error.cause).toBeInstanceOf(GuestTrapError);
     expect(error.cause).toMatchObject({ phase: 'instantiate', trap: 'interrupt', ...context });
     expect(errorOf(failure('instantiate'), context).cause).toBeUndefined();
+  });
+
+  it('throws for a kind that it does not know, as for any defect of the package', () => {
+    const error = thrown(Error, () => errorOf(failure('novel'), context));
+    expect(error).not.toBeInstanceOf(WasmtimeRuntimeError);
+    expect(error.message).toContain('"novel": what happened');
   });
 });
 
