@@ -261,10 +261,18 @@ export class WasmtimeRuntime {
     this.close();
   }
 
-  /** `close()`, then waits until the calls in flight have ended. */
+  /**
+   * Resolves when no call of this runtime runs or waits off this thread. Called after `close()`, it marks the end of a
+   * graceful shutdown; before it, calls that begin later are waited for too if they overlap.
+   */
+  drain(): Promise<void> {
+    return this.#dispatcher.drained();
+  }
+
+  /** `close()`, then `drain()`. */
   async [Symbol.asyncDispose](): Promise<void> {
     this.close();
-    await this.#dispatcher.drained();
+    await this.drain();
   }
 
   #callRaw(kind: SlotKind, key: SlotKey, bytes: Uint8Array): Uint8Array {
