@@ -19,6 +19,7 @@ import { HOOK_KINDS, type HookKind } from '../types.ts';
 import { isGone } from '../views.ts';
 import { encodeRequest } from '../wire/encode.ts';
 import type { Message } from '../wire/rkyv.ts';
+import { onAbort } from './abort.ts';
 import { enqueue } from './queue.ts';
 import { type CallScratch, leaseScratch, returnScratch } from './scratch.ts';
 
@@ -201,18 +202,17 @@ export class Dispatcher {
       throw this.#failed(target, QUEUE_FULL, Number.NaN);
     }
     this.#inFlight++;
-    let abandon: (() => void) | undefined;
+    let stopListening: (() => void) | undefined;
     try {
       const outcome = await (signal === undefined
         ? queued.done
         : Promise.race([
             queued.done,
             new Promise<null>((resolve) => {
-              abandon = () => {
+              stopListening = onAbort(signal, () => {
                 staged.cancel();
                 if (queued.remove()) resolve(null);
-              };
-              signal.addEventListener('abort', abandon, { once: true });
+              });
             }),
           ]));
       // An answer that was there before the abort is still an answer that nobody waits for.
@@ -222,7 +222,7 @@ export class Dispatcher {
       this.#count(target, null, outcome.seconds);
       return read(outcome.answer!, true);
     } finally {
-      if (abandon !== undefined) signal?.removeEventListener('abort', abandon);
+      stopListening?.();
       if (--this.#inFlight === 0) for (const resolve of this.#idle.splice(0)) resolve();
     }
   }

@@ -1,5 +1,6 @@
-import { expect, it } from 'vitest';
-import { unlessAborted } from '../../src/dispatch/abort.ts';
+import { getEventListeners } from 'node:events';
+import { describe, expect, it } from 'vitest';
+import { onAbort, unlessAborted } from '../../src/dispatch/abort.ts';
 
 const reason = new Error('enough');
 
@@ -26,4 +27,42 @@ it('ends with the signal, and the work goes on unheeded', async () => {
   // Nobody waits for it any more: this is no unhandled rejection.
   fail(new Error('too late'));
   await new Promise(setImmediate);
+});
+
+describe('onAbort', () => {
+  it('runs every callback once, and none that was removed', () => {
+    const controller = new AbortController();
+    const ran: string[] = [];
+    const callback = () => void ran.push('shared');
+    onAbort(controller.signal, callback);
+    onAbort(controller.signal, callback);
+    const remove = onAbort(controller.signal, () => void ran.push('removed'));
+    remove();
+    remove();
+    controller.abort();
+    controller.abort();
+    expect(ran).toEqual(['shared', 'shared']);
+  });
+
+  it('adds one listener to a signal, and leaves none behind', () => {
+    const { signal } = new AbortController();
+    const removals = Array.from({ length: 20 }, () => onAbort(signal, () => {}));
+    expect(getEventListeners(signal, 'abort')).toHaveLength(1);
+    for (const remove of removals) remove();
+    expect(getEventListeners(signal, 'abort')).toHaveLength(0);
+    onAbort(signal, () => {});
+    expect(getEventListeners(signal, 'abort')).toHaveLength(1);
+  });
+
+  it('lets a callback remove the ones after it', () => {
+    const controller = new AbortController();
+    const ran: string[] = [];
+    onAbort(controller.signal, () => {
+      ran.push('first');
+      remove();
+    });
+    const remove = onAbort(controller.signal, () => void ran.push('second'));
+    controller.abort();
+    expect(ran).toEqual(['first']);
+  });
 });

@@ -214,7 +214,7 @@ describe('a raw call', () => {
       expect(error).toBeInstanceOf(ModuleRejectedError);
     }
     for (const call of [() => runtime.callShape(key, shapeBytes), () => runtime.callObserve(key, observeBytes)]) {
-      expect(thrown(ModuleRejectedError, call).reason).toMatch(/is a filter slot, expected a (shape|observe) slot/);
+      expect(thrown(ModuleRejectedError, call).reason).toMatch(/has kind filter, expected (shape|observe)/);
     }
     expect(take()).toEqual([]);
   });
