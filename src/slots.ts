@@ -154,7 +154,7 @@ export class Slot implements PluginSlot {
 /** Throws ModuleRejected for a slot of another kind. */
 export function checkSlotKind(slot: Slot, kind: SlotKind): void {
   if (slot.kind === kind) return;
-  throw new ModuleRejectedError(`slot ${slot.key} is a ${slot.kind} slot, expected a ${kind} slot`, {
+  throw new ModuleRejectedError(`slot ${slot.key} has kind ${slot.kind}, expected ${kind}`, {
     plugin: slot.current.pluginName,
     principal: slot.key.principal,
   });

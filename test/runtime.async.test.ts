@@ -88,7 +88,7 @@ describe('an asynchronous registration', () => {
   it('of another kind is refused', async () => {
     await register('n', slow);
     const error = await rejected(ModuleRejectedError, runtime.registerShapeAsync(key, 'n', slow));
-    expect(error.reason).toBe('slot "alice"/"k" is a filter slot, expected a shape slot');
+    expect(error.reason).toBe('slot "alice"/"k" has kind filter, expected shape');
   });
 });
 

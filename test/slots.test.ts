@@ -135,7 +135,7 @@ describe('a slot', () => {
     const slot = runtime.registerShape(key, 'report', plugin('report-0-1-0'));
     for (const bytes of [plugin('report-0-1-0'), plugin('report-0-1-1')]) {
       const error = thrown(ModuleRejectedError, () => runtime.registerFilter(key, 'report', bytes));
-      expect(error.reason).toBe('slot "__global__"/"k" is a shape slot, expected a filter slot');
+      expect(error.reason).toBe('slot "__global__"/"k" has kind shape, expected filter');
     }
     expect(slot.current.versionId).toBe(1);
     runtime.evictSlot(key);
@@ -321,7 +321,7 @@ describe('an adapter', () => {
     const runtime = newRuntime();
     const adapter = WasmtimeUpstreamDialect.follow(runtime, key);
     runtime.registerFilter(key, 'n', plugin('report-0-1-0'));
-    expect(() => adapter.shape(request(), upstream, caller())).toThrow(/is a filter slot, expected a shape slot/);
+    expect(() => adapter.shape(request(), upstream, caller())).toThrow(/has kind filter, expected shape/);
   });
 
   it('is made from a slot of its kind and of its runtime alone', () => {
