@@ -12,7 +12,7 @@ const fileSchema = z.strictObject({
   listen: addressSchema.default({ port: 8080 }),
   admin: addressSchema.default({ port: 9090 }),
   /** The runtime judges it, and says which field is wrong. */
-  engine: z.unknown() as z.ZodType<HotEngineConfigInput | undefined>,
+  engine: z.unknown().optional() as z.ZodType<HotEngineConfigInput | undefined, HotEngineConfigInput | undefined>,
   maxBodyBytes: z.int().min(0).optional(),
   maxRequests: z.int().min(1).optional(),
   upstreams: z

@@ -1,11 +1,6 @@
-import { mkdtemp, rm, writeFile } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
-import { describe, expect, it, onTestFinished } from 'vitest';
+import { describe, expect, it } from 'vitest';
 import { CacheLedger, promptOf } from '../../examples/load-balancer/cache-ledger.ts';
-import { readConfig } from '../../examples/load-balancer/config.ts';
 import { NO_USAGE, usageReader } from '../../examples/load-balancer/usage.ts';
-import { guest } from './support.ts';
 
 describe('the cache ledger', () => {
   const turn = (...contents: string[]) => promptOf({ model: 'm', messages: contents.map((content) => ({ content })) });
@@ -91,34 +86,5 @@ describe('the usage reader', () => {
     for (let i = 0; i < 5; i++) reader.feed(long);
     reader.feed(Buffer.from('\n\ndata: {"usage":{"input_tokens":1}}\n\n'));
     expect(reader.usage()).toEqual({ ...NO_USAGE, inputTokens: 1 });
-  });
-});
-
-describe('the config file', () => {
-  const example = new URL('../../examples/load-balancer/config.example.json', import.meta.url);
-
-  it('that is the example is read, with its plugins and its keys', async () => {
-    process.env.ANTHROPIC_API_KEY = 'theirs';
-    const { routes, listen } = await readConfig(example.pathname);
-    expect(listen.port).toBe(8080);
-    expect(routes.upstreams[0]).toMatchObject({ name: 'anthropic', apiKey: 'theirs' });
-    expect(Buffer.compare(routes.plugins[0]!.bytes, guest('cache-aware'))).toBe(0);
-    delete process.env.ANTHROPIC_API_KEY;
-    await expect(readConfig(example.pathname)).rejects.toThrow(/ANTHROPIC_API_KEY is not set/);
-  });
-
-  it.each([
-    [{ upstreams: [], principals: [], plugins: [] }, /upstreams/],
-    [
-      { upstreams: [{ id: 'x', name: 'a', baseUrl: 'https://a.test' }], principals: [], plugins: [] },
-      /upstreams\[0\]\.id/,
-    ],
-    [{ port: 1 }, /port/],
-  ])('that is wrong is refused with the field (%#)', async (content, message) => {
-    const folder = await mkdtemp(join(tmpdir(), 'balancer-'));
-    onTestFinished(() => rm(folder, { recursive: true }));
-    const path = join(folder, 'config.json');
-    await writeFile(path, JSON.stringify(content));
-    await expect(readConfig(path)).rejects.toThrow(message);
   });
 });
