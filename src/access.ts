@@ -2,7 +2,8 @@
 import type { Dispatcher } from './dispatch/call.ts';
 import type { HotEngine } from './engine.ts';
 import { InvalidArgumentError } from './errors.ts';
-import type { Slot, SlotKey } from './slots.ts';
+import type { SlotKey } from './slot-key.ts';
+import type { Slot } from './slots.ts';
 
 /** The inside of a runtime. */
 export interface RuntimeAccess {

@@ -71,6 +71,7 @@ export {
   type SlotOptions,
   WasmtimeRuntime,
 } from './runtime.ts';
-export { type PluginCell, type PluginSlot, SlotKey } from './slots.ts';
+export { SlotKey } from './slot-key.ts';
+export type { PluginCell, PluginSlot } from './slots.ts';
 export { type SseDialect, SseTransformer, type SseTransformerOptions } from './sse.ts';
 export * from './types.ts';

@@ -22,7 +22,8 @@ import { InvalidArgumentError, SlotNotFoundError } from './errors.ts';
 import { guardedSink, type MetricsSink, publishPoolMetrics } from './metrics.ts';
 import { native } from './native.ts';
 import type { PluginFailurePolicy } from './policy/failure.ts';
-import { type Cell, checkSlotKind, KeyMap, keyOf, noSlotAt, type PluginSlot, Slot, type SlotKey } from './slots.ts';
+import { KeyMap, keyOf, type SlotKey } from './slot-key.ts';
+import { type Cell, checkSlotKind, noSlotAt, type PluginSlot, Slot } from './slots.ts';
 import type { HookKind, SlotKind } from './types.ts';
 
 /** What a runtime takes besides its config. */

@@ -1,83 +1,11 @@
 /** Slots: what is registered under which key, and the versions that follow each other in it. */
 import type { PluginMetadata } from './admission/metadata.ts';
-import { InvalidArgumentError, ModuleRejectedError, SlotNotFoundError } from './errors.ts';
+import { ModuleRejectedError, SlotNotFoundError } from './errors.ts';
 import type { NativeModule } from './native.ts';
 import type { PluginFailurePolicy } from './policy/failure.ts';
+import type { SlotKey } from './slot-key.ts';
 import type { HookKind, SlotKind } from './types.ts';
 import type { EditionByHook } from './wire/editions.ts';
-
-const GLOBAL_PRINCIPAL = '__global__';
-
-/** Whose plugin it is: a principal's or everybody's. Keys compare by value. */
-export class SlotKey {
-  readonly principal: string;
-  readonly plugin: string;
-
-  /** Throws an InvalidArgumentError for anything but two strings. */
-  constructor(principal: string, plugin: string) {
-    if (typeof principal !== 'string') throw new InvalidArgumentError('key.principal', 'expected a string');
-    if (typeof plugin !== 'string') throw new InvalidArgumentError('key.plugin', 'expected a string');
-    this.principal = principal;
-    this.plugin = plugin;
-    Object.freeze(this);
-  }
-
-  /** The key of a plugin that serves every principal. */
-  static global(plugin: string): SlotKey {
-    return new SlotKey(GLOBAL_PRINCIPAL, plugin);
-  }
-
-  /** For people: `principal/plugin`, each in quotes. */
-  toString(): string {
-    return `${JSON.stringify(this.principal)}/${JSON.stringify(this.plugin)}`;
-  }
-}
-
-/** The key that a caller handed in, read once. Throws an InvalidArgumentError for anything but two strings. */
-export function keyOf(key: unknown): SlotKey {
-  const { principal, plugin } = (key ?? {}) as { principal?: unknown; plugin?: unknown };
-  if (typeof principal !== 'string' || typeof plugin !== 'string') {
-    throw new InvalidArgumentError('key', 'expected a SlotKey');
-  }
-  return key instanceof SlotKey && Object.isFrozen(key) ? key : new SlotKey(principal, plugin);
-}
-
-/** A map by the value of keys. */
-export class KeyMap<Value> {
-  readonly #principals = new Map<string, Map<string, { key: SlotKey; value: Value }>>();
-
-  get(key: SlotKey): Value | undefined {
-    return this.#principals.get(key.principal)?.get(key.plugin)?.value;
-  }
-
-  set(key: SlotKey, value: Value): void {
-    let plugins = this.#principals.get(key.principal);
-    if (plugins === undefined) {
-      plugins = new Map();
-      this.#principals.set(key.principal, plugins);
-    }
-    plugins.set(key.plugin, { key, value });
-  }
-
-  delete(key: SlotKey): boolean {
-    const plugins = this.#principals.get(key.principal);
-    const deleted = plugins?.delete(key.plugin) ?? false;
-    if (plugins?.size === 0) this.#principals.delete(key.principal);
-    return deleted;
-  }
-
-  *entries(): IterableIterator<[SlotKey, Value]> {
-    for (const plugins of this.#principals.values()) {
-      for (const { key, value } of plugins.values()) yield [key, value];
-    }
-  }
-
-  get size(): number {
-    let size = 0;
-    for (const plugins of this.#principals.values()) size += plugins.size;
-    return size;
-  }
-}
 
 /** The layout of each hook that the plugin declares; null for a transform in noop mode. */
 export type CellEditions = { readonly [Hook in HookKind]?: EditionByHook[Hook] | null };

@@ -7,7 +7,7 @@ import { WasmtimeObservabilityHook } from '../src/dispatch/observe.ts';
 import { WasmtimeUpstreamDialect } from '../src/dispatch/shape.ts';
 import { ClosedError, DialectError, FilterError, InvalidArgumentError, ObservabilityError } from '../src/errors.ts';
 import { WasmtimeRuntime } from '../src/runtime.ts';
-import { SlotKey } from '../src/slots.ts';
+import { SlotKey } from '../src/slot-key.ts';
 import type { Json, Principal, RequestContext, UpstreamCandidate } from '../src/types.ts';
 import { encodeToBytes } from '../src/wire/encode.ts';
 import { filterResponse } from '../src/wire/messages/filter.ts';

@@ -1,7 +1,7 @@
 /** Replaces signal handlers of the process, which this file has to itself. */
 import { describe, expect, it } from 'vitest';
 import { WasmtimeFilterPlugin } from '../src/index.ts';
-import { SlotKey } from '../src/slots.ts';
+import { SlotKey } from '../src/slot-key.ts';
 import { plugin } from './support/plugins.ts';
 import { newRuntime } from './support/runtimes.ts';
 import { caller, request } from './support/samples.ts';

@@ -12,7 +12,8 @@ import {
   type WasmtimeRuntime,
   WasmtimeUpstreamDialect,
 } from '../src/index.ts';
-import { KeyMap, type Slot } from '../src/slots.ts';
+import { KeyMap } from '../src/slot-key.ts';
+import type { Slot } from '../src/slots.ts';
 import { thrown } from './support/errors.ts';
 import { guest, metadataSection } from './support/guest.ts';
 import { plugin } from './support/plugins.ts';

@@ -4,7 +4,7 @@ import { afterAll, describe, expect, it } from 'vitest';
 import { WasmtimeUpstreamDialect } from '../src/dispatch/shape.ts';
 import { ResponseTransformError } from '../src/errors.ts';
 import { WasmtimeRuntime } from '../src/runtime.ts';
-import { SlotKey } from '../src/slots.ts';
+import { SlotKey } from '../src/slot-key.ts';
 import { type SseDialect, SseTransformer } from '../src/sse.ts';
 import type { TransformContext } from '../src/types.ts';
 

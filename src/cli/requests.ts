@@ -6,7 +6,7 @@ import { WasmtimeObservabilityHook } from '../dispatch/observe.ts';
 import { WasmtimeUpstreamDialect } from '../dispatch/shape.ts';
 import { ModuleRejectedError } from '../errors.ts';
 import type { WasmtimeRuntime } from '../runtime.ts';
-import { SlotKey } from '../slots.ts';
+import { SlotKey } from '../slot-key.ts';
 import type {
   HookKind,
   ObserveEvent,

@@ -11,7 +11,8 @@ import {
 import type { PluginFailurePolicy } from '../policy/failure.ts';
 import { AnswerRefused } from '../policy/refusal.ts';
 import type { WasmtimeRuntime } from '../runtime.ts';
-import { type Cell, checkSlotKind, keyOf, noSlotAt, type PluginSlot, Slot, type SlotKey } from '../slots.ts';
+import { keyOf, type SlotKey } from '../slot-key.ts';
+import { type Cell, checkSlotKind, noSlotAt, type PluginSlot, Slot } from '../slots.ts';
 import type { HookKind, SlotKind } from '../types.ts';
 import { WireError } from '../wire/decode.ts';
 import { ANY_ANSWER, type CallTarget, type ReadAnswer } from './call.ts';

@@ -3,7 +3,8 @@ import { FilterError, GuestTrapError, InvalidArgumentError } from '../errors.ts'
 import { filterOutput } from '../policy/decision.ts';
 import { requestHeaders } from '../policy/headers.ts';
 import type { WasmtimeRuntime } from '../runtime.ts';
-import type { PluginSlot, SlotKey } from '../slots.ts';
+import type { SlotKey } from '../slot-key.ts';
+import type { PluginSlot } from '../slots.ts';
 import type { FilterOutput, Principal, RequestContext, UpstreamCandidate } from '../types.ts';
 import { parseUuid } from '../uuid.ts';
 import { decodeAnswer } from '../wire/decode.ts';

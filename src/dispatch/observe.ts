@@ -1,7 +1,8 @@
 /** Observers: they are told, and cannot fail a request. */
 import { ObservabilityError } from '../errors.ts';
 import type { WasmtimeRuntime } from '../runtime.ts';
-import type { PluginSlot, SlotKey } from '../slots.ts';
+import type { SlotKey } from '../slot-key.ts';
+import type { PluginSlot } from '../slots.ts';
 import type { ObserveEvent } from '../types.ts';
 import {
   Adapter,

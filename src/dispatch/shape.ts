@@ -3,7 +3,8 @@ import { DialectError } from '../errors.ts';
 import { shapedRequest } from '../policy/decision.ts';
 import { requestHeaders } from '../policy/headers.ts';
 import type { WasmtimeRuntime } from '../runtime.ts';
-import type { Cell, PluginSlot, SlotKey } from '../slots.ts';
+import type { SlotKey } from '../slot-key.ts';
+import type { Cell, PluginSlot } from '../slots.ts';
 import type {
   HookKind,
   Principal,

@@ -1,5 +1,5 @@
 /** Keys that an operator disabled. They stay disabled over swaps, evictions and registrations until they are enabled. */
-import { KeyMap, type SlotKey } from '../slots.ts';
+import { KeyMap, type SlotKey } from '../slot-key.ts';
 
 /** The kill switches of one runtime. */
 export class KillSwitches {

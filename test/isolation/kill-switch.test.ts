@@ -1,6 +1,6 @@
 import { expect, it } from 'vitest';
 import { KillSwitches } from '../../src/isolation/kill-switch.ts';
-import { SlotKey } from '../../src/slots.ts';
+import { SlotKey } from '../../src/slot-key.ts';
 
 const key = new SlotKey('a', 'p');
 
