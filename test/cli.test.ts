@@ -201,6 +201,9 @@ describe('a command line', () => {
     expect(code).toBe(2);
     expect(out).toBe('');
     expect(err).toContain(message);
+    const { error } = await cliJson(2, ...argv);
+    expect(error).toMatchObject({ code: expect.stringMatching(/^CC_LB_(USAGE|INVALID_ARGUMENT)$/) });
+    expect(error.message).toContain(message);
   });
 
   it('shows no control characters of a plugin', async () => {

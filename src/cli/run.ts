@@ -27,7 +27,9 @@ export async function run(argv: readonly string[], io: Io): Promise<number> {
   }
   const command = Object.hasOwn(COMMANDS, name) ? COMMANDS[name]! : undefined;
   if (command === undefined) {
-    io.err(`cc-lb-plugin: no command ${name}\n\n${help()}`);
+    const message = `no command ${name}`;
+    if (argv.includes('--json')) io.out(usageJson({ message }));
+    else io.err(`cc-lb-plugin: ${message}\n\n${help()}`);
     return USAGE;
   }
   return runCommand(command, rest, io);
@@ -47,7 +49,8 @@ async function runCommand(command: Command, argv: readonly string[], io: Io): Pr
     return await command.run({ file, flags: values }, io);
   } catch (error) {
     if (error instanceof UsageError || error instanceof InvalidArgumentError || error instanceof EngineInitError) {
-      io.err(`cc-lb-plugin: ${error.message}\nusage: cc-lb-plugin ${command.usage}`);
+      if (asJson) io.out(usageJson(error instanceof UsageError ? { message: error.message } : described(error)));
+      else io.err(`cc-lb-plugin: ${error.message}\nusage: cc-lb-plugin ${command.usage}`);
       return USAGE;
     }
     if (!(error instanceof WasmtimeRuntimeError)) throw error;
@@ -55,6 +58,11 @@ async function runCommand(command: Command, argv: readonly string[], io: Io): Pr
     else io.err(`✗ ${error.code}: ${printableLines(error.message)}`);
     return PLUGIN_FAILED;
   }
+}
+
+/** A command line that was not understood, for programs; an error of the runtime has a code of its own. */
+function usageJson(error: Readonly<Record<string, unknown>>): string {
+  return json({ error: { code: 'CC_LB_USAGE', ...error } });
 }
 
 function parsed(argv: readonly string[], options: Command['options']) {
