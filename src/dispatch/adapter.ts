@@ -118,7 +118,7 @@ export function targetOf(
   options: CallOptions | undefined,
   answerBytes = ANY_ANSWER,
 ): CallTarget {
-  if (options !== undefined) checkObject(options, 'options');
+  if (options !== undefined) checkOptions(options);
   return {
     module: cell.module,
     hook,
@@ -127,6 +127,19 @@ export function targetOf(
     maxAnswerBytes: Math.min(answerBytes, ANY_ANSWER),
     context: () => contextOf(cell, hook),
   };
+}
+
+/**
+ * A misspelt `deadlineMs` must not go unnoticed. The synchronous forms take the options of the others too, so that a
+ * caller can share one object between them.
+ */
+function checkOptions(options: object): void {
+  checkObject(options, 'options');
+  for (const name in options) {
+    if (name !== 'deadlineMs' && name !== 'signal' && name !== 'where') {
+      throw new InvalidArgumentError(`options.${name}`, 'unknown field');
+    }
+  }
 }
 
 function contextOf(cell: Cell, hook: HookKind): ErrorContext {

@@ -377,6 +377,7 @@ describe('wrong arguments', () => {
     ],
     ['options.deadlineMs', [request(), caller(), [], { deadlineMs: 0 }]],
     ['options.deadlineMs', [request(), caller(), [], { deadlineMs: '5' }]],
+    ['options.deadlineMS', [request(), caller(), [], { deadlineMS: 5 }]],
   ])('name %s', async (path, args) => {
     const filter = filterOf('report-0-1-0');
     const error = thrown(InvalidArgumentError, () => Reflect.apply(filter.filter, filter, args));
