@@ -96,14 +96,16 @@ export class GuestTrapError extends WasmtimeRuntimeError {
 /** A bound of the runtime is used up for the moment. */
 export type SaturatedResource = 'stores' | 'pool' | 'queue' | 'staging' | 'compile';
 
-/** A bound of the runtime is used up for the moment; `resource` says which. */
+/** A bound of the runtime is used up, for the moment or for any call of this size; `resource` says which. */
 export class PoolSaturatedError extends WasmtimeRuntimeError {
   override readonly code = 'CC_LB_POOL_SATURATED';
-  override readonly retryable = true;
+  override readonly retryable: boolean;
   readonly resource: SaturatedResource;
-  constructor(resource: SaturatedResource, context?: ErrorContext) {
-    super(`plugin runtime saturated: ${resource} limit reached`, context);
+  /** `neverFits` says why the same call cannot succeed later either; without it, it may. */
+  constructor(resource: SaturatedResource, context?: ErrorContext, neverFits?: string) {
+    super(`plugin runtime saturated: ${neverFits ?? `${resource} limit reached`}`, context);
     this.resource = resource;
+    this.retryable = neverFits === undefined;
   }
 }
 

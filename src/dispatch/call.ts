@@ -167,6 +167,7 @@ export class Dispatcher {
       encode(scratch);
       const { bytes, start, headLength, tailLength } = scratch;
       const body = scratch.body ?? NO_BODY;
+      this.#checkStaging(target, headLength + tailLength + body.length);
       const hook = HOOK_NUMBERS[target.hook];
       const probe = target.probe === true;
       staged = target.module.stage(
@@ -185,6 +186,15 @@ export class Dispatcher {
     }
     if ('failed' in staged) throw this.#failed(target, staged, Number.NaN);
     return this.#run(target, staged, read, options);
+  }
+
+  /** Waiting frees no memory for a request that is larger than all of it. */
+  #checkStaging(target: CallTarget, bytes: number): void {
+    const { maxStagingBytes } = this.config;
+    if (bytes <= maxStagingBytes) return;
+    this.countSaturation('staging');
+    const neverFits = `the request takes ${bytes} bytes, more than maxStagingBytes (${maxStagingBytes})`;
+    throw new PoolSaturatedError('staging', target.context(), neverFits);
   }
 
   async #run<T>(

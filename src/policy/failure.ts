@@ -34,7 +34,7 @@ export function unavailableResponse(error?: unknown): UnavailableResponse {
 function isSaturation(error: unknown): boolean {
   let current = error;
   for (let depth = 0; depth < MAX_CAUSES && current instanceof Error; depth++) {
-    if (codeOf(current) === 'CC_LB_POOL_SATURATED') return true;
+    if (codeOf(current) === 'CC_LB_POOL_SATURATED') return (current as { retryable?: unknown }).retryable !== false;
     current = current.cause;
   }
   return false;

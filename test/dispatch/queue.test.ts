@@ -233,14 +233,25 @@ describe('saturation', () => {
   it('of staging is that requests wait with as many bytes as may', async () => {
     const { runtime, filter, take } = misbehave({ maxStagingBytes: 3000 });
     const call = (bytes: number) => filter.filterAsync(request({ body: Buffer.alloc(bytes) }), caller(), [], OFF);
-    expectSaturated(await rejected(FilterError, call(3000)), 'staging');
-    expect(take()).toEqual(['saturation staging']);
     await call(2000);
+    take();
     const first = rejected(FilterError, filter.filterAsync(request({ body: Buffer.alloc(2000) }), LOOP, [], OFF));
     expectSaturated(await rejected(FilterError, call(2000)), 'staging');
+    expect(take()).toEqual(['saturation staging']);
     await first;
     expect(runtime.stats().engine.stagedBytes).toBe(0);
     await call(2000);
+  });
+
+  it('of staging is not retryable for a request that is larger than all of it', async () => {
+    const { filter, take } = misbehave({ maxStagingBytes: 3000 });
+    const call = filter.filterAsync(request({ body: Buffer.alloc(3000) }), caller(), [], OFF);
+    const error = await rejected(FilterError, call);
+    expect(error).toMatchObject({ retryable: false, plugin: 'm' });
+    expect(error.cause).toBeInstanceOf(PoolSaturatedError);
+    expect(error.cause).toMatchObject({ resource: 'staging', retryable: false, plugin: 'm', versionId: 1 });
+    expect(error.message).toMatch(/the request takes \d+ bytes, more than maxStagingBytes \(3000\)/);
+    expect(take()).toEqual(['saturation staging']);
   });
 
   it('is told of observers as of others', async () => {

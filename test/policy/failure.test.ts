@@ -53,6 +53,8 @@ describe('the answer to a stopped request', () => {
     const trap = new GuestTrapError('cc_lb_filter', 'interrupt', 'x');
     expect(unavailableResponse(new FilterError('trap', 'x', { cause: trap }))).toEqual({ status: 503 });
     expect(unavailableResponse()).toEqual({ status: 503 });
+    const neverFits = new PoolSaturatedError('staging', {}, 'the request is too large');
+    expect(unavailableResponse(new FilterError('runtime', 'x', { cause: neverFits }))).toEqual({ status: 503 });
   });
 
   it('survives an error that causes itself', () => {
