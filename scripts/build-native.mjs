@@ -13,7 +13,7 @@ export function buildNative(profile = 'release', extra = []) {
       cli,
       'build',
       ...['--profile', profile],
-      ...['--manifest-path', 'native/Cargo.toml'],
+      ...['--manifest-path', 'native/binding/Cargo.toml'],
       ...['--target-dir', `${root}native/target`],
       ...['--output-dir', 'build/Release'],
       ...['--dts', '../../src/binding.ts'],

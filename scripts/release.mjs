@@ -48,9 +48,9 @@ function setVersions() {
   replace('CHANGELOG.md', UNRELEASED, `${UNRELEASED}\n\n## [${version}] - ${today}`);
   if (version === manifest.version) return;
   run('npm', 'version', version, '--no-git-tag-version', '--ignore-scripts');
-  const crate = /^(\[package\]\nname = "cc-lb-runtime-wasmtime-native"\nversion = ")[^"]*/m;
+  const crate = /^(\[workspace\.package\]\nversion = ")[^"]*/m;
   replace('native/Cargo.toml', crate, `$1${version}`);
-  const locked = /^(name = "cc-lb-runtime-wasmtime-native"\nversion = ")[^"]*/m;
+  const locked = /^(name = "cc-lb-(?:engine|runtime-wasmtime-native)"\nversion = ")[^"]*/gm;
   replace('native/Cargo.lock', locked, `$1${version}`);
 }
 

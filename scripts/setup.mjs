@@ -20,8 +20,9 @@ export function setUp() {
   const native = [
     'native/Cargo.toml',
     'native/Cargo.lock',
-    'native/build.rs',
-    'native/src',
+    'native/engine/Cargo.toml',
+    'native/engine/src',
+    'native/binding',
     'scripts/build-native.mjs',
   ];
   step('addon (several minutes the first time)', native, 'build/Release/cc-lb-runtime-wasmtime.node', () => {

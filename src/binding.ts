@@ -5,12 +5,12 @@
 export declare class NativeEngine {
   /** The compiled module of this content, if the engine has it. */
   find(hash: string): NativeModule | null
-  /** Compiles on a thread of its own, which may take so many milliseconds and bytes, and waits for it. */
-  compile(source: NativeSource, hash: string, hasStart: boolean, limitMs: number, mostBytes: number): NativeModule | NativeFailure
+  /** Compiles on a thread of its own, within so many milliseconds and bytes, and waits for it. */
+  compile(source: NativeSource, hash: string, hasStart: boolean, limitMs: number, maxBytes: number): NativeModule | NativeFailure
   /** The same off the JavaScript thread. */
-  compileAsync(source: NativeSource, hash: string, hasStart: boolean, limitMs: number, mostBytes: number): Promise<NativeModule | NativeFailure>
+  compileAsync(source: NativeSource, hash: string, hasStart: boolean, limitMs: number, maxBytes: number): Promise<NativeModule | NativeFailure>
   /** Counts of this moment. */
-  stats(): EngineStats
+  stats(): NativeEngineStats
 }
 
 /** A compiled module in its engine. */
@@ -19,34 +19,34 @@ export declare class NativeModule {
   admission(): string | null
   /** Notes the outcome of the admission, for other threads that register the same content. */
   admit(note: string): void
-  /** A slot serves this module from now on: its instances are prepared ahead. */
+  /** A slot serves this module from now on. */
   serve(): void
-  /** A slot serves it no more; with the last one, what was prepared is released. */
+  /** A slot no longer serves it; with the last one, its idle memory is released. */
   retire(): void
   /**
    * Calls a hook on this thread. The request is `scratch[start..start + head]`, the body, and then the `tail`
-   * bytes behind the head. The answer goes behind those if it fits there (its length comes back), else into a
+   * bytes after the head. The answer goes after those if it fits there (its length is returned), else into a
    * buffer of its own. `scratch[0..8]` receives the seconds that the call took, as an f64.
    */
   call(hook: number, scratch: Uint8Array, start: number, head: number, tail: number, body: Uint8Array, limitMs: number, maxAnswer: number, probe: boolean): number | Buffer | NativeFailure
   /** Copies a request, laid out like that of `call`, for a call off the JavaScript thread. */
-  stage(hook: number, scratch: Uint8Array, start: number, head: number, tail: number, body: Uint8Array, limitMs: number, maxAnswer: number, probe: boolean): StagedCall | NativeFailure
+  stage(hook: number, scratch: Uint8Array, start: number, head: number, tail: number, body: Uint8Array, limitMs: number, maxAnswer: number, probe: boolean): NativeStagedCall | NativeFailure
 }
 
-/** The bytes of a module, copied once, so that nothing that happens to the caller's buffer later matters. */
+/** The bytes of a module, copied once, so that later changes to the caller's buffer do not matter. */
 export declare class NativeSource {
   /** Copies the bytes. */
   constructor(wasm: Uint8Array)
   /** Hashes and inspects, without running anything. */
-  read(policyVersion: number, memoryMaxPages: number): Reading
+  inspect(policyVersion: number, memoryMaxPages: number): NativeInspection
   /** The same off the JavaScript thread. */
-  readAsync(policyVersion: number, memoryMaxPages: number): Promise<Reading>
+  inspectAsync(policyVersion: number, memoryMaxPages: number): Promise<NativeInspection>
 }
 
 /** A request that waits for its turn off the JavaScript thread. */
-export declare class StagedCall {
+export declare class NativeStagedCall {
   /** Runs it on a thread of libuv's pool, once. */
-  run(): Promise<TaskOutcome>
+  run(): Promise<NativeTaskOutcome>
   /** Interrupts the guest, or lets a call that has not begun fail at once. */
   cancel(): void
 }
@@ -54,8 +54,15 @@ export declare class StagedCall {
 /** BLAKE3 over the policy version and the memory cap, both as u32 little endian, and the bytes, in lower-case hex. */
 export declare function contentHash(policyVersion: number, memoryMaxPages: number, wasm: Uint8Array): string
 
-/** Everything that makes two engines different. Every field is filled in by TypeScript. */
-export interface EngineOptions {
+/**
+ * Interrupts the calls and compilations that this JavaScript thread has running off it. To be called when the thread is
+ * about to end:
+ * Node waits for them before it calls any hook of its own.
+ */
+export declare function interruptTasks(): void
+
+/** The options of an engine. Every field is filled in by TypeScript. */
+export interface NativeEngineOptions {
   /** Pooling or, if false, on-demand allocation. */
   pooling: boolean
   /** Pages of 64 KiB that a memory may have. */
@@ -68,7 +75,7 @@ export interface EngineOptions {
   poolTotalCoreInstances: number
   /** Bytes of address space reserved for a memory. */
   memoryReservationBytes: number
-  /** Bytes of guard behind a memory. */
+  /** Bytes of guard region after a memory. */
   memoryGuardBytes: number
   /** Bytes at the start of a pooled memory that stay resident and are reset by copying. */
   keepResidentBytes: number
@@ -85,16 +92,16 @@ export interface EngineOptions {
 }
 
 /** Counts of an engine. */
-export interface EngineStats {
+export interface NativeEngineStats {
   /** Guests running now. */
   running: number
   /** Memories that the pool has handed out, 0 on demand. */
   poolMemories: number
   /** Core instances that the pool has handed out, 0 on demand. */
   poolCoreInstances: number
-  /** Instances that are ready or wait to be thrown away. */
+  /** Instances that are ready or wait to be dropped. */
   prepared: number
-  /** Bytes that the ready ones are reckoned to hold. */
+  /** Bytes that the ready ones are estimated to hold. */
   preparedBytes: number
   /** Bytes staged for off-thread calls. */
   stagedBytes: number
@@ -106,7 +113,7 @@ export interface EngineStats {
   cacheHits: number
   /** Look-ups that found none. */
   cacheMisses: number
-  /** Modules that the cache's limits pushed out. */
+  /** Modules that the cache's limits evicted. */
   cacheEvictions: number
   /** Modules in the cache. */
   cacheEntries: number
@@ -115,7 +122,7 @@ export interface EngineStats {
 }
 
 /** An export of the contract: `memory` or a name that begins with `cc_lb`. */
-export interface ExportFact {
+export interface NativeExport {
   /** Its name. */
   name: string
   /** `func`, `table`, `memory`, `global` or `tag`. */
@@ -124,28 +131,68 @@ export interface ExportFact {
   signature: string | null
 }
 
+/** A failure as JavaScript sees it. `failed` distinguishes it from every other answer. */
+export interface NativeFailure {
+  /** Always true. */
+  failed: boolean
+  /** The kind, in kebab-case. */
+  kind: string
+  /** The phase of a trap or the saturated resource. */
+  place: string | null
+  /** The trap's name in kebab-case. */
+  trap: string | null
+  /** One sentence for a person; empty where the kind says it all. */
+  message: string
+}
+
+/** An import. */
+export interface NativeImport {
+  /** The module it comes from. */
+  module: string
+  /** Its name there. */
+  name: string
+  /** `func`, `table`, `memory`, `global` or `tag`. */
+  kind: string
+}
+
+/** What a module is: its identity and what it says about itself. */
+export interface NativeInspection {
+  /** See `contentHash`. */
+  hash: string
+  /** See `NativeModuleFacts`. */
+  facts: NativeModuleFacts
+}
+
+/** A memory's limits, in pages of 64 KiB. */
+export interface NativeMemoryLimits {
+  /** Pages at the start. */
+  initialPages: number
+  /** The module's own cap. */
+  maximumPages: number | null
+}
+
 /** Everything that inspection found, in file order. */
-export interface Facts {
+export interface NativeModuleFacts {
   /** `module`, `component`, or null where the bytes are neither. */
   encoding: string | null
   /** How many bytes were given. */
   size: number
   /** The first imports. */
-  imports: Array<ImportFact>
+  imports: Array<NativeImport>
   /** How many there are. */
   importCount: number
   /** Where the import section begins, if there is one. */
   importsOffset: number | null
   /** The exports of the contract. */
-  exports: Array<ExportFact>
+  exports: Array<NativeExport>
   /** How many exports there are in all. */
   exportCount: number
   /** The custom sections of the contract. */
-  sections: Array<SectionFact>
+  sections: Array<NativeSection>
   /** Sections of the contract beyond those listed. */
   sectionsUnlisted: number
   /** The first memories that the module defines. */
-  memories: Array<MemoryFact>
+  memories: Array<NativeMemoryLimits>
   /** How many there are. */
   memoryCount: number
   /** How many types it declares. */
@@ -157,74 +204,19 @@ export interface Facts {
   /** Whether it has a start function. */
   start: boolean
   /** What stopped the reading. */
-  parseError: ParseError | null
+  parseError: NativeParseError | null
 }
-
-/** An import. */
-export interface ImportFact {
-  /** The module it comes from. */
-  module: string
-  /** Its name there. */
-  name: string
-  /** `func`, `table`, `memory`, `global` or `tag`. */
-  kind: string
-}
-
-/**
- * Interrupts the calls and compilations that this JavaScript thread has running off it. To be called when the thread is about to end:
- * Node waits for them before it calls any hook of its own.
- */
-export declare function interruptTasks(): void
-
-/** A memory's limits, in pages of 64 KiB. */
-export interface MemoryFact {
-  /** Pages at the start. */
-  initialPages: number
-  /** The module's own cap. */
-  maximumPages: number | null
-}
-
-/** A failure as JavaScript sees it. `failed` tells it from every other answer. */
-export interface NativeFailure {
-  /** Always true. */
-  failed: boolean
-  /** One of the kinds of [`Kind`], in kebab-case. */
-  kind: string
-  /** The phase of a trap or the saturated resource. */
-  place: string | null
-  /** The trap's name in kebab-case. */
-  trap: string | null
-  /** One sentence for a person; empty where the kind says it all. */
-  message: string
-}
-
-/** The engine of these options, made now unless it exists. */
-export declare function openEngine(options: EngineOptions): NativeEngine | NativeFailure
 
 /** Where and why reading stopped. */
-export interface ParseError {
+export interface NativeParseError {
   /** The parser's sentence. */
   message: string
   /** The byte it happened at. */
   offset: number
 }
 
-/** What a module is: its identity and what it says about itself. */
-export interface Reading {
-  /** See `contentHash`. */
-  hash: string
-  /** See `Facts`. */
-  facts: Facts
-}
-
-/** The signals whose handler is no longer the one that the engine installed. */
-export declare function replacedSignalHandlers(): Array<string>
-
-/** Gives a place back. */
-export declare function returnTaskPlace(): void
-
 /** A custom section whose name begins with `cc_lb`. */
-export interface SectionFact {
+export interface NativeSection {
   /** Its name. */
   name: string
   /** Where its contents begin in the file. */
@@ -235,11 +227,8 @@ export interface SectionFact {
   data: Buffer | null
 }
 
-/** Takes one of `limit` places for guests off the JavaScript threads of the process; false if all are taken. */
-export declare function takeTaskPlace(limit: number): boolean
-
-/** What became of a call off the JavaScript thread. */
-export interface TaskOutcome {
+/** The outcome of a call off the JavaScript thread. */
+export interface NativeTaskOutcome {
   /** The answer's bytes. */
   answer: Buffer | null
   /** Or the failure. */
@@ -247,3 +236,15 @@ export interface TaskOutcome {
   /** Seconds inside the guest, NaN if it was never entered. */
   seconds: number
 }
+
+/** The engine of these options, created unless it exists. */
+export declare function openEngine(options: NativeEngineOptions): NativeEngine | NativeFailure
+
+/** The signals whose handler is no longer the one that the engine installed. */
+export declare function replacedSignalHandlers(): Array<string>
+
+/** Returns a permit. */
+export declare function returnTaskPermit(): void
+
+/** Takes one of `limit` permits for guests off the JavaScript threads of the process; false if all are taken. */
+export declare function takeTaskPermit(limit: number): boolean

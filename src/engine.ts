@@ -1,7 +1,7 @@
 /** From a config to a native engine. Runtimes and threads with equal options get the same one. */
 import { type HotEngineConfig, type HotEngineConfigInput, maxMemorySizeBytes, parseConfig } from './config.ts';
 import { EngineInitError, InvalidArgumentError } from './errors.ts';
-import { type EngineOptions, type NativeEngine, native } from './native.ts';
+import { type NativeEngine, type NativeEngineOptions, native } from './native.ts';
 
 /** A built engine and the config that it was built from. */
 export interface HotEngine {
@@ -21,7 +21,7 @@ export function buildHotEngine(config?: HotEngineConfigInput, group: string | nu
   return { config: parsed, native: engine };
 }
 
-function engineOptions(config: HotEngineConfig, group: string | null): EngineOptions {
+function engineOptions(config: HotEngineConfig, group: string | null): NativeEngineOptions {
   return {
     pooling: config.allocationStrategy === 'pooling',
     memoryMaxPages: config.memoryMaxPages,

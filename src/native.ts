@@ -7,15 +7,15 @@ import { checkElfIsWhole } from './elf.ts';
 import { Bundled, NotThisAddon, OVERRIDE_VARIABLE, PACKAGE, wrapLoadFailure } from './load-failure.ts';
 
 export type {
-  EngineOptions,
-  EngineStats,
-  Facts,
   NativeEngine,
+  NativeEngineOptions,
+  NativeEngineStats,
   NativeFailure,
   NativeModule,
+  NativeModuleFacts,
   NativeSource,
-  StagedCall,
-  TaskOutcome,
+  NativeStagedCall,
+  NativeTaskOutcome,
 } from './binding.ts';
 
 function load(): typeof Binding {

@@ -4,11 +4,11 @@ import { fileURLToPath } from 'node:url';
 
 const root = fileURLToPath(new URL('../..', import.meta.url));
 
-/** Builds an example of the native crate and returns where it is. */
+/** Builds an example of the engine crate and returns its path. */
 export function buildExample(name) {
   const host = /host: (\S+)/.exec(spawnSync('rustc', ['-vV'], { encoding: 'utf8' }).stdout)[1];
   const cargo = ['build', '--release', '--locked', '--target', host, '--manifest-path', 'native/Cargo.toml'];
-  const built = spawnSync('cargo', [...cargo, '--features', 'bench', '--example', name], {
+  const built = spawnSync('cargo', [...cargo, '--package', 'cc-lb-engine', '--features', 'bench', '--example', name], {
     cwd: root,
     stdio: 'inherit',
   });

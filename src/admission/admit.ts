@@ -122,8 +122,8 @@ function* admission({ engine, dispatcher }: Admitting, bytes: Uint8Array, kind?:
   }
   const source = new native.NativeSource(bytes);
   const reading = yield* carryOut({
-    sync: () => source.read(POLICY_VERSION, memoryMaxPages),
-    async: () => offThread(() => source.readAsync(POLICY_VERSION, memoryMaxPages)),
+    sync: () => source.inspect(POLICY_VERSION, memoryMaxPages),
+    async: () => offThread(() => source.inspectAsync(POLICY_VERSION, memoryMaxPages)),
   });
   const known = knownModule(engine, reading.hash);
   if (known !== null && (kind === undefined || known.metadata.hooks[kind] !== undefined)) return known;

@@ -2,7 +2,7 @@
 
 import { checkBytes } from '../dispatch/call.ts';
 import { InvalidArgumentError } from '../errors.ts';
-import { type Facts, native } from '../native.ts';
+import { type NativeModuleFacts, native } from '../native.ts';
 import { HOOK_KINDS, type HookKind } from '../types.ts';
 import { type EditionByHook, explainFingerprint, findEdition } from '../wire/editions.ts';
 import { type MetadataReading, modeProblems, type PluginMetadata, readMetadata } from './metadata.ts';
@@ -16,7 +16,7 @@ export const POLICY_VERSION = 1;
 
 /** The facts of a module, what it says of itself, and everything that keeps it from being admitted. */
 export interface ModuleInspection {
-  readonly facts: Facts;
+  readonly facts: NativeModuleFacts;
   /** Null where the module has none that can be read. */
   readonly metadata: PluginMetadata | null;
   /** In the order in which admission judges them; admission throws the first. */
@@ -36,7 +36,7 @@ export interface JudgedModule extends ModuleInspection {
 export function inspectWasm(bytes: Uint8Array, kind?: HookKind): ModuleInspection {
   checkBytes(bytes, 'bytes');
   checkKind(kind);
-  const { facts } = new native.NativeSource(bytes).read(POLICY_VERSION, 0);
+  const { facts } = new native.NativeSource(bytes).inspect(POLICY_VERSION, 0);
   const { metadata, problems } = judge(facts, kind);
   return { facts, metadata, problems };
 }
@@ -49,7 +49,7 @@ export function checkKind(kind: unknown): asserts kind is HookKind | undefined {
 }
 
 /** Judges the facts of a module by the plugin contract. */
-export function judge(facts: Facts, kind?: HookKind): JudgedModule {
+export function judge(facts: NativeModuleFacts, kind?: HookKind): JudgedModule {
   const problems = fileProblems(facts);
   const section = lastSection(facts, METADATA_SECTION);
   if (section === undefined) {
@@ -73,7 +73,7 @@ export function judge(facts: Facts, kind?: HookKind): JudgedModule {
 }
 
 /** Problems that are found while the file is read, in file order. */
-function fileProblems(facts: Facts): string[] {
+function fileProblems(facts: NativeModuleFacts): string[] {
   const found: { at: number; problem: string }[] = [];
   if (facts.encoding === 'component') return ['the bytes are a component, expected a core module'];
   if (facts.importCount > 0) {
@@ -99,7 +99,7 @@ function fileProblems(facts: Facts): string[] {
   return problems;
 }
 
-function exportProblems(facts: Facts): string[] {
+function exportProblems(facts: NativeModuleFacts): string[] {
   const problems: string[] = [];
   for (const [name, kind] of [
     ['memory', 'memory'],
@@ -111,7 +111,11 @@ function exportProblems(facts: Facts): string[] {
   return problems;
 }
 
-function hookProblems(facts: Facts, reading: MetadataReading, problems: string[]): JudgedModule['editions'] {
+function hookProblems(
+  facts: NativeModuleFacts,
+  reading: MetadataReading,
+  problems: string[],
+): JudgedModule['editions'] {
   const editions: { [Hook in HookKind]?: EditionByHook[Hook] } = {};
   const declared = HOOK_KINDS.filter((hook) => reading.metadata?.hooks[hook] !== undefined).sort();
   for (const hook of declared) {
@@ -138,11 +142,11 @@ function hookProblems(facts: Facts, reading: MetadataReading, problems: string[]
   return editions;
 }
 
-function exports(facts: Facts, name: string, kind: string): boolean {
+function exports(facts: NativeModuleFacts, name: string, kind: string): boolean {
   return facts.exports.some((entry) => entry.name === name && entry.kind === kind);
 }
 
 /** Of repeated sections the last wins. Undefined without one, null for one too large to be read. */
-function lastSection(facts: Facts, name: string): Uint8Array | null | undefined {
+function lastSection(facts: NativeModuleFacts, name: string): Uint8Array | null | undefined {
   return facts.sections.findLast((section) => section.name === name)?.data;
 }

@@ -94,8 +94,8 @@ function unlink(entry: Waiting): boolean {
 }
 
 function pump(): void {
-  for (; owed > 0; owed--) native.returnTaskPlace();
-  while (first !== undefined && native.takeTaskPlace(PLACES)) {
+  for (; owed > 0; owed--) native.returnTaskPermit();
+  while (first !== undefined && native.takeTaskPermit(PLACES)) {
     const next: Waiting = first;
     first = next.next;
     if (first === undefined) last = undefined;
@@ -131,6 +131,6 @@ function finished(): void {
 }
 
 function release(): void {
-  native.returnTaskPlace();
+  native.returnTaskPermit();
   running--;
 }

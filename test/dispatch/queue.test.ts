@@ -132,13 +132,13 @@ describe('the queue', () => {
   });
 
   it('looks again for places that another thread holds', async () => {
-    for (let place = 0; place < PLACES; place++) expect(native.takeTaskPlace(PLACES)).toBe(true);
-    expect(native.takeTaskPlace(PLACES)).toBe(false);
+    for (let place = 0; place < PLACES; place++) expect(native.takeTaskPermit(PLACES)).toBe(true);
+    expect(native.takeTaskPermit(PLACES)).toBe(false);
     const { state, run } = work();
     const { done } = enqueue(run, ANY);
     await new Promise((resolve) => setTimeout(resolve, 20));
     expect(state.begun).toBe(false);
-    for (let place = 0; place < PLACES; place++) native.returnTaskPlace();
+    for (let place = 0; place < PLACES; place++) native.returnTaskPermit();
     await expect.poll(() => state.begun).toBe(true);
     state.end();
     expect(await done).toBe('done');

@@ -1,45 +1,16 @@
-//! The addon's call path driven from Rust, so that a driver can let it and Node take turns.
+//! The engine's call path driven from Rust, so that a driver can let it and Node take turns.
 //! A line in: `<pooling 0|1> <prepare 0|1> <iterations> <guest.wasm> <encoded filter request>`. A line out: the median of
 //! a call in nanoseconds, answer copied into a reused buffer.
-#![allow(dead_code, unused_imports, reason = "the rooms are the addon's; this program enters one of their doors")]
-
-#[path = "../../native/src/cache.rs"]
-mod cache;
-#[path = "../../native/src/call.rs"]
-mod call;
-#[path = "../../native/src/deadline.rs"]
-mod deadline;
-#[path = "../../native/src/engine.rs"]
-mod engine;
-#[path = "../../native/src/failure.rs"]
-mod failure;
-#[path = "../../native/src/inspect.rs"]
-mod inspect;
-#[path = "../../native/src/instance.rs"]
-mod instance;
-#[path = "../../native/src/memory.rs"]
-mod memory;
-#[path = "../../native/src/meter.rs"]
-mod meter;
-#[path = "../../native/src/module.rs"]
-mod module;
-#[path = "../../native/src/pages.rs"]
-mod pages;
-#[path = "../../native/src/prepared.rs"]
-mod prepared;
-#[path = "../../native/src/signals.rs"]
-mod signals;
-#[path = "../../native/src/stack.rs"]
-mod stack;
 
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::SeqCst;
 use std::time::{Duration, Instant};
 
-use call::{Call, Request, call};
-use engine::{EngineOptions, HotEngine};
-use module::CompiledModule;
+use cc_lb_engine::call::{Call, Request, call};
+use cc_lb_engine::engine::HotEngine;
+use cc_lb_engine::module::{Bounds, CompiledModule};
+use cc_lb_engine::options::EngineOptions;
 
 type Prepared = (Arc<HotEngine>, Arc<CompiledModule>);
 
@@ -61,7 +32,7 @@ fn open(pooling: bool, prepare: bool, guest: &str) -> Prepared {
     };
     let engine = HotEngine::open(options).expect("an engine");
     let wasm = Arc::new(std::fs::read(guest).expect("the guest"));
-    let bounds = module::Bounds { time: Duration::from_secs(60), memory: 1 << 30, cancel: None };
+    let bounds = Bounds { time: Duration::from_secs(60), memory: 1 << 30, cancel: None };
     let module = engine.compile(wasm, false, &bounds).expect("it compiles");
     module.cells.store(1, SeqCst);
     (engine, Arc::new(module))

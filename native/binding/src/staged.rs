@@ -1,20 +1,22 @@
 //! A call off the JavaScript thread. The request is copied into native memory on the calling thread, so nothing that
 //! happens to the caller's buffers later matters; everything that runs guest code happens on a thread of libuv's pool.
 
-use std::cell::RefCell;
-use std::sync::atomic::{AtomicU32, Ordering::SeqCst};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::atomic::Ordering::SeqCst;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use cc_lb_engine::call::{Call, Outcome, Request, call};
+use cc_lb_engine::deadline::Cancel;
+use cc_lb_engine::engine::HotEngine;
+use cc_lb_engine::failure::{Failure, Kind};
+use cc_lb_engine::module::CompiledModule;
 use napi::bindgen_prelude::{AsyncTask, BufferSlice};
 use napi::{Env, Result, ScopedTask};
 use napi_derive::napi;
 
-use crate::call::{Call, Outcome, Request, call};
-use crate::deadline::Cancel;
-use crate::engine::HotEngine;
-use crate::failure::{Failure, Kind, NativeFailure};
-use crate::module::CompiledModule;
+use crate::failure::NativeFailure;
+use crate::tasks::cancel_at_end;
+
 
 /// Bytes of buffers that are kept for the next requests, and how many buffers.
 const KEPT_BYTES: usize = 32 << 20;
@@ -23,82 +25,6 @@ const KEPT_BUFFERS: usize = 8;
 const COPIED_BYTES: usize = 64 << 10;
 
 static BUFFERS: Mutex<Vec<Vec<u8>>> = Mutex::new(Vec::new());
-static RUNNING: AtomicU32 = AtomicU32::new(0);
-
-/// Takes one of `limit` places for guests off the JavaScript threads of the process; false if all are taken.
-#[napi(catch_unwind)]
-pub fn take_task_place(env: Env, limit: u32) -> Result<bool> {
-    RUNS.with_borrow_mut(|runs| {
-        runs.watch(&env)?;
-        let taken = RUNNING.fetch_update(SeqCst, SeqCst, |running| (running < limit).then_some(running + 1)).is_ok();
-        runs.places += u32::from(taken);
-        Ok(taken)
-    })
-}
-
-/// Gives a place back.
-#[napi(catch_unwind)]
-pub fn return_task_place() {
-    RUNS.with_borrow_mut(|runs| runs.places -= 1);
-    RUNNING.fetch_sub(1, SeqCst);
-}
-
-/// Interrupts the calls and compilations that this JavaScript thread has running off it. To be called when the thread is about to end:
-/// Node waits for them before it calls any hook of its own.
-#[napi(catch_unwind)]
-pub fn interrupt_tasks() {
-    RUNS.with_borrow(Runs::interrupt);
-}
-
-/// Has `cancel` cancelled by `interrupt_tasks` on this JavaScript thread, and when the thread ends.
-pub fn cancel_at_end(env: &Env, cancel: &Arc<Cancel>) -> Result<()> {
-    RUNS.with_borrow_mut(|runs| {
-        runs.add(cancel);
-        runs.watch(env)
-    })
-}
-
-/// The calls that one JavaScript thread has given to the pool, and the places that it holds there.
-#[derive(Default)]
-struct Runs {
-    watched: bool,
-    live: Vec<Weak<Cancel>>,
-    places: u32,
-}
-
-thread_local! {
-    static RUNS: RefCell<Runs> = RefCell::default();
-}
-
-impl Runs {
-    /// Has `end` called when the thread's JavaScript ends.
-    fn watch(&mut self, env: &Env) -> Result<()> {
-        if !self.watched {
-            env.add_env_cleanup_hook((), |()| RUNS.with_borrow_mut(Runs::end))?;
-            self.watched = true;
-        }
-        Ok(())
-    }
-
-    fn add(&mut self, cancel: &Arc<Cancel>) {
-        if self.live.len() == self.live.capacity() {
-            self.live.retain(|run| run.strong_count() > 0);
-        }
-        self.live.push(Arc::downgrade(cancel));
-    }
-
-    fn interrupt(&self) {
-        for run in self.live.iter().filter_map(Weak::upgrade) {
-            run.cancel();
-        }
-    }
-
-    /// Nobody is left to give the thread's places back, which others wait for.
-    fn end(&mut self) {
-        self.interrupt();
-        RUNNING.fetch_sub(std::mem::take(&mut self.places), SeqCst);
-    }
-}
 
 /// The request in native memory; its bytes count against the engine's staging bound until it is dropped.
 struct Staged {
@@ -110,7 +36,7 @@ impl Staged {
     fn copy(engine: &Arc<HotEngine>, request: Request<'_>) -> std::result::Result<Staged, Failure> {
         let Request { head, body, tail } = request;
         let length = (head.len() + body.len() + tail.len()) as u64;
-        let most = u64::try_from(engine.options.max_staging_bytes).unwrap_or(0);
+        let most = engine.options.max_staging_bytes;
         engine
             .staged
             .fetch_update(SeqCst, SeqCst, |staged| (staged + length <= most).then_some(staged + length))
@@ -142,7 +68,7 @@ impl Drop for Staged {
 
 /// A request that waits for its turn off the JavaScript thread.
 #[napi]
-pub struct StagedCall {
+pub struct NativeStagedCall {
     module: Arc<CompiledModule>,
     staged: Mutex<Option<Staged>>,
     hook: usize,
@@ -152,9 +78,9 @@ pub struct StagedCall {
     cancel: Arc<Cancel>,
 }
 
-impl StagedCall {
+impl NativeStagedCall {
     /// Copies the request, or says that `staging` is used up.
-    pub fn stage(
+    pub(crate) fn stage(
         engine: &Arc<HotEngine>,
         module: &Arc<CompiledModule>,
         hook: usize,
@@ -162,8 +88,8 @@ impl StagedCall {
         limit: Duration,
         max_answer: usize,
         probe: bool,
-    ) -> std::result::Result<StagedCall, Failure> {
-        Ok(StagedCall {
+    ) -> std::result::Result<NativeStagedCall, Failure> {
+        Ok(NativeStagedCall {
             module: Arc::clone(module),
             staged: Mutex::new(Some(Staged::copy(engine, request)?)),
             hook,
@@ -180,12 +106,12 @@ impl StagedCall {
 }
 
 #[napi]
-impl StagedCall {
+impl NativeStagedCall {
     /// Runs it on a thread of libuv's pool, once.
-    #[napi(catch_unwind, ts_return_type = "Promise<TaskOutcome>")]
-    pub fn run(&self, env: Env) -> Result<AsyncTask<Run>> {
+    #[napi(catch_unwind, ts_return_type = "Promise<NativeTaskOutcome>")]
+    pub fn run(&self, env: Env) -> Result<AsyncTask<CallTask>> {
         let staged = self.take().ok_or_else(|| napi::Error::from_reason("a staged call runs once"))?;
-        let run = Run {
+        let run = CallTask {
             module: Arc::clone(&self.module),
             staged: Some(staged),
             hook: self.hook,
@@ -207,7 +133,7 @@ impl StagedCall {
 }
 
 /// A staged call on its way through the pool.
-pub struct Run {
+pub struct CallTask {
     module: Arc<CompiledModule>,
     staged: Option<Staged>,
     hook: usize,
@@ -217,9 +143,9 @@ pub struct Run {
     cancel: Arc<Cancel>,
 }
 
-/// What became of a call off the JavaScript thread.
+/// The outcome of a call off the JavaScript thread.
 #[napi(object, use_nullable = true, object_from_js = false)]
-pub struct TaskOutcome<'env> {
+pub struct NativeTaskOutcome<'env> {
     /// The answer's bytes.
     pub answer: Option<BufferSlice<'env>>,
     /// Or the failure.
@@ -228,16 +154,16 @@ pub struct TaskOutcome<'env> {
     pub seconds: f64,
 }
 
-impl<'task> ScopedTask<'task> for Run {
+impl<'task> ScopedTask<'task> for CallTask {
     type Output = Outcome<Vec<u8>>;
-    type JsValue = TaskOutcome<'task>;
+    type JsValue = NativeTaskOutcome<'task>;
 
     fn compute(&mut self) -> Result<Self::Output> {
         let cancelled = Failure::new(Kind::Cancelled, "the call was cancelled");
         let Some(staged) = self.staged.take() else {
             return Ok(Outcome { result: Err(cancelled), seconds: f64::NAN });
         };
-        wasmtime::Engine::tls_eager_initialize();
+        HotEngine::prepare_thread();
         let request = Request { head: &staged.bytes, body: &[], tail: &[] };
         let outcome = call(
             &Call {
@@ -265,12 +191,12 @@ impl<'task> ScopedTask<'task> for Run {
         Ok(Outcome { result, seconds: outcome.seconds })
     }
 
-    fn resolve(&mut self, env: &'task Env, outcome: Self::Output) -> Result<TaskOutcome<'task>> {
+    fn resolve(&mut self, env: &'task Env, outcome: Self::Output) -> Result<NativeTaskOutcome<'task>> {
         let (answer, failure) = match outcome.result {
             Ok(bytes) if bytes.len() <= COPIED_BYTES => (Some(BufferSlice::copy_from(env, bytes)?), None),
             Ok(bytes) => (Some(BufferSlice::from_data(env, bytes)?), None),
             Err(failure) => (None, Some(failure.into())),
         };
-        Ok(TaskOutcome { answer, failure, seconds: outcome.seconds })
+        Ok(NativeTaskOutcome { answer, failure, seconds: outcome.seconds })
     }
 }

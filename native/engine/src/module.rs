@@ -31,6 +31,13 @@ static ABANDONED: AtomicU32 = AtomicU32::new(0);
 /// Where an export of the contract is, or why it cannot be called.
 pub type Slot = Result<ModuleExport, String>;
 
+/// BLAKE3 over the policy version and the memory cap, both as u32 little endian, and the bytes, in lower-case hex.
+pub fn content_hash(policy_version: u32, memory_max_pages: u32, wasm: &[u8]) -> String {
+    let mut hasher = blake3::Hasher::new();
+    hasher.update(&policy_version.to_le_bytes()).update(&memory_max_pages.to_le_bytes()).update(wasm);
+    hasher.finalize().to_hex().to_string()
+}
+
 /// A module compiled for one engine.
 pub struct CompiledModule {
     /// Linked against nothing: plugins import nothing.

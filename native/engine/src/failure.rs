@@ -1,6 +1,5 @@
 //! Failures as data: what went wrong, where, and how wasmtime names it. TypeScript turns them into its classes.
 
-use napi_derive::napi;
 use wasmtime::Trap;
 
 /// What kind of failure this is; decides the TypeScript class.
@@ -27,7 +26,8 @@ pub enum Kind {
 }
 
 impl Kind {
-    fn as_str(self) -> &'static str {
+    /// Its name on the boundary, in kebab-case.
+    pub fn as_str(self) -> &'static str {
         match self {
             Kind::EngineInit => "engine-init",
             Kind::Compile => "compile",
@@ -109,33 +109,5 @@ fn trap_name(trap: Trap) -> &'static str {
         Trap::Interrupt => "interrupt",
         Trap::AllocationTooLarge => "allocation-too-large",
         _ => "unknown",
-    }
-}
-
-/// A failure as JavaScript sees it. `failed` tells it from every other answer.
-#[napi(object, use_nullable = true, object_from_js = false)]
-pub struct NativeFailure {
-    /// Always true.
-    pub failed: bool,
-    /// One of the kinds of [`Kind`], in kebab-case.
-    pub kind: String,
-    /// The phase of a trap or the saturated resource.
-    pub place: Option<String>,
-    /// The trap's name in kebab-case.
-    pub trap: Option<String>,
-    /// One sentence for a person; empty where the kind says it all.
-    pub message: String,
-}
-
-impl From<Failure> for NativeFailure {
-    fn from(failure: Failure) -> Self {
-        let some = |text: &'static str| (!text.is_empty()).then(|| text.to_owned());
-        NativeFailure {
-            failed: true,
-            kind: failure.kind.as_str().to_owned(),
-            place: some(failure.place),
-            trap: some(failure.trap),
-            message: failure.message,
-        }
     }
 }

@@ -155,8 +155,8 @@ fn run<R>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engine::EngineOptions;
     use crate::module::Bounds;
+    use crate::options::EngineOptions;
 
     const ECHO: &str = r#"(module
         (memory (export "memory") 1)

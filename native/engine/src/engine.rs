@@ -2,18 +2,19 @@
 //! runtime and thread that asks for them.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
-use std::sync::{Arc, LazyLock, Mutex, OnceLock, PoisonError, Weak};
+use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, LazyLock, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 
-use napi_derive::napi;
 use wasmtime::{Config, Engine, InstanceAllocationStrategy, OptLevel, PoolingAllocationConfig, Strategy};
 
+use crate::budget::Budget;
 use crate::cache::Cache;
 use crate::deadline;
 use crate::failure::{Failure, Kind, chain};
 use crate::inspect;
-use crate::memory::{self, Reservations};
+use crate::memory::Reservations;
 use crate::module::{self, Bounds, CompiledModule};
+use crate::options::{EngineOptions, Layout};
 use crate::prepared::Preparer;
 use crate::signals;
 
@@ -28,87 +29,6 @@ pub const TABLES: usize = 8;
 /// See [`TABLES`].
 pub const TABLE_ELEMENTS: usize = 200_000;
 
-/// Everything that makes two engines different. Every field is filled in by TypeScript.
-#[napi(object, use_nullable = true, object_to_js = false)]
-#[derive(Clone, Debug, Eq, Hash, PartialEq)]
-pub struct EngineOptions {
-    /// Pooling or, if false, on-demand allocation.
-    pub pooling: bool,
-    /// Pages of 64 KiB that a memory may have.
-    pub memory_max_pages: u32,
-    /// Bytes of native stack that a guest may use.
-    pub max_wasm_stack: u32,
-    /// Memories in the pool.
-    pub pool_total_memories: u32,
-    /// Core instances in the pool; also how many calls may run at once under either strategy.
-    pub pool_total_core_instances: u32,
-    /// Bytes of address space reserved for a memory.
-    pub memory_reservation_bytes: i64,
-    /// Bytes of guard behind a memory.
-    pub memory_guard_bytes: i64,
-    /// Bytes at the start of a pooled memory that stay resident and are reset by copying.
-    pub keep_resident_bytes: i64,
-    /// Whether instances are prepared ahead of calls.
-    pub prepare: bool,
-    /// Whether the pages that calls are known to touch are faulted in ahead of calls.
-    pub prefault: bool,
-    /// Bytes of resident memory that idle instances may hold.
-    pub resident_budget_bytes: i64,
-    /// Bytes of requests that off-thread calls may hold, each until its call ends.
-    pub max_staging_bytes: i64,
-    /// Engines of different groups are different engines.
-    pub group: Option<String>,
-}
-
-/// What a guest's 32-bit address can reach. A reservation and guard of this size take bounds checks away altogether.
-const ADDRESSABLE_BYTES: i64 = 4 << 30;
-
-/// How wasmtime is told to lay a memory out, and with it how guests check their bounds.
-struct Layout {
-    reservation: u64,
-    guard: u64,
-    may_move: bool,
-}
-
-impl EngineOptions {
-    /// Whether every access of a guest is compared with its memory's present size, to the byte, if the memory names no
-    /// maximum. Then pages behind that size can be accessible before the guest grows into them, and growing changes no
-    /// protection: that is a change of the address space, and by far the slowest thing that a small call does.
-    pub fn checks_size(&self) -> bool {
-        let cap = i64::from(self.memory_max_pages) << 16;
-        cap <= self.memory_reservation_bytes
-            && self.memory_reservation_bytes.saturating_add(self.memory_guard_bytes) < ADDRESSABLE_BYTES
-    }
-
-    /// Whether memories on demand are taken from those of instances that are over, see [`crate::memory`].
-    pub fn reuses_memories(&self) -> bool {
-        !self.pooling && self.prepare && self.checks_size() && memory::usable()
-    }
-
-    /// Instances that may be ready or wait to be thrown away: at most half of the pool, so that calls find a place.
-    pub fn most_prepared(&self) -> usize {
-        let places = match self.pooling {
-            true => self.pool_total_core_instances.min(self.pool_total_memories),
-            false => self.pool_total_core_instances,
-        };
-        places as usize / 2
-    }
-
-    /// wasmtime lets the checks be coarse, up to the reservation or the guard behind it, and leaves the rest to
-    /// inaccessible pages, if a memory cannot move or has a guard. So the guard is made a part of the reservation: the
-    /// address space behind a memory is as inaccessible, but checks are exact. No memory moves for that: its cap fits. A
-    /// memory that names a maximum is compared with the reservation all the same.
-    fn layout(&self) -> Layout {
-        let bytes = |value: i64| u64::try_from(value).unwrap_or(0);
-        let (reservation, guard) = (bytes(self.memory_reservation_bytes), bytes(self.memory_guard_bytes));
-        if self.checks_size() {
-            return Layout { reservation: reservation + guard, guard: 0, may_move: true };
-        }
-        let may_move = i64::from(self.memory_max_pages) << 16 > self.memory_reservation_bytes;
-        Layout { reservation, guard, may_move }
-    }
-}
-
 /// A wasmtime engine and what belongs to it: the budget of concurrent calls, the compiled modules, the preparer.
 pub struct HotEngine {
     /// The engine itself.
@@ -122,7 +42,7 @@ pub struct HotEngine {
     /// Bytes staged for off-thread calls now.
     pub staged: AtomicU64,
     /// Compiled modules by content.
-    pub cache: Mutex<Cache>,
+    cache: Mutex<Cache>,
     /// Makes instances ready ahead of calls.
     pub preparer: Preparer,
 }
@@ -130,16 +50,17 @@ pub struct HotEngine {
 static ENGINES: LazyLock<Mutex<HashMap<EngineOptions, Weak<HotEngine>>>> = LazyLock::new(Mutex::default);
 
 impl HotEngine {
-    /// The engine of these options, made now unless it exists.
+    /// The engine of these options, created unless it exists.
+    ///
+    /// wasmtime installs process-wide signal handlers that point into this image: the caller must keep it mapped for the
+    /// life of the process.
     pub fn open(options: EngineOptions) -> Result<Arc<HotEngine>, Failure> {
         let mut engines = ENGINES.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(engine) = engines.get(&options).and_then(Weak::upgrade) {
             return Ok(engine);
         }
-        // wasmtime installs process-wide signal handlers that point into this image: it must never be unmapped.
-        napi::bindgen_prelude::retain_current_module_for_unload_safety();
         let resident = Arc::default();
-        let budget = usize::try_from(options.resident_budget_bytes).unwrap_or(0);
+        let budget = usize::try_from(options.resident_budget_bytes).unwrap_or(usize::MAX);
         let reservations = Reservations::new(options.most_prepared(), Arc::clone(&resident), budget);
         let engine = build(&options, Some(&reservations))?;
         let engine = Arc::new(HotEngine {
@@ -154,6 +75,16 @@ impl HotEngine {
         engines.retain(|_, engine| engine.strong_count() > 0);
         engines.insert(options, Arc::downgrade(&engine));
         Ok(engine)
+    }
+
+    /// Initializes wasmtime's state of the calling thread, so that a trap's signal handler allocates nothing.
+    pub fn prepare_thread() {
+        Engine::tls_eager_initialize();
+    }
+
+    /// The compiled modules.
+    pub fn cache(&self) -> MutexGuard<'_, Cache> {
+        self.cache.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Compiles a module for the engine that suits it; as [`module::compile`] otherwise.
@@ -228,7 +159,7 @@ fn build(options: &EngineOptions, reservations: Option<&Arc<Reservations>>) -> R
 }
 
 fn pool(options: &EngineOptions) -> PoolingAllocationConfig {
-    let keep_resident = usize::try_from(options.keep_resident_bytes).unwrap_or(0);
+    let keep_resident = usize::try_from(options.keep_resident_bytes).unwrap_or(usize::MAX);
     let mut pool = PoolingAllocationConfig::new();
     pool.total_memories(options.pool_total_memories)
         .total_core_instances(options.pool_total_core_instances)
@@ -240,57 +171,9 @@ fn pool(options: &EngineOptions) -> PoolingAllocationConfig {
         .total_gc_heaps(0)
         .max_memory_size((options.memory_max_pages as usize) << 16)
         .linear_memory_keep_resident(keep_resident);
-    let budget = usize::try_from(options.resident_budget_bytes).unwrap_or(0);
+    let budget = usize::try_from(options.resident_budget_bytes).unwrap_or(usize::MAX);
     if let Some(slots) = budget.checked_div(keep_resident) {
         pool.max_unused_warm_slots(u32::try_from(slots).unwrap_or(u32::MAX));
     }
     pool
-}
-
-/// How many guests may run at once.
-pub struct Budget {
-    limit: u32,
-    running: AtomicU32,
-}
-
-/// One running guest; dropping it gives the place back.
-pub struct Permit<'a>(&'a Budget);
-
-impl Budget {
-    fn new(limit: u32) -> Self {
-        Budget { limit, running: AtomicU32::new(0) }
-    }
-
-    /// Takes a place, or says that `stores` are used up.
-    pub fn take(&self) -> Result<Permit<'_>, Failure> {
-        self.running
-            .fetch_update(Relaxed, Relaxed, |running| (running < self.limit).then_some(running + 1))
-            .map(|_| Permit(self))
-            .map_err(|_| Failure::saturated("stores"))
-    }
-
-    /// Guests running now.
-    pub fn running(&self) -> u32 {
-        self.running.load(Relaxed)
-    }
-}
-
-impl Drop for Permit<'_> {
-    fn drop(&mut self) {
-        self.0.running.fetch_sub(1, Relaxed);
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_budget_refuses_one_more_and_takes_it_after_a_return() {
-        let budget = Budget::new(1);
-        let first = budget.take().expect("one fits");
-        assert_eq!(budget.take().err().expect("two do not").place, "stores");
-        drop(first);
-        assert!(budget.take().is_ok());
-    }
 }

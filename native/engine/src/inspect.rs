@@ -1,10 +1,8 @@
-//! What the bytes of a module say about themselves, read once and without running anything. Facts only: what is
+//! What the bytes of a module say about themselves, read once and without running anything. ModuleFacts only: what is
 //! allowed is decided in TypeScript.
 
 use std::collections::HashMap;
 
-use napi::bindgen_prelude::Buffer;
-use napi_derive::napi;
 use wasmparser::{
     BinaryReaderError, CompositeInnerType, Encoding, ExternalKind, Parser, Payload, TypeRef, TypeSectionReader,
 };
@@ -19,32 +17,29 @@ const MAX_SECTION_BYTES: usize = 1 << 20;
 const MAX_ENTRIES: usize = 1_000_000;
 
 /// An import.
-#[napi(object, object_from_js = false)]
 #[derive(Clone, Debug)]
-pub struct ImportFact {
+pub struct Import {
     /// The module it comes from.
     pub module: String,
     /// Its name there.
     pub name: String,
     /// `func`, `table`, `memory`, `global` or `tag`.
-    pub kind: String,
+    pub kind: &'static str,
 }
 
 /// An export of the contract: `memory` or a name that begins with `cc_lb`.
-#[napi(object, use_nullable = true, object_from_js = false)]
 #[derive(Clone, Debug)]
-pub struct ExportFact {
+pub struct Export {
     /// Its name.
     pub name: String,
     /// `func`, `table`, `memory`, `global` or `tag`.
-    pub kind: String,
+    pub kind: &'static str,
     /// A function's type, such as `(i32, i32) -> i64`.
     pub signature: Option<String>,
 }
 
 /// A custom section whose name begins with `cc_lb`.
-#[napi(object, use_nullable = true, object_from_js = false)]
-pub struct SectionFact {
+pub struct Section {
     /// Its name.
     pub name: String,
     /// Where its contents begin in the file.
@@ -52,52 +47,58 @@ pub struct SectionFact {
     /// How many bytes it has.
     pub size: u32,
     /// The bytes, unless there are more than 1 MiB.
-    pub data: Option<Buffer>,
+    pub data: Option<Vec<u8>>,
 }
 
 /// A memory's limits, in pages of 64 KiB.
-#[napi(object, use_nullable = true, object_from_js = false)]
 #[derive(Clone, Copy, Debug)]
-pub struct MemoryFact {
+pub struct MemoryLimits {
     /// Pages at the start.
-    pub initial_pages: f64,
+    pub initial_pages: u64,
     /// The module's own cap.
-    pub maximum_pages: Option<f64>,
+    pub maximum_pages: Option<u64>,
 }
 
 /// Where and why reading stopped.
-#[napi(object, object_from_js = false)]
 #[derive(Clone, Debug)]
 pub struct ParseError {
     /// The parser's sentence.
     pub message: String,
     /// The byte it happened at.
-    pub offset: f64,
+    pub offset: usize,
+}
+
+/// The two binary formats.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum ModuleEncoding {
+    /// A core module.
+    Module,
+    /// A component, of which nothing else is read.
+    Component,
 }
 
 /// Everything that inspection found, in file order.
-#[napi(object, use_nullable = true, object_from_js = false)]
-pub struct Facts {
-    /// `module`, `component`, or null where the bytes are neither.
-    pub encoding: Option<String>,
+pub struct ModuleFacts {
+    /// What the bytes are, or none where they are neither.
+    pub encoding: Option<ModuleEncoding>,
     /// How many bytes were given.
     pub size: u32,
     /// The first imports.
-    pub imports: Vec<ImportFact>,
+    pub imports: Vec<Import>,
     /// How many there are.
     pub import_count: u32,
     /// Where the import section begins, if there is one.
     pub imports_offset: Option<u32>,
     /// The exports of the contract.
-    pub exports: Vec<ExportFact>,
+    pub exports: Vec<Export>,
     /// How many exports there are in all.
     pub export_count: u32,
     /// The custom sections of the contract.
-    pub sections: Vec<SectionFact>,
+    pub sections: Vec<Section>,
     /// Sections of the contract beyond those listed.
     pub sections_unlisted: u32,
     /// The first memories that the module defines.
-    pub memories: Vec<MemoryFact>,
+    pub memories: Vec<MemoryLimits>,
     /// How many there are.
     pub memory_count: u32,
     /// How many types it declares.
@@ -148,9 +149,9 @@ fn type_kind(reference: TypeRef) -> &'static str {
     }
 }
 
-/// Reads the facts of `wasm`.
-pub fn facts(wasm: &[u8]) -> Facts {
-    let mut facts = Facts {
+/// Reads the facts of `wasm`, without running or compiling anything.
+pub fn inspect(wasm: &[u8]) -> ModuleFacts {
+    let mut facts = ModuleFacts {
         encoding: None,
         size: u32::try_from(wasm.len()).unwrap_or(u32::MAX),
         imports: Vec::new(),
@@ -177,7 +178,7 @@ pub fn facts(wasm: &[u8]) -> Facts {
 
 impl From<BinaryReaderError> for ParseError {
     fn from(error: BinaryReaderError) -> Self {
-        ParseError { message: error.message().to_string(), offset: error.offset() as f64 }
+        ParseError { message: error.message().to_string(), offset: error.offset() }
     }
 }
 
@@ -215,7 +216,7 @@ impl<'a> Signatures<'a> {
         }
     }
 
-    fn fill_in(self, exports: &mut [ExportFact]) {
+    fn fill_in(self, exports: &mut [Export]) {
         // They were read before without an error.
         let groups = self.sections.into_iter().flatten().map_while(Result::ok);
         for (index, ty) in (0..).zip(groups.flat_map(wasmparser::RecGroup::into_types)) {
@@ -230,15 +231,16 @@ fn check_count(count: usize, what: &str, offset: usize) -> Result<(), ParseError
     if count <= MAX_ENTRIES {
         return Ok(());
     }
-    Err(ParseError { message: format!("more than {MAX_ENTRIES} {what}"), offset: offset as f64 })
+    Err(ParseError { message: format!("more than {MAX_ENTRIES} {what}"), offset })
 }
 
-fn walk<'a>(wasm: &'a [u8], facts: &mut Facts, signatures: &mut Signatures<'a>) -> Result<(), ParseError> {
+fn walk<'a>(wasm: &'a [u8], facts: &mut ModuleFacts, signatures: &mut Signatures<'a>) -> Result<(), ParseError> {
     for payload in Parser::new(0).parse_all(wasm) {
         match payload? {
             Payload::Version { encoding, .. } => {
                 let component = encoding == Encoding::Component;
-                facts.encoding.get_or_insert_with(|| (if component { "component" } else { "module" }).to_owned());
+                let encoding = if component { ModuleEncoding::Component } else { ModuleEncoding::Module };
+                facts.encoding.get_or_insert(encoding);
                 if component {
                     return Ok(());
                 }
@@ -253,10 +255,10 @@ fn walk<'a>(wasm: &'a [u8], facts: &mut Facts, signatures: &mut Signatures<'a>) 
                         signatures.add_function(index, offset)?;
                     }
                     if facts.imports.len() < MAX_LISTED {
-                        facts.imports.push(ImportFact {
+                        facts.imports.push(Import {
                             module: import.module.to_owned(),
                             name: import.name.to_owned(),
-                            kind: type_kind(import.ty).to_owned(),
+                            kind: type_kind(import.ty),
                         });
                     }
                 }
@@ -273,9 +275,9 @@ fn walk<'a>(wasm: &'a [u8], facts: &mut Facts, signatures: &mut Signatures<'a>) 
                     let memory = memory?;
                     facts.memory_count += 1;
                     if facts.memories.len() < MAX_LISTED {
-                        facts.memories.push(MemoryFact {
-                            initial_pages: memory.initial as f64,
-                            maximum_pages: memory.maximum.map(|pages| pages as f64),
+                        facts.memories.push(MemoryLimits {
+                            initial_pages: memory.initial,
+                            maximum_pages: memory.maximum,
                         });
                     }
                 }
@@ -289,8 +291,8 @@ fn walk<'a>(wasm: &'a [u8], facts: &mut Facts, signatures: &mut Signatures<'a>) 
                         if export.kind == ExternalKind::Func {
                             signatures.want(export.index, facts.exports.len());
                         }
-                        let (name, kind) = (export.name.to_owned(), external_kind(export.kind).to_owned());
-                        facts.exports.push(ExportFact { name, kind, signature: None });
+                        let (name, kind) = (export.name.to_owned(), external_kind(export.kind));
+                        facts.exports.push(Export { name, kind, signature: None });
                     }
                 }
             }
@@ -302,11 +304,11 @@ fn walk<'a>(wasm: &'a [u8], facts: &mut Facts, signatures: &mut Signatures<'a>) 
                     facts.sections_unlisted += 1;
                     continue;
                 }
-                facts.sections.push(SectionFact {
+                facts.sections.push(Section {
                     name: section.name().to_owned(),
                     offset: u32::try_from(section.data_offset()).unwrap_or(u32::MAX),
                     size: u32::try_from(data.len()).unwrap_or(u32::MAX),
-                    data: (data.len() <= MAX_SECTION_BYTES).then(|| data.to_vec().into()),
+                    data: (data.len() <= MAX_SECTION_BYTES).then(|| data.to_vec()),
                 });
             }
             _ => {}

@@ -6,11 +6,11 @@ use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant as Moment};
 
-use crate::engine::EngineOptions;
 use crate::failure::{Failure, Kind};
 use crate::instance::Instance;
 use crate::memory::{self, Reservations, Wish};
 use crate::module::CompiledModule;
+use crate::options::EngineOptions;
 use crate::pages::{Pages, Touched};
 
 /// How many instances a module has ready at first; doubled whenever a call finds none.
@@ -128,7 +128,7 @@ struct Work {
 impl Preparer {
     /// The preparer of an engine with these options; its thread starts with the first call.
     pub fn new(options: &EngineOptions, reservations: Arc<Reservations>, resident: Arc<AtomicUsize>) -> Preparer {
-        let bytes = |value: i64| usize::try_from(value).unwrap_or(0);
+        let bytes = |value: u64| usize::try_from(value).unwrap_or(usize::MAX);
         let most = options.most_prepared();
         Preparer {
             shared: Arc::new(Shared {

@@ -1,0 +1,207 @@
+//! The handle to an engine.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering::SeqCst;
+use std::time::Duration;
+
+use cc_lb_engine::engine::HotEngine;
+use cc_lb_engine::meter;
+use cc_lb_engine::module::abandoned;
+use cc_lb_engine::options::EngineOptions;
+use napi::bindgen_prelude::{AsyncTask, Either, retain_current_module_for_unload_safety};
+use napi::{Env, Result};
+use napi_derive::napi;
+
+use crate::compile::CompileTask;
+use crate::failure::NativeFailure;
+use crate::module::NativeModule;
+use crate::source::NativeSource;
+use crate::tasks::cancel_at_end;
+
+/// The options of an engine. Every field is filled in by TypeScript.
+#[napi(object, use_nullable = true, object_to_js = false)]
+pub struct NativeEngineOptions {
+    /// Pooling or, if false, on-demand allocation.
+    pub pooling: bool,
+    /// Pages of 64 KiB that a memory may have.
+    pub memory_max_pages: u32,
+    /// Bytes of native stack that a guest may use.
+    pub max_wasm_stack: u32,
+    /// Memories in the pool.
+    pub pool_total_memories: u32,
+    /// Core instances in the pool; also how many calls may run at once under either strategy.
+    pub pool_total_core_instances: u32,
+    /// Bytes of address space reserved for a memory.
+    pub memory_reservation_bytes: i64,
+    /// Bytes of guard region after a memory.
+    pub memory_guard_bytes: i64,
+    /// Bytes at the start of a pooled memory that stay resident and are reset by copying.
+    pub keep_resident_bytes: i64,
+    /// Whether instances are prepared ahead of calls.
+    pub prepare: bool,
+    /// Whether the pages that calls are known to touch are faulted in ahead of calls.
+    pub prefault: bool,
+    /// Bytes of resident memory that idle instances may hold.
+    pub resident_budget_bytes: i64,
+    /// Bytes of requests that off-thread calls may hold, each until its call ends.
+    pub max_staging_bytes: i64,
+    /// Engines of different groups are different engines.
+    pub group: Option<String>,
+}
+
+impl From<NativeEngineOptions> for EngineOptions {
+    fn from(options: NativeEngineOptions) -> Self {
+        // TypeScript's schema excludes negative numbers.
+        let bytes = |value: i64| u64::try_from(value).unwrap_or(0);
+        EngineOptions {
+            pooling: options.pooling,
+            memory_max_pages: options.memory_max_pages,
+            max_wasm_stack: options.max_wasm_stack,
+            pool_total_memories: options.pool_total_memories,
+            pool_total_core_instances: options.pool_total_core_instances,
+            memory_reservation_bytes: bytes(options.memory_reservation_bytes),
+            memory_guard_bytes: bytes(options.memory_guard_bytes),
+            keep_resident_bytes: bytes(options.keep_resident_bytes),
+            prepare: options.prepare,
+            prefault: options.prefault,
+            resident_budget_bytes: bytes(options.resident_budget_bytes),
+            max_staging_bytes: bytes(options.max_staging_bytes),
+            group: options.group,
+        }
+    }
+}
+
+/// Counts of an engine.
+#[napi(object, object_from_js = false)]
+pub struct NativeEngineStats {
+    /// Guests running now.
+    pub running: u32,
+    /// Memories that the pool has handed out, 0 on demand.
+    pub pool_memories: u32,
+    /// Core instances that the pool has handed out, 0 on demand.
+    pub pool_core_instances: u32,
+    /// Instances that are ready or wait to be dropped.
+    pub prepared: u32,
+    /// Bytes that the ready ones are estimated to hold.
+    pub prepared_bytes: f64,
+    /// Bytes staged for off-thread calls.
+    pub staged_bytes: f64,
+    /// Compilations that outlived their limit and still run, in the whole process.
+    pub abandoned_compiles: u32,
+    /// Bytes that compilations kept when they were stopped, in the whole process.
+    pub lost_compile_bytes: f64,
+    /// Look-ups in the cache of compiled modules that found one.
+    pub cache_hits: f64,
+    /// Look-ups that found none.
+    pub cache_misses: f64,
+    /// Modules that the cache's limits evicted.
+    pub cache_evictions: f64,
+    /// Modules in the cache.
+    pub cache_entries: u32,
+    /// Their bytes.
+    pub cache_bytes: f64,
+}
+
+/// An engine; every handle to equal options is a handle to the same engine.
+#[napi]
+pub struct NativeEngine {
+    pub(crate) inner: Arc<HotEngine>,
+}
+
+/// The engine of these options, created unless it exists.
+#[napi(catch_unwind)]
+pub fn open_engine(options: NativeEngineOptions) -> Either<NativeEngine, NativeFailure> {
+    // wasmtime installs process-wide signal handlers that point into this image: it must never be unmapped.
+    retain_current_module_for_unload_safety();
+    match HotEngine::open(options.into()) {
+        Ok(inner) => {
+            HotEngine::prepare_thread();
+            Either::A(NativeEngine { inner })
+        }
+        Err(failure) => Either::B(failure.into()),
+    }
+}
+
+#[napi]
+impl NativeEngine {
+    /// The compiled module of this content, if the engine has it.
+    #[napi(catch_unwind)]
+    pub fn find(&self, hash: String) -> Option<NativeModule> {
+        let found = self.inner.cache().find(&hash);
+        found.map(|module| NativeModule::new(&self.inner, module))
+    }
+
+    /// Compiles on a thread of its own, within so many milliseconds and bytes, and waits for it.
+    #[napi(catch_unwind)]
+    pub fn compile(
+        &self,
+        source: &NativeSource,
+        hash: String,
+        has_start: bool,
+        limit_ms: u32,
+        max_bytes: i64,
+    ) -> Either<NativeModule, NativeFailure> {
+        self.task(source, hash, has_start, limit_ms, max_bytes).run().into()
+    }
+
+    /// The same off the JavaScript thread.
+    #[napi(catch_unwind, ts_return_type = "Promise<NativeModule | NativeFailure>")]
+    pub fn compile_async(
+        &self,
+        env: Env,
+        source: &NativeSource,
+        hash: String,
+        has_start: bool,
+        limit_ms: u32,
+        max_bytes: i64,
+    ) -> Result<AsyncTask<CompileTask>> {
+        let cancel = Arc::default();
+        cancel_at_end(&env, &cancel)?;
+        let task = self.task(source, hash, has_start, limit_ms, max_bytes);
+        Ok(AsyncTask::new(CompileTask { cancel: Some(cancel), ..task }))
+    }
+
+    fn task(
+        &self,
+        source: &NativeSource,
+        hash: String,
+        has_start: bool,
+        limit_ms: u32,
+        max_bytes: i64,
+    ) -> CompileTask {
+        CompileTask {
+            engine: Arc::clone(&self.inner),
+            wasm: Arc::clone(&source.wasm),
+            hash,
+            has_start,
+            time: Duration::from_millis(u64::from(limit_ms)),
+            memory: usize::try_from(max_bytes).unwrap_or(0),
+            cancel: None,
+        }
+    }
+
+    /// Counts of this moment.
+    #[napi(catch_unwind)]
+    pub fn stats(&self) -> NativeEngineStats {
+        let pool = self.inner.engine.pooling_allocator_metrics();
+        let (prepared, prepared_bytes) = self.inner.preparer.held();
+        let cache = self.inner.cache();
+        let (entries, bytes) = cache.kept();
+        let small = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
+        NativeEngineStats {
+            running: self.inner.budget.running(),
+            pool_memories: pool.as_ref().map_or(0, |pool| small(pool.memories())),
+            pool_core_instances: pool.as_ref().map_or(0, |pool| u32::try_from(pool.core_instances()).unwrap_or(0)),
+            prepared: small(prepared),
+            prepared_bytes: prepared_bytes as f64,
+            staged_bytes: self.inner.staged.load(SeqCst) as f64,
+            abandoned_compiles: abandoned(),
+            lost_compile_bytes: meter::lost() as f64,
+            cache_hits: cache.hits as f64,
+            cache_misses: cache.misses as f64,
+            cache_evictions: cache.evictions as f64,
+            cache_entries: small(entries),
+            cache_bytes: bytes as f64,
+        }
+    }
+}

@@ -1,0 +1,14 @@
+//! The N-API addon of cc-lb-runtime-wasmtime: plain data and handles over `cc_lb_engine`, a file per handle. It holds no
+//! policy and no default, both of which belong to the TypeScript layer. Every type that JavaScript sees is prefixed
+//! `Native`.
+#![deny(unsafe_op_in_unsafe_fn)]
+
+pub mod compile;
+pub mod engine;
+pub mod failure;
+pub mod inspection;
+pub mod module;
+pub mod signals;
+pub mod source;
+pub mod staged;
+pub mod tasks;

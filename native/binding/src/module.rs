@@ -1,0 +1,149 @@
+//! The handle to a compiled module, and the calls of its hooks.
+
+use std::sync::atomic::{AtomicU32, Ordering::SeqCst};
+use std::sync::{Arc, PoisonError};
+use std::time::Duration;
+
+use cc_lb_engine::call::{Call, Request, call};
+use cc_lb_engine::engine::HotEngine;
+use cc_lb_engine::module::CompiledModule;
+use napi::bindgen_prelude::{BufferSlice, Either, Either3, Uint8ArraySlice};
+use napi::{Env, Result};
+use napi_derive::napi;
+
+use crate::failure::NativeFailure;
+use crate::staged::NativeStagedCall;
+
+/// Where a call leaves how long it took: an f64 at the start of its scratch memory.
+const SECONDS_BYTES: usize = 8;
+
+/// A compiled module in its engine.
+#[napi]
+pub struct NativeModule {
+    engine: Arc<HotEngine>,
+    module: Arc<CompiledModule>,
+    /// Versions that serve the module through this handle.
+    serving: AtomicU32,
+}
+
+impl NativeModule {
+    pub(crate) fn new(engine: &Arc<HotEngine>, module: Arc<CompiledModule>) -> NativeModule {
+        NativeModule { engine: Arc::clone(engine), module, serving: AtomicU32::new(0) }
+    }
+
+    fn release(&self, versions: u32) {
+        if versions > 0 && self.module.cells.fetch_sub(versions, SeqCst) == versions {
+            self.engine.preparer.retire(&self.module);
+        }
+    }
+}
+
+impl Drop for NativeModule {
+    /// A thread may end, or a runtime become garbage, with slots that were never evicted.
+    fn drop(&mut self) {
+        self.release(self.serving.load(SeqCst));
+    }
+}
+
+#[napi]
+impl NativeModule {
+    /// What was noted when the module was admitted, or null before that.
+    #[napi(catch_unwind)]
+    pub fn admission(&self) -> Option<String> {
+        self.module.admission.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Notes the outcome of the admission, for other threads that register the same content.
+    #[napi(catch_unwind)]
+    pub fn admit(&self, note: String) {
+        *self.module.admission.lock().unwrap_or_else(PoisonError::into_inner) = Some(note);
+    }
+
+    /// A slot serves this module from now on.
+    #[napi(catch_unwind)]
+    pub fn serve(&self) {
+        self.serving.fetch_add(1, SeqCst);
+        self.module.cells.fetch_add(1, SeqCst);
+    }
+
+    /// A slot no longer serves it; with the last one, its idle memory is released.
+    #[napi(catch_unwind)]
+    pub fn retire(&self) {
+        self.serving.fetch_sub(1, SeqCst);
+        self.release(1);
+    }
+
+    /// Calls a hook on this thread. The request is `scratch[start..start + head]`, the body, and then the `tail`
+    /// bytes after the head. The answer goes after those if it fits there (its length is returned), else into a
+    /// buffer of its own. `scratch[0..8]` receives the seconds that the call took, as an f64.
+    #[napi(catch_unwind)]
+    #[allow(clippy::too_many_arguments, reason = "one flat call costs less than an object would")]
+    pub fn call<'env>(
+        &self,
+        env: &'env Env,
+        hook: u32,
+        mut scratch: Uint8ArraySlice<'env>,
+        start: u32,
+        head: u32,
+        tail: u32,
+        body: &[u8],
+        limit_ms: u32,
+        max_answer: u32,
+        probe: bool,
+    ) -> Result<Either3<u32, BufferSlice<'env>, NativeFailure>> {
+        // SAFETY: the scratch memory is leased to this call: JavaScript does not run and no other thread writes to it.
+        let scratch = unsafe { scratch.as_mut() };
+        let end = start as usize + head as usize + tail as usize;
+        let (given, room) = scratch.split_at_mut(end);
+        let request = request_in(given, start, head, body);
+        let rules = Call {
+            engine: &self.engine,
+            module: &self.module,
+            hook: hook as usize,
+            limit: Duration::from_millis(u64::from(limit_ms)),
+            cancel: None,
+            max_answer: max_answer as usize,
+            probe,
+        };
+        let outcome = call(&rules, request, |answer| {
+            if let Some(target) = room.get_mut(..answer.len()) {
+                target.copy_from_slice(answer);
+                return Ok(Either3::A(u32::try_from(answer.len()).unwrap_or(u32::MAX)));
+            }
+            BufferSlice::copy_from(env, answer).map(Either3::B)
+        });
+        scratch[..SECONDS_BYTES].copy_from_slice(&outcome.seconds.to_ne_bytes());
+        outcome.result.unwrap_or_else(|failure| Ok(Either3::C(failure.into())))
+    }
+
+    /// Copies a request, laid out like that of `call`, for a call off the JavaScript thread.
+    #[napi(catch_unwind)]
+    #[allow(clippy::too_many_arguments, reason = "the same parameters as `call`")]
+    pub fn stage(
+        &self,
+        hook: u32,
+        scratch: &[u8],
+        start: u32,
+        head: u32,
+        tail: u32,
+        body: &[u8],
+        limit_ms: u32,
+        max_answer: u32,
+        probe: bool,
+    ) -> Either<NativeStagedCall, NativeFailure> {
+        let end = start as usize + head as usize + tail as usize;
+        let request = request_in(&scratch[..end], start, head, body);
+        let limit = Duration::from_millis(u64::from(limit_ms));
+        let max_answer = max_answer as usize;
+        match NativeStagedCall::stage(&self.engine, &self.module, hook as usize, request, limit, max_answer, probe) {
+            Ok(staged) => Either::A(staged),
+            Err(failure) => Either::B(failure.into()),
+        }
+    }
+}
+
+/// The request whose head is `scratch[start..start + head]` and whose tail is the rest.
+fn request_in<'a>(scratch: &'a [u8], start: u32, head: u32, body: &'a [u8]) -> Request<'a> {
+    let (head, tail) = scratch[start as usize..].split_at(head as usize);
+    Request { head, body, tail }
+}

@@ -1,0 +1,84 @@
+//! A module's bytes on their way through inspection.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+
+use cc_lb_engine::inspect::inspect;
+use napi::bindgen_prelude::AsyncTask;
+use napi::{Env, Result, Task};
+use napi_derive::napi;
+
+use crate::inspection::NativeModuleFacts;
+
+/// BLAKE3 over the policy version and the memory cap, both as u32 little endian, and the bytes, in lower-case hex.
+#[napi(catch_unwind)]
+pub fn content_hash(policy_version: u32, memory_max_pages: u32, wasm: &[u8]) -> String {
+    cc_lb_engine::module::content_hash(policy_version, memory_max_pages, wasm)
+}
+
+/// The bytes of a module, copied once, so that later changes to the caller's buffer do not matter.
+#[napi]
+pub struct NativeSource {
+    pub(crate) wasm: Arc<Vec<u8>>,
+}
+
+/// What a module is: its identity and what it says about itself.
+#[napi(object, object_from_js = false)]
+pub struct NativeInspection {
+    /// See `contentHash`.
+    pub hash: String,
+    /// See `NativeModuleFacts`.
+    pub facts: NativeModuleFacts,
+}
+
+#[napi]
+impl NativeSource {
+    /// Copies the bytes.
+    #[napi(constructor, catch_unwind)]
+    pub fn new(wasm: &[u8]) -> NativeSource {
+        NativeSource { wasm: Arc::new(wasm.to_vec()) }
+    }
+
+    /// Hashes and inspects, without running anything.
+    #[napi(catch_unwind)]
+    pub fn inspect(&self, policy_version: u32, memory_max_pages: u32) -> NativeInspection {
+        self.task(policy_version, memory_max_pages).run()
+    }
+
+    /// The same off the JavaScript thread.
+    #[napi(catch_unwind, ts_return_type = "Promise<NativeInspection>")]
+    pub fn inspect_async(&self, policy_version: u32, memory_max_pages: u32) -> AsyncTask<InspectTask> {
+        AsyncTask::new(self.task(policy_version, memory_max_pages))
+    }
+
+    fn task(&self, policy_version: u32, memory_max_pages: u32) -> InspectTask {
+        InspectTask { wasm: Arc::clone(&self.wasm), policy_version, memory_max_pages }
+    }
+}
+
+/// An inspection and all that it needs.
+pub struct InspectTask {
+    wasm: Arc<Vec<u8>>,
+    policy_version: u32,
+    memory_max_pages: u32,
+}
+
+impl InspectTask {
+    fn run(&self) -> NativeInspection {
+        let hash = content_hash(self.policy_version, self.memory_max_pages, &self.wasm);
+        NativeInspection { hash, facts: inspect(&self.wasm).into() }
+    }
+}
+
+impl Task for InspectTask {
+    type Output = NativeInspection;
+    type JsValue = NativeInspection;
+
+    fn compute(&mut self) -> Result<NativeInspection> {
+        catch_unwind(AssertUnwindSafe(|| self.run())).map_err(|_| napi::Error::from_reason("inspection panicked"))
+    }
+
+    fn resolve(&mut self, _env: Env, inspection: NativeInspection) -> Result<NativeInspection> {
+        Ok(inspection)
+    }
+}

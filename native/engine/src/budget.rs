@@ -1,0 +1,54 @@
+//! The bound on concurrent guest calls.
+
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+
+use crate::failure::Failure;
+
+/// How many guests may run at once.
+pub struct Budget {
+    limit: u32,
+    running: AtomicU32,
+}
+
+/// One running guest; dropping it gives the place back.
+pub struct Permit<'a>(&'a Budget);
+
+impl Budget {
+    /// A budget of `limit` concurrent calls.
+    pub fn new(limit: u32) -> Self {
+        Budget { limit, running: AtomicU32::new(0) }
+    }
+
+    /// Takes a place, or says that `stores` are used up.
+    pub fn take(&self) -> Result<Permit<'_>, Failure> {
+        self.running
+            .fetch_update(Relaxed, Relaxed, |running| (running < self.limit).then_some(running + 1))
+            .map(|_| Permit(self))
+            .map_err(|_| Failure::saturated("stores"))
+    }
+
+    /// Guests running now.
+    pub fn running(&self) -> u32 {
+        self.running.load(Relaxed)
+    }
+}
+
+impl Drop for Permit<'_> {
+    fn drop(&mut self) {
+        self.0.running.fetch_sub(1, Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_budget_refuses_one_more_and_takes_it_after_a_return() {
+        let budget = Budget::new(1);
+        let first = budget.take().expect("one fits");
+        assert_eq!(budget.take().err().expect("two do not").place, "stores");
+        drop(first);
+        assert!(budget.take().is_ok());
+    }
+}
