@@ -109,10 +109,10 @@ describe('the queue', () => {
       const { done } = enqueue(async () => void ran.push(number), ANY);
       return done.catch(() => void failed.push(number));
     };
-    for (let place = 0; place < PLACES; place++) native.takeTaskPlace(PLACES);
+    for (let place = 0; place < PLACES; place++) native.takeTaskPermit(PLACES);
     const numbers = Array.from({ length: 20 }, (_, number) => number);
     const settled = numbers.map(enqueueNumbered);
-    for (let place = 0; place < PLACES; place++) native.returnTaskPlace();
+    for (let place = 0; place < PLACES; place++) native.returnTaskPermit();
     // Each frame that returns leaves more stack: at some depth work can be taken out of the queue but not be started.
     const enqueueAtEveryDepth = (): void => {
       try {
