@@ -17,13 +17,15 @@ import {
 } from '../src/index.ts';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
-const readme = readFileSync(join(root, 'README.md'), 'utf8');
-
-/** The text from a heading to the next of its level. */
-function section(title: string): string {
-  const [, text] = readme.split(`\n## ${title}\n`);
-  return text!.split('\n## ')[0]!;
-}
+const page = (name: string) => readFileSync(join(root, name), 'utf8');
+const PAGES = [
+  'README.md',
+  ...readdirSync(join(root, 'docs'))
+    .filter((name) => name.endsWith('.md'))
+    .map((name) => `docs/${name}`),
+];
+/** The pages whose snippets are one program, in the order in which a reader meets them. */
+const PROGRAM = ['README.md', 'docs/guide.md', 'docs/operations.md'];
 
 /** The cells of every table row whose first cell is in backticks. */
 function rows(text: string): string[][] {
@@ -40,8 +42,13 @@ function rows(text: string): string[][] {
 
 const unquoted = (cell: string) => cell.replaceAll('`', '');
 
-describe('the JavaScript of the README', () => {
-  const blocks = [...readme.matchAll(/```js\n(.*?)```/gs)].map(([, code]) => code!);
+describe('the JavaScript of the documents', () => {
+  const snippets = (name: string) => [...page(name).matchAll(/```js\n(.*?)```/gs)].map(([, code]) => code!);
+  const blocks = PROGRAM.flatMap(snippets);
+
+  it('is in the pages whose snippets run', () => {
+    expect(PAGES.filter((name) => snippets(name).length > 0).toSorted()).toEqual(PROGRAM.toSorted());
+  });
 
   it('prints what it says', () => {
     // Inside the package, so that its name leads to itself.
@@ -85,14 +92,14 @@ describe('the configuration table', () => {
       const value = name.split('.').reduce<unknown>((at, part) => (at as Record<string, unknown>)[part], defaults);
       return [name, String(value), values(field)];
     });
-    const written = rows(section('Configuration'))
+    const written = rows(page('docs/configuration.md'))
       .filter((row) => row.length === 5)
       .map((row) => row.slice(0, 3).map(unquoted));
     expect(written).toEqual(expected);
   });
 
   it('says what the recommended configs set', () => {
-    const written = rows(section('Configuration')).filter((row) => row.length === 3);
+    const written = rows(page('docs/configuration.md')).filter((row) => row.length === 3);
     expect(written.map(([name, sets]) => [unquoted(name!), unquoted(sets!)])).toEqual([
       ['productionHotEngineConfig()', changes(productionHotEngineConfig())],
       ['lowLatencyHotEngineConfig()', changes(lowLatencyHotEngineConfig())],
@@ -114,6 +121,10 @@ describe('the configuration table', () => {
   }
 });
 
+it('keeps the README short', () => {
+  expect(page('README.md').split('\n').length).toBeLessThanOrEqual(200);
+});
+
 it('lists every metric, with its kind and labels', async () => {
   const registry = new Registry();
   using runtime = new WasmtimeRuntime({}, { metrics: prometheusSink(registry) });
@@ -122,7 +133,7 @@ it('lists every metric, with its kind and labels', async () => {
     const { labelNames } = registry.getSingleMetric(name) as unknown as { labelNames: readonly string[] };
     return [name, String(type), labelNames.join(', ')];
   });
-  const written = rows(section('Metrics')).map(([name, kind, labels]) => {
+  const written = rows(page('docs/operations.md')).map(([name, kind, labels]) => {
     return [unquoted(name!), kind!, unquoted(labels!.split(':')[0]!)];
   });
   const byName = ([a]: string[], [b]: string[]) => (a! < b! ? -1 : 1);
@@ -134,11 +145,10 @@ it('shows each command of the command line', async () => {
   await run(['--help'], { out: (text) => out.push(text), err: () => {} });
   const commands = [...out.join('\n').matchAll(/^ {2}(\w+) <file/gm)].map(([, name]) => name);
   expect(commands).toEqual(['inspect', 'admit', 'call', 'bench']);
-  for (const name of commands)
-    expect(section('The command line, for plugin authors')).toContain(`cc-lb-plugin ${name} `);
+  for (const name of commands) expect(page('docs/plugins.md')).toContain(`cc-lb-plugin ${name} `);
 });
 
-describe.each(['README.md', 'CONTRIBUTING.md', 'SECURITY.md', 'CHANGELOG.md', 'examples/load-balancer/README.md'])(
+describe.each([...PAGES, 'CONTRIBUTING.md', 'SECURITY.md', 'CHANGELOG.md', 'examples/load-balancer/README.md'])(
   '%s',
   (name) => {
     it('links to what is there', () => {
