@@ -23,14 +23,18 @@ import { parseUuid } from './uuid.ts';
 
 /** What the chain needs of a filter; `WasmtimeFilterPlugin` is one. */
 export interface FilterStage {
+  /** The plugin's name, for reports. */
   readonly pluginName: string;
+  /** What happens to the request when the filter fails. */
   readonly failurePolicy: PluginFailurePolicy;
+  /** Filters on the calling thread; see `WasmtimeFilterPlugin.filter`. */
   filter(
     ctx: RequestContext,
     principal: Principal,
     candidates: readonly UpstreamCandidate[],
     options?: CallOptions,
   ): FilterOutput;
+  /** `filter`, where the plugin may run on another thread. */
   filterAsync(
     ctx: RequestContext,
     principal: Principal,
@@ -41,9 +45,13 @@ export interface FilterStage {
 
 /** What the chain needs of a shape; `WasmtimeUpstreamDialect` is one. */
 export interface ShapeStage {
+  /** The plugin's name, for reports. */
   readonly pluginName: string;
+  /** What happens to the request when the shape fails. */
   readonly failurePolicy: PluginFailurePolicy;
+  /** Shapes on the calling thread; see `WasmtimeUpstreamDialect.shape`. */
   shape(ctx: RequestContext, upstream: Upstream, principal: Principal, options?: CallOptions): ShapedRequest;
+  /** `shape`, where the plugin may run on another thread. */
   shapeAsync(
     ctx: RequestContext,
     upstream: Upstream,
@@ -54,42 +62,51 @@ export interface ShapeStage {
 
 /** What the chain needs of an observer; `WasmtimeObservabilityHook` is one. */
 export interface ObserveStage {
+  /** Observes on the calling thread; see `WasmtimeObservabilityHook.observe`. */
   observe(event: ObserveEvent, options?: CallOptions): ObservabilityError | undefined;
+  /** `observe`, where the plugin may run on another thread. */
   observeAsync(event: ObserveEvent, options?: AsyncCallOptions): Promise<ObservabilityError | undefined>;
 }
 
-/** What one filter did: its verdict, or why it has none. */
+/** What one filter did: its verdict, or the error that prevented one. */
 export type StageReport =
   | { readonly plugin: string; readonly output: FilterOutput; readonly error?: never }
   | { readonly plugin: string; readonly error: WasmtimeRuntimeError; readonly output?: never };
 
 /** No upstream will see the request. */
 export interface Unavailable extends UnavailableResponse {
+  /** Distinguishes the outcome. */
   readonly kind: 'unavailable';
   /** `route_no_upstream_after_filter` is the filters' decision, `plugin_failed` what a failure policy makes of one. */
   readonly code: 'route_no_upstream_after_filter' | 'plugin_failed';
+  /** The plugin's failure; absent where the filters decided. */
   readonly error?: WasmtimeRuntimeError;
 }
 
 /** The candidates that every filter kept, in the caller's order; never none. */
 export interface Routed {
+  /** Distinguishes the outcome. */
   readonly kind: 'candidates';
+  /** The survivors, in the caller's order. */
   readonly candidates: readonly UpstreamCandidate[];
 }
 
-/** What the filters made of the candidates, and what each of them did. */
+/** The filters' joint outcome, and what each of them did. */
 export type FilterOutcome = (Routed | Unavailable) & { readonly stages: readonly StageReport[] };
 
-/** What the shape made of the request. `error` says why a request is passed through as it came. */
+/** The shape's outcome. `error` is why a request passes through unchanged. */
 export type ShapeOutcome =
   | { readonly kind: 'shaped'; readonly request: ShapedRequest }
   | { readonly kind: 'passed-through'; readonly request: ShapedRequest; readonly error?: WasmtimeRuntimeError }
   | Unavailable;
 
-/** The plugins of a chain, in the order in which they are asked. */
+/** The plugins of a chain, in the order in which they are called. */
 export interface PluginChainOptions {
+  /** Called in order, each with the candidates that the earlier ones kept. */
   readonly filters?: readonly FilterStage[];
+  /** Writes the outbound request; without one every request passes through. */
   readonly shape?: ShapeStage | undefined;
+  /** Called for each event of the lifecycle. */
   readonly observers?: readonly ObserveStage[];
 }
 

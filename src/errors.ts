@@ -1,25 +1,35 @@
 /**
- * Every way in which the runtime says no: one base class, a class per kind, a stable `code` on each.
- * Errors are recognised by `code`, which holds across two copies of the package in one process.
+ * Every error of the runtime: one base class, a class per kind, and a stable `code` on each.
+ * Errors are recognized by `code`, which holds across two copies of the package in one process.
  */
 
 /** What is known of the plugin behind an error. */
 export interface ErrorContext {
+  /** The name that the plugin was registered under. */
   plugin?: string | undefined;
+  /** The principal of the slot's key. */
   principal?: string | undefined;
+  /** The version of the slot that was called. */
   versionId?: number | undefined;
+  /** The hook that was called. */
   hook?: string | undefined;
+  /** The error that caused this one. */
   cause?: unknown;
 }
 
 /** The base of every error that the runtime throws. */
 export abstract class WasmtimeRuntimeError extends Error {
+  /** The stable code of the class, such as `CC_LB_GUEST_TRAP`. */
   abstract readonly code: string;
   /** Whether the same call may succeed later with nothing changed: saturation, expiry, and what they are the cause of. */
   readonly retryable: boolean;
+  /** The name that the plugin was registered under. */
   readonly plugin: string | undefined;
+  /** The principal of the slot's key. */
   readonly principal: string | undefined;
+  /** The version of the slot that was called. */
   readonly versionId: number | undefined;
+  /** The hook that was called. */
   readonly hook: string | undefined;
 
   constructor(message: string, context: ErrorContext = {}) {
@@ -51,6 +61,7 @@ export class InstantiateFailedError extends WasmtimeRuntimeError {
 /** The module or its answer breaks the plugin contract; `reason` names the culprit and what was expected. */
 export class ModuleRejectedError extends WasmtimeRuntimeError {
   override readonly code: string = 'CC_LB_MODULE_REJECTED';
+  /** The section, export, or hook at fault, and what was expected. */
   readonly reason: string;
   constructor(reason: string, context?: ErrorContext) {
     super(`module rejected: ${reason}`, context);
@@ -70,6 +81,7 @@ export class SlotNotFoundError extends ModuleRejectedError {
 /** A declared hook did not survive the canonical sample that admission sends it. */
 export class ProbeFailedError extends WasmtimeRuntimeError {
   override readonly code = 'CC_LB_PROBE_FAILED';
+  /** Why the sample failed. */
   readonly reason: string;
   constructor(hook: string, reason: string, context?: ErrorContext) {
     super(`probe of hook ${hook} failed: ${reason}`, { ...context, hook });
@@ -93,13 +105,14 @@ export class GuestTrapError extends WasmtimeRuntimeError {
   }
 }
 
-/** A bound of the runtime is used up for the moment. */
+/** The bounds of the runtime that can be used up. */
 export type SaturatedResource = 'stores' | 'pool' | 'queue' | 'staging' | 'compile';
 
 /** A bound of the runtime is used up, for the moment or for any call of this size; `resource` says which. */
 export class PoolSaturatedError extends WasmtimeRuntimeError {
   override readonly code = 'CC_LB_POOL_SATURATED';
   override readonly retryable: boolean;
+  /** The bound that is used up. */
   readonly resource: SaturatedResource;
   /** `neverFits` says why the same call cannot succeed later either; without it, it may. */
   constructor(resource: SaturatedResource, context?: ErrorContext, neverFits?: string) {
@@ -112,6 +125,7 @@ export class PoolSaturatedError extends WasmtimeRuntimeError {
 /** A caller's argument is wrong; `path` leads to the field. */
 export class InvalidArgumentError extends WasmtimeRuntimeError {
   override readonly code = 'CC_LB_INVALID_ARGUMENT';
+  /** The field, such as `config.wireBounds.maxHeaders`. */
   readonly path: string;
   constructor(path: string, expectation: string, context?: ErrorContext) {
     super(`${path}: ${expectation}`, context);
@@ -138,6 +152,7 @@ export type AdapterFailureKind = 'trap' | 'runtime';
 /** A filter plugin failed or its answer breaks the rules. */
 export class FilterError extends WasmtimeRuntimeError {
   override readonly code = 'CC_LB_FILTER';
+  /** `trap` if the guest trapped, else `runtime`. */
   readonly kind: AdapterFailureKind;
   constructor(kind: AdapterFailureKind, message: string, context?: ErrorContext) {
     super(message, context);
@@ -153,6 +168,7 @@ export class DialectError extends WasmtimeRuntimeError {
 /** A transform failed or its answer breaks the rules. */
 export class ResponseTransformError extends WasmtimeRuntimeError {
   override readonly code = 'CC_LB_RESPONSE_TRANSFORM';
+  /** `trap` if the guest trapped, else `runtime`. */
   readonly kind: AdapterFailureKind;
   constructor(kind: AdapterFailureKind, message: string, context?: ErrorContext) {
     super(message, context);

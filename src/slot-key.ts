@@ -6,7 +6,9 @@ export const GLOBAL_PRINCIPAL = '__global__';
 
 /** Whose plugin it is: a principal's or everybody's. Keys compare by value. */
 export class SlotKey {
+  /** The principal that the slot belongs to, or `__global__`. */
   readonly principal: string;
+  /** The plugin's name within the principal. */
   readonly plugin: string;
 
   /** Throws an InvalidArgumentError for anything but two strings. */

@@ -10,15 +10,17 @@ import type { EditionByHook } from './wire/editions.ts';
 /** The layout of each hook that the plugin declares; null for a transform in noop mode. */
 export type CellEditions = { readonly [Hook in HookKind]?: EditionByHook[Hook] | null };
 
-/** One version of a plugin in a slot. It never changes; a swap puts another in its place. */
+/** One version of a plugin in a slot. It never changes; a swap replaces it. */
 export interface PluginCell {
   /** 1 for the first version of a slot, one more with each swap. */
   readonly versionId: number;
+  /** What the plugin declares about itself. */
   readonly metadata: PluginMetadata;
   /** 64 lower-case hex digits over policy version, memory cap and bytes. */
   readonly contentHash: string;
   /** The name under which this version was registered; the `plugin` label of its metrics. */
   readonly pluginName: string;
+  /** What happens to a request when this version fails. */
   readonly failurePolicy: PluginFailurePolicy;
   /** Milliseconds for one call. */
   readonly deadlineMs: number;
@@ -34,9 +36,11 @@ export interface CellInternals {
 /** A cell as the runtime knows it. */
 export type Cell = PluginCell & CellInternals;
 
-/** A place for versions of one plugin under one key. It has one kind for life. */
+/** The versions of one plugin under one key. A slot has one kind for life. */
 export interface PluginSlot {
+  /** The key that it is registered under. */
   readonly key: SlotKey;
+  /** Its kind, for life. */
   readonly kind: SlotKind;
   /** The version that new calls get. */
   readonly current: PluginCell;

@@ -7,8 +7,11 @@ export type HookMode = 'active' | 'noop';
 
 /** What a plugin says of one of its hooks. */
 export interface HookMetadata {
+  /** Always 1. */
   readonly wireVersion: number;
+  /** What the hook does. */
   readonly description: string;
+  /** How to configure it. */
   readonly usage: string;
   /** `null` where the plugin gives none. */
   readonly mode: HookMode | null;
@@ -16,10 +19,15 @@ export interface HookMetadata {
 
 /** What a plugin says of itself in its section `cc_lb.plugin.v1`. */
 export interface PluginMetadata {
+  /** The plugin's own name. */
   readonly name: string;
+  /** The plugin's own version. */
   readonly version: string;
+  /** What the plugin does. */
   readonly description: string;
+  /** How to configure it. */
   readonly usage: string;
+  /** The hooks that the plugin declares. */
   readonly hooks: Readonly<Partial<Record<HookKind, HookMetadata>>>;
 }
 

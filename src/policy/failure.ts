@@ -1,13 +1,14 @@
 import type { WasmtimeRuntimeError } from '../errors.ts';
 
 /**
- * What becomes of a request whose filter or shape failed. `pass-through` goes on as if the plugin were not there;
+ * What happens to a request whose filter or shape failed. `pass-through` continues as if the plugin were absent;
  * `fail-closed` answers 503.
  */
 export type PluginFailurePolicy = 'pass-through' | 'fail-closed';
 
 /** The HTTP answer to a request that no upstream will see. */
 export interface UnavailableResponse {
+  /** Always 503. */
   readonly status: 503;
   /** Whole seconds for a Retry-After header; absent where waiting is not known to help. */
   readonly retryAfterSeconds?: number;
