@@ -1,4 +1,4 @@
-// Builds the guests of test/plugins/ into test/plugins/wasm/.
+// Builds the guests of test/plugins/ into test/plugins/wasm/, and two of them with other settings into bench/guests/.
 //
 //   node scripts/build-plugins.mjs            build everything
 //   node scripts/build-plugins.mjs --check    build, change nothing, exit 1 where a committed file differs
@@ -9,12 +9,32 @@
 import { execFileSync, spawnSync } from 'node:child_process';
 import { existsSync, mkdirSync, readdirSync, readFileSync, realpathSync, writeFileSync } from 'node:fs';
 import { homedir } from 'node:os';
-import { delimiter, dirname, join } from 'node:path';
+import { basename, delimiter, dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
 const TARGET = 'wasm32-unknown-unknown';
-const plugins = join(dirname(dirname(fileURLToPath(import.meta.url))), 'test', 'plugins');
+const root = dirname(dirname(fileURLToPath(import.meta.url)));
+const plugins = join(root, 'test', 'plugins');
 const out = join(plugins, 'wasm');
+/** The benchmark's guests, each linked with one setting changed. */
+const variants = {
+  workspace: 'pdk-0.1.0',
+  crates: ['cache-aware', 'echo'],
+  out: join(root, 'bench', 'guests'),
+  settings: {
+    'default-profile': {
+      env: {
+        CARGO_PROFILE_RELEASE_LTO: 'false',
+        CARGO_PROFILE_RELEASE_CODEGEN_UNITS: '16',
+        CARGO_PROFILE_RELEASE_STRIP: 'debuginfo',
+      },
+    },
+    'initial-memory': { flags: ['-Clink-arg=--initial-memory=67108864'] },
+    maximum: { flags: ['-Clink-arg=--max-memory=134217728'] },
+    simd: { flags: ['-Ctarget-feature=+simd128'] },
+    'static-data': { features: ['static-data'] },
+  },
+};
 const check = process.argv.includes('--check');
 
 /** The output of a command, or undefined where it is missing or fails. */
@@ -108,26 +128,52 @@ console.log(`${how.compiler.version} (${how.arguments.length ? 'with its library
 // No build path may reach a committed file.
 const cargoHome = process.env.CARGO_HOME ?? join(homedir(), '.cargo');
 const flags = [`--remap-path-prefix=${plugins}=plugins`, `--remap-path-prefix=${cargoHome}=cargo`];
-mkdirSync(out, { recursive: true });
 let differing = 0;
 for (const folder of readdirSync(plugins).sort()) {
   const workspace = join(plugins, folder);
   if (!existsSync(join(workspace, 'Cargo.toml'))) continue;
   console.log(`\n${folder}`);
-  const build = ['build', '--release', '--locked', '--ignore-rust-version', '--target', TARGET, ...how.arguments];
-  const { status } = spawnSync('cargo', [...build, '--target-dir', join(workspace, 'target')], {
-    cwd: workspace,
-    stdio: 'inherit',
-    env: { ...process.env, ...how.env, RUSTC: how.compiler.path, CARGO_ENCODED_RUSTFLAGS: flags.join('\x1f') },
-  });
-  if (status !== 0) process.exit(status ?? 1);
-  for (const name of crates(workspace)) {
-    const bytes = readFileSync(join(workspace, 'target', TARGET, 'release', `${name.replaceAll('-', '_')}.wasm`));
-    const file = join(out, `${name}.wasm`);
-    const same = existsSync(file) && readFileSync(file).equals(bytes);
-    if (!same && check) differing += 1;
-    if (!same && !check) writeFileSync(file, bytes);
-    console.log(`  ${name}.wasm  ${bytes.length} bytes  ${same ? 'unchanged' : check ? 'DIFFERS' : 'written'}`);
-  }
+  const names = crates(workspace);
+  build(workspace, names, {});
+  for (const name of names) keep(built(workspace, name), join(out, `${name}.wasm`));
+}
+for (const [setting, options] of Object.entries(variants.settings)) {
+  const workspace = join(plugins, variants.workspace);
+  console.log(`\n${setting}`);
+  build(workspace, variants.crates, options);
+  for (const name of variants.crates) keep(built(workspace, name), join(variants.out, `${name}-${setting}.wasm`));
 }
 process.exit(differing === 0 ? 0 : 1);
+
+/** Builds crates of a workspace; exits where that fails. */
+function build(workspace, names, { env = {}, flags: more = [], features = [] }) {
+  const selected = [...names.flatMap((name) => ['-p', name]), ...features.flatMap((name) => ['--features', name])];
+  const options = ['--release', '--locked', '--ignore-rust-version', '--target', TARGET, ...how.arguments, ...selected];
+  const { status } = spawnSync('cargo', ['build', ...options, '--target-dir', join(workspace, 'target')], {
+    cwd: workspace,
+    stdio: 'inherit',
+    env: {
+      ...process.env,
+      ...how.env,
+      ...env,
+      RUSTC: how.compiler.path,
+      CARGO_ENCODED_RUSTFLAGS: [...flags, ...more].join('\x1f'),
+    },
+  });
+  if (status !== 0) process.exit(status ?? 1);
+}
+
+function built(workspace, name) {
+  return readFileSync(join(workspace, 'target', TARGET, 'release', `${name.replaceAll('-', '_')}.wasm`));
+}
+
+/** Writes what was built, or only compares it. */
+function keep(bytes, file) {
+  const same = existsSync(file) && readFileSync(file).equals(bytes);
+  if (!same && check) differing += 1;
+  if (!same && !check) {
+    mkdirSync(dirname(file), { recursive: true });
+    writeFileSync(file, bytes);
+  }
+  console.log(`  ${basename(file)}  ${bytes.length} bytes  ${same ? 'unchanged' : check ? 'DIFFERS' : 'written'}`);
+}

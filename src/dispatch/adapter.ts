@@ -33,7 +33,7 @@ export interface AsyncCallOptions extends CallOptions {
 }
 
 /**
- * Body bytes from which a call is better made on another thread. `npm run bench` measures it: handing a call over holds
+ * Body bytes from which a call is better made on another thread. `npm run bench:hand-over` measures it: handing a call over holds
  * the event loop for 20 to 30 µs, and a plugin that returns the body costs several times one that only looks at it.
  */
 const WORTH_A_THREAD: Readonly<Record<HookKind, number>> = {

@@ -1,4 +1,4 @@
-//! Times the codec's step in Rust, on the request of scripts/bench/codec.mjs and its answer. Twice: rkyv alone, from
+//! Times the codec's step in Rust, on the request of bench/codec.mjs and its answer. Twice: rkyv alone, from
 //! strings to strings, and as an adapter needs it, from host types (UUIDs, JSON claims, unfiltered headers) and back.
 
 use std::collections::BTreeMap;

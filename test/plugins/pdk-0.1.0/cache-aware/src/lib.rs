@@ -3,6 +3,9 @@
 extern crate alloc;
 
 mod keep;
+#[cfg(feature = "static-data")]
+#[path = "../../../shared/static_data.rs"]
+mod static_data;
 
 use cc_lb_pdk_wasmtime::types::{ArchivedFilterRequest, FilterResponse};
 use cc_lb_pdk_wasmtime::{cc_lb_plugin, handler};
@@ -25,6 +28,8 @@ mod plugin {
         view
     )]
     pub fn filter(request: &ArchivedFilterRequest) -> FilterResponse {
+        #[cfg(feature = "static-data")]
+        static_data::read(request.body.len());
         keep::keep_most_cached(request, 1)
     }
 }

@@ -2,6 +2,10 @@
 #![no_std]
 extern crate alloc;
 
+#[cfg(feature = "static-data")]
+#[path = "../../../shared/static_data.rs"]
+mod static_data;
+
 use alloc::string::String;
 use cc_lb_pdk_wasmtime::types::{ShapeRequest, ShapeResponse, Upstream};
 use cc_lb_pdk_wasmtime::{cc_lb_plugin, handler};
@@ -22,6 +26,8 @@ mod plugin {
         usage = "Nothing to configure; the query is left out"
     )]
     pub fn shape(request: ShapeRequest) -> ShapeResponse {
+        #[cfg(feature = "static-data")]
+        static_data::read(request.body.len());
         let Upstream::AnthropicDirect { base_url } = &request.upstream;
         let base = base_url.as_deref().unwrap_or("https://echo.test").trim_end_matches('/');
         let mut url = String::with_capacity(base.len() + request.path.len());

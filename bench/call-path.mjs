@@ -4,14 +4,14 @@ import { spawn } from 'node:child_process';
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
-import { setUp } from '../setup.mjs';
+import { setUp } from '../scripts/setup.mjs';
 import { buildExample } from './example.mjs';
 import { buildParts, part } from './parts.mjs';
-import { traffic } from './traffic.mjs';
+import { requests } from './traffic.mjs';
 
 const ROUNDS = 15;
 const ITERATIONS = 4_000;
-const root = fileURLToPath(new URL('../..', import.meta.url));
+const root = fileURLToPath(new URL('..', import.meta.url));
 const guest = `${root}test/plugins/wasm/cache-aware.wasm`;
 const requestFile = `${root}build/bench/request.bin`;
 
@@ -19,10 +19,10 @@ setUp();
 buildParts();
 const program = buildExample('call_path');
 
-const { SlotKey, WasmtimeRuntime, productionHotEngineConfig } = await import('../../dist/index.js');
+const { SlotKey, WasmtimeRuntime, productionHotEngineConfig } = await import('../dist/index.js');
 const { encodeToBytes } = await part('wire/encode');
 const { EDITIONS } = await part('wire/editions');
-const [{ ctx, candidates }] = traffic({ bodyBytes: 1024 });
+const [{ ctx, candidates }] = requests(1024);
 const request = encodeToBytes(EDITIONS.filter[0].request, {
   ...ctx,
   headers: ctx.headers.flat(),

@@ -2,20 +2,20 @@
 import { spawnSync } from 'node:child_process';
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
-import { setUp } from '../setup.mjs';
+import { setUp } from '../scripts/setup.mjs';
 import { buildExample } from './example.mjs';
 import { buildParts, part } from './parts.mjs';
-import { traffic } from './traffic.mjs';
+import { requests } from './traffic.mjs';
 
 const ROUNDS = 15;
-const root = fileURLToPath(new URL('../..', import.meta.url));
+const root = fileURLToPath(new URL('..', import.meta.url));
 
 setUp();
 buildParts();
 const program = buildExample('deadline_cost');
 const { encodeToBytes } = await part('wire/encode');
 const { EDITIONS } = await part('wire/editions');
-const [{ ctx, candidates, upstream }] = traffic({ bodyBytes: 1024 });
+const [{ ctx, candidates, upstream }] = requests(1024);
 const principal = { id: 'p', kind: 'api_key', claims: ['keep', '1'] };
 const common = { ...ctx, headers: ctx.headers.flat(), principal };
 mkdirSync(`${root}build/bench`, { recursive: true });

@@ -1,5 +1,5 @@
 // Times the codec on a filter request of 1 KiB with 8 candidates and on its answer, beside rkyv from strings to strings and
-// beside the same step of a Rust host, from and to its own types: node scripts/bench/codec.mjs
+// beside the same step of a Rust host, from and to its own types: node bench/codec.mjs
 import { spawnSync } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
 
@@ -7,7 +7,7 @@ const SAMPLES = 301;
 const PER_SAMPLE = 200;
 const WARM_UP = 30_000;
 
-const root = fileURLToPath(new URL('../..', import.meta.url));
+const root = fileURLToPath(new URL('..', import.meta.url));
 const oracle = `${root}test/oracle/`;
 
 function run(command, args, options = {}) {
