@@ -41,6 +41,8 @@ export interface FilterStage {
     candidates: readonly UpstreamCandidate[],
     options?: AsyncCallOptions,
   ): Promise<FilterOutput>;
+  /** Called when a request goes on without the plugin after it failed. */
+  countPassThrough?(): void;
 }
 
 /** What the chain needs of a shape; `WasmtimeUpstreamDialect` is one. */
@@ -58,6 +60,8 @@ export interface ShapeStage {
     principal: Principal,
     options?: AsyncCallOptions,
   ): Promise<ShapedRequest>;
+  /** Called when a request goes on without the plugin after it failed. */
+  countPassThrough?(): void;
 }
 
 /** What the chain needs of an observer; `WasmtimeObservabilityHook` is one. */
@@ -272,6 +276,7 @@ class FilterRun {
     const failure = absorbed(error);
     this.#stages.push({ plugin: stage.pluginName, error: failure });
     if (stage.failurePolicy === 'fail-closed') this.#stopped = pluginFailed(failure);
+    else stage.countPassThrough?.();
   }
 
   outcome(): FilterOutcome {
@@ -314,6 +319,7 @@ function canonicalIds(candidates: readonly UpstreamCandidate[]): string[] {
 function afterFailedShape(stage: ShapeStage, error: unknown, ctx: RequestContext, upstream: Upstream): ShapeOutcome {
   const failure = absorbed(error);
   const request = stage.failurePolicy === 'pass-through' ? asItCame(ctx, upstream) : null;
+  if (request !== null) stage.countPassThrough?.();
   return request === null ? pluginFailed(failure) : { kind: 'passed-through', request, error: failure };
 }
 

@@ -4,6 +4,7 @@
  */
 import * as z from 'zod';
 import { InvalidArgumentError } from './errors.ts';
+import { breakerSchema } from './isolation/breaker.ts';
 
 /** Pages of 64 KiB that a plugin's memory may have: 128 MiB, enough for a 100 MiB body and its envelope. */
 export const DEFAULT_MEMORY_MAX_PAGES = 2048;
@@ -65,6 +66,8 @@ export const hotEngineConfigSchema = z
     wireBounds: wireBoundsSchema.prefault({}),
     /** Whether plugins are kept from seeing `cookie`. */
     cookieRedaction: z.boolean().default(false),
+    /** When calls of a failing plugin are refused. */
+    breaker: breakerSchema.prefault({}),
     /** Time for one call: instantiation, alloc and hook together. */
     deadlineMs: deadlineSchema.default(5_000),
     /** Whether fresh instances are made ahead of calls by a native thread. */
@@ -101,6 +104,7 @@ export type HotEngineConfigInput = z.input<typeof hotEngineConfigSchema>;
 export function parseConfig(input: unknown = {}): HotEngineConfig {
   const config = parseArgument(hotEngineConfigSchema, input, 'config');
   Object.freeze(config.wireBounds);
+  Object.freeze(config.breaker);
   return Object.freeze(config);
 }
 
@@ -120,11 +124,11 @@ export function defaultHotEngineConfig(): HotEngineConfig {
 }
 
 /**
- * What we recommend: the defaults with a deadline of one second. Instances are allocated on demand, where their memories
+ * What we recommend: the defaults with a deadline of one second and a breaker. Instances are allocated on demand, where their memories
  * are used again with the pages that calls write to: less time and CPU than pooling takes, and nothing reserved in advance.
  */
 export function productionHotEngineConfig(): HotEngineConfig {
-  return parseConfig({ deadlineMs: 1_000 });
+  return parseConfig({ deadlineMs: 1_000, breaker: { enabled: true } });
 }
 
 /**
@@ -132,7 +136,7 @@ export function productionHotEngineConfig(): HotEngineConfig {
  * pages, and as many as 256 guests may run at once, each with its own memory.
  */
 export function lowLatencyHotEngineConfig(): HotEngineConfig {
-  return parseConfig({ deadlineMs: 1_000, poolTotalCoreInstances: 256 });
+  return parseConfig({ deadlineMs: 1_000, breaker: { enabled: true }, poolTotalCoreInstances: 256 });
 }
 
 /** The bytes that a plugin's memory may grow to: pages × 65,536. */

@@ -3,6 +3,8 @@
  * Errors are recognized by `code`, which holds across two copies of the package in one process.
  */
 
+import { quoted } from './policy/refusal.ts';
+
 /** What is known of the plugin behind an error. */
 export interface ErrorContext {
   /** The name that the plugin was registered under. */
@@ -119,6 +121,27 @@ export class PoolSaturatedError extends WasmtimeRuntimeError {
     super(`plugin runtime saturated: ${neverFits ?? `${resource} limit reached`}`, context);
     this.resource = resource;
     this.retryable = neverFits === undefined;
+  }
+}
+
+/** Why a plugin is not called: an operator disabled it, or its breaker is open. */
+export type UnavailableState = 'disabled' | 'breaker-open';
+
+/** The plugin is not called for now: it was disabled (`CC_LB_PLUGIN_DISABLED`), or its breaker is open. */
+export class PluginUnavailableError extends WasmtimeRuntimeError {
+  override readonly code: 'CC_LB_PLUGIN_DISABLED' | 'CC_LB_BREAKER_OPEN';
+  override readonly retryable = true;
+  readonly state: UnavailableState;
+  /** The operator's reason, or what opened the breaker. */
+  readonly reason: string;
+  /** Milliseconds until the breaker tries the plugin again; null for a disabled one. */
+  readonly retryAfterMs: number | null;
+  constructor(state: UnavailableState, reason: string, retryAfterMs: number | null, context?: ErrorContext) {
+    super(`plugin ${state === 'disabled' ? 'disabled' : 'breaker open'}: ${quoted(reason)}`, context);
+    this.code = state === 'disabled' ? 'CC_LB_PLUGIN_DISABLED' : 'CC_LB_BREAKER_OPEN';
+    this.state = state;
+    this.reason = reason;
+    this.retryAfterMs = retryAfterMs;
   }
 }
 

@@ -2,6 +2,7 @@
 
 export { inspectWasm, type ModuleInspection } from './admission/inspect.ts';
 export type { HookMetadata, HookMode, PluginMetadata } from './admission/metadata.ts';
+export { type Admission, admitWasm, admitWasmAsync } from './admit-wasm.ts';
 export {
   type FilterOutcome,
   type FilterStage,
@@ -48,30 +49,31 @@ export {
   ModuleCompileError,
   ModuleRejectedError,
   ObservabilityError,
+  PluginUnavailableError,
   PoolSaturatedError,
   ProbeFailedError,
   ResponseTransformError,
   type SaturatedResource,
   SlotNotFoundError,
   StackExhaustedError,
+  type UnavailableState,
   WasmtimeRuntimeError,
 } from './errors.ts';
+export type { BreakerCause, BreakerOptions, BreakerState } from './isolation/breaker.ts';
+export type { FailureCounts, Refusal } from './isolation/slot-stats.ts';
+export type { SlotStatus } from './isolation/status.ts';
 export type { MetricsSink } from './metrics.ts';
 export type { PluginFailurePolicy } from './policy/failure.ts';
 export { towardsClient } from './policy/headers.ts';
 export { prometheusSink } from './prometheus.ts';
 export {
-  type Admission,
-  type AsyncSlotOptions,
-  admitWasm,
-  admitWasmAsync,
   type RuntimeHealth,
   type RuntimeOptions,
   type RuntimeStats,
-  type SlotOptions,
   WasmtimeRuntime,
 } from './runtime.ts';
 export { SlotKey } from './slot-key.ts';
 export type { PluginCell, PluginSlot } from './slots.ts';
 export { type SseDialect, SseTransformer, type SseTransformerOptions } from './sse.ts';
 export * from './types.ts';
+export type { AsyncSlotOptions, SlotOptions } from './versions.ts';

@@ -1,4 +1,6 @@
 import { InvalidArgumentError, type SaturatedResource } from './errors.ts';
+import type { SlotStatus } from './isolation/status.ts';
+import type { SlotKey } from './slot-key.ts';
 
 /**
  * Where the runtime's measurements go. Methods are called after the call that they tell of has given everything back,
@@ -15,6 +17,15 @@ export interface MetricsSink {
   gauge(name: string, value: number): void;
   /** A value that only grows, as its total so far. A sink without it gets these through `gauge`. */
   counter?(name: string, total: number): void;
+  /** The state of one slot, each time that the metrics are published. */
+  slot?(status: SlotStatus): void;
+  /**
+   * A slot was evicted or got another version: the series of its key are to be removed, and those of calls with the label
+   * `plugin` too, unless it is null because another slot has it.
+   */
+  forget?(key: SlotKey, plugin: string | null): void;
+  /** A registration was refused with an error of this code. */
+  refusal?(code: string): void;
 }
 
 /** What `publishPoolMetrics` tells, as the engine has it at one moment. */
@@ -41,7 +52,8 @@ export interface PoolStats {
 }
 
 const METHODS = ['call', 'trap', 'saturation', 'gauge'] as const;
-type Method = (typeof METHODS)[number] | 'counter';
+const OPTIONAL = ['counter', 'slot', 'forget', 'refusal'] as const;
+type Method = (typeof METHODS)[number] | (typeof OPTIONAL)[number];
 
 /** Stands in where nobody measures. */
 export const noMetrics: Required<MetricsSink> = {
@@ -50,6 +62,9 @@ export const noMetrics: Required<MetricsSink> = {
   saturation() {},
   gauge() {},
   counter() {},
+  slot() {},
+  forget() {},
+  refusal() {},
 };
 
 /**
@@ -63,8 +78,10 @@ export function guardedSink(sink: MetricsSink | undefined, path = 'metrics'): Re
   for (const method of METHODS) {
     if (typeof sink[method] !== 'function') throw new InvalidArgumentError(`${path}.${method}`, 'expected a function');
   }
-  if (sink.counter !== undefined && typeof sink.counter !== 'function') {
-    throw new InvalidArgumentError(`${path}.counter`, 'expected a function or nothing');
+  for (const method of OPTIONAL) {
+    if (sink[method] !== undefined && typeof sink[method] !== 'function') {
+      throw new InvalidArgumentError(`${path}.${method}`, 'expected a function or nothing');
+    }
   }
   return new GuardedSink(sink);
 }
@@ -145,6 +162,30 @@ class GuardedSink implements Required<MetricsSink> {
       this.#settle('counter', this.#sink.counter(name, total));
     } catch (error) {
       this.#warn('counter', error);
+    }
+  }
+
+  slot(status: SlotStatus): void {
+    try {
+      this.#settle('slot', this.#sink.slot?.(status));
+    } catch (error) {
+      this.#warn('slot', error);
+    }
+  }
+
+  forget(key: SlotKey, plugin: string | null): void {
+    try {
+      this.#settle('forget', this.#sink.forget?.(key, plugin));
+    } catch (error) {
+      this.#warn('forget', error);
+    }
+  }
+
+  refusal(code: string): void {
+    try {
+      this.#settle('refusal', this.#sink.refusal?.(code));
+    } catch (error) {
+      this.#warn('refusal', error);
     }
   }
 

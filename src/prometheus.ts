@@ -2,6 +2,8 @@ import { createRequire } from 'node:module';
 import type * as PromClient from 'prom-client';
 import { InvalidArgumentError } from './errors.ts';
 import type { MetricsSink } from './metrics.ts';
+import { labelValue, SlotSeries } from './prometheus-slots.ts';
+import { HOOK_KINDS } from './types.ts';
 
 /**
  * What is needed of a prom-client Registry. Spelled out, so that the types of this package can be used without
@@ -27,10 +29,12 @@ const BUCKETS = [
 const CALL_DURATION = 'cc_lb_plugin_call_duration_seconds';
 const TRAP = 'cc_lb_plugin_trap_total';
 const SATURATION = 'cc_lb_plugin_pool_saturation_total';
+const REFUSALS = 'cc_lb_plugin_registration_refusals_total';
 
 const HELP: Readonly<Record<string, string>> = {
   [CALL_DURATION]: 'Time spent in a plugin hook, in seconds',
   [TRAP]: 'Plugin calls that trapped or gave an answer that was rejected',
+  [REFUSALS]: 'Registrations that were refused',
   [SATURATION]: 'Plugin calls refused because a bound of the runtime was used up',
   cc_lb_plugin_pool_memories_used: 'Linear memories that the pool has lent out',
   cc_lb_plugin_pool_memories_total: 'Linear memories in the pool',
@@ -83,13 +87,25 @@ export function prometheusSink(
   const traps = () => counter(TRAP, ['plugin', 'hook', 'phase']);
   const saturations = () => counter(SATURATION, ['resource']);
 
+  const refusals = () => counter(REFUSALS, ['code']);
+  const slots = new SlotSeries(registry, client as typeof PromClient);
+  /** The series of calls, by their `plugin` label: what to remove when the label is no longer used. */
+  const trapPhases = new Map<string, Map<string, { plugin: string; hook: string; phase: string }>>();
+
   // Made at once, so that they are there to be queried before the first call.
   durations();
   traps();
   saturations();
+  refusals();
   return {
-    call: (plugin, hook, seconds) => durations().observe({ plugin, hook }, seconds),
-    trap: (plugin, hook, phase) => traps().inc({ plugin, hook, phase }),
+    call: (plugin, hook, seconds) => durations().observe({ plugin: labelValue(plugin), hook }, seconds),
+    trap: (name, hook, phase) => {
+      const plugin = labelValue(name);
+      const labels = { plugin, hook, phase };
+      const known = trapPhases.get(plugin) ?? new Map();
+      trapPhases.set(plugin, known.set(`${hook} ${phase}`, labels));
+      traps().inc(labels);
+    },
     saturation: (resource) => saturations().inc({ resource }),
     gauge: (name, value) => gauge(name).set(value),
     counter: (name, total) => {
@@ -97,6 +113,16 @@ export function prometheusSink(
       series.reset();
       series.inc(total);
     },
+    slot: (status) => slots.set(status),
+    forget: (key, name) => {
+      slots.remove(key);
+      if (name === null) return;
+      const plugin = labelValue(name);
+      for (const hook of HOOK_KINDS) durations().remove({ plugin, hook });
+      for (const labels of trapPhases.get(plugin)?.values() ?? []) traps().remove(labels);
+      trapPhases.delete(plugin);
+    },
+    refusal: (code) => refusals().inc({ code }),
   };
 }
 

@@ -3,10 +3,7 @@
 import * as z from 'zod';
 import { accessOf, grantAccess } from './access.ts';
 import { type AdmittedModule, admit, admitAsync, contentHashOf } from './admission/admit.ts';
-import type { PluginMetadata } from './admission/metadata.ts';
 import {
-  deadlineSchema,
-  failurePolicySchema,
   type HotEngineConfig,
   type HotEngineConfigInput,
   parseArgument,
@@ -18,13 +15,23 @@ import { checkBytes, Dispatcher, rawRequest } from './dispatch/call.ts';
 import { queueLength } from './dispatch/queue.ts';
 import { keep } from './dispatch/values.ts';
 import { buildHotEngine, type HotEngine } from './engine.ts';
-import { InvalidArgumentError, SlotNotFoundError } from './errors.ts';
+import { InvalidArgumentError, ModuleRejectedError, SlotNotFoundError } from './errors.ts';
+import { Isolation } from './isolation/isolation.ts';
 import { guardedSink, type MetricsSink, publishPoolMetrics } from './metrics.ts';
 import { native } from './native.ts';
-import type { PluginFailurePolicy } from './policy/failure.ts';
 import { KeyMap, keyOf, type SlotKey } from './slot-key.ts';
-import { type Cell, checkSlotKind, noSlotAt, type PluginSlot, Slot } from './slots.ts';
-import type { HookKind, SlotKind } from './types.ts';
+import { checkSlotKind, noSlotAt, type PluginSlot, Slot } from './slots.ts';
+import type { SlotKind } from './types.ts';
+import {
+  type AsyncSlotOptions,
+  asyncSlotOptionsSchema,
+  hasOptions,
+  newCell,
+  type SlotOptions,
+  slotOptionsSchema,
+  type VersionOptions,
+  versionOptions,
+} from './versions.ts';
 
 /** What a runtime takes besides its config. */
 export interface RuntimeOptions {
@@ -32,17 +39,6 @@ export interface RuntimeOptions {
   readonly metrics?: MetricsSink | undefined;
   /** Runtimes of different groups never share an engine. */
   readonly engineGroup?: string | undefined;
-}
-
-/** What a slot may have of its own. What is left out is the runtime's, when registering again too. */
-export interface SlotOptions {
-  readonly failurePolicy?: PluginFailurePolicy | undefined;
-  readonly deadlineMs?: number | undefined;
-}
-
-/** Options of a registration off this thread. */
-export interface AsyncSlotOptions extends SlotOptions {
-  readonly signal?: AbortSignal | undefined;
 }
 
 /** Counts of one moment. */
@@ -68,11 +64,6 @@ const runtimeOptionsSchema = z.strictObject({
   metrics: z.custom<MetricsSink>(() => true).optional(),
   engineGroup: z.string().optional(),
 });
-const slotOptionsSchema = z.strictObject({
-  failurePolicy: failurePolicySchema.optional(),
-  deadlineMs: deadlineSchema.optional(),
-});
-const asyncSlotOptionsSchema = slotOptionsSchema.extend({ signal: z.instanceof(AbortSignal).optional() });
 
 /** Registrations off this thread that wait for their turn on one key, and what has overtaken them since. */
 interface Pending {
@@ -89,6 +80,7 @@ export class WasmtimeRuntime {
   readonly #metrics: Required<MetricsSink>;
   readonly #slots = new KeyMap<Slot>();
   readonly #pending = new KeyMap<Pending>();
+  readonly #isolation: Isolation;
 
   /**
    * Builds the engine of `config`, or shares the process's engine of equal options.
@@ -98,6 +90,7 @@ export class WasmtimeRuntime {
     const { metrics, engineGroup } = parseArgument(runtimeOptionsSchema, options, 'options');
     this.#metrics = guardedSink(metrics, 'options.metrics');
     this.#engine = buildHotEngine(config, engineGroup ?? null);
+    this.#isolation = new Isolation(this.#engine.config.breaker, this.#metrics);
     this.#dispatcher = new Dispatcher(this.#engine.config, this.#metrics);
     grantAccess(this, {
       engine: this.#engine,
@@ -159,8 +152,12 @@ export class WasmtimeRuntime {
     const at = keyOf(key);
     const pending = this.#pending.get(at);
     if (pending !== undefined) pending.evictions++;
-    this.#slots.get(at)?.evict();
-    return this.#slots.delete(at);
+    const slot = this.#slots.get(at);
+    if (slot === undefined) return false;
+    slot.evict();
+    this.#slots.delete(at);
+    this.#isolation.evicted(slot);
+    return true;
   }
 
   /**
@@ -178,6 +175,55 @@ export class WasmtimeRuntime {
       if (!kept.get(key) && this.evictSlot(key)) evicted.push(key);
     }
     return evicted;
+  }
+
+  /**
+   * Refuses every call of `key` from now on with PluginUnavailable, whichever version an adapter is pinned to, also of
+   * plugins that are registered later. Calls that run finish; queued ones are refused. Lasts until `enable`.
+   * Throws InvalidArgument and Closed.
+   */
+  disable(key: SlotKey, reason: string): void {
+    this.#dispatcher.checkOpen();
+    const at = keyOf(key);
+    if (typeof reason !== 'string') throw new InvalidArgumentError('reason', 'expected a string');
+    this.#isolation.switches.disable(at, reason);
+  }
+
+  /** Ends `disable`; true if the key was disabled. Throws InvalidArgument. */
+  enable(key: SlotKey): boolean {
+    return this.#isolation.switches.enable(keyOf(key));
+  }
+
+  /** Every disabled key with its reason, whether a slot is registered under it or not. */
+  disabledKeys(): [SlotKey, string][] {
+    return this.#isolation.switches.entries();
+  }
+
+  /**
+   * Puts the version before the current one back into service, as a new version with a closed breaker. Nothing is
+   * compiled. Overtakes pending registrations on the key. A rollback cannot be rolled back: register the bytes again.
+   * Throws SlotNotFound, ModuleRejected where there is no version before, InvalidArgument and Closed.
+   */
+  rollback(key: SlotKey): PluginSlot {
+    this.#dispatcher.checkOpen();
+    const at = keyOf(key);
+    const slot = this.#slots.get(at);
+    if (slot === undefined) throw noSlotAt(at);
+    const { previous, current } = slot;
+    if (previous === null) {
+      const context = { plugin: current.pluginName, principal: at.principal, versionId: current.versionId };
+      throw new ModuleRejectedError(`slot ${at} has no version to roll back to`, context);
+    }
+    const cell = newCell(previous, {
+      ...previous,
+      principal: at.principal,
+      versionId: current.versionId + 1,
+      guard: this.#isolation.newGuard(at, previous.pluginName, slot),
+    });
+    slot.rollBack(cell);
+    this.#isolation.swapped(slot);
+    this.#overtake(at);
+    return slot;
   }
 
   /** How many slots are registered. */
@@ -208,8 +254,9 @@ export class WasmtimeRuntime {
     return this.#callRaw('observe', key, bytes);
   }
 
-  /** Tells the metrics sink how the pool and the compiled cache stand. */
+  /** Publishes the state of the pool, of the compiled cache and of each slot to the metrics sink. */
   publishPoolMetrics(): void {
+    for (const [, slot] of this.#slots.entries()) this.#metrics.slot(slot.status);
     const { config } = this;
     const stats = this.#engine.native.stats();
     publishPoolMetrics(this.#metrics, {
@@ -283,18 +330,21 @@ export class WasmtimeRuntime {
     const slot = this.#slots.get(at);
     if (slot === undefined) throw noSlotAt(at);
     checkSlotKind(slot, kind);
-    return this.#dispatcher.inline(targetOf(slot.current, kind, undefined), rawRequest(bytes), keep);
+    return this.#dispatcher.inline(targetOf(slot.current, kind, undefined, undefined), rawRequest(bytes), keep);
   }
 
   #register(kind: SlotKind, key: SlotKey, name: string, bytes: Uint8Array, options: SlotOptions = {}): PluginSlot {
-    const { failurePolicy, deadlineMs } = parseArgument(slotOptionsSchema, options, 'options');
+    const version = versionOptions(parseArgument(slotOptionsSchema, options, 'options'), this.config);
     const at = this.#checkRegistration(key, name, bytes);
-    const existing = this.#unchanged(kind, at, bytes, { failurePolicy, deadlineMs });
-    const slot =
-      existing ?? this.#apply(kind, at, name, admit(this.#inside, bytes, kind), { failurePolicy, deadlineMs });
-    const pending = this.#pending.get(at);
-    if (pending !== undefined) pending.overtakes++;
-    return slot;
+    try {
+      const existing = this.#unchanged(kind, at, bytes, version);
+      const slot = existing ?? this.#apply(kind, at, name, admit(this.#inside, bytes, kind), version);
+      this.#overtake(at);
+      return slot;
+    } catch (error) {
+      this.#isolation.refused(this.#slots.get(at), error);
+      throw error;
+    }
   }
 
   async #registerAsync(
@@ -304,7 +354,8 @@ export class WasmtimeRuntime {
     bytes: Uint8Array,
     options: AsyncSlotOptions = {},
   ): Promise<PluginSlot> {
-    const { signal, failurePolicy, deadlineMs } = parseArgument(asyncSlotOptionsSchema, options, 'options');
+    const { signal, ...own } = parseArgument(asyncSlotOptionsSchema, options, 'options');
+    const version = versionOptions(own, this.config);
     const at = this.#checkRegistration(key, name, bytes);
     signal?.throwIfAborted();
     const pending = this.#pending.get(at) ?? { last: Promise.resolve(), waiting: 0, evictions: 0, overtakes: 0 };
@@ -328,9 +379,9 @@ export class WasmtimeRuntime {
         checkSlotKind(slot, kind);
         return slot;
       }
-      return this.#apply(kind, at, name, result.value, { failurePolicy, deadlineMs });
+      return this.#apply(kind, at, name, result.value, version);
     })();
-    pending.last = registered.catch(() => {});
+    pending.last = registered.catch((error: unknown) => this.#isolation.refused(this.#slots.get(at), error));
     pending.waiting++;
     const settled = () => {
       if (--pending.waiting === 0) this.#pending.delete(at);
@@ -353,83 +404,40 @@ export class WasmtimeRuntime {
   }
 
   /** The slot that has this content and these options already; neither compiles nor probes. */
-  #unchanged(kind: SlotKind, key: SlotKey, bytes: Uint8Array, options: SlotOptions): Slot | undefined {
+  #unchanged(kind: SlotKind, key: SlotKey, bytes: Uint8Array, options: VersionOptions): Slot | undefined {
     const slot = this.#slots.get(key);
     if (slot === undefined || slot.kind !== kind) return undefined;
     if (slot.current.contentHash !== contentHashOf(this.#engine, bytes)) return undefined;
-    return this.#sameOptions(slot.current, options) ? slot : undefined;
+    return hasOptions(slot.current, options) ? slot : undefined;
   }
 
-  #sameOptions(cell: Cell, options: SlotOptions): boolean {
-    const { failurePolicy, deadlineMs } = this.#completed(options);
-    return cell.failurePolicy === failurePolicy && cell.deadlineMs === deadlineMs;
-  }
-
-  #completed({ failurePolicy, deadlineMs }: SlotOptions): Required<SlotOptions> {
-    const { config } = this;
-    return {
-      failurePolicy: failurePolicy ?? config.pluginFailurePolicy,
-      deadlineMs: deadlineMs ?? config.deadlineMs,
-    };
-  }
-
-  #apply(kind: SlotKind, key: SlotKey, name: string, admitted: AdmittedModule, options: SlotOptions): Slot {
+  #apply(kind: SlotKind, key: SlotKey, name: string, admitted: AdmittedModule, options: VersionOptions): Slot {
     const slot = this.#slots.get(key);
     if (slot !== undefined) {
       checkSlotKind(slot, kind);
-      if (slot.current.contentHash === admitted.contentHash && this.#sameOptions(slot.current, options)) return slot;
+      if (slot.current.contentHash === admitted.contentHash && hasOptions(slot.current, options)) return slot;
     }
-    const { failurePolicy, deadlineMs } = this.#completed(options);
     const cell = newCell(admitted, {
+      ...options,
       versionId: (slot?.current.versionId ?? 0) + 1,
       pluginName: name,
       principal: key.principal,
-      failurePolicy: failurePolicy!,
-      deadlineMs: deadlineMs!,
+      guard: this.#isolation.newGuard(key, name, slot),
     });
     if (slot !== undefined) {
       slot.swap(cell);
+      this.#isolation.swapped(slot);
       return slot;
     }
     const first = new Slot(key, kind, cell);
+    this.#isolation.registered(first);
     this.#slots.set(key, first);
     return first;
   }
-}
 
-type CellFacts = Pick<Cell, 'versionId' | 'pluginName' | 'principal' | 'failurePolicy' | 'deadlineMs'>;
-
-/** A cell shows its public face; the rest is there and does not enumerate. */
-function newCell(admitted: AdmittedModule, facts: CellFacts): Cell {
-  const { versionId, pluginName, principal, failurePolicy, deadlineMs } = facts;
-  const { metadata, contentHash, module, editions } = admitted;
-  const face = { versionId, metadata, contentHash, pluginName, failurePolicy, deadlineMs };
-  const inner = { principal, module, editions };
-  for (const [name, value] of Object.entries(inner)) Object.defineProperty(face, name, { value });
-  return Object.freeze(face) as Cell;
-}
-
-/** What `admitWasm` found. */
-export interface Admission {
-  readonly metadata: PluginMetadata;
-  readonly contentHash: string;
-}
-
-/**
- * Admits `bytes` under the rules and the engine of `runtime` without registering them: inspected, compiled, probed.
- * Throws as `registerFilter` does.
- */
-export function admitWasm(runtime: WasmtimeRuntime, bytes: Uint8Array, kind?: HookKind): Admission {
-  const access = accessOf(runtime);
-  access.dispatcher.checkOpen();
-  const { metadata, contentHash } = admit(access, bytes, kind);
-  return { metadata, contentHash };
-}
-
-/** The same off this thread. Rejects as `admitWasm` throws. */
-export async function admitWasmAsync(runtime: WasmtimeRuntime, bytes: Uint8Array, kind?: HookKind): Promise<Admission> {
-  const access = accessOf(runtime);
-  access.dispatcher.checkOpen();
-  const { metadata, contentHash } = await admitAsync(access, bytes, kind);
-  return { metadata, contentHash };
+  /** Pending registrations on the key resolve with the slot as it is then. */
+  #overtake(key: SlotKey): void {
+    const pending = this.#pending.get(key);
+    if (pending !== undefined) pending.overtakes++;
+  }
 }

@@ -1,6 +1,8 @@
 /** Slots: what is registered under which key, and the versions that follow each other in it. */
 import type { PluginMetadata } from './admission/metadata.ts';
 import { ModuleRejectedError, SlotNotFoundError } from './errors.ts';
+import type { VersionGuard } from './isolation/guard.ts';
+import { type SlotStatus, statusOf } from './isolation/status.ts';
 import type { NativeModule } from './native.ts';
 import type { PluginFailurePolicy } from './policy/failure.ts';
 import type { SlotKey } from './slot-key.ts';
@@ -31,6 +33,7 @@ export interface CellInternals {
   readonly principal: string;
   readonly module: NativeModule;
   readonly editions: CellEditions;
+  readonly guard: VersionGuard;
 }
 
 /** A cell as the runtime knows it. */
@@ -44,6 +47,8 @@ export interface PluginSlot {
   readonly kind: SlotKind;
   /** The version that new calls get. */
   readonly current: PluginCell;
+  /** The slot's state and counters now, as a new object each time. */
+  readonly status: SlotStatus;
 }
 
 /** A slot as the runtime knows it. */
@@ -51,6 +56,7 @@ export class Slot implements PluginSlot {
   readonly key: SlotKey;
   readonly kind: SlotKind;
   #current: Cell;
+  #previous: Cell | null = null;
   #evicted = false;
 
   constructor(key: SlotKey, kind: SlotKind, first: Cell) {
@@ -64,6 +70,15 @@ export class Slot implements PluginSlot {
     return this.#current;
   }
 
+  /** The version that the current one replaced; null for a first version, and after a rollback. */
+  get previous(): Cell | null {
+    return this.#previous;
+  }
+
+  get status(): SlotStatus {
+    return statusOf(this);
+  }
+
   get evicted(): boolean {
     return this.#evicted;
   }
@@ -72,13 +87,21 @@ export class Slot implements PluginSlot {
   swap(next: Cell): void {
     next.module.serve();
     this.#current.module.retire();
+    this.#previous = this.#current;
     this.#current = next;
+  }
+
+  /** `swap` with the content of the previous version, which can be done once. */
+  rollBack(next: Cell): void {
+    this.swap(next);
+    this.#previous = null;
   }
 
   /** Takes the slot out of service; adapters that hold its cell go on. */
   evict(): void {
     if (this.#evicted) return;
     this.#evicted = true;
+    this.#previous = null;
     this.#current.module.retire();
   }
 }

@@ -32,6 +32,19 @@ describe('the default config', () => {
       shapeOriginPolicy: 'unrestricted',
       wireBounds: { outputBodyBytes: 104_857_600, maxHeaders: 100, maxHeaderValueBytes: 8192, reasonBytes: 256 },
       cookieRedaction: false,
+      breaker: {
+        enabled: false,
+        consecutiveFailures: 3,
+        failureRatio: 0.5,
+        minimumCalls: 20,
+        guestTimeShare: 0.8,
+        windowMs: 10_000,
+        openMs: 1_000,
+        maxOpenMs: 60_000,
+        halfOpenTrials: 1,
+        openPrincipals: 3,
+        maxPrincipals: 256,
+      },
       deadlineMs: 5000,
       prepareInstances: true,
       prefaultPages: true,
@@ -66,9 +79,10 @@ describe('the default config', () => {
 });
 
 describe('the recommended configs', () => {
-  it('prepare instances, reserve nothing in advance, and give a call one second', () => {
+  it('prepare instances, reserve nothing in advance, give a call one second, and enable the breaker', () => {
     for (const config of [productionHotEngineConfig(), lowLatencyHotEngineConfig()]) {
       expect(config).toMatchObject({ deadlineMs: 1000, prepareInstances: true, prefaultPages: true });
+      expect(config.breaker).toEqual({ ...defaultHotEngineConfig().breaker, enabled: true });
       expect(virtualMemoryReservationBytes(config)).toBe(0);
     }
   });
@@ -111,6 +125,7 @@ describe('a config', () => {
     expect(config.wireBounds).toEqual({ ...defaultHotEngineConfig().wireBounds, maxHeaders: 7 });
     expect(Object.isFrozen(config)).toBe(true);
     expect(Object.isFrozen(config.wireBounds)).toBe(true);
+    expect(Object.isFrozen(config.breaker)).toBe(true);
   });
 
   it('does not freeze or keep what the caller handed in', () => {
@@ -165,6 +180,8 @@ describe('a config', () => {
     ['prepareInstances', 'yes'],
     ['prefaultPages', null],
     ['wireBounds', 5],
+    ['breaker', null],
+    ['breaker', true],
   ])('refuses %s = %s and names the field', (field, value) => {
     const error = thrown(InvalidArgumentError, () => parseConfig({ [field]: value }));
     expect(error.path).toBe(`config.${field}`);
@@ -180,6 +197,11 @@ describe('a config', () => {
       }
     },
   );
+
+  it('refuses a bad threshold of the breaker', () => {
+    const error = thrown(InvalidArgumentError, () => parseConfig({ breaker: { openMs: 5, maxOpenMs: 4 } }));
+    expect(error.path).toBe('config.breaker.maxOpenMs');
+  });
 
   it('refuses unknown fields by name', () => {
     expect(thrown(InvalidArgumentError, () => parseConfig({ deadline: 5 })).message).toBe(

@@ -13,6 +13,7 @@ import {
   ModuleCompileError,
   ModuleRejectedError,
   ObservabilityError,
+  PluginUnavailableError,
   PoolSaturatedError,
   ProbeFailedError,
   ResponseTransformError,
@@ -57,6 +58,18 @@ const TABLE: readonly Row[] = [
     retryable: true,
     fields: { resource: 'queue' },
   },
+  {
+    code: 'CC_LB_PLUGIN_DISABLED',
+    error: new PluginUnavailableError('disabled', 'why', null, context),
+    retryable: true,
+    fields: { state: 'disabled', reason: 'why', retryAfterMs: null },
+  },
+  {
+    code: 'CC_LB_BREAKER_OPEN',
+    error: new PluginUnavailableError('breaker-open', 'why', 250, context),
+    retryable: true,
+    fields: { state: 'breaker-open', reason: 'why', retryAfterMs: 250 },
+  },
   { code: 'CC_LB_INVALID_ARGUMENT', error: new InvalidArgumentError('a.b', 'm', context), fields: { path: 'a.b' } },
   { code: 'CC_LB_CLOSED', error: new ClosedError() },
   { code: 'CC_LB_STACK_EXHAUSTED', error: new StackExhaustedError('m', context) },
@@ -95,13 +108,13 @@ describe('the classes', () => {
   it('are all in the table', () => {
     const inTable = new Set(TABLE.map(({ error }) => error.constructor));
     expect(new Set(exported)).toEqual(inTable);
-    expect(exported).toHaveLength(15);
+    expect(exported).toHaveLength(16);
   });
 
-  it('have a code each, but for the two of a slot that is not there', () => {
+  it('have a code each, but for the two of a slot that is not there and of an unavailable plugin', () => {
     const pairs = new Set(TABLE.map(({ code, error }) => `${code} ${error.constructor.name}`));
     expect(pairs.size).toBe(codes.length);
-    expect(new Set(TABLE.map(({ error }) => error.constructor)).size).toBe(codes.length - 1);
+    expect(new Set(TABLE.map(({ error }) => error.constructor)).size).toBe(codes.length - 2);
   });
 
   it('tell a slot that is not there as a module that was rejected', () => {
@@ -195,7 +208,8 @@ describe('docs/errors.md', () => {
     const [, head, ...rest] = entry.split('\n\n');
     expect(head).toContain(`\`${error.constructor.name}\``);
     for (const field of Object.keys(fields)) expect(head).toContain(`\`${field}\``);
-    if (code === 'CC_LB_POOL_SATURATED') expect(head).toMatch(/· retryable ·/);
+    if (error instanceof PoolSaturatedError || error instanceof PluginUnavailableError)
+      expect(head).toMatch(/· retryable ·/);
     else if (WRAPPING.some((type) => error instanceof type)) expect(head).toMatch(/retryable as its cause/);
     else if (code === 'CC_LB_GUEST_TRAP') expect(head).toMatch(/retryable where/);
     else expect(head).toMatch(/not retryable/);

@@ -113,11 +113,19 @@ describe('the configuration table', () => {
   }
 
   function changes(config: HotEngineConfig): string {
-    const defaults: Readonly<Record<string, unknown>> = defaultHotEngineConfig();
-    return Object.entries(config)
-      .filter(([name, value]) => JSON.stringify(value) !== JSON.stringify(defaults[name]))
+    const defaults = new Map(flat(defaultHotEngineConfig()));
+    return flat(config)
+      .filter(([name, value]) => value !== defaults.get(name))
       .map(([name, value]) => `${name}: ${typeof value === 'string' ? `'${value}'` : value}`)
       .join(', ');
+  }
+
+  function flat(config: object, prefix = ''): [string, unknown][] {
+    return Object.entries(config).flatMap(([name, value]) =>
+      typeof value === 'object' && value !== null
+        ? flat(value, `${prefix}${name}.`)
+        : [[prefix + name, value] as [string, unknown]],
+    );
   }
 });
 

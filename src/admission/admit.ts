@@ -29,6 +29,9 @@ import { type Probe, probesFor } from './probe.ts';
 /** What the compiler keeps of a function or a type until it has compiled them all, however small: 5,400 bytes measured. */
 const BYTES_PER_ENTRY = 6_000;
 
+/** The `plugin` label of probes: names of modules that are not registered would make series without bound. */
+const PROBE_LABEL = '(probe)';
+
 /** A module that passed. */
 export interface AdmittedModule {
   readonly contentHash: string;
@@ -175,7 +178,9 @@ function* send(probe: Probe, module: NativeModule, metadata: PluginMetadata, dis
   const target: CallTarget = {
     module,
     hook: probe.hook,
-    plugin: metadata.name,
+    plugin: PROBE_LABEL,
+    principal: '',
+    guard: null,
     deadlineMs,
     context,
     maxAnswerBytes: ANY_ANSWER,

@@ -1,5 +1,6 @@
 /** `cc-lb-plugin admit`: inspect, compile and probe a module as a load balancer would. */
-import { admitWasmAsync, WasmtimeRuntime } from '../runtime.ts';
+import { admitWasmAsync } from '../admit-wasm.ts';
+import { WasmtimeRuntime } from '../runtime.ts';
 import { type Command, configOf, hookOf, OK, readBytes } from './command.ts';
 import { columns, json } from './output.ts';
 

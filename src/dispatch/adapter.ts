@@ -96,6 +96,12 @@ export abstract class Adapter {
     return cell?.failurePolicy ?? this.#runtime.dispatcher.config.pluginFailurePolicy;
   }
 
+  /** Counts a request that went on without this plugin after it failed. `PluginChain` calls it. */
+  countPassThrough(): void {
+    const cell = this.#pinned ?? this.#runtime.slot(this.#key)?.current;
+    if (cell !== undefined) cell.guard.stats.passThroughs++;
+  }
+
   protected get runtime(): RuntimeAccess {
     return this.#runtime;
   }
@@ -111,11 +117,12 @@ export abstract class Adapter {
   }
 }
 
-/** The target of one call of a cell's hook. Throws an InvalidArgumentError for bad options. */
+/** The target of one call of a cell's hook by `principal`, where one is known. Throws an InvalidArgumentError for bad options. */
 export function targetOf(
   cell: Cell,
   hook: HookKind,
   options: CallOptions | undefined,
+  principal: unknown,
   answerBytes = ANY_ANSWER,
 ): CallTarget {
   if (options !== undefined) checkOptions(options);
@@ -123,6 +130,8 @@ export function targetOf(
     module: cell.module,
     hook,
     plugin: cell.pluginName,
+    principal: typeof principal === 'string' ? principal : '',
+    guard: cell.guard,
     deadlineMs: options?.deadlineMs === undefined ? cell.deadlineMs : checkDeadline(options.deadlineMs),
     maxAnswerBytes: Math.min(answerBytes, ANY_ANSWER),
     context: () => contextOf(cell, hook),

@@ -12,11 +12,14 @@ import {
   PoolSaturatedError,
   type SaturatedResource,
 } from '../errors.ts';
+import type { VersionGuard } from '../isolation/guard.ts';
+import type { CallOutcome } from '../isolation/slot-stats.ts';
 import type { MetricsSink } from '../metrics.ts';
 import type { NativeFailure, NativeModule } from '../native.ts';
 import { AnswerRefused } from '../policy/refusal.ts';
 import { HOOK_KINDS, type HookKind } from '../types.ts';
 import { isGone } from '../views.ts';
+import { WireError } from '../wire/decode.ts';
 import { encodeRequest } from '../wire/encode.ts';
 import type { Message } from '../wire/rkyv.ts';
 import { onAbort } from './abort.ts';
@@ -36,6 +39,10 @@ export interface CallTarget {
   /** The `plugin` label of its metrics. */
   readonly plugin: string;
   readonly deadlineMs: number;
+  /** The caller that the breaker of a global slot counts the call for. */
+  readonly principal: string;
+  /** The guard of the slot version; null for probes, which belong to no slot. */
+  readonly guard: VersionGuard | null;
   /** Where it came from, for errors. Made when there is one. */
   readonly context: () => ErrorContext;
   /** A larger answer is refused before it is copied. */
@@ -90,9 +97,10 @@ export class Dispatcher {
   /** Counts what happened to one call, after everything it leased was given back. */
   #count(target: CallTarget, failure: NativeFailure | null, seconds: number): void {
     if (!Number.isNaN(seconds)) {
-      this.#metrics.call(target.plugin, target.hook, seconds);
-      if (failure?.kind === 'trap') this.#metrics.trap(target.plugin, target.hook, failure.place ?? 'unknown');
-      else if (failure?.kind === 'rejected') this.#metrics.trap(target.plugin, target.hook, 'reject');
+      const plugin = target.guard === null ? target.plugin : target.guard.label(target.plugin);
+      this.#metrics.call(plugin, target.hook, seconds);
+      if (failure?.kind === 'trap') this.#metrics.trap(plugin, target.hook, failure.place ?? 'unknown');
+      else if (failure?.kind === 'rejected') this.#metrics.trap(plugin, target.hook, 'reject');
     } else if (failure?.kind === 'saturated') {
       this.#metrics.saturation(failure.place as SaturatedResource);
     }
@@ -106,11 +114,14 @@ export class Dispatcher {
   /** Calls on this thread. Throws the runtime error of a failure, and whatever `encode` or `read` throws. */
   inline<T>(target: CallTarget, encode: (scratch: CallScratch) => void, read: ReadAnswer<T>): T {
     this.checkOpen();
+    const { guard } = target;
+    const began = guard === null ? 0 : guard.enter(target.principal, target.context);
     const scratch = leaseScratch();
     let failure: NativeFailure | null = null;
     let seconds = Number.NaN;
     let value: T | undefined;
     let refused: { error: unknown } | null = null;
+    let outcome: CallOutcome = 'none';
     try {
       encode(scratch);
       const { bytes, start, headLength, tailLength } = scratch;
@@ -137,11 +148,14 @@ export class Dispatcher {
           value = read(answer, true);
           scratch.expect(end + answer.length);
         }
+        outcome = failure === null ? 'success' : outcomeOf(failure);
       } catch (error) {
         refused = { error };
+        outcome = outcomeOfRefusal(error);
       }
     } finally {
       returnScratch(scratch);
+      if (guard !== null) guard.exit(began, target.principal, outcome, seconds);
     }
     this.#count(target, failure, seconds);
     if (failure !== null) throw failureOf(failure, target);
@@ -161,8 +175,22 @@ export class Dispatcher {
   ): Promise<T> {
     this.checkOpen();
     options.signal?.throwIfAborted();
+    const began = target.guard === null ? 0 : target.guard.enter(target.principal, target.context);
+    let staged: ReturnType<NativeModule['stage']> | undefined;
+    try {
+      staged = this.#stage(target, encode);
+    } finally {
+      if (staged === undefined) target.guard?.exit(began, target.principal, 'none', 0);
+    }
+    if ('failed' in staged) {
+      target.guard?.exit(began, target.principal, outcomeOf(staged), 0);
+      throw this.#failed(target, staged, Number.NaN);
+    }
+    return this.#run(target, began, staged, read, options);
+  }
+
+  #stage(target: CallTarget, encode: (scratch: CallScratch) => void): ReturnType<NativeModule['stage']> {
     const scratch = leaseScratch();
-    let staged: ReturnType<NativeModule['stage']>;
     try {
       encode(scratch);
       const { bytes, start, headLength, tailLength } = scratch;
@@ -170,7 +198,7 @@ export class Dispatcher {
       this.#checkStaging(target, headLength + tailLength + body.length);
       const hook = HOOK_NUMBERS[target.hook];
       const probe = target.probe === true;
-      staged = target.module.stage(
+      return target.module.stage(
         hook,
         bytes,
         start,
@@ -184,8 +212,6 @@ export class Dispatcher {
     } finally {
       returnScratch(scratch);
     }
-    if ('failed' in staged) throw this.#failed(target, staged, Number.NaN);
-    return this.#run(target, staged, read, options);
   }
 
   /** Waiting frees no memory for a request that is larger than all of it. */
@@ -199,20 +225,34 @@ export class Dispatcher {
 
   async #run<T>(
     target: CallTarget,
+    began: number,
     staged: Exclude<ReturnType<NativeModule['stage']>, NativeFailure>,
     read: ReadAnswer<T>,
     { signal }: { readonly signal?: AbortSignal | undefined },
   ): Promise<T> {
+    const { guard, principal } = target;
+    const run = () => {
+      try {
+        guard?.recheck(began, principal, target.context);
+      } catch (error) {
+        staged.cancel();
+        throw error;
+      }
+      return staged.run();
+    };
     let queued: ReturnType<typeof enqueue<Awaited<ReturnType<typeof staged.run>>>>;
     try {
-      queued = enqueue(() => staged.run(), target.probe ? Number.POSITIVE_INFINITY : this.config.maxQueuedCalls);
+      queued = enqueue(run, target.probe ? Number.POSITIVE_INFINITY : this.config.maxQueuedCalls);
     } catch (error) {
       staged.cancel();
-      if (!(error instanceof PoolSaturatedError)) throw error;
-      throw this.#failed(target, QUEUE_FULL, Number.NaN);
+      const full = error instanceof PoolSaturatedError;
+      guard?.exit(began, principal, full ? 'saturated' : 'none', 0);
+      throw full ? this.#failed(target, QUEUE_FULL, Number.NaN) : error;
     }
     this.#inFlight++;
     let stopListening: (() => void) | undefined;
+    let ended: CallOutcome = 'none';
+    let seconds = 0;
     try {
       const outcome = await (signal === undefined
         ? queued.done
@@ -228,11 +268,23 @@ export class Dispatcher {
       // An answer that was there before the abort is still an answer that nobody waits for.
       signal?.throwIfAborted();
       if (outcome === null) throw new Error('a call left the queue without an abort');
-      if (outcome.failure !== null) throw this.#failed(target, outcome.failure, outcome.seconds);
-      this.#count(target, null, outcome.seconds);
-      return read(outcome.answer!, true);
+      seconds = outcome.seconds;
+      if (outcome.failure !== null) {
+        ended = outcomeOf(outcome.failure);
+        throw this.#failed(target, outcome.failure, seconds);
+      }
+      this.#count(target, null, seconds);
+      try {
+        const value = read(outcome.answer!, true);
+        ended = 'success';
+        return value;
+      } catch (error) {
+        ended = outcomeOfRefusal(error);
+        throw error;
+      }
     } finally {
       stopListening?.();
+      guard?.exit(began, principal, ended, seconds);
       if (--this.#inFlight === 0) for (const resolve of this.#idle.splice(0)) resolve();
     }
   }
@@ -245,6 +297,27 @@ export class Dispatcher {
 
 /** Bytes that no answer can exceed: for calls whose answer has no bound. */
 export const ANY_ANSWER = 0xffff_ffff;
+
+function outcomeOf({ kind, trap }: NativeFailure): CallOutcome {
+  switch (kind) {
+    case 'trap':
+      return trap === 'interrupt' ? 'expired' : 'trap';
+    case 'rejected':
+    case 'answer-size':
+      return 'invalid-answer';
+    case 'instantiate':
+      return 'instantiate-failed';
+    case 'saturated':
+      return 'saturated';
+    default:
+      return 'none';
+  }
+}
+
+/** Anything but a fault of the answer was thrown by the caller's code. */
+function outcomeOfRefusal(error: unknown): CallOutcome {
+  return error instanceof WireError || error instanceof AnswerRefused ? 'invalid-answer' : 'none';
+}
 
 function failureOf(failure: NativeFailure, target: CallTarget): Error {
   if (failure.kind === 'answer-size') return new AnswerRefused('size', failure.message);

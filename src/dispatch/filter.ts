@@ -102,7 +102,7 @@ export class WasmtimeFilterPlugin extends Adapter {
       candidates: canonical(candidates, sent),
     };
     return {
-      target: targetOf(cell, 'filter', options, wireBounds.outputBodyBytes),
+      target: targetOf(cell, 'filter', options, request.principal.id, wireBounds.outputBodyBytes),
       encode: encodeMessage(edition.request, request),
       read: (bytes) => filterOutput(decodeAnswer(edition.response, bytes).results, wireBounds, sent),
       bytes: request.body.length,

@@ -72,7 +72,7 @@ export class WasmtimeObservabilityHook extends Adapter {
         ? { type: event.type, upstream: { baseUrl: upstreamUrl(event.upstream)?.href ?? null } }
         : event;
     return {
-      target: targetOf(cell, 'observe', options),
+      target: targetOf(cell, 'observe', options, undefined),
       encode: encodeMessage(cell.editions.observe!.request, value),
       read: () => {},
       bytes: 0,

@@ -149,7 +149,7 @@ export class WasmtimeUpstreamDialect extends Adapter {
       upstream: { baseUrl: baseUrl === null ? null : baseUrl.href },
     };
     return {
-      target: targetOf(cell, 'shape', options, wireBounds.outputBodyBytes),
+      target: targetOf(cell, 'shape', options, request.principal.id, wireBounds.outputBodyBytes),
       encode: encodeMessage(edition.request, request),
       read: (bytes, owned) => {
         const answer = decodeAnswer(edition.response, bytes);

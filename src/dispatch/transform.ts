@@ -35,7 +35,7 @@ export function prepareResponse(
   const { wireBounds } = runtime.dispatcher.config;
   const request = { ...exchange(input, edition.oauthPrincipalKind), body: bodyOf(input.body) };
   return {
-    target: targetOf(cell, 'transform_response', options, wireBounds.outputBodyBytes),
+    target: targetOf(cell, 'transform_response', options, request.principal.id, wireBounds.outputBodyBytes),
     encode: encodeMessage(edition.request, request),
     read: (bytes, owned) => {
       const answer = decodeAnswer(edition.response, bytes);
@@ -66,7 +66,7 @@ export function prepareSseEvent(
   checkBytes(input.event.data, 'event.data');
   const request = { ...exchange(input, edition.oauthPrincipalKind), event: input.event };
   return {
-    target: targetOf(cell, 'transform_sse_event', options, wireBounds.outputBodyBytes),
+    target: targetOf(cell, 'transform_sse_event', options, request.principal.id, wireBounds.outputBodyBytes),
     encode: encodeMessage(edition.request, request),
     read: (bytes, owned) => {
       const answer = decodeAnswer(edition.response, bytes);

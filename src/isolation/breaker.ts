@@ -17,14 +17,16 @@ const count = z.int().min(1).max(1_000_000);
 /** Thresholds of a breaker. Every field has a default. */
 export const breakerSchema = z
   .strictObject({
+    /** Whether slots have a breaker. */
+    enabled: z.boolean().default(false),
     /** Failed calls in a row that open the breaker. */
     consecutiveFailures: count.default(3),
     /** Share of failed calls in the window that opens the breaker. */
-    failureRatio: z.number().gt(0).max(1).default(0.5),
+    failureRatio: z.number().min(0.01).max(1).default(0.5),
     /** Calls that the window must have before `failureRatio` applies. */
     minimumCalls: count.default(20),
     /** Seconds in the guest per second of the window that open the breaker. */
-    guestTimeShare: z.number().gt(0).max(1_024).default(0.8),
+    guestTimeShare: z.number().min(0.001).max(1_024).default(0.8),
     /** Length of the window over which calls and guest time are counted. */
     windowMs: milliseconds.default(10_000),
     /** How long an opened breaker refuses calls before its first trial. Doubles with each failed trial. */
@@ -129,6 +131,11 @@ export class Breaker {
     // A trial whose outcome is never reported cannot keep the breaker half-open: the next trial begins after the same time.
     this.#trialAt = now + this.#openMs;
     return 0;
+  }
+
+  /** Milliseconds until a call that began at this value of the sequence may be tried again; 0 lets it go on. */
+  waitOf(began: number): number {
+    return this.#state === 'open' && !this.#counts(began) ? Math.max(1, this.#trialAt - this.#now()) : 0;
   }
 
   /** Whether a call that began at this value of the sequence still counts. */

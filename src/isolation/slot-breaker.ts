@@ -68,6 +68,12 @@ export class SlotBreaker {
     return waitOfAll;
   }
 
+  /** Milliseconds that a call which `enter` let through must wait, because the breaker has opened since; else 0. */
+  waitOf(began: number, principal: string): number {
+    if (began === this.#sequence.value) return 0;
+    return Math.max(this.#all.waitOf(began), this.#principals?.get(principal)?.waitOf(began) ?? 0);
+  }
+
   /** Counts the end of a call that `enter` let through. */
   exit(began: number, principal: string, verdict: CallVerdict, seconds: number): void {
     const principals = this.#principals;

@@ -27,18 +27,27 @@ export function isPluginFailure(error: unknown): error is WasmtimeRuntimeError {
   return code?.startsWith('CC_LB_') === true && code !== 'CC_LB_INVALID_ARGUMENT' && code !== 'CC_LB_CLOSED';
 }
 
-/** The answer to a request that a failed plugin stops: 503, with Retry-After where the runtime was saturated. */
+/**
+ * The answer to a request that a failed plugin stops: 503, with Retry-After where the runtime was saturated or the plugin's
+ * breaker is open.
+ */
 export function unavailableResponse(error?: unknown): UnavailableResponse {
-  return isSaturation(error) ? { status: 503, retryAfterSeconds: RETRY_AFTER_SECONDS } : { status: 503 };
+  const retryAfterSeconds = retryAfter(error);
+  return retryAfterSeconds === undefined ? { status: 503 } : { status: 503, retryAfterSeconds };
 }
 
-function isSaturation(error: unknown): boolean {
+function retryAfter(error: unknown): number | undefined {
   let current = error;
   for (let depth = 0; depth < MAX_CAUSES && current instanceof Error; depth++) {
-    if (codeOf(current) === 'CC_LB_POOL_SATURATED') return (current as { retryable?: unknown }).retryable !== false;
+    const code = codeOf(current);
+    const { retryable, retryAfterMs } = current as { retryable?: unknown; retryAfterMs?: unknown };
+    if (code === 'CC_LB_POOL_SATURATED') return retryable === false ? undefined : RETRY_AFTER_SECONDS;
+    if (code === 'CC_LB_BREAKER_OPEN' && typeof retryAfterMs === 'number') {
+      return Math.max(RETRY_AFTER_SECONDS, Math.ceil(retryAfterMs / 1_000));
+    }
     current = current.cause;
   }
-  return false;
+  return undefined;
 }
 
 function codeOf(error: unknown): string | undefined {

@@ -243,9 +243,7 @@ describe('what is counted of a call', () => {
     const { sink, take, seconds } = recorder();
     const runtime = lonelyRuntime(config, { metrics: sink });
     const filter = new WasmtimeFilterPlugin(runtime, runtime.registerFilter(key, 'named', plugin('misbehave')));
-    expect(new Set(take())).toEqual(
-      new Set(['call misbehave filter', 'call misbehave shape', 'call misbehave observe']),
-    );
+    expect(new Set(take())).toEqual(new Set(['call (probe) filter', 'call (probe) shape', 'call (probe) observe']));
     return { runtime, filter, take, seconds };
   };
 

@@ -155,12 +155,13 @@ describe('an open breaker', () => {
 
 describe('the thresholds of a breaker', () => {
   it.each([
+    [{ enabled: 1 }, 'enabled'],
     [{ consecutiveFailures: 0 }, 'consecutiveFailures'],
     [{ consecutiveFailures: 1.5 }, 'consecutiveFailures'],
-    [{ failureRatio: 0 }, 'failureRatio'],
+    [{ failureRatio: 0.009 }, 'failureRatio'],
     [{ failureRatio: 1.01 }, 'failureRatio'],
     [{ minimumCalls: 0 }, 'minimumCalls'],
-    [{ guestTimeShare: 0 }, 'guestTimeShare'],
+    [{ guestTimeShare: 0.0009 }, 'guestTimeShare'],
     [{ guestTimeShare: Number.NaN }, 'guestTimeShare'],
     [{ windowMs: 0 }, 'windowMs'],
     [{ windowMs: 86_400_001 }, 'windowMs'],

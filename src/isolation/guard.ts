@@ -1,0 +1,70 @@
+/** What every call of a slot version passes: the kill switch of its key, the breaker of the version, and the counters. */
+import { type ErrorContext, PluginUnavailableError } from '../errors.ts';
+import type { SlotKey } from '../slot-key.ts';
+import type { KillSwitches } from './kill-switch.ts';
+import { RETIRED_LABEL } from './labels.ts';
+import type { SlotBreaker } from './slot-breaker.ts';
+import type { CallOutcome, SlotStats } from './slot-stats.ts';
+
+/** The guard of one slot version. */
+export class VersionGuard {
+  readonly key: SlotKey;
+  readonly switches: KillSwitches;
+  /** Null where the config enables none. */
+  readonly breaker: SlotBreaker | null;
+  readonly stats: SlotStats;
+
+  constructor(key: SlotKey, switches: KillSwitches, breaker: SlotBreaker | null, stats: SlotStats) {
+    this.key = key;
+    this.switches = switches;
+    this.breaker = breaker;
+    this.stats = stats;
+  }
+
+  /** The `plugin` label for a call of the version that was registered as `name`. */
+  label(name: string): string {
+    const { label, previousLabel } = this.stats;
+    return name === label || name === previousLabel ? name : RETIRED_LABEL;
+  }
+
+  /** Lets a call of `principal` through and dates it for `exit`. Throws PluginUnavailableError. */
+  enter(principal: string, context: () => ErrorContext): number {
+    if (this.switches.engaged) this.#checkEnabled(context);
+    const { breaker } = this;
+    if (breaker === null) return 0;
+    const waitMs = breaker.enter(principal);
+    if (waitMs > 0) throw this.#refused(openError(waitMs, context));
+    return breaker.began;
+  }
+
+  /** Refuses a call that was let through and has waited since, where its plugin was disabled or its breaker opened. */
+  recheck(began: number, principal: string, context: () => ErrorContext): void {
+    if (this.switches.engaged) this.#checkEnabled(context);
+    const waitMs = this.breaker?.waitOf(began, principal) ?? 0;
+    if (waitMs > 0) throw this.#refused(openError(waitMs, context));
+  }
+
+  /** Counts the end of a call that `enter` let through, and the seconds that it spent in the guest. */
+  exit(began: number, principal: string, outcome: CallOutcome, seconds: number): void {
+    this.stats.count(outcome);
+    const { breaker } = this;
+    if (breaker === null) return;
+    const verdict =
+      outcome === 'success' ? 'success' : outcome === 'none' || outcome === 'saturated' ? 'none' : 'failure';
+    breaker.exit(began, principal, verdict, Number.isNaN(seconds) ? 0 : seconds);
+  }
+
+  #checkEnabled(context: () => ErrorContext): void {
+    const reason = this.switches.reason(this.key);
+    if (reason !== undefined) throw this.#refused(new PluginUnavailableError('disabled', reason, null, context()));
+  }
+
+  #refused(error: PluginUnavailableError): PluginUnavailableError {
+    this.stats.unavailable++;
+    return error;
+  }
+}
+
+function openError(waitMs: number, context: () => ErrorContext): PluginUnavailableError {
+  return new PluginUnavailableError('breaker-open', 'its calls failed too often', Math.ceil(waitMs), context());
+}

@@ -1,0 +1,68 @@
+/** What isolates the plugins of one runtime from each other: kill switches, a guard per slot version, and bounded series. */
+import type { MetricsSink } from '../metrics.ts';
+import { isPluginFailure } from '../policy/failure.ts';
+import { GLOBAL_PRINCIPAL, type SlotKey } from '../slot-key.ts';
+import type { Slot } from '../slots.ts';
+import type { BreakerOptions } from './breaker.ts';
+import { VersionGuard } from './guard.ts';
+import { KillSwitches } from './kill-switch.ts';
+import { Labels } from './labels.ts';
+import { SlotBreaker } from './slot-breaker.ts';
+import { SlotStats } from './slot-stats.ts';
+
+/** The isolation of one runtime. */
+export class Isolation {
+  readonly switches = new KillSwitches();
+  readonly #breaker: BreakerOptions;
+  readonly #metrics: Required<MetricsSink>;
+  readonly #labels = new Labels();
+
+  constructor(breaker: BreakerOptions, metrics: Required<MetricsSink>) {
+    this.#breaker = breaker;
+    this.#metrics = metrics;
+  }
+
+  /** The guard of a new version of `slot`, or of the first one under `key`. Its breaker is closed. */
+  newGuard(key: SlotKey, name: string, slot: Slot | undefined): VersionGuard {
+    const stats = slot?.current.guard.stats ?? new SlotStats(name);
+    const perPrincipal = key.principal === GLOBAL_PRINCIPAL;
+    const breaker = this.#breaker.enabled ? new SlotBreaker(this.#breaker, perPrincipal, () => {}) : null;
+    return new VersionGuard(key, this.switches, breaker, stats);
+  }
+
+  /** A slot got its first version. */
+  registered({ current }: Slot): void {
+    this.#labels.acquire(current.pluginName);
+  }
+
+  /** A slot got another version. */
+  swapped({ key, current }: Slot): void {
+    const { pluginName, guard } = current;
+    const { stats } = guard;
+    if (stats.label === pluginName) return;
+    this.#labels.acquire(pluginName);
+    this.#forget(key, stats.previousLabel);
+    stats.previousLabel = stats.label;
+    stats.label = pluginName;
+  }
+
+  /** A slot was evicted. */
+  evicted({ key, current }: Slot): void {
+    const { stats } = current.guard;
+    this.#forget(key, stats.previousLabel);
+    this.#forget(key, stats.label);
+    stats.previousLabel = null;
+    stats.label = null;
+  }
+
+  /** Counts a registration that failed with `error`, where that is a refusal of the module. */
+  refused(slot: Slot | undefined, error: unknown): void {
+    if (!isPluginFailure(error)) return;
+    slot?.current.guard.stats.refuse(error.code, error.message);
+    this.#metrics.refusal(error.code);
+  }
+
+  #forget(key: SlotKey, label: string | null): void {
+    if (label !== null) this.#metrics.forget(key, this.#labels.release(label) ? label : null);
+  }
+}
