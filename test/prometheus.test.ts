@@ -60,11 +60,14 @@ describe('a registry', () => {
   it('names its series before anything happened', async () => {
     const registry = new Registry();
     prometheusSink(registry);
-    expect(registry.getMetricsAsArray().map(({ name }) => name)).toEqual([
+    const names = registry.getMetricsAsArray().map(({ name }) => name);
+    expect(names.filter((name) => !name.startsWith('cc_lb_plugin_slot_'))).toEqual([
       'cc_lb_plugin_call_duration_seconds',
       'cc_lb_plugin_trap_total',
       'cc_lb_plugin_pool_saturation_total',
+      'cc_lb_plugin_registration_refusals_total',
     ]);
+    expect(names).toContain('cc_lb_plugin_slot_info');
   });
 
   it('can be shared by sinks', async () => {
