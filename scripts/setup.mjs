@@ -61,17 +61,17 @@ function digest(inputs) {
   return hash.digest('hex');
 }
 
-function run(command, args) {
-  const { status, error } = spawnSync(command, args, { cwd: root, stdio: 'inherit' });
+function run(command, args, cwd = root) {
+  const { status, error } = spawnSync(command, args, { cwd, stdio: 'inherit' });
   if (error) fail(`${command} could not be started: ${error.message}`);
   if (status !== 0) process.exit(status ?? 1);
 }
 
-/** The npm that runs this script, if one does: on Windows it can only be started through Node. */
-function npm(args) {
+/** Runs npm in a folder: the npm that runs this script, if one does. On Windows it can only be started through Node. */
+export function npm(args, cwd = root) {
   const script = process.env.npm_execpath;
-  if (script?.endsWith('.js')) run(process.execPath, [script, ...args]);
-  else run('npm', args);
+  if (script?.endsWith('.js')) run(process.execPath, [script, ...args], cwd);
+  else run('npm', args, cwd);
 }
 
 function checkNode() {

@@ -10,7 +10,7 @@ import { breakerSchema } from './isolation/breaker.ts';
 export const DEFAULT_MEMORY_MAX_PAGES = 2048;
 /** Address space reserved for a memory, in bytes. */
 export const DEFAULT_MEMORY_RESERVATION_BYTES = 256 * 1024 * 1024;
-/** Guard behind a memory, in bytes. */
+/** Guard region after a memory, in bytes. */
 export const DEFAULT_MEMORY_GUARD_BYTES = 64 * 1024 * 1024;
 /** Memories in the pool. */
 export const DEFAULT_POOL_TOTAL_MEMORIES = 64;
@@ -24,7 +24,7 @@ const count = z.int().min(1).max(1_000_000);
 
 /** A time limit in milliseconds, as every place that takes one accepts it. */
 export const deadlineSchema = z.int().min(1).max(MAX_DEADLINE_MS);
-/** What becomes of a request whose plugin failed. */
+/** What happens to a request whose plugin failed. */
 export const failurePolicySchema = z.enum(['pass-through', 'fail-closed']);
 
 const wireBoundsSchema = z
@@ -49,6 +49,7 @@ export const hotEngineConfigSchema = z
   .strictObject({
     /** `on-demand` reserves memories as calls need them and uses them again; `pooling` reserves all when the engine is built. */
     allocationStrategy: z.enum(['on-demand', 'pooling']).default('on-demand'),
+    /** Pages of 64 KiB that a plugin's memory may grow to. */
     memoryMaxPages: z.int().min(1).max(65_536).default(DEFAULT_MEMORY_MAX_PAGES),
     /** Bytes of native stack that a guest may use. wasmtime takes no more than its stacks for async calls have, 2 MiB. */
     maxWasmStack: z
@@ -56,13 +57,19 @@ export const hotEngineConfigSchema = z
       .min(16 * 1024)
       .max(2 * MIB)
       .default(MIB),
+    /** Memories in the pool. */
     poolTotalMemories: count.default(DEFAULT_POOL_TOTAL_MEMORIES),
+    /** Instances in the pool; under either strategy, concurrent calls. */
     poolTotalCoreInstances: count.default(DEFAULT_POOL_TOTAL_CORE_INSTANCES),
+    /** Bytes of address space reserved for a memory. */
     memoryReservationBytes: bytes.default(DEFAULT_MEMORY_RESERVATION_BYTES),
+    /** Bytes of guard region after a memory. */
     memoryGuardBytes: bytes.default(DEFAULT_MEMORY_GUARD_BYTES),
+    /** What happens to a request whose plugin failed. */
     pluginFailurePolicy: failurePolicySchema.default('pass-through'),
     /** Whether a shape plugin may leave the origin of its upstream's base URL. */
     shapeOriginPolicy: z.enum(['unrestricted', 'selected-upstream-origin']).default('unrestricted'),
+    /** Bounds on what plugins answer. */
     wireBounds: wireBoundsSchema.prefault({}),
     /** Whether plugins are kept from seeing `cookie`. */
     cookieRedaction: z.boolean().default(false),
