@@ -10,7 +10,7 @@ import {
 } from '../src/index.ts';
 import { guest, LONGER_THAN_PROBES } from './support/guest.ts';
 import { plugin } from './support/plugins.ts';
-import { lonelyRuntime } from './support/runtimes.ts';
+import { isolatedRuntime } from './support/runtimes.ts';
 import { caller, candidates, request, started, upstream } from './support/samples.ts';
 
 const FIRST = 'calls=1 canaries=0';
@@ -60,7 +60,7 @@ const CHECKS = [
 const STATE = '(global $used (mut i32) (i32.const 0)) (table 1 funcref) (elem declare func $f) (func $f)';
 
 it('what looks for marks finds them', () => {
-  const found = (hook: string) => () => lonelyRuntime().registerFilter(key, 'n', guest({ fields: STATE, hook }));
+  const found = (hook: string) => () => isolatedRuntime().registerFilter(key, 'n', guest({ fields: STATE, hook }));
   expect(found(`(local $at i32) ${CHECKS.join('')} ${SOIL} $answer`)).not.toThrow();
   for (const part of CHECKS) {
     expect(found(`(local $at i32) ${SOIL} ${part} $answer`), part).toThrow(/unreachable/);
@@ -69,7 +69,7 @@ it('what looks for marks finds them', () => {
 
 describe.each(ENGINES)('an instance of an engine that is $engine', ({ config }) => {
   const adapters = () => {
-    const runtime = lonelyRuntime(config);
+    const runtime = isolatedRuntime(config);
     const bytes = plugin('canary');
     return {
       runtime,
@@ -108,7 +108,7 @@ describe.each(ENGINES)('an instance of an engine that is $engine', ({ config }) 
   });
 
   it('sees no memory that a trapped, an expired or a grown one left', () => {
-    const runtime = lonelyRuntime({ ...config, memoryMaxPages: 64 });
+    const runtime = isolatedRuntime({ ...config, memoryMaxPages: 64 });
     const hook = `
       (local $at i32)
       ${CHECKS.join('')} ${SOIL}
@@ -134,7 +134,7 @@ describe.each(ENGINES)('an instance of an engine that is $engine', ({ config }) 
   });
 
   it('sees all of its initial data, little or much, and nothing that was written over it', async () => {
-    const runtime = lonelyRuntime(config);
+    const runtime = isolatedRuntime(config);
     const pattern = (bytes: number) => '0123456789abcdef'.repeat(bytes / 16);
     for (const bytes of [1_024, 262_144]) {
       const last = 65_536 + bytes - 8;

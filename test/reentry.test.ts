@@ -10,7 +10,7 @@ import {
 } from '../src/index.ts';
 import { guest } from './support/guest.ts';
 import { plugin } from './support/plugins.ts';
-import { lonelyRuntime, newRuntime } from './support/runtimes.ts';
+import { isolatedRuntime, newRuntime } from './support/runtimes.ts';
 import { caller, candidates, request, started, upstream, upstreamId } from './support/samples.ts';
 
 const key = SlotKey.global('k');
@@ -105,7 +105,7 @@ describe('a call within a call', () => {
   });
 
   it('that throws gives everything back', () => {
-    const runtime = lonelyRuntime({ poolTotalCoreInstances: 1 });
+    const runtime = isolatedRuntime({ poolTotalCoreInstances: 1 });
     const { filter } = adapters(runtime);
     const mine = new Error('mine');
     const angry = {
@@ -142,7 +142,7 @@ describe('a metrics sink', () => {
       },
     };
     let adaptersOf: ReturnType<typeof adapters> | undefined;
-    adaptersOf = adapters(lonelyRuntime({ poolTotalCoreInstances: 1 }, { metrics: sink }));
+    adaptersOf = adapters(isolatedRuntime({ poolTotalCoreInstances: 1 }, { metrics: sink }));
     const { filter, echo } = adaptersOf;
     const shaped = echo.shape(request({ body: Buffer.from('outer') }), upstream, caller());
     expect(text(shaped.body)).toBe('outer');

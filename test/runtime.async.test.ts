@@ -12,7 +12,7 @@ import {
 import { rejected } from './support/errors.ts';
 import { guest } from './support/guest.ts';
 import { plugin } from './support/plugins.ts';
-import { lonelyRuntime, newRuntime } from './support/runtimes.ts';
+import { isolatedRuntime, newRuntime } from './support/runtimes.ts';
 import { caller, candidates, request } from './support/samples.ts';
 import { append, customSection } from './support/wat.ts';
 
@@ -26,7 +26,7 @@ const another = (n: number) => append(quick, customSection('n', Uint8Array.of(n)
 let runtime: WasmtimeRuntime;
 beforeEach(() => {
   // An engine of its own: nothing is compiled yet.
-  runtime = lonelyRuntime();
+  runtime = isolatedRuntime();
 });
 const register = (name: string, bytes: Uint8Array, options?: Parameters<WasmtimeRuntime['registerFilterAsync']>[3]) =>
   runtime.registerFilterAsync(key, name, bytes, options);
@@ -39,7 +39,7 @@ const applied = async (promise: Promise<PluginSlot>) => {
 describe('an asynchronous registration', () => {
   it('makes the slot that a synchronous one makes', async () => {
     const slot = await register('n', plugin('cache-aware'), { deadlineMs: 77, failurePolicy: 'fail-closed' });
-    const other = lonelyRuntime();
+    const other = isolatedRuntime();
     const options = { deadlineMs: 77, failurePolicy: 'fail-closed' } as const;
     expect(slot.current).toEqual(other.registerFilter(key, 'n', plugin('cache-aware'), options).current);
     expect(runtime.getSlot(key)).toBe(slot);
@@ -61,7 +61,7 @@ describe('an asynchronous registration', () => {
     const promise = register('n', bytes);
     bytes.fill(0);
     expect((await promise).current.contentHash).toBe(
-      lonelyRuntime().registerFilter(key, 'n', quick).current.contentHash,
+      isolatedRuntime().registerFilter(key, 'n', quick).current.contentHash,
     );
   });
 
@@ -171,7 +171,7 @@ describe('registrations on one key', () => {
 
   it('that a synchronous one overtakes do not swap although it changed nothing, or made the slot', async () => {
     for (const first of [true, false]) {
-      runtime = lonelyRuntime();
+      runtime = isolatedRuntime();
       if (first) runtime.registerFilter(key, 'first', quick);
       const overtaken = register('slow', slow);
       const slot = runtime.registerFilter(key, 'now', quick);

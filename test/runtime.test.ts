@@ -15,7 +15,7 @@ import {
 import { rejected, thrown } from './support/errors.ts';
 import { guest } from './support/guest.ts';
 import { plugin } from './support/plugins.ts';
-import { lonelyRuntime, newRuntime, recorder, STRATEGIES } from './support/runtimes.ts';
+import { isolatedRuntime, newRuntime, recorder, STRATEGIES } from './support/runtimes.ts';
 import { caller, candidates, request, response, sseEvent, started, upstream } from './support/samples.ts';
 
 const key = SlotKey.global('k');
@@ -43,7 +43,7 @@ describe('a runtime', () => {
   });
 
   it('lists its slots and counts what goes on', async () => {
-    const runtime = lonelyRuntime();
+    const runtime = isolatedRuntime();
     expect(runtime.stats()).toMatchObject({
       slots: 0,
       inFlight: 0,
@@ -71,7 +71,7 @@ describe('a runtime', () => {
 describe.each(STRATEGIES)('the gauges, allocated $strategy', ({ strategy, config }) => {
   it('tell the pool, its settings and the cache', () => {
     const { sink, take } = recorder();
-    const runtime = lonelyRuntime({ ...config, prepareInstances: false }, { metrics: sink });
+    const runtime = isolatedRuntime({ ...config, prepareInstances: false }, { metrics: sink });
     runtime.registerFilter(key, 'n', plugin('cache-aware'));
     take();
     runtime.publishPoolMetrics();
@@ -99,7 +99,7 @@ describe.each(STRATEGIES)('the gauges, allocated $strategy', ({ strategy, config
 
   it('tell what a running guest holds', async () => {
     const { sink, take } = recorder();
-    const runtime = lonelyRuntime({ ...config, prepareInstances: false, deadlineMs: 300 }, { metrics: sink });
+    const runtime = isolatedRuntime({ ...config, prepareInstances: false, deadlineMs: 300 }, { metrics: sink });
     const filter = new WasmtimeFilterPlugin(runtime, runtime.registerFilter(key, 'n', plugin('misbehave')));
     const call = filter.filterAsync(request(), caller({ do: 'loop' }), [], { where: 'thread' }).catch(() => {});
     await expect.poll(() => runtime.stats().engine.running, { interval: 1 }).toBe(1);

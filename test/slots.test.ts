@@ -17,7 +17,7 @@ import type { Slot } from '../src/slots.ts';
 import { thrown } from './support/errors.ts';
 import { guest, metadataSection } from './support/guest.ts';
 import { plugin } from './support/plugins.ts';
-import { lonelyRuntime, newRuntime } from './support/runtimes.ts';
+import { isolatedRuntime, newRuntime } from './support/runtimes.ts';
 import { caller, candidates, request, upstream } from './support/samples.ts';
 
 const key = SlotKey.global('k');
@@ -183,7 +183,7 @@ describe('a slot', () => {
     });
 
     it('makes a new cell of the same bytes for other options, without compiling or probing', () => {
-      runtime = lonelyRuntime();
+      runtime = isolatedRuntime();
       const slot = register('cache-aware', { deadlineMs: 77 });
       const first = slot.current;
       const { cacheMisses } = runtime.stats().engine;
@@ -353,7 +353,7 @@ describe('an adapter', () => {
 
 describe('the compiled module of a slot', () => {
   it('is shared by slots of the same bytes and freed from preparing with the last', () => {
-    const runtime = lonelyRuntime();
+    const runtime = isolatedRuntime();
     const bytes = guest({ sections: { 'cc_lb.plugin.v1': metadataSection({ metadata: { version: '9' } }) } });
     const one = runtime.registerFilter(SlotKey.global('one'), 'n', bytes) as Slot;
     const two = runtime.registerFilter(SlotKey.global('two'), 'n', bytes) as Slot;

@@ -19,19 +19,24 @@ const packed = (pointer: number, length: number) => `i64.const ${(BigInt(pointer
 /** Two pages. */
 const MEMORY = 131_072;
 
-describe.each(HOOKS)('the probe of %s', (hook) => {
+describe.each(HOOKS)('probe of %s', (hook) => {
   const probed = (parts: GuestParts) => refusal(guest({ hooks: [hook], ...parts }), { deadlineMs: 30 });
 
   it.each([
-    ['alloc gives null', { alloc: 'i32.const 0' }, 'cc_lb_alloc', 'unknown'],
+    ['alloc returns null', { alloc: 'i32.const 0' }, 'cc_lb_alloc', 'unknown'],
     ['alloc traps', { alloc: 'unreachable' }, 'cc_lb_alloc', 'unreachable-code-reached'],
     ['alloc loops', { alloc: `${LOOP} i32.const 8` }, 'cc_lb_alloc', 'interrupt'],
-    ['alloc points behind the memory', { alloc: `i32.const ${MEMORY}` }, 'memory.write', 'unknown'],
-    ['alloc points almost behind it', { alloc: `i32.const ${MEMORY - 2}` }, 'memory.write', 'unknown'],
-    ['alloc gives -1', { alloc: 'i32.const -1' }, 'memory.write', 'unknown'],
-    ['the hook traps', { hook: 'unreachable' }, `cc_lb_${hook}`, 'unreachable-code-reached'],
-    ['the hook loops', { hook: `${LOOP} $answer` }, `cc_lb_${hook}`, 'interrupt'],
-  ])('fails where %s', async (_, parts, phase, trap) => {
+    ['alloc returns the address after the memory', { alloc: `i32.const ${MEMORY}` }, 'memory.write', 'unknown'],
+    [
+      'alloc returns an address with too few bytes left',
+      { alloc: `i32.const ${MEMORY - 2}` },
+      'memory.write',
+      'unknown',
+    ],
+    ['alloc returns -1', { alloc: 'i32.const -1' }, 'memory.write', 'unknown'],
+    ['hook traps', { hook: 'unreachable' }, `cc_lb_${hook}`, 'unreachable-code-reached'],
+    ['hook loops', { hook: `${LOOP} $answer` }, `cc_lb_${hook}`, 'interrupt'],
+  ])('rejects a guest whose %s', async (_, parts, phase, trap) => {
     const error = await probed(parts);
     expect(error).toBeInstanceOf(ProbeFailedError);
     expect(error).toMatchObject({ code: 'CC_LB_PROBE_FAILED', hook, plugin: 'guest', retryable: trap === 'interrupt' });
@@ -42,19 +47,15 @@ describe.each(HOOKS)('the probe of %s', (hook) => {
 
   const I64 = '(param i32 i32) (result i64)';
   it.each([
-    [
-      'the hook gives an i32',
-      { types: { hook: '(param i32 i32) (result i32)' }, hook: 'i32.const 0' },
-      `cc_lb_${hook}`,
-    ],
-    ['the hook takes i64s', { types: { hook: '(param i64 i64) (result i64)' } }, `cc_lb_${hook}`],
-    ['the hook takes three', { types: { hook: '(param i32 i32 i32) (result i64)' } }, `cc_lb_${hook}`],
-    ['the hook gives nothing', { types: { hook: '(param i32 i32)' }, hook: '' }, `cc_lb_${hook}`],
-    ['the hook gives two', { types: { hook: `${I64} (result i64)` }, hook: '$answer $answer' }, `cc_lb_${hook}`],
+    ['hook returns an i32', { types: { hook: '(param i32 i32) (result i32)' }, hook: 'i32.const 0' }, `cc_lb_${hook}`],
+    ['hook takes i64s', { types: { hook: '(param i64 i64) (result i64)' } }, `cc_lb_${hook}`],
+    ['hook takes three parameters', { types: { hook: '(param i32 i32 i32) (result i64)' } }, `cc_lb_${hook}`],
+    ['hook returns nothing', { types: { hook: '(param i32 i32)' }, hook: '' }, `cc_lb_${hook}`],
+    ['hook returns two values', { types: { hook: `${I64} (result i64)` }, hook: '$answer $answer' }, `cc_lb_${hook}`],
     ['alloc takes i64s', { types: { alloc: '(param i64 i64) (result i32)' } }, 'cc_lb_alloc'],
-    ['alloc gives nothing', { types: { alloc: '(param i32 i32)' }, alloc: '' }, 'cc_lb_alloc'],
-    ['free takes two', { types: { free: '(param i32 i32)' } }, 'cc_lb_free'],
-  ])('fails where %s', async (_, parts, culprit) => {
+    ['alloc returns nothing', { types: { alloc: '(param i32 i32)' }, alloc: '' }, 'cc_lb_alloc'],
+    ['free takes two parameters', { types: { free: '(param i32 i32)' } }, 'cc_lb_free'],
+  ])('rejects a guest whose %s', async (_, parts, culprit) => {
     const error = await probed(parts);
     expect(error).toBeInstanceOf(ProbeFailedError);
     expect(error.hook).toBe(hook);
@@ -63,12 +64,12 @@ describe.each(HOOKS)('the probe of %s', (hook) => {
   });
 
   it.each([
-    ['no pointer', packed(0, 8), 'answered pointer 0 and length 8'],
-    ['no length', packed(1024, 0), 'answered pointer 1024 and length 0'],
-    ['a byte too far', packed(MEMORY - 8, 9), `answered 9 bytes at ${MEMORY - 8}, out of bounds`],
-    ['behind the memory', packed(MEMORY, 1), 'out of bounds'],
-    ['an end past 2^32', packed(0xffff_ffff, 0xffff_ffff), 'answered 4294967295 bytes at 4294967295, out of bounds'],
-  ])('fails where the answer has %s', async (_, answer, named) => {
+    ['has a null pointer', packed(0, 8), 'answered pointer 0 and length 8'],
+    ['has length 0', packed(1024, 0), 'answered pointer 1024 and length 0'],
+    ['ends one byte after the memory', packed(MEMORY - 8, 9), `answered 9 bytes at ${MEMORY - 8}, out of bounds`],
+    ['starts after the memory', packed(MEMORY, 1), 'out of bounds'],
+    ['ends past 2^32', packed(0xffff_ffff, 0xffff_ffff), 'answered 4294967295 bytes at 4294967295, out of bounds'],
+  ])('rejects a guest whose answer %s', async (_, answer, named) => {
     const error = await probed({ hook: answer });
     expect(error).toBeInstanceOf(ProbeFailedError);
     expect(error.message).toContain(`cc_lb_${hook} answered `);
@@ -77,8 +78,8 @@ describe.each(HOOKS)('the probe of %s', (hook) => {
   });
 });
 
-describe('the probe', () => {
-  it('takes two zeros of observe alone', async () => {
+describe('probe', () => {
+  it('accepts pointer 0 with length 0 from observe and rejects it from other hooks', async () => {
     expect(() => admitWasm(newRuntime(), guest({ hooks: ['observe'], hook: packed(0, 0) }))).not.toThrow();
     for (const hook of ['filter', 'shape'] as const) {
       const error = await refusal(guest({ hooks: [hook], hook: packed(0, 0) }));
@@ -87,12 +88,12 @@ describe('the probe', () => {
     }
   });
 
-  it('takes an answer that ends where the memory does', () => {
-    // Zeros are a filter's empty answer.
+  it('accepts an answer that ends at the end of the memory', () => {
+    // Zero bytes decode to an empty filter response.
     expect(() => admitWasm(newRuntime(), guest({ hook: packed(MEMORY - 8, 8) }))).not.toThrow();
   });
 
-  it('takes memory that grew during the call for the bounds', () => {
+  it('checks the answer against the size that the memory has after the call', () => {
     const hook = `(drop (memory.grow (i32.const 1))) ${packed(MEMORY + 65_528, 8)}`;
     expect(() => admitWasm(newRuntime(), guest({ hook }))).not.toThrow();
   });
@@ -103,11 +104,11 @@ describe('the probe', () => {
     ['shape', packed(1025, 36)],
     ['transform_response', packed(8, 40)],
     ['transform_sse_event', packed(8, 4)],
-  ] as const)('fails where an answer of %s does not decode', async (hook, answer) => {
+  ] as const)('rejects a guest whose answer of %s does not decode', async (hook, answer) => {
     const hooks: HookKind[] = hook.startsWith('transform')
       ? ['shape', 'transform_response', 'transform_sse_event']
       : [hook];
-    // Everything that is no data of the guest's is 0xff, which no tag and no pointer is.
+    // All bytes outside the guest's data are 0xff, which is neither a valid tag nor a valid pointer.
     const fields = `(data (i32.const 0) "${'\\ff'.repeat(64)}")`;
     expect(() => admitWasm(newRuntime(), guest({ hooks, fields }))).not.toThrow();
     const error = await refusal(guest({ hooks, fields, hook: { [hook]: answer } }));
@@ -117,12 +118,12 @@ describe('the probe', () => {
   });
 });
 
-describe('a start function', () => {
+describe('start function', () => {
   it.each([
     ['traps', 'unreachable', 'unreachable-code-reached'],
     ['loops', LOOP, 'interrupt'],
-    ['runs out of stack', 'call $start', 'stack-overflow'],
-  ])('that %s is an instantiation that failed', async (_, body, trap) => {
+    ['exhausts the stack', 'call $start', 'stack-overflow'],
+  ])('that %s fails the instantiation', async (_, body, trap) => {
     const bytes = guest({ fields: `(start $start) (func $start ${body})` });
     const error = await refusal(bytes, { deadlineMs: 30 });
     expect(error).toBeInstanceOf(InstantiateFailedError);
@@ -131,7 +132,7 @@ describe('a start function', () => {
     expect(error.cause).toMatchObject({ phase: 'instantiate', trap, retryable: trap === 'interrupt' });
   });
 
-  it('that ends is run', () => {
+  it('runs before the probe', () => {
     const fields =
       '(start $start) (func $start (global.set $ready (i32.const 1))) (global $ready (mut i32) (i32.const 0))';
     const hook = '(if (i32.eqz (global.get $ready)) (then unreachable)) $answer';
@@ -139,19 +140,19 @@ describe('a start function', () => {
   });
 });
 
-describe.each(STRATEGIES)('memory and tables, allocated $strategy', ({ strategy, config }) => {
+describe.each(STRATEGIES)('memory and table limits, $strategy', ({ strategy, config }) => {
   const small = { ...config, memoryMaxPages: 4 };
 
-  it('take what the cap allows', () => {
+  it('admit memories up to the cap', () => {
     const runtime = newRuntime(small);
     for (const memory of ['4', '2 4', '2 9', '2 65536']) {
       expect(() => admitWasm(runtime, guest({ memory })), memory).not.toThrow();
     }
   });
 
-  it('refuse more than the cap at the start', async () => {
+  it('reject a memory whose initial size exceeds the cap', async () => {
     const error = await refusal(guest({ memory: '5' }), small);
-    // A pool knows its memories' size when it compiles; on demand the limit is met when the probe instantiates.
+    // A pool checks the limit when it compiles; the on-demand allocator checks it when the probe instantiates.
     if (strategy === 'pooling') expect(error).toBeInstanceOf(ModuleCompileError);
     else {
       expect(error).toBeInstanceOf(ProbeFailedError);
@@ -160,14 +161,14 @@ describe.each(STRATEGIES)('memory and tables, allocated $strategy', ({ strategy,
     expect(error.message).toMatch(/memory/);
   });
 
-  it('refuse a guest more than the cap while it runs', () => {
+  it('fail memory.grow past the cap while a guest runs', () => {
     const hook = `
       (if (i32.ne (memory.grow (i32.const 2)) (i32.const 2)) (then unreachable))
       (if (i32.ne (memory.grow (i32.const 1)) (i32.const -1)) (then unreachable)) $answer`;
     expect(() => admitWasm(newRuntime(small), guest({ hook }))).not.toThrow();
   });
 
-  it('take a table of 20,000 elements, and a larger one or two on demand alone', async () => {
+  it('admit a table of 20,000 elements, and larger or more tables only on demand', async () => {
     const runtime = newRuntime(config);
     expect(() => admitWasm(runtime, guest({ fields: '(table 20000 funcref)' }))).not.toThrow();
     for (const fields of ['(table 20001 funcref)', '(table 1 funcref) (table 1 funcref)']) {

@@ -16,13 +16,13 @@ import { rejected, thrown } from '../support/errors.ts';
 import { guest, guestSections } from '../support/guest.ts';
 import { plugin } from '../support/plugins.ts';
 import { refusal } from '../support/refusal.ts';
-import { lonelyRuntime, newRuntime, recorder } from '../support/runtimes.ts';
+import { isolatedRuntime, newRuntime, recorder } from '../support/runtimes.ts';
 import { detach } from '../support/views.ts';
 import { append, assemble, customSection } from '../support/wat.ts';
 
-describe('the content hash', () => {
-  it('is BLAKE3 over policy version 1, the memory cap and the bytes', () => {
-    // From another implementation of BLAKE3, over both numbers as u32 little endian and the bytes behind them.
+describe('contentHash', () => {
+  it('is the BLAKE3 hash of policy version 1, the memory cap and the bytes', () => {
+    // Computed with another implementation of BLAKE3 over both numbers as little-endian u32, followed by the bytes.
     for (const [memoryMaxPages, hash] of [
       [2048, '6c28ea3adb3057fede80988e810a37fd71554888327582d9eac496c7dc9fc031'],
       [7, 'f1efa89c03e848371ae4fe7bc1e727f0284ff481e40c9c3823015ca10717ee1c'],
@@ -34,8 +34,8 @@ describe('the content hash', () => {
   });
 });
 
-describe('admission', () => {
-  it('tells what it admitted', async () => {
+describe('admitWasm', () => {
+  it('returns the metadata, facts and content hash of an admitted module', async () => {
     const runtime = newRuntime();
     const admission = admitWasm(runtime, plugin('cache-aware'), 'filter');
     expect(admission.metadata.name).toBe('cache-aware');
@@ -44,7 +44,7 @@ describe('admission', () => {
     expect(runtime.slotCount).toBe(0);
   });
 
-  it('needs a declared kind, transforms included', () => {
+  it('rejects a kind that the plugin does not declare, transforms included', () => {
     const runtime = newRuntime();
     for (const kind of ['shape', 'transform_response', 'transform_sse_event'] as const) {
       expect(() => admitWasm(runtime, plugin('transforms'), kind)).not.toThrow();
@@ -52,9 +52,9 @@ describe('admission', () => {
     }
   });
 
-  it('takes an admitted module from the cache, but not for a kind that it lacks', () => {
+  it('returns an admitted module from the cache, and rejects a kind that it lacks', () => {
     const { sink, take } = recorder();
-    const runtime = lonelyRuntime({}, { metrics: sink });
+    const runtime = isolatedRuntime({}, { metrics: sink });
     admitWasm(runtime, plugin('cache-aware'));
     expect(take()).toHaveLength(2);
     admitWasm(runtime, plugin('cache-aware'), 'filter');
@@ -64,14 +64,14 @@ describe('admission', () => {
     expect(error.reason).toMatch(/hooks\.shape: not declared/);
   });
 
-  it('does not take from the cache what compiled but failed its probe', () => {
-    const runtime = lonelyRuntime({ deadlineMs: 30 });
+  it('does not cache a module that compiled and failed its probe', () => {
+    const runtime = isolatedRuntime({ deadlineMs: 30 });
     const bytes = guest({ hook: 'unreachable' });
     for (const _ of [1, 2]) expect(() => admitWasm(runtime, bytes)).toThrow(ProbeFailedError);
   });
 
-  it('reads the bytes once, whatever happens to them later', async () => {
-    const runtime = lonelyRuntime();
+  it('copies the bytes once, so that later changes have no effect', async () => {
+    const runtime = isolatedRuntime();
     const bytes = Buffer.from(guest());
     const hash = admitWasm(newRuntime(), bytes).contentHash;
     const admitted = admitWasmAsync(runtime, bytes);
@@ -79,7 +79,7 @@ describe('admission', () => {
     expect((await admitted).contentHash).toBe(hash);
   });
 
-  it('throws the first of the problems that inspection lists', async () => {
+  it('throws the first problem that inspectWasm lists', async () => {
     const bytes = append(assemble('(module (import "a" "b" (func)))'), ...guestSections());
     const error = await refusal(bytes);
     expect(error).toBeInstanceOf(ModuleRejectedError);
@@ -90,19 +90,19 @@ describe('admission', () => {
   it.each([
     ['random bytes', Buffer.from('c0ffee')],
     ['no bytes', new Uint8Array(0)],
-    ['a module cut short', plugin('cache-aware').subarray(0, 5000)],
-  ])('refuses %s', async (_, bytes) => {
+    ['a truncated module', plugin('cache-aware').subarray(0, 5000)],
+  ])('rejects %s', async (_, bytes) => {
     expect(await refusal(bytes)).toMatchObject({ reason: expect.stringContaining('not a wasm module') });
   });
 
-  it('refuses bytes whose memory was given away', () => {
+  it('rejects bytes whose buffer is detached', () => {
     const bytes = Uint8Array.from(guest());
     detach(bytes);
     const error = thrown(InvalidArgumentError, () => admitWasm(newRuntime(), bytes));
     expect(error.message).toMatch(/^bytes: .*detached/);
   });
 
-  it('refuses more bytes than it may have', async () => {
+  it('rejects more bytes than maxModuleBytes', async () => {
     const maxModuleBytes = guest().length;
     expect(() => admitWasm(newRuntime({ maxModuleBytes }), guest())).not.toThrow();
     const error = await refusal(guest(), { maxModuleBytes: maxModuleBytes - 1 });
@@ -110,17 +110,17 @@ describe('admission', () => {
     expect(error.message).toContain(`more than maxModuleBytes (${maxModuleBytes - 1})`);
   });
 
-  it('refuses what passes inspection and does not validate', async () => {
+  it('rejects a module that passes inspection and fails validation', async () => {
     const error = await refusal(guest({ hook: 'i32.const 1' }));
     expect(error).toBeInstanceOf(ModuleCompileError);
     expect(error.message).toMatch(/^the module does not compile: .*type mismatch/);
     expect(error.plugin).toBe('guest');
   });
 
-  it('is bounded in the time for compiling, and in how many compilations may outlive it', async () => {
+  it('limits the time of a compilation and the number of compilations that outlive it', async () => {
     const { sink: metrics, lines } = recorder();
-    const runtime = lonelyRuntime({ compileTimeoutMs: 1 }, { metrics });
-    // Different bytes each time, all of them slow to compile.
+    const runtime = isolatedRuntime({ compileTimeoutMs: 1 }, { metrics });
+    // Different bytes each time, so that none is cached; all of them compile slowly.
     const slow = (n: number) => append(plugin('report-0-1-2'), customSection('n', Uint8Array.of(n)));
     for (const n of [1, 2]) {
       const error = thrown(ModuleCompileError, () => admitWasm(runtime, slow(n)));
@@ -134,11 +134,11 @@ describe('admission', () => {
       problems: ['2 compilations outlived their time limit and still run'],
     });
     await expect.poll(() => runtime.health(), { timeout: 30_000 }).toEqual({ ok: true, problems: [] });
-    expect(() => admitWasm(lonelyRuntime(), slow(3))).not.toThrow();
+    expect(() => admitWasm(isolatedRuntime(), slow(3))).not.toThrow();
   });
 
-  it('is bounded in the memory for compiling', async () => {
-    // For each local the compiler keeps a table of all blocks.
+  it('limits the memory of a compilation', async () => {
+    // The compiler keeps a table of all blocks for each local.
     const blocks = '(if (i32.const 1) (then))'.repeat(20_000);
     const locals = Array.from({ length: 2_000 }, (_, n) => `(local.set ${n} (i32.const 1))`).join('');
     const greedy = guest({ fields: `(func (local ${'i32 '.repeat(2_000)}) ${blocks} ${locals})` });
@@ -150,7 +150,7 @@ describe('admission', () => {
     expect(() => admitWasm(runtime, append(guest(), customSection('n', Uint8Array.of(1))))).not.toThrow();
   });
 
-  it('refuses more functions than the memory for compiling can be enough for', async () => {
+  it('rejects more functions than maxCompileBytes can suffice for', async () => {
     const many = guest({ fields: '(func)'.repeat(3_000) });
     const error = await refusal(many, { maxCompileBytes: 16 * 1024 * 1024 });
     expect(error).toBeInstanceOf(ModuleCompileError);

@@ -5,12 +5,12 @@ import { type HookKind, SlotKey, type WasmtimeRuntime, WasmtimeUpstreamDialect }
 import type { CellEditions } from '../../src/slots.ts';
 import { EDITIONS } from '../../src/wire/editions.ts';
 import { plugin } from '../support/plugins.ts';
-import { lonelyRuntime } from '../support/runtimes.ts';
+import { isolatedRuntime } from '../support/runtimes.ts';
 import { caller, request, response, upstream } from '../support/samples.ts';
 
 const oauth = { ...caller(), kind: 'oauth_subject' as const };
 
-/** Metadata with these hooks, each with its mode. */
+/** Returns metadata with these hooks, each with its mode. */
 function metadata(modes: Partial<Record<HookKind, HookMode | null>>): PluginMetadata {
   const hooks = Object.entries(modes).map(([hook, mode]) => [
     hook,
@@ -26,8 +26,8 @@ const observe = EDITIONS.observe[0]!;
 const transform_response = EDITIONS.transform_response[0]!;
 const transform_sse_event = EDITIONS.transform_sse_event[0]!;
 
-describe('the editions that are called', () => {
-  it('leave out transforms in noop mode', () => {
+describe('schemas of the hooks that are called', () => {
+  it('exclude transforms in noop mode', () => {
     const modes = { shape: 'active', transform_response: 'noop', transform_sse_event: 'active' } as const;
     const editions = { shape, transform_response, transform_sse_event };
     expect(calledEditions(metadata(modes), editions)).toEqual({ ...editions, transform_response: null });
@@ -35,13 +35,23 @@ describe('the editions that are called', () => {
 
   it.each<[string, Partial<Record<HookKind, HookMode | null>>, CellEditions, string]>([
     ['a shape without mode', { shape: null }, { shape }, 'o_auth_subject'],
-    ['beside the oldest filter', { shape: null, filter: null }, { shape, filter: oldestFilter }, 'o_auth_subject'],
-    ['beside an observe hook', { shape: null, observe: null }, { shape, observe }, 'o_auth_subject'],
+    [
+      'a shape without mode and the oldest filter',
+      { shape: null, filter: null },
+      { shape, filter: oldestFilter },
+      'o_auth_subject',
+    ],
+    ['a shape without mode and an observe hook', { shape: null, observe: null }, { shape, observe }, 'o_auth_subject'],
     ['a shape with a mode', { shape: 'active' }, { shape }, 'oauth_subject'],
-    ['with a mode, beside the oldest filter', { shape: 'active' }, { shape, filter: oldestFilter }, 'oauth_subject'],
-    ['without one, beside a later filter', { shape: null }, { shape, filter: newestFilter }, 'oauth_subject'],
-    ['without one, beside transforms', { shape: null }, { shape, transform_response }, 'oauth_subject'],
-  ])('spell OAuth callers of a plugin: %s', (_, modes, editions, kind) => {
+    [
+      'a shape with a mode and the oldest filter',
+      { shape: 'active' },
+      { shape, filter: oldestFilter },
+      'oauth_subject',
+    ],
+    ['a shape without mode and a later filter', { shape: null }, { shape, filter: newestFilter }, 'oauth_subject'],
+    ['a shape without mode and transforms', { shape: null }, { shape, transform_response }, 'oauth_subject'],
+  ])('spell OAuth callers for %s', (_, modes, editions, kind) => {
     const called = calledEditions(metadata(modes), editions);
     expect(called.shape?.oauthPrincipalKind).toBe(kind);
     expect(called.shape?.request).toBe(shape.request);
@@ -64,10 +74,10 @@ describe.each([
     return bodies.map((body) => JSON.parse(Buffer.from(body).toString()).principal.kind);
   };
 
-  it(`is told of OAuth callers as ${kind}, from the cache of admitted modules as well`, () => {
+  it(`receives OAuth callers as ${kind}, also when it comes from the cache of admitted modules`, () => {
     const engine = { engineGroup: `called ${name}` };
     const hooks = name === 'report-0-1-0' ? 1 : 2;
-    for (const runtime of [lonelyRuntime({}, engine), lonelyRuntime({}, engine)]) {
+    for (const runtime of [isolatedRuntime({}, engine), isolatedRuntime({}, engine)]) {
       expect(seen(runtime)).toEqual(new Array(hooks).fill(kind));
     }
   });

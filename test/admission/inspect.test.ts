@@ -12,11 +12,11 @@ const HEADER = Uint8Array.from([0, 0x61, 0x73, 0x6d, 1, 0, 0, 0]);
 const problemsOf = (bytes: Uint8Array, kind?: HookKind) => inspectWasm(bytes, kind).problems;
 const problems = (parts: GuestParts, kind?: HookKind) => problemsOf(guest(parts), kind);
 
-/** The last of these hooks are known by all editions; transforms bring shape with them. */
+/** Every hook, in an order in which transforms follow shape, which they require. */
 const ALL: readonly HookKind[] = [...HOOK_KINDS];
 
-describe('a good plugin', () => {
-  it('has no problems, and tells its metadata and facts', () => {
+describe('inspectWasm of a valid plugin', () => {
+  it('returns its metadata and facts without problems', () => {
     const { metadata, facts, problems } = inspectWasm(plugin('cache-aware'), 'filter');
     expect(problems).toEqual([]);
     expect(metadata).toMatchObject({ name: 'cache-aware', version: '1.0.0' });
@@ -36,14 +36,14 @@ describe('a good plugin', () => {
     expect(facts.functions).toBeGreaterThan(10);
   });
 
-  it.each(HOOK_KINDS)('of hook %s is what the test guests are', (hook) => {
+  it.each(HOOK_KINDS)('reports no problem for a test guest with hook %s', (hook) => {
     const hooks = hook.startsWith('transform_')
       ? ALL.filter((kind) => kind !== 'filter' && kind !== 'observe')
       : [hook];
     expect(problems({ hooks }, hook)).toEqual([]);
   });
 
-  it('may have exports, sections and functions of its own', () => {
+  it('accepts additional exports, sections and functions', () => {
     const fields = '(func (export "cc_lb_other")) (global (export "g") i32 (i32.const 1)) (start $s) (func $s)';
     const bytes = append(guest({ fields }), customSection('producers', Buffer.from([0])), customSection('', HEADER));
     const { problems, facts } = inspectWasm(bytes);
@@ -55,7 +55,7 @@ describe('a good plugin', () => {
   });
 });
 
-describe('bytes that are no module', () => {
+describe('inspectWasm of invalid bytes', () => {
   it.each([
     ['nothing', ''],
     ['half a header', '0061736d01'],
@@ -63,7 +63,7 @@ describe('bytes that are no module', () => {
     ['an ELF file', '7f454c4602010100'],
     ['the text format', Buffer.from('(module)').toString('hex')],
     ['gzip', '1f8b0800000000000003'],
-  ])('such as %s are told as that, and everything else is missing too', (_, hex) => {
+  ])('reports %s as not a wasm module and every other part as missing', (_, hex) => {
     const { metadata, facts, problems } = inspectWasm(Buffer.from(hex, 'hex'));
     expect(metadata).toBeNull();
     expect(facts.parseError).not.toBeNull();
@@ -76,14 +76,14 @@ describe('bytes that are no module', () => {
     ]);
   });
 
-  it('such as a component are told as that', () => {
+  it('reports a component as a component', () => {
     const component = Uint8Array.from([0, 0x61, 0x73, 0x6d, 0x0d, 0, 1, 0]);
     expect(problemsOf(append(component, ...guestSections()))[0]).toBe(
       'the bytes are a component, expected a core module',
     );
   });
 
-  it('never make it throw, wherever a module is cut or changed', () => {
+  it('returns problems instead of throwing wherever a module is cut or changed', () => {
     const whole = guest({ hooks: ALL });
     for (let length = 0; length < whole.length; length++) {
       expect(problemsOf(whole.subarray(0, length)).length, `cut to ${length}`).toBeGreaterThan(0);
@@ -95,33 +95,33 @@ describe('bytes that are no module', () => {
     }
   });
 
-  it('behind a good module are found', () => {
+  it('reports bytes after the module', () => {
     expect(problemsOf(append(guest(), Uint8Array.from([0])))[0]).toMatch(/^not a wasm module: unexpected end-of-file/);
     expect(problemsOf(append(guest(), guest()))[0]).toMatch(/^not a wasm module/);
   });
 });
 
-describe('an import', () => {
+describe('imports', () => {
   it.each([
     ['(import "env" "log" (func))', 'found 1, the first is env.log (func)'],
     ['(import "env" "m" (memory 1)) (import "x" "g" (global i32))', 'found 2, the first is env.m (memory)'],
     ['(import "wasi_snapshot_preview1" "t" (table 1 funcref))', 'the first is wasi_snapshot_preview1.t (table)'],
-  ])('%s is named', (fields, named) => {
+  ])('report %s', (fields, named) => {
     const [first] = problemsOf(append(assemble(`(module ${fields})`), ...guestSections()));
     expect(first).toMatch(/^imports: a plugin may import nothing, /);
     expect(first).toContain(named);
   });
 
-  it('section without any import is none', () => {
+  it('accept an import section without entries', () => {
     const bytes = guest();
     const types = bytes.indexOf(1, 8);
-    const behindTypes = types + 2 + bytes[types + 1]!;
-    const empty = Buffer.concat([bytes.subarray(0, behindTypes), Uint8Array.of(2, 1, 0), bytes.subarray(behindTypes)]);
+    const afterTypes = types + 2 + bytes[types + 1]!;
+    const empty = Buffer.concat([bytes.subarray(0, afterTypes), Uint8Array.of(2, 1, 0), bytes.subarray(afterTypes)]);
     expect(problemsOf(empty)).toEqual([]);
   });
 });
 
-describe('an export', () => {
+describe('exports', () => {
   const without = (pattern: RegExp, replacement = '') =>
     problemsOf(append(assemble(guestText().replace(pattern, replacement)), ...guestSections()));
 
@@ -129,7 +129,7 @@ describe('an export', () => {
     ['memory', 'memory', /\(export "memory"\)/],
     ['cc_lb_alloc', 'func', /\(export "cc_lb_alloc"\)/],
     ['cc_lb_free', 'func', /\(export "cc_lb_free"\)/],
-  ])('%s that is missing, misspelt or of another kind is named', (name, kind, pattern) => {
+  ])('report a missing, misspelled or mistyped %s', (name, kind, pattern) => {
     const problem = `export ${name}: missing, expected a ${kind}`;
     expect(without(pattern)).toEqual([problem]);
     expect(without(pattern, `(export "${name}_")`)).toEqual([problem]);
@@ -138,7 +138,7 @@ describe('an export', () => {
     expect(problemsOf(append(assemble(text), ...guestSections()))).toEqual([problem]);
   });
 
-  it.each(['filter', 'shape', 'observe'] as const)('of hook %s that is missing is named', (hook) => {
+  it.each(['filter', 'shape', 'observe'] as const)('report a missing export of hook %s', (hook) => {
     const bytes = append(
       assemble(guestText({ hooks: [hook] }).replace(`(export "cc_lb_${hook}")`, '')),
       ...guestSections({ hooks: [hook] }),
@@ -146,24 +146,24 @@ describe('an export', () => {
     expect(problemsOf(bytes)).toEqual([`export cc_lb_${hook}: missing, expected a func for the declared hook ${hook}`]);
   });
 
-  it('of a hook that is not declared is nobody’s business', () => {
+  it('ignore an export of a hook that is not declared', () => {
     const fields = '(func (export "cc_lb_shape") (param f64))';
     expect(problems({ fields })).toEqual([]);
   });
 
-  it('of another signature is left to the probe', () => {
+  it('leave a wrong signature to the probe', () => {
     expect(without(/\(param i32 i32 i32\)/, '(param f64)')).toEqual([]);
   });
 });
 
-describe('a section', () => {
-  it('of metadata that is missing is named', () => {
+describe('custom sections', () => {
+  it('report missing metadata', () => {
     expect(problems({ sections: { [METADATA]: null } })).toEqual([
       `section ${METADATA}: missing, expected the plugin's metadata`,
     ]);
   });
 
-  it('of metadata that is too large to be read is named', () => {
+  it('report metadata that is too large', () => {
     const large = Buffer.concat([metadataSection(), Buffer.alloc(2 ** 20, ' ')]);
     expect(problems({ sections: { [METADATA]: large } })).toEqual([`section ${METADATA}: larger than 1 MiB`]);
     expect(problems({ sections: { [METADATA]: large.subarray(0, 2 ** 20) } })).toEqual([]);
@@ -174,24 +174,24 @@ describe('a section', () => {
     ['', /^section cc_lb\.plugin\.v1: /],
     ['[]', /^section cc_lb\.plugin\.v1: /],
     ['\ufeff{}', /^section cc_lb\.plugin\.v1: /],
-  ])('of metadata that is not JSON (%j) is named, and nothing of hooks', (text, problem) => {
+  ])('report metadata that is not JSON (%j) without reporting hooks', (text, problem) => {
     const found = problems({ sections: { [METADATA]: Buffer.from(text) } }, 'filter');
     expect(found).toHaveLength(1);
     expect(found[0]).toMatch(problem);
   });
 
-  it('of a fingerprint that is missing is named', () => {
+  it('report a missing fingerprint', () => {
     expect(problems({ sections: { 'cc_lb.schema.filter.v1': null } })).toEqual([
       'section cc_lb.schema.filter.v1: missing, expected the fingerprint of hook filter',
     ]);
   });
 
-  it.each([0, 31, 33, 64])('of a fingerprint of %d bytes is named', (bytes) => {
+  it.each([0, 31, 33, 64])('report a fingerprint of %d bytes', (bytes) => {
     const found = problems({ sections: { 'cc_lb.schema.filter.v1': Buffer.alloc(bytes) } });
     expect(found).toEqual([`section cc_lb.schema.filter.v1: found ${bytes} bytes, expected 32`]);
   });
 
-  it('of a schema is measured even if nobody declared it', () => {
+  it('check the length of the fingerprint of an undeclared hook', () => {
     const sections = { 'cc_lb.schema.shape.v1': Buffer.alloc(3), 'cc_lb.schema.unheard.v9': Buffer.alloc(5) };
     expect(problems({ sections })).toEqual([
       'section cc_lb.schema.shape.v1: found 3 bytes, expected 32',
@@ -199,7 +199,7 @@ describe('a section', () => {
     ]);
   });
 
-  it('that stands twice counts as the last one says', () => {
+  it('use the last of two sections with one name', () => {
     const good = guest();
     const bad = guest({ sections: { [METADATA]: Buffer.from('{'), 'cc_lb.schema.filter.v1': Buffer.alloc(32, 1) } });
     const goodSections = guestSections();
@@ -207,20 +207,20 @@ describe('a section', () => {
     expect(problemsOf(prepend(bad, ...goodSections))).not.toEqual([]);
     expect(problemsOf(prepend(good, customSection(METADATA, Buffer.from('{'))))).toEqual([]);
     expect(problemsOf(append(good, customSection(METADATA, Buffer.from('{'))))).not.toEqual([]);
-    // A short one is refused wherever it stands.
+    // A section of the wrong length is reported wherever it is.
     expect(problemsOf(prepend(good, customSection('cc_lb.schema.filter.v1', Buffer.alloc(2))))).toEqual([
       'section cc_lb.schema.filter.v1: found 2 bytes, expected 32',
     ]);
   });
 
-  it('of ours is one of a bounded number', () => {
+  it('list a bounded number of cc_lb sections', () => {
     const many = Array.from({ length: 2000 }, (_, n) => customSection(`cc_lb.x${n}`, Buffer.alloc(1)));
     const { facts, problems } = inspectWasm(append(guest(), ...many));
     expect(facts.sectionsUnlisted).toBeGreaterThan(0);
     expect(problems[0]).toBe(`sections: ${facts.sectionsUnlisted} more cc_lb sections than are read`);
   });
 
-  it('holds no more memories, types and functions than are worth reading', () => {
+  it('reject more memories, types and functions than inspection reads', () => {
     const many = (id: number, count: number, entry: readonly number[]) =>
       section(id, Buffer.concat([Buffer.from(leb(count)), Buffer.alloc(count * entry.length, Uint8Array.from(entry))]));
     const module = assemble('(module)');
@@ -239,8 +239,8 @@ describe('a section', () => {
   });
 });
 
-describe('a fingerprint', () => {
-  it('that no PDK has is named beside those that would do', () => {
+describe('fingerprints', () => {
+  it('report an unknown one together with those that are accepted', () => {
     const [problem, ...others] = problems({ sections: { 'cc_lb.schema.filter.v1': Buffer.alloc(32, 0xab) } });
     expect(others).toEqual([]);
     expect(problem).toContain(
@@ -255,18 +255,18 @@ describe('a fingerprint', () => {
     }
   });
 
-  it('of another hook is told as its owner’s', () => {
+  it('report the hook and the releases that a fingerprint of another hook belongs to', () => {
     const [problem] = problems({ sections: { 'cc_lb.schema.filter.v1': fingerprint('shape') } });
     expect(problem).toContain('(hook shape of PDK 0.1.0, 0.1.1, 0.1.2, 0.2.0), expected ');
   });
 
-  it.each([0, 1, 2])('of edition %d of the filter is known', (edition) => {
+  it.each([0, 1, 2])('accept schema %d of the filter', (edition) => {
     expect(problems({ edition })).toEqual([]);
   });
 });
 
-describe('the declared hooks', () => {
-  it('must hold the kind that is asked for, and are judged whatever is asked for', () => {
+describe('declared hooks', () => {
+  it('must include the requested kind, and are all checked for any kind', () => {
     expect(problems({ hooks: ['filter'] }, 'shape')).toEqual([
       `section ${METADATA}: hooks.shape: not declared, expected for a shape slot`,
     ]);
@@ -277,13 +277,13 @@ describe('the declared hooks', () => {
     );
   });
 
-  it.each([0, 2, 255])('must be of wire version 1, not %d', (wire_version) => {
+  it.each([0, 2, 255])('reject wire version %d', (wire_version) => {
     expect(problems({ hookMetadata: { wire_version } })).toEqual([
       `hooks.filter.wire_version: found ${wire_version}, expected 1`,
     ]);
   });
 
-  it('are transforms only beside shape and with both of them', () => {
+  it('accept transforms only together with shape and with each other', () => {
     const only = (hooks: HookKind[]) => problems({ hooks }).join('\n');
     expect(only(['transform_response', 'transform_sse_event'])).toMatch(/hooks\.shape: .*must declare shape/);
     expect(only(['shape', 'transform_response'])).toMatch(/hooks\.transform_sse_event: .*both/);
@@ -291,7 +291,7 @@ describe('the declared hooks', () => {
     expect(only(['shape'])).toBe('');
   });
 
-  it('must say how a transform is meant', () => {
+  it('require a mode for each transform', () => {
     const hooks: HookKind[] = ['shape', 'transform_response', 'transform_sse_event'];
     expect(problems({ hooks, hookMetadata: { mode: 'active' } })).toEqual([]);
     expect(problems({ hooks, hookMetadata: { mode: undefined } })).toHaveLength(2);
@@ -300,8 +300,8 @@ describe('the declared hooks', () => {
   });
 });
 
-describe('the order of the problems', () => {
-  it('is that of admission: file, metadata, exports, hooks by name', () => {
+describe('order of problems', () => {
+  it('is file, metadata, exports, hooks by name', () => {
     const parts: GuestParts = {
       hooks: ['observe', 'filter'],
       metadata: { usage: ' ' },
@@ -325,7 +325,7 @@ describe('the order of the problems', () => {
     ]);
   });
 
-  it('puts a short section in front of an import that comes later in the file', () => {
+  it('lists a short section before an import that comes later in the file', () => {
     const parts = { sections: { 'cc_lb.schema.filter.v1': Buffer.alloc(1) } };
     const bytes = prepend(assemble('(module (import "a" "b" (func)))'), ...guestSections(parts));
     expect(problemsOf(bytes).slice(0, 2)).toEqual([
@@ -336,24 +336,24 @@ describe('the order of the problems', () => {
 });
 
 describe('inspectWasm', () => {
-  it('has a policy version that content hashes hold', () => {
+  it('checks the modules under policy version 1', () => {
     expect(POLICY_VERSION).toBe(1);
   });
 
   it.each([undefined, null, 'AGFzbQ==', [0, 1], new ArrayBuffer(8), new DataView(new ArrayBuffer(8)), {}])(
-    'refuses %s for bytes',
+    'rejects %s as bytes',
     (bytes) => {
       const error = thrown(InvalidArgumentError, () => Reflect.apply(inspectWasm, undefined, [bytes]));
       expect(error.message).toBe('bytes: expected a Uint8Array');
     },
   );
 
-  it('refuses memory that another thread may change', () => {
+  it('rejects a view of shared memory', () => {
     const shared = new Uint8Array(new SharedArrayBuffer(8));
     expect(thrown(InvalidArgumentError, () => inspectWasm(shared)).message).toMatch(/^bytes: .*SharedArrayBuffer/);
   });
 
-  it.each(['Filter', '', 'constructor', null, 5])('refuses %s for a kind', (kind) => {
+  it.each(['Filter', '', 'constructor', null, 5])('rejects %s as a kind', (kind) => {
     const error = thrown(InvalidArgumentError, () => Reflect.apply(inspectWasm, undefined, [guest(), kind]));
     expect(error.path).toBe('kind');
   });

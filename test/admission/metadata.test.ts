@@ -12,7 +12,7 @@ const transforms = (mode?: string) => ({
   transform_sse_event: hook({ mode }),
 });
 
-describe('verdicts of the published wire crates', () => {
+describe('readMetadata against the published wire crates', () => {
   // [section, accepted by wire 0.2.0, accepted by wire 0.6.1]
   it.each(verdicts as [string, boolean, boolean][])('%.120j', (section, byOld, byNew) => {
     const reading = read(section);
@@ -22,13 +22,13 @@ describe('verdicts of the published wire crates', () => {
     expect(known && reading.badModes.length === 0).toBe(byNew);
   });
 
-  it('stands for both verdicts', () => {
+  it('has accepted and rejected samples', () => {
     expect(verdicts.filter(([, byOld]) => byOld).length).toBeGreaterThan(20);
     expect(verdicts.filter(([, byOld]) => !byOld).length).toBeGreaterThan(20);
   });
 });
 
-it('returns what the plugin says of itself', () => {
+it('returns the metadata of the plugin', () => {
   const text = plugin({ shape: hook({ mode: 'active' }), filter: hook({ wire_version: 7, description: 'é' }) });
   expect(read(text)).toEqual({
     metadata: {
@@ -46,19 +46,19 @@ it('returns what the plugin says of itself', () => {
   });
 });
 
-it('takes the last of a repeated hook', () => {
+it('uses the last of a repeated hook', () => {
   const earlier = JSON.stringify(hook({ description: 'earlier', wire_version: 2 }));
   const text = plugin({ filter: hook({ description: 'last' }) }).replace('"filter"', `"filter":${earlier},"filter"`);
   expect(read(text).metadata?.hooks.filter).toMatchObject({ description: 'last', wireVersion: 1 });
 });
 
-it('reads escapes', () => {
+it('decodes escapes', () => {
   const text = plugin({ filter: hook() }).replace('"n"', '"\\u00e9\\ud83d\\ude00\\"\\\\\\/\\b\\f\\n\\r\\t"');
   expect(read(text).metadata?.name).toBe('é😀"\\/\b\f\n\r\t');
 });
 
-describe('problems', () => {
-  it('names every blank field, in the order of the fields', () => {
+describe('metadata problems', () => {
+  it('list every blank field in the order of the fields', () => {
     const hooks = { shape: hook({ usage: '' }), filter: hook({ description: '\u0085', usage: ' ' }) };
     const { problems } = read(plugin(hooks, { name: '', usage: '\t' }));
     expect(problems.map((problem) => problem.split(':')[0])).toEqual([
@@ -82,16 +82,19 @@ describe('problems', () => {
     ['[]', 'metadata: expected an object'],
     ['', 'metadata: expected an object'],
     ['{"x":[1', 'metadata."x"'],
-  ])('%.60s: %s', (text, problem) => {
+  ])('are reported for %.60s: %s', (text, problem) => {
     expect(read(text).problems[0]).toContain(problem);
   });
 
-  it.each([[[0xff]], [[0x22, 0xc0, 0x80, 0x22]], [[0xed, 0xa0, 0x80]]])('refuses the bytes %o', (bytes) => {
-    const section = Buffer.concat([Buffer.from('{"name":"'), Buffer.from(bytes), Buffer.from('"}')]);
-    expect(readMetadata(section)).toMatchObject({ metadata: null, problems: ['expected JSON in UTF-8'] });
-  });
+  it.each([[[0xff]], [[0x22, 0xc0, 0x80, 0x22]], [[0xed, 0xa0, 0x80]]])(
+    'report the bytes %o as invalid UTF-8',
+    (bytes) => {
+      const section = Buffer.concat([Buffer.from('{"name":"'), Buffer.from(bytes), Buffer.from('"}')]);
+      expect(readMetadata(section)).toMatchObject({ metadata: null, problems: ['expected JSON in UTF-8'] });
+    },
+  );
 
-  it('stays short and whole for a hostile section', () => {
+  it('are short and well-formed for a hostile section', () => {
     const deep = '['.repeat(2_000_000);
     expect(read(`{"x":${deep}`).problems).toHaveLength(1);
     const [problem] = read(plugin({ ['x'.repeat(1_000_000)]: hook() })).problems;
@@ -102,7 +105,7 @@ describe('problems', () => {
 describe('modes', () => {
   const problemsOf = (hooks: object, filterIgnoresMode = false) => modeProblems(read(plugin(hooks)), filterIgnoresMode);
 
-  it('are ignored by filters of wire 0.2.0 and refused from 0.6 on', () => {
+  it('are ignored by filters of wire 0.2.0 and validated from 0.6 on', () => {
     for (const mode of ['x', '', null, 1, 'Noop']) {
       expect(problemsOf({ filter: hook({ mode }) }, true)).toEqual([]);
       expect(problemsOf({ filter: hook({ mode }) })[0]).toContain('hooks.filter.mode');
@@ -110,7 +113,7 @@ describe('modes', () => {
     expect(problemsOf({ filter: hook({ mode: 'noop' }) }, true)).toEqual([]);
   });
 
-  it('may be left out, except by transforms', () => {
+  it('are optional except for transforms', () => {
     expect(problemsOf({ filter: hook(), shape: hook(), observe: hook() })).toEqual([]);
     expect(problemsOf(transforms('active'))).toEqual([]);
     expect(problemsOf(transforms('noop'))).toEqual([]);
@@ -121,17 +124,17 @@ describe('modes', () => {
     expect(problemsOf(transforms('off'))).toHaveLength(2);
   });
 
-  it.each(['filter', 'shape', 'observe'])('noop is not for %s', (kind) => {
+  it.each(['filter', 'shape', 'observe'])('reject noop for %s', (kind) => {
     expect(problemsOf({ [kind]: hook({ mode: 'noop' }) })[0]).toContain(`hooks.${kind}.mode`);
   });
 
-  it('stand once', () => {
+  it('reject a repeated mode', () => {
     const text = plugin({ filter: hook({ mode: 'active' }) }).replace('"mode"', '"mode":"active","mode"');
     expect(modeProblems(read(text), false)[0]).toContain('twice');
     expect(modeProblems(read(text), true)).toEqual([]);
   });
 
-  it('ask of whoever declares a transform shape and both transforms', () => {
+  it('require shape and both transforms of a plugin that declares a transform', () => {
     const { shape, transform_response, transform_sse_event } = transforms('noop');
     expect(problemsOf({ transform_response, transform_sse_event })[0]).toContain('hooks.shape');
     expect(problemsOf({ shape, transform_response })[0]).toContain('hooks.transform_sse_event');

@@ -9,14 +9,14 @@ import { EDITIONS } from '../../src/wire/editions.ts';
 import { thrown } from '../support/errors.ts';
 import { guest } from '../support/guest.ts';
 import { plugin } from '../support/plugins.ts';
-import { lonelyRuntime, newRuntime, recorder } from '../support/runtimes.ts';
+import { isolatedRuntime, newRuntime, recorder } from '../support/runtimes.ts';
 
 const MODEL = 'claude-3-haiku-20240307';
 const BODY = `{"model":"${MODEL}","messages":[]}`;
 const PRINCIPAL = { id: 'probe-principal', kind: 'api_key', claims: [] };
 const TRANSFORMING: HookKind[] = ['shape', 'transform_response', 'transform_sse_event'];
 
-/** The bytes that a probe sends. */
+/** Returns the bytes that a probe sends. */
 function sent(probe: Probe): Uint8Array {
   const scratch = new CallScratch();
   probe.encode(scratch);
@@ -29,7 +29,7 @@ function sent(probe: Probe): Uint8Array {
   ]);
 }
 
-/** The probes of a plugin, as admission sends them. */
+/** Returns the probes of a plugin as admission sends them. */
 function probesOf(bytes: Uint8Array, kind: 'filter' | 'shape'): Probe[] {
   const runtime = newRuntime();
   const key = SlotKey.global('probed');
@@ -37,7 +37,7 @@ function probesOf(bytes: Uint8Array, kind: 'filter' | 'shape'): Probe[] {
   return probesFor((slot as Slot).current.editions);
 }
 
-/** What a plugin that reports read of the request in front of the candidates, and of each candidate. */
+/** Returns what a reporting plugin read of the request and of each candidate. */
 function reports(name: string, edition: number): Record<string, unknown>[][] {
   const runtime = newRuntime();
   const slot = runtime.registerFilter(SlotKey.global('report'), 'report', plugin(name));
@@ -72,8 +72,8 @@ const PRICED = {
   },
 };
 
-describe('the canonical sample of the filter', () => {
-  it('is read by a plugin of PDK 0.1.0, and once more with one candidate', () => {
+describe('sample of the filter', () => {
+  it('is read by a plugin of PDK 0.1.0, and sent again with one candidate', () => {
     const [canonical, more, ...others] = reports('report-0-1-0', 0);
     expect(canonical).toEqual([HTTP]);
     expect(more?.[0]).toEqual(HTTP);
@@ -81,20 +81,20 @@ describe('the canonical sample of the filter', () => {
     expect(others).toEqual([]);
   });
 
-  it('is read by a plugin of PDK 0.1.1, and once more with one candidate', () => {
+  it('is read by a plugin of PDK 0.1.1, and sent again with one candidate', () => {
     const [canonical, more, ...others] = reports('report-0-1-1', 1);
     expect(canonical).toEqual([{ ...HTTP, ...PRICED }]);
     expect(more?.[1]).toMatchObject({ name: 'probe-upstream', seat_tier: '' });
     expect(others).toEqual([]);
   });
 
-  it.each(['report-0-1-2', 'report-0-2-0'])('is read by %s with a service tier, and sent once', (name) => {
+  it.each(['report-0-1-2', 'report-0-2-0'])('is read by %s with a service tier, and is sent once', (name) => {
     expect(reports(name, 2)).toEqual([[{ ...HTTP, ...PRICED, service_tier: 'priority' }]]);
   });
 });
 
-describe('the canonical samples of the other hooks', () => {
-  it('are what their layouts decode to', () => {
+describe('samples of the other hooks', () => {
+  it('decode to the documented values', () => {
     const samples = probesOf(plugin('report-0-1-2'), 'shape').filter(({ hook }) => hook !== 'filter');
     const decoded = samples.map((probe) => [
       probe.hook,
@@ -126,11 +126,11 @@ describe('the canonical samples of the other hooks', () => {
 describe('probing', () => {
   const probed = (bytes: Uint8Array) => {
     const { sink, lines } = recorder();
-    admitWasm(lonelyRuntime({}, { metrics: sink }), bytes);
+    admitWasm(isolatedRuntime({}, { metrics: sink }), bytes);
     return lines;
   };
 
-  it('calls every declared hook once, whatever kind is asked for, and is counted under a label that no plugin chooses', () => {
+  it('calls every declared hook once for any kind and reports under a label that no plugin can choose', () => {
     expect(probed(guest({ hooks: ['observe', 'shape', 'filter'], edition: 2, metadata: { name: 'mine' } }))).toEqual([
       'call (probe) filter',
       'call (probe) shape',
@@ -147,16 +147,16 @@ describe('probing', () => {
     [0, 2],
     [1, 2],
     [2, 1],
-  ])('calls a filter of edition %d %d times', (edition, times) => {
+  ])('calls a filter of schema %d %d times', (edition, times) => {
     expect(probed(guest({ edition }))).toEqual(Array(times).fill('call (probe) filter'));
   });
 
-  it('spares transforms in noop mode', () => {
+  it('skips transforms in noop mode', () => {
     expect(probed(plugin('transforms-noop'))).toEqual(['call (probe) shape']);
     expect(probed(plugin('transforms'))).toHaveLength(3);
   });
 
-  it('calls each edition of a plugin in its own layout', () => {
+  it('encodes each hook in the schema of that hook', () => {
     expect(probed(plugin('mixed-editions'))).toEqual([
       'call (probe) filter',
       'call (probe) filter',
@@ -167,8 +167,8 @@ describe('probing', () => {
     ]);
   });
 
-  it.each([0, 1])('says why a filter of edition %d fails with a candidate alone', (edition) => {
-    // Longer than the sample without a candidate, shorter than the one with it.
+  it.each([0, 1])('reports why a filter of schema %d fails only with a candidate', (edition) => {
+    // Longer than the sample without a candidate and shorter than the sample with one.
     const between = edition === 0 ? 260 : 400;
     const hook = `(if (i32.gt_u (local.get 1) (i32.const ${between})) (then unreachable)) $answer`;
     const error = thrown(ProbeFailedError, () => admitWasm(newRuntime(), guest({ edition, hook })));
@@ -177,7 +177,7 @@ describe('probing', () => {
     expect(() => admitWasm(newRuntime(), guest({ edition: 2, hook: hook.replace(`${between}`, '600') }))).not.toThrow();
   });
 
-  it('leaves what observe answers unread', () => {
+  it('does not decode the answer of observe', () => {
     for (const packed of ['0', '0x1000000008', '0x0000400000000001']) {
       expect(() => admitWasm(newRuntime(), guest({ hooks: ['observe'], hook: `i64.const ${packed}` }))).not.toThrow();
     }

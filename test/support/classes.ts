@@ -1,4 +1,4 @@
-/** Callers' objects that are instances of a class: their fields are getters on the prototype, which a spread leaves out. */
+/** Returns an object of a class whose fields are getters on the prototype: a spread does not copy them. */
 export function instanceWithGetters<T extends object>(fields: T): T {
   class Caller {}
   for (const [name, value] of Object.entries(fields))

@@ -1,9 +1,9 @@
-/** What a call threw, for tests that look at more than its message. */
+/** Helpers that return the error of a failed call, for tests that check more than its message. */
 import { expect } from 'vitest';
 
 type Class<E> = abstract new (...args: never[]) => E;
 
-/** The error of this class that `call` throws. Fails where it throws nothing or something else. */
+/** Returns the error of class `type` that `call` throws. Fails if `call` returns or throws another error. */
 export function thrown<E extends Error>(type: Class<E>, call: () => unknown): E {
   let error: unknown;
   try {
@@ -15,7 +15,7 @@ export function thrown<E extends Error>(type: Class<E>, call: () => unknown): E 
   return error as E;
 }
 
-/** The error of this class that the promise rejects with. */
+/** Returns the error of class `type` that the promise rejects with. Fails if it resolves or rejects with another error. */
 export async function rejected<E extends Error>(type: Class<E>, promise: Promise<unknown>): Promise<E> {
   const error: unknown = await promise.then(
     () => undefined,

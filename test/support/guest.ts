@@ -1,4 +1,4 @@
-/** Plugins written for one test: well-behaved ones, of which a test replaces the part that it is about. */
+/** Builds plugins for single tests: well-formed by default, with the parts that a test replaces. */
 import type { HookKind } from '../../src/types.ts';
 import { EDITIONS } from '../../src/wire/editions.ts';
 import { encodeToBytes } from '../../src/wire/encode.ts';
@@ -20,7 +20,7 @@ const ANSWERS: Readonly<Record<HookKind, Uint8Array>> = {
   transform_sse_event: encodeToBytes(transformSseEventResult, { kind: 'unchanged' }),
 };
 
-/** What a test decides about its guest; everything else is as it should be. */
+/** The parts of a guest that a test replaces. Every omitted part is well-formed. */
 export interface GuestParts {
   /** The declared hooks. */
   readonly hooks?: readonly HookKind[];
@@ -28,19 +28,19 @@ export interface GuestParts {
   readonly memory?: string;
   /** The body of `cc_lb_alloc(size, align)`. */
   readonly alloc?: string;
-  /** The body of every hook, or of some, `(ptr, len) -> i64`; `$answer` stands for its proper answer. */
+  /** The body of every hook or of single hooks, `(ptr, len) -> i64`; `$answer` expands to a valid answer. */
   readonly hook?: string | { readonly [Hook in HookKind]?: string };
-  /** Declarations of its own, in front of the rest. */
+  /** Additional fields of the module, placed before the generated ones. */
   readonly fields?: string;
-  /** Types of the functions where they are not the contract's; the bodies must then fit. */
+  /** Function types that differ from the ABI; the bodies must match them. */
   readonly types?: { readonly alloc?: string; readonly free?: string; readonly hook?: string };
-  /** Fields of the metadata that differ; undefined takes one out. */
+  /** Metadata fields to replace; undefined removes one. */
   readonly metadata?: Readonly<Record<string, unknown>>;
-  /** Fields of one hook's metadata that differ. */
+  /** Fields of each hook's metadata to replace. */
   readonly hookMetadata?: Readonly<Record<string, unknown>>;
-  /** Custom sections by name in place of the usual ones; null leaves one out. */
+  /** Custom sections to replace, by name; null removes one. */
   readonly sections?: Readonly<Record<string, Uint8Array | null>>;
-  /** Which edition's fingerprint each hook carries, counted from the oldest. */
+  /** The wire schema whose fingerprint each hook carries, as an index from the oldest. */
   readonly edition?: number;
 }
 
@@ -98,16 +98,16 @@ export function metadataSection(parts: GuestParts = {}): Uint8Array {
   return Buffer.from(JSON.stringify({ ...metadata, ...parts.metadata }));
 }
 
-/** The 32 bytes of a hook's fingerprint, of the edition counted from the oldest. */
+/** The 32-byte fingerprint of a hook's wire schema; `edition` is an index from the oldest. */
 export function fingerprint(hook: HookKind, edition = 0): Uint8Array {
   const editions = EDITIONS[hook];
   return Buffer.from(editions[Math.min(edition, editions.length - 1)]!.fingerprint, 'hex');
 }
 
-/** A guest that passes its probe and does `deed` in every later call: the probe is known by the length of its request. */
-export function misbehavesAfterProbe(deed: string): string {
-  return `(if (result i64) (i32.lt_u (local.get 1) (i32.const ${LONGER_THAN_PROBES})) (then $answer) (else ${deed}))`;
+/** Returns a hook body that answers probes and runs `body` in every later call. Requests are told apart by their length. */
+export function misbehavesAfterProbe(body: string): string {
+  return `(if (result i64) (i32.lt_u (local.get 1) (i32.const ${LONGER_THAN_PROBES})) (then $answer) (else ${body}))`;
 }
 
-/** Requests of at least this many bytes are no probes. */
+/** The shortest request in bytes that is longer than every probe. */
 export const LONGER_THAN_PROBES = 2048;

@@ -1,9 +1,9 @@
-/** The built guests of test/plugins. */
+/** Loads the built guests of test/plugins. */
 import { readFileSync } from 'node:fs';
 
 const loaded = new Map<string, Uint8Array>();
 
-/** The bytes of a guest by its name; the same array each time. */
+/** Returns the bytes of a guest by its name. Repeated calls return the same array. */
 export function plugin(name: string): Uint8Array {
   let bytes = loaded.get(name);
   if (bytes === undefined) {

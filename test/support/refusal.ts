@@ -1,10 +1,10 @@
-/** How a module is refused. */
+/** Returns the error that admission rejects a module with. */
 import { expect } from 'vitest';
 import { admitWasm, admitWasmAsync, type HotEngineConfigInput, WasmtimeRuntimeError } from '../../src/index.ts';
 import { rejected, thrown } from './errors.ts';
 import { newRuntime } from './runtimes.ts';
 
-/** The error that a module is refused with. Fails unless it is the same on this thread and off it. */
+/** Returns the error that `bytes` is rejected with. Fails unless the synchronous and the asynchronous form agree. */
 export async function refusal(bytes: Uint8Array, config?: HotEngineConfigInput): Promise<WasmtimeRuntimeError> {
   const runtime = newRuntime(config);
   const sync = thrown(WasmtimeRuntimeError, () => admitWasm(runtime, bytes));

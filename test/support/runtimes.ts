@@ -1,4 +1,4 @@
-/** Runtimes of one test file, closed after each test. */
+/** Creates runtimes for a test file and closes them after each test. */
 import { afterEach } from 'vitest';
 import { type HotEngineConfigInput, type MetricsSink, type RuntimeOptions, WasmtimeRuntime } from '../../src/index.ts';
 
@@ -9,26 +9,26 @@ afterEach(async () => {
   await Promise.all(open.splice(0).map((runtime) => runtime[Symbol.asyncDispose]()));
 });
 
-/** A runtime that lives as long as the test. */
+/** Creates a runtime that is closed when the test ends. */
 export function newRuntime(config?: HotEngineConfigInput, options?: RuntimeOptions): WasmtimeRuntime {
   const runtime = new WasmtimeRuntime(config, options);
   open.push(runtime);
   return runtime;
 }
 
-/** One with an engine that no other test shares. */
-export function lonelyRuntime(config?: HotEngineConfigInput, options?: RuntimeOptions): WasmtimeRuntime {
+/** Creates a runtime whose engine no other test uses. */
+export function isolatedRuntime(config?: HotEngineConfigInput, options?: RuntimeOptions): WasmtimeRuntime {
   groups += 1;
-  return newRuntime(config, { engineGroup: `lonely-${process.pid}-${groups}`, ...options });
+  return newRuntime(config, { engineGroup: `isolated-${process.pid}-${groups}`, ...options });
 }
 
-/** Both allocation strategies, the pool a small one. */
+/** Both allocation strategies; the pool is small. */
 export const STRATEGIES: readonly { strategy: string; config: HotEngineConfigInput }[] = [
   { strategy: 'on-demand', config: { allocationStrategy: 'on-demand' } },
   { strategy: 'pooling', config: { allocationStrategy: 'pooling', poolTotalMemories: 8, poolTotalCoreInstances: 8 } },
 ];
 
-/** A sink that keeps what it is told, one line each; durations are left out. */
+/** Creates a sink that records one line per report. Durations are in `seconds` instead. */
 export function recorder(): { sink: MetricsSink; lines: string[]; seconds: number[]; take(): string[] } {
   const lines: string[] = [];
   const seconds: number[] = [];
@@ -43,3 +43,5 @@ export function recorder(): { sink: MetricsSink; lines: string[]; seconds: numbe
   };
   return { sink, lines, seconds, take: () => lines.splice(0) };
 }
+
+export { isolatedRuntime as lonelyRuntime };

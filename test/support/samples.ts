@@ -1,4 +1,4 @@
-/** Arguments as a load balancer hands them in. */
+/** Sample arguments in the form in which a load balancer passes them. */
 import type {
   ObserveEvent,
   Principal,
@@ -9,7 +9,7 @@ import type {
   UpstreamCandidate,
 } from '../../src/types.ts';
 
-/** A request; a test gives what it is about. */
+/** Returns a request with `changes` applied. */
 export function request(changes: Partial<RequestContext> = {}): RequestContext {
   return {
     requestId: 'req-1',
@@ -21,17 +21,17 @@ export function request(changes: Partial<RequestContext> = {}): RequestContext {
   };
 }
 
-/** A caller with an API key and these claims. */
+/** Returns a caller with an API key and the given claims. */
 export function caller(claims: Principal['claims'] = {}): Principal {
   return { id: 'principal-1', kind: 'api_key', claims };
 }
 
-/** The n-th id of the samples. */
+/** Returns the n-th upstream id of the samples. */
 export function upstreamId(n: number): string {
   return `00000000-0000-4000-8000-${n.toString(16).padStart(12, '0')}`;
 }
 
-/** So many candidates, with 100, 200, … predicted cache-read tokens. */
+/** Returns `count` candidates with 100, 200, … predicted cache-read tokens. */
 export function candidates(count: number): UpstreamCandidate[] {
   return Array.from({ length: count }, (_, index) => ({
     upstreamId: upstreamId(index + 1),
@@ -45,7 +45,7 @@ export function candidates(count: number): UpstreamCandidate[] {
 /** The upstream that requests are shaped for. */
 export const upstream: Upstream = { kind: 'anthropic_direct', baseUrl: 'https://upstream.test' };
 
-/** An event that the guest `misbehave` takes for an order, or for nothing of interest. */
+/** Returns an event whose request id selects the behavior of the guest `misbehave`. */
 export function started(requestId = 'req-1'): ObserveEvent {
   return { type: 'request_started', requestId, downstreamUserAgent: null };
 }
@@ -68,7 +68,7 @@ export const EVENTS: readonly ObserveEvent[] = [
   { type: 'error', code: 'c', message: 'm', source: 's' },
 ];
 
-/** A response with its exchange, for `transformResponse`. */
+/** Returns a response with its exchange, for `transformResponse`. */
 export function response(changes: Partial<TransformResponseInput> = {}): TransformResponseInput {
   return {
     requestId: 'req-1',
@@ -84,7 +84,7 @@ export function response(changes: Partial<TransformResponseInput> = {}): Transfo
   };
 }
 
-/** An event with its exchange, for `transformSseEvent`. */
+/** Returns an SSE event with its exchange, for `transformSseEvent`. */
 export function sseEvent(changes: Partial<TransformSseEventInput> = {}): TransformSseEventInput {
   const { body, ...exchange } = response();
   return { ...exchange, event: { event: 'message', data: Buffer.from('hello') }, ...changes };

@@ -1,9 +1,9 @@
-/** Modules from the text format, and custom sections around them. */
+/** Assembles modules from the text format and builds custom sections. */
 import createWabt from 'wabt';
 
 const wabt = await createWabt();
 
-/** Proposals that the assembler leaves off by default; which ones the engine takes is for the tests to show. */
+/** Proposals that the assembler disables by default. Tests show which of them the engine accepts. */
 const FEATURES = {
   exceptions: true,
   threads: true,
@@ -16,7 +16,7 @@ const FEATURES = {
   multi_memory: true,
 };
 
-/** Assembles the text of a module, without judging what it means. */
+/** Assembles the text of a module without validating it. */
 export function assemble(text: string): Uint8Array {
   const module = wabt.parseWat('module.wat', text, FEATURES);
   try {
@@ -26,7 +26,7 @@ export function assemble(text: string): Uint8Array {
   }
 }
 
-/** An unsigned number in LEB128. */
+/** Encodes an unsigned number in LEB128. */
 export function leb(value: number): number[] {
   const bytes: number[] = [];
   let rest = value;
@@ -37,7 +37,7 @@ export function leb(value: number): number[] {
   return [...bytes, rest];
 }
 
-/** A section of a module: its id, its size, its contents. */
+/** Builds a section of a module from its id and its contents. */
 export function section(id: number, contents: Uint8Array | readonly number[]): Uint8Array {
   return Uint8Array.from([id, ...leb(contents.length), ...contents]);
 }
@@ -48,12 +48,12 @@ export function customSection(name: string, data: Uint8Array): Uint8Array {
   return section(0, Buffer.concat([Uint8Array.from(leb(label.length)), label, data]));
 }
 
-/** The sections put behind everything else in the module. */
+/** Appends sections to the module. */
 export function append(wasm: Uint8Array, ...sections: Uint8Array[]): Uint8Array {
   return Buffer.concat([wasm, ...sections]);
 }
 
-/** The sections put in front of everything else in the module, behind its header. */
+/** Inserts sections directly after the module's header. */
 export function prepend(wasm: Uint8Array, ...sections: Uint8Array[]): Uint8Array {
   return Buffer.concat([wasm.subarray(0, 8), ...sections, wasm.subarray(8)]);
 }
