@@ -1,14 +1,14 @@
-/** Whether a Linux shared library is complete. glibc's loader maps a file that was cut short and dies of SIGBUS in it. */
+/** Checks that a Linux shared library is complete: loading a truncated file with glibc ends the process with SIGBUS. */
 import { closeSync, fstatSync, openSync, readSync } from 'node:fs';
 
-/** Of the file's header and of a section's, in 64-bit files. */
+/** Size of the file header and of a section header in 64-bit files. */
 const HEADER_BYTES = 64;
 const MACHINES: Readonly<Record<string, number>> = { x64: 62, arm64: 183 };
 
 /**
- * Throws an Error unless the file at `path` is for this processor and as long as its ELF header says (64-bit, little
- * endian, as every supported platform has it). The table of sections stands at a file's end, after stripping too; it
- * holds zeroes where writing the file was cut short after its length was set.
+ * Throws an Error unless the file at `path` is for this processor and as long as its ELF header says. The file is 64-bit
+ * and little-endian, as on every supported platform. The section headers are at the end of the file, also after stripping.
+ * They are zero when writing stopped after the length of the file was set.
  */
 export function checkElfIsWhole(path: string): void {
   const header = Buffer.alloc(HEADER_BYTES);

@@ -1,45 +1,45 @@
-/** Why the addon did not load, and what to do about it. */
+/** Builds the error that importing the package throws when the addon does not load: its cause and the remedy. */
 import { readdirSync } from 'node:fs';
 import { join } from 'node:path';
 
-/** The package's own name. */
+/** The name of the package. */
 export const PACKAGE = 'cc-lb-runtime-wasmtime';
 
-/** Names a binary to load instead of the packaged one: for bundles and single-executable apps. */
+/** Environment variable with the path of a binary to load instead of the packaged one, for bundles and single-executable apps. */
 export const OVERRIDE_VARIABLE = 'CC_LB_RUNTIME_WASMTIME_BINARY';
 
-/** Where the addon was looked for. */
+/** The paths where the addon was searched. */
 export interface LoadAttempt {
-  /** Undefined where the code does not know where it stands. */
+  /** The directory of the package; undefined when the code runs outside of it, as in a bundle. */
   readonly packageDirectory: string | undefined;
-  /** The value of the override variable, if it is set. */
+  /** The value of the override variable; undefined when it is not set. */
   readonly override: string | undefined;
 }
 
-/** A file was found, and it is something else. */
+/** The file at the path is not the addon of this version. */
 export class NotThisAddon extends Error {
   constructor(message = 'the file is a module, but not the addon of this version of the package') {
     super(message);
   }
 }
 
-/** This code stands in a bundle, away from its package. */
+/** This code runs in a bundle, outside of its package. */
 export class Bundled extends Error {
   constructor() {
-    super('this code was bundled, and its package is not around it');
+    super('this code runs in a bundle, outside of its package');
   }
 }
 
 const BUILD = 'build the addon in a checkout (`npm run build:native`, needs Rust)';
 const DAMAGED =
   /file too short|another processor|invalid ELF|ELF load command|truncated|not a mach-o|not a valid Win32|Exec format/i;
-/** What else decides where node-gyp-build looks. */
+/** Environment variables that change where node-gyp-build searches. */
 const MISLEADING = ['LIBC', 'npm_config_arch', 'npm_config_platform', 'CC_LB_RUNTIME_WASMTIME_PREBUILD'];
 const OTHER_LIBC = /ld-linux|libc\.musl|ld-musl|libc\.so\b|Error relocating|symbol not found/i;
 
 /**
- * What importing the package throws where the addon cannot be loaded: an error with code `CC_LB_ADDON_NOT_LOADED`, the
- * original as its cause, and a message that says what was found, what was tried, and a remedy for the cause.
+ * Returns the error that importing the package throws when the addon does not load: it has code
+ * `CC_LB_ADDON_NOT_LOADED`, `cause` as its cause, and a message with the platform, the paths tried, the cause and a remedy.
  */
 export function wrapLoadFailure(cause: unknown, attempt: LoadAttempt): Error {
   const message = [
@@ -67,13 +67,13 @@ function libc(): string {
   return glibc === undefined ? ' with musl' : ` with glibc ${glibc}`;
 }
 
-/** Undefined where Node runs on another libc. */
+/** The version of glibc; undefined when Node runs on another libc. */
 function glibcVersion(): string | undefined {
   try {
     const { header } = process.report.getReport() as { header: { glibcVersionRuntime?: string } };
     return header.glibcVersionRuntime;
   } catch {
-    // Deno runs on glibc alone, and may keep the rest to itself.
+    // Deno runs only on glibc, and may deny access to the report.
     return 'of an unknown version';
   }
 }
@@ -95,28 +95,28 @@ function remedy(cause: unknown, attempt: LoadAttempt): string {
   if (code === 'ERR_DLOPEN_DISABLED') {
     return permission() === undefined
       ? 'start Node without --no-addons.'
-      : 'start Node with --allow-addons beside --permission.';
+      : 'start Node with --allow-addons together with --permission.';
   }
   const file = attempt.override ?? join(attempt.packageDirectory ?? '', 'prebuilds');
   if (code === 'ERR_ACCESS_DENIED' || permission()?.has('fs.read', file) === false) {
     const path = attempt.override ?? join(attempt.packageDirectory ?? '', '*');
-    return `let Node read the addon: --allow-fs-read=${path} beside --permission.`;
+    return `let Node read the addon: --allow-fs-read=${path} together with --permission.`;
   }
   if (/GLIBC_[\d.]+' not found/.test(message)) {
     return `the system's glibc is too old (the prebuilt binaries need 2.28): use a newer system, or ${BUILD}.`;
   }
-  // Before the damaged ones: a musl binary asks glibc's loader for `libc.so`, which may be a linker script there.
+  // Checked before DAMAGED: a musl binary makes glibc's loader open `libc.so`, which may be a linker script.
   if (OTHER_LIBC.test(message)) return otherLibc(attempt);
   if (DAMAGED.test(message)) {
     return attempt.override === undefined
       ? 'the file is damaged or for another platform: reinstall the package.'
-      : `the file is damaged or for another platform: let ${OVERRIDE_VARIABLE} name one that is whole, or unset it.`;
+      : `the file is damaged or for another platform: let ${OVERRIDE_VARIABLE} name a complete file, or unset it.`;
   }
   if (attempt.override !== undefined) {
     return `let ${OVERRIDE_VARIABLE} name the .node file of this version for this platform, by its absolute path, or unset it.`;
   }
   if (cause instanceof NotThisAddon) return `the file is from another version: reinstall the package, or ${BUILD}.`;
-  if (code === 'MODULE_NOT_FOUND') return `reinstall the package: node-gyp-build, which it depends on, is not there.`;
+  if (code === 'MODULE_NOT_FOUND') return `reinstall the package: its dependency node-gyp-build is missing.`;
   const available = prebuilds(attempt.packageDirectory ?? '');
   if (available.length === 0) return `the package holds no prebuilt binary: reinstall it, or ${BUILD}.`;
   const [here] = available.filter((name) => name.split(' ')[0] === `${process.platform}-${process.arch}`);
@@ -124,7 +124,7 @@ function remedy(cause: unknown, attempt: LoadAttempt): string {
     return `the package holds prebuilt binaries for ${available.join(', ')}: run on one of them, or ${BUILD}.`;
   }
   const set = MISLEADING.filter((name) => process.env[name]).map((name) => `unset ${name}`);
-  const look = `see to the rights of the file and to how its disk is mounted (not noexec)`;
+  const look = `check the permissions of the file and that its disk is not mounted with noexec`;
   return `the package holds ${here}: ${[...set, look].join(', or ')}.`;
 }
 
@@ -135,7 +135,7 @@ function otherLibc({ override }: LoadAttempt): string {
     : `the binary is for another libc: let ${OVERRIDE_VARIABLE} name the one for ${own}.`;
 }
 
-/** Undefined where the permission model is off. */
+/** Undefined when the permission model is off. */
 function permission(): typeof process.permission | undefined {
   return process.permission;
 }

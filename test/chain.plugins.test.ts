@@ -1,4 +1,4 @@
-/** The chain over real plugins: what each failure policy makes of a plugin that misbehaves in a real engine. */
+/** PluginChain over real plugins: the effect of each failure policy when a plugin misbehaves. */
 import { readFileSync } from 'node:fs';
 import { afterAll, describe, expect, it } from 'vitest';
 import { PluginChain } from '../src/chain.ts';
@@ -49,8 +49,8 @@ function shapeOf(name: string, failurePolicy: Policy) {
   );
 }
 
-describe('filters', () => {
-  it('narrow the candidates one after the other', async () => {
+describe('filters of a chain', () => {
+  it('narrow the candidates in order', async () => {
     const chain = new PluginChain({ filters: [filterOf('misbehave'), filterOf('cache-aware')] });
     const keepTwo = principal({ keep: 2 });
     for (const outcome of [
@@ -63,9 +63,9 @@ describe('filters', () => {
   });
 
   it.each(['unreachable', 'answer-garbage:64', 'answer-outside', 'overflow-stack'])(
-    'that do %s are passed over or stop the request',
-    async (deed) => {
-      const misbehaving = principal({ do: deed, keep: 1 });
+    'are skipped or stop the request after %s, as their policy says',
+    async (behavior) => {
+      const misbehaving = principal({ do: behavior, keep: 1 });
       for (const policy of policies) {
         const chain = new PluginChain({ filters: [filterOf('misbehave', policy), filterOf('cache-aware')] });
         const inline = chain.filter(ctx, misbehaving, candidates);
@@ -84,9 +84,9 @@ describe('filters', () => {
   );
 
   it.each([
-    ['twice', [id(1), id(1)]],
-    ['unasked', [id(1), id(9)]],
-  ])('that name an upstream %s are void', (_, ids) => {
+    ['named twice', [id(1), id(1)]],
+    ['that was not a candidate', [id(1), id(9)]],
+  ])('fail when their answer has an upstream %s', (_, ids) => {
     const results = ids.map((upstreamId) => ({ upstreamId, decision: 'accept', reason: '' }));
     const puppeteer = { ...ctx, body: encodeToBytes(filterResponse, { results }) };
     for (const policy of policies) {
@@ -97,7 +97,7 @@ describe('filters', () => {
     }
   });
 
-  it('that keep nothing have decided', () => {
+  it('make the request unavailable when they keep nothing', () => {
     const chain = new PluginChain({ filters: [filterOf('cache-aware', 'fail-closed')] });
     expect(chain.filter(ctx, principal({ keep: 0 }), candidates)).toMatchObject({
       kind: 'unavailable',
@@ -105,21 +105,21 @@ describe('filters', () => {
     });
   });
 
-  it('whose slot is gone have failed', () => {
+  it('fail when their slot does not exist', () => {
     const followed = WasmtimeFilterPlugin.follow(runtime, key('never registered'));
     const outcome = new PluginChain({ filters: [followed] }).filter(ctx, principal({}), candidates);
     expect(outcome).toMatchObject({ kind: 'candidates', candidates });
     expect(outcome.stages[0]?.error).toMatchObject({ code: 'CC_LB_FILTER', cause: { code: 'CC_LB_SLOT_NOT_FOUND' } });
   });
 
-  it('do not hide mistakes of the caller', async () => {
+  it('throw InvalidArgumentError for invalid arguments under any policy', async () => {
     const chain = new PluginChain({ filters: [filterOf('cache-aware', 'pass-through')] });
     const wrong = { ...ctx, method: 1 as never };
     expect(() => chain.filter(wrong, principal({}), candidates)).toThrow(InvalidArgumentError);
     await expect(chain.filterAsync(wrong, principal({}), candidates)).rejects.toThrow(InvalidArgumentError);
   });
 
-  it('reject with the reason of an aborted call, though it be an error of a plugin', async () => {
+  it('reject with the reason of an aborted call, also when the reason is a FilterError', async () => {
     const reason = new FilterError('trap', 'the other attempt');
     const chain = new PluginChain({ filters: [filterOf('misbehave', 'pass-through')] });
     for (const where of ['inline', 'thread'] as const) {
@@ -141,14 +141,14 @@ describe('filters', () => {
   });
 });
 
-describe('a shape', () => {
+describe('the shape of a chain', () => {
   it('writes the request', () => {
     const outcome = new PluginChain({ shape: shapeOf('rewrite', 'fail-closed') }).shape(ctx, upstream, principal({}));
     expect(outcome).toMatchObject({ kind: 'shaped', request: { method: 'POST' } });
     expect(outcome.kind === 'shaped' && outcome.request.headers).toContainEqual(['x-shaped-by', 'rewrite/1.0.0']);
   });
 
-  it('that traps sends the request as it came, or stops it', async () => {
+  it('passes the original request through or stops it after a trap, as its policy says', async () => {
     const trapping = principal({ do: 'unreachable' });
     for (const policy of policies) {
       const chain = new PluginChain({ shape: shapeOf('misbehave', policy) });
@@ -171,7 +171,7 @@ describe('a shape', () => {
   });
 });
 
-it('tells observers, whose failures come back', async () => {
+it('reports events to every observer and returns their failures', async () => {
   const observers = ['lifecycle', 'misbehave'].map(
     (name) => new WasmtimeObservabilityHook(runtime, runtime.registerObserve(key(`observe ${name}`), name, wasm(name))),
   );
@@ -183,7 +183,7 @@ it('tells observers, whose failures come back', async () => {
   }
 });
 
-it('does not absorb the end of the runtime', () => {
+it('throws ClosedError under pass-through when the runtime is closed', () => {
   const closing = new WasmtimeRuntime();
   const slot = closing.registerFilter(key('f'), 'cache-aware', wasm('cache-aware'), { failurePolicy: 'pass-through' });
   const chain = new PluginChain({ filters: [new WasmtimeFilterPlugin(closing, slot)] });

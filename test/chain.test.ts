@@ -42,7 +42,7 @@ function output(keptUpstreamIds: string[], rejected: string[] = []): FilterOutpu
   };
 }
 
-/** A filter stage whose verdict is a function of the ids that it sees; `seen` tells what they were. */
+/** A filter stage whose verdict is a function of the candidate ids; `seen` records the ids of each call. */
 function stage(verdict: (ids: string[], ctx: RequestContext) => FilterOutput, failurePolicy: Policy = 'pass-through') {
   const seen: string[][] = [];
   const decide: FilterStage['filter'] = (request, _, candidates) => {
@@ -76,7 +76,7 @@ function shapeStage(act: (ctx: RequestContext) => never, failurePolicy: Policy):
 const trap = new FilterError('trap', 'unreachable');
 const shapeTrap = new DialectError('unreachable');
 
-/** Both forms of one call, which must agree. */
+/** The synchronous and the asynchronous form, which must agree. */
 const forms = [
   [
     'filter',
@@ -91,7 +91,7 @@ const forms = [
 ] as const;
 
 describe.each(forms)('%s', (_, run) => {
-  it('lets each filter see the survivors and keeps the order of the caller', async () => {
+  it('passes each filter the remaining candidates in the order of the caller', async () => {
     const first = keeping(() => [id(3), id(1)]);
     const second = keeping((ids) => ids);
     const outcome = await run([first, second]);
@@ -103,7 +103,7 @@ describe.each(forms)('%s', (_, run) => {
     ]);
   });
 
-  it('hands back the candidates of the caller, whatever the spelling of their ids', async () => {
+  it("returns the caller's candidate objects for any spelling of their ids", async () => {
     const odd = { ...candidate(1), upstreamId: `{${id(1).toUpperCase()}}` };
     const outcome = await run([keeping(() => [id(1)])], [odd, candidate(2)]);
     expect(outcome.kind === 'candidates' && outcome.candidates[0]).toBe(odd);
@@ -114,11 +114,11 @@ describe.each(forms)('%s', (_, run) => {
     expect(outcome).toMatchObject({ kind: 'candidates', candidates: [three[1]] });
   });
 
-  it('keeps everything without filters', async () => {
+  it('keeps every candidate without filters', async () => {
     expect(await run([])).toEqual({ kind: 'candidates', candidates: three, stages: [] });
   });
 
-  it('takes an empty result for a decision, and asks no further filter', async () => {
+  it('stops at a filter that keeps nothing', async () => {
     const after = keeping((ids) => ids, 'fail-closed');
     const outcome = await run([keeping(() => []), after]);
     expect(outcome).toMatchObject({ kind: 'unavailable', status: 503, code: 'route_no_upstream_after_filter' });
@@ -134,7 +134,7 @@ describe.each(forms)('%s', (_, run) => {
     ['a repeated id', output([id(1), id(1)])],
     ['an id both kept and rejected', output([id(1)], [id(1)])],
     ['an id that an earlier filter dropped', output([id(3)])],
-  ])('voids a stage whose answer has %s', async (_, answer) => {
+  ])('fails a stage whose answer has %s', async (_, answer) => {
     const first = keeping(() => [id(1), id(2)]);
     const passed = await run([first, stage(() => answer)]);
     expect(passed).toMatchObject({ kind: 'candidates', candidates: [three[0], three[1]] });
@@ -144,7 +144,7 @@ describe.each(forms)('%s', (_, run) => {
     expect(closed).toMatchObject({ kind: 'unavailable', code: 'plugin_failed', status: 503 });
   });
 
-  it('keeps all candidates of a failed stage under pass-through, and goes on', async () => {
+  it('keeps the candidates of a failed stage under pass-through and continues', async () => {
     const outcome = await run([keeping(() => [id(1), id(2)]), failing(trap), keeping(() => [id(2)])]);
     expect(outcome).toMatchObject({ kind: 'candidates', candidates: [three[1]] });
     expect(outcome.stages[1]).toEqual({ plugin: 'test', error: trap });
@@ -163,13 +163,13 @@ describe.each(forms)('%s', (_, run) => {
     expect(after.seen).toEqual([]);
   });
 
-  it('names a wait where saturation is the cause', async () => {
+  it('returns retryAfterSeconds when the cause is saturation', async () => {
     const saturated = new FilterError('runtime', 'full', { cause: new PoolSaturatedError('stores') });
     expect(await run([failing(saturated, 'fail-closed')])).toMatchObject({ retryAfterSeconds: 1 });
   });
 
   it.each([new InvalidArgumentError('ctx.method', 'x'), new ClosedError(), new TypeError('a bug')])(
-    'throws %o on, whatever the policy',
+    'rethrows %o under every policy',
     async (error) => {
       for (const policy of ['pass-through', 'fail-closed'] as const) {
         await expect(run([failing(error, policy)])).rejects.toBe(error);
@@ -177,7 +177,7 @@ describe.each(forms)('%s', (_, run) => {
     },
   );
 
-  it('gives every filter the headers of an iterator', async () => {
+  it('passes the headers of a one-shot iterator to every filter', async () => {
     const counts: number[] = [];
     const counting = keeping((ids, { headers }) => {
       counts.push([...(headers as Iterable<unknown>)].length);
@@ -187,7 +187,7 @@ describe.each(forms)('%s', (_, run) => {
     expect(counts).toEqual([2, 2]);
   });
 
-  it('gives every filter the fields of a class, also with the headers of an iterator', async () => {
+  it('passes the getters of a class instance to every filter, also with headers from a one-shot iterator', async () => {
     const seen: RequestContext[] = [];
     const { headers: _, ...fields } = ctx;
     const looking = keeping((ids, request) => {
@@ -209,19 +209,19 @@ describe.each(forms)('%s', (_, run) => {
     [[candidate(1), { ...candidate(2), upstreamId: 'two' }], 'candidates[1].upstreamId'],
     [[null], 'candidates[0].upstreamId'],
     ['abc', 'candidates'],
-  ])('refuses the candidates %j', async (candidates, path) => {
+  ])('rejects the candidates %j', async (candidates, path) => {
     await expect(run([], candidates as UpstreamCandidate[])).rejects.toMatchObject({
       code: 'CC_LB_INVALID_ARGUMENT',
       path,
     });
   });
 
-  it('refuses a context that is none', async () => {
+  it('rejects a context that is null', async () => {
     await expect(run([], three, null as never)).rejects.toMatchObject({ path: 'ctx' });
   });
 });
 
-describe('an aborted call', () => {
+describe('an aborted filterAsync', () => {
   it.each([new Error('stop'), trap, new PoolSaturatedError('queue')])('rejects with %o itself', async (reason) => {
     const controller = new AbortController();
     const filters = [
@@ -270,13 +270,13 @@ describe.each(shapeForms)('%s', (_, run) => {
       throw error;
     }, policy);
 
-  it('hands on what the shape wrote', async () => {
+  it('returns the request that the shape wrote', async () => {
     const request = { url: new URL('https://x.test'), method: 'PUT', headers: [], body: new Uint8Array() };
     const shape = { ...fails('fail-closed'), shape: () => request, shapeAsync: async () => request };
     expect(await run(shape, bare)).toEqual({ kind: 'shaped', request });
   });
 
-  it('sends the original without credentials when a shape fails under pass-through', async () => {
+  it('passes the original request through without credentials when the shape fails under pass-through', async () => {
     const outcome = await run(fails('pass-through'), upstream);
     expect(outcome).toMatchObject({ kind: 'passed-through', error: shapeTrap, request: original });
     expect(outcome.kind !== 'unavailable' && outcome.request.url.href).toBe(
@@ -284,7 +284,7 @@ describe.each(shapeForms)('%s', (_, run) => {
     );
   });
 
-  it('sends the headers of an iterator, though the shape has read them', async () => {
+  it('passes headers from a one-shot iterator through after the shape has read them', async () => {
     const shape = shapeStage(({ headers }) => {
       expect([...(headers as Iterable<unknown>)]).toHaveLength(1);
       throw shapeTrap;
@@ -293,7 +293,7 @@ describe.each(shapeForms)('%s', (_, run) => {
     expect(outcome).toMatchObject({ kind: 'passed-through', request: { headers: [['a', '1']] } });
   });
 
-  it('answers 503 when a shape fails under fail-closed', async () => {
+  it('returns 503 when the shape fails under fail-closed', async () => {
     expect(await run(fails('fail-closed'), upstream)).toEqual({
       kind: 'unavailable',
       status: 503,
@@ -302,21 +302,21 @@ describe.each(shapeForms)('%s', (_, run) => {
     });
   });
 
-  it('answers 503 under pass-through too, where the request has nowhere to go', async () => {
+  it('returns 503 under pass-through when the request has no valid upstream URL', async () => {
     const escaping = { ...ctx, path: '/../elsewhere' };
     expect(await run(fails('pass-through'), bare)).toMatchObject({ kind: 'unavailable', code: 'plugin_failed' });
     expect(await run(fails('pass-through'), upstream, escaping)).toMatchObject({ kind: 'unavailable' });
   });
 
   it.each([new InvalidArgumentError('ctx', 'x'), new ClosedError(), new TypeError('a bug')])(
-    'throws %o on, whatever the policy',
+    'rethrows %o under every policy',
     async (error) => {
       await expect(run(fails('pass-through', error), upstream)).rejects.toBe(error);
       await expect(run(fails('fail-closed', error), upstream)).rejects.toBe(error);
     },
   );
 
-  it('passes through without a shape, for which it needs a base URL', async () => {
+  it('passes the request through without a shape when the upstream has a base URL', async () => {
     const outcome = await run(undefined, upstream);
     expect(outcome).toMatchObject({ kind: 'passed-through', request: original });
     expect(outcome).not.toHaveProperty('error');
@@ -332,13 +332,13 @@ describe('observers', () => {
     observeAsync: async () => answer,
   });
 
-  it('are all told, and their failures come back', async () => {
+  it('all receive the event, and observe returns their failures', async () => {
     const chain = new PluginChain({ observers: [observer(failure), observer(undefined), observer(failure)] });
     expect(chain.observe(event)).toEqual([failure, failure]);
     expect(await chain.observeAsync(event)).toEqual([failure, failure]);
   });
 
-  it('do not hide a mistake of the caller', async () => {
+  it('rethrow InvalidArgumentError', async () => {
     const error = new InvalidArgumentError('event.type', 'x');
     const refusing: ObserveStage = {
       observe: () => {
@@ -352,7 +352,7 @@ describe('observers', () => {
   });
 });
 
-it('keeps to the candidates that it was given while a filter is asked', async () => {
+it('copies the candidates, so that changes during a call have no effect', async () => {
   const list = [...three];
   const verdict = keeping(() => [id(3)]);
   const slow: FilterStage = {
@@ -369,7 +369,7 @@ it('keeps to the candidates that it was given while a filter is asked', async ()
   expect(await outcome).toMatchObject({ kind: 'candidates', candidates: [three[2]] });
 });
 
-it('becomes an HTTP answer', () => {
+it('outcomeToHttp converts an unavailable outcome and rejects any other', () => {
   const full = new PluginChain({ filters: [failing(new PoolSaturatedError('pool'), 'fail-closed')] });
   const outcome = full.filter(ctx, principal, three);
   if (outcome.kind !== 'unavailable') throw new Error('expected no upstream');
@@ -398,6 +398,6 @@ it.each([
   [{ filters: [{ filter() {} }] }, 'filters[0]'],
   [{ shape: {} }, 'shape'],
   [{ observers: [null] }, 'observers[0]'],
-])('refuses the stages %j', (options, path) => {
+])('the constructor rejects the options %j', (options, path) => {
   expect(() => new PluginChain(options as never)).toThrow(expect.objectContaining({ path }));
 });

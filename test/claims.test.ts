@@ -23,15 +23,15 @@ function nested(levels: number): Json {
   return value;
 }
 
-describe('printing', () => {
-  // Pairs of the bits of a double and of what serde_json 1.0.154 prints for it.
+describe('claimsToWire', () => {
+  // Pairs of the bits of a double and its text as printed by serde_json 1.0.154.
   it.each(printed.floats)('prints the double 0x%s as %s', (bits, text) => {
     const view = new DataView(new ArrayBuffer(8));
     view.setBigUint64(0, BigInt(`0x${bits}`));
     expect(print(view.getFloat64(0))).toBe(text);
   });
 
-  // What serde_json 1.0.154 prints again after it read the text, for texts that JavaScript can say.
+  // Texts and their form after serde_json 1.0.154 has read and printed them, as far as JavaScript can express them.
   it.each(printed.texts)('prints %s as %s', (source, text) => {
     expect(print(JSON.parse(source))).toBe(text);
   });
@@ -54,7 +54,7 @@ describe('printing', () => {
     expect(print(value)).toBe(text);
   });
 
-  it('keeps the text of JSON.stringify wherever numbers are plain and keys are sorted', () => {
+  it('prints the text of JSON.stringify for plain numbers and sorted keys', () => {
     fc.assert(
       fc.property(fc.string({ unit: 'binary' }), (text) => {
         expect(print(text)).toBe(JSON.stringify(text));
@@ -64,8 +64,8 @@ describe('printing', () => {
   });
 });
 
-describe('order', () => {
-  it('sorts keys by their UTF-8 bytes, nested ones too', () => {
+describe('the order of keys', () => {
+  it('is that of their UTF-8 bytes at every level', () => {
     const keys = ['b', '\u{1f600}', '9', '10', '\uff5e', 'a', '', 'aa', '\ud7ff', '\ue000', '__proto__'];
     const bytewise = [...keys].sort((a, b) => Buffer.compare(Buffer.from(a), Buffer.from(b)));
     const object = Object.fromEntries(keys.map((key) => [key, 1]));
@@ -76,7 +76,7 @@ describe('order', () => {
     expect(flat[flat.indexOf('nested') + 1]).toBe(`{${bytewise.map((key) => `${JSON.stringify(key)}:1`).join(',')}}`);
   });
 
-  it('agrees with a sort of the bytes for any keys', () => {
+  it('equals a sort by bytes for random keys', () => {
     fc.assert(
       fc.property(fc.uniqueArray(fc.string({ unit: 'binary' })), (keys) => {
         const claims = Object.fromEntries(keys.map((key) => [key, 1] as const));
@@ -88,7 +88,7 @@ describe('order', () => {
   });
 });
 
-describe('refusals', () => {
+describe('rejection of claims', () => {
   class Claim {}
   const cyclic: { list: unknown[] } = { list: [] };
   cyclic.list.push(1, cyclic);
@@ -101,7 +101,7 @@ describe('refusals', () => {
     ['Infinity in a list', [1, 2, Number.POSITIVE_INFINITY], '.foo[2]'],
     ['a hole', new Array(1), '.foo[0]'],
     ['undefined in an object', { bar: { baz: undefined } }, '.foo.bar.baz'],
-    ['a key that is no name', { 'a-b': [undefined] }, '.foo["a-b"][0]'],
+    ['a key that is not an identifier', { 'a-b': [undefined] }, '.foo["a-b"][0]'],
     ['a lone surrogate', 'a\ud800', '.foo'],
     ['a lone surrogate in a key', { bar: { '\udc00': 1 } }, '.foo.bar'],
     ['a Date', new Date(0), '.foo'],
@@ -110,33 +110,33 @@ describe('refusals', () => {
     ['a typed array', new Uint8Array(1), '.foo'],
     ['toJSON', { toJSON: () => 1 }, '.foo.toJSON'],
     ['a cycle', cyclic, '.foo.list[1]'],
-    ['an integer past the doubles', 10n ** 400n, '.foo'],
-  ])('%s is refused with its path', (_, value, path) => {
+    ['an integer beyond the range of a double', 10n ** 400n, '.foo'],
+  ])('reports the path of %s', (_, value, path) => {
     expect(refusal(value).path).toBe(`principal.claims${path}`);
   });
 
-  it.each([[null], [undefined], [[]], ['x'], [1], [new Map()]])('%o are no claims', (claims) => {
+  it.each([[null], [undefined], [[]], ['x'], [1], [new Map()]])('rejects %o as claims', (claims) => {
     expect(() => claimsToWire(claims as never)).toThrow(
       expect.objectContaining({ code: 'CC_LB_INVALID_ARGUMENT', path: 'principal.claims' }),
     );
   });
 
-  it('refuses a lone surrogate in the key of a claim', () => {
+  it('rejects a lone surrogate in the key of a claim', () => {
     expect(() => claimsToWire({ '\ud800': 1 })).toThrow(InvalidArgumentError);
   });
 
-  it('takes 127 levels and refuses more, however many', () => {
+  it('accepts 127 levels and rejects more', () => {
     expect(print(nested(127))).toHaveLength(JSON.stringify(nested(127)).length);
     expect(refusal(nested(128)).message).toContain('127');
     expect(refusal(nested(100_000)).message).toContain('127');
   });
 
-  it('takes one object in two places', () => {
+  it('accepts one object at two paths', () => {
     const shared = { a: 1 };
     expect(print([shared, shared])).toBe('[{"a":1},{"a":1}]');
   });
 
-  it('takes objects of another realm and without a prototype', async () => {
+  it('accepts objects of another realm and objects without a prototype', async () => {
     const { runInNewContext } = await import('node:vm');
     expect(print(runInNewContext('({a: [1]})'))).toBe('{"a":[1]}');
     expect(print(Object.assign(Object.create(null), { a: 1 }))).toBe('{"a":1}');

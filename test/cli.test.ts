@@ -8,7 +8,7 @@ import { run } from '../src/cli/run.ts';
 import { HOOK_KINDS } from '../src/types.ts';
 import { guest } from './support/guest.ts';
 
-/** The command as it is built. */
+/** The built command. */
 const main = fileURLToPath(new URL('../dist/cli/main.js', import.meta.url));
 const scratch = mkdtempSync(join(tmpdir(), 'cc-lb-plugin-'));
 afterAll(() => rmSync(scratch, { recursive: true }));
@@ -23,7 +23,7 @@ function file(name: string, content: unknown): string {
   return path;
 }
 
-/** What a command line wrote, and its exit code. */
+/** Runs a command line in this process; returns its output and exit code. */
 async function cli(...argv: string[]): Promise<{ code: number; out: string; err: string }> {
   const out: string[] = [];
   const err: string[] = [];
@@ -31,14 +31,14 @@ async function cli(...argv: string[]): Promise<{ code: number; out: string; err:
   return { code, out: out.join('\n'), err: err.join('\n') };
 }
 
-/** What a command line wrote as JSON, after exit code `expected`. */
+/** Runs a command line with --json, expects exit code `expected` and returns the parsed output. */
 async function cliJson(expected: number, ...argv: string[]) {
   const { code, out } = await cli(...argv, '--json');
   expect(code).toBe(expected);
   return JSON.parse(out);
 }
 
-/** The sample of a hook with changes to its fields. */
+/** Writes the sample of a hook, with changes to its fields, to a file. */
 async function request(
   hook: string,
   name: string,
@@ -49,7 +49,7 @@ async function request(
 }
 
 describe('inspect', () => {
-  it('tells what a plugin is', async () => {
+  it('prints the facts of a plugin', async () => {
     const { code, out } = await cli('inspect', wasm('transforms'));
     expect(code).toBe(0);
     expect(out).toMatch(/^plugin +transforms 1\.0\.0$/m);
@@ -61,7 +61,7 @@ describe('inspect', () => {
     expect(json.size).toBe(readFileSync(wasm('transforms-noop')).length);
   });
 
-  it('tells every problem', async () => {
+  it('prints every problem and exits with 1', async () => {
     const { code, out } = await cli('inspect', file('text.wasm', 'no wasm'));
     expect(code).toBe(1);
     expect(out.match(/^✗ /gm)!.length).toBeGreaterThan(3);
@@ -71,7 +71,7 @@ describe('inspect', () => {
 });
 
 describe('admit', () => {
-  it('admits', async () => {
+  it('prints the admitted plugin', async () => {
     const { code, out } = await cli('admit', wasm('cache-aware'));
     expect(code).toBe(0);
     expect(out).toMatch(/^admitted +cache-aware 1\.0\.0$/m);
@@ -81,7 +81,7 @@ describe('admit', () => {
     expect(out).not.toContain(json.contentHash);
   });
 
-  it('says why not', async () => {
+  it('prints the reason of a rejection and exits with 1', async () => {
     const text = file('text.wasm', 'no wasm');
     const { code, err } = await cli('admit', text);
     expect(code).toBe(1);
@@ -96,13 +96,13 @@ describe('call', () => {
     expect((await cli('call', wasm('report-0-1-2'), '--hook', hook)).code).toBe(hook === 'observe' ? 1 : 0);
   });
 
-  it('shows which candidates a filter keeps', async () => {
+  it('prints which candidates a filter keeps', async () => {
     const { out } = await cli('call', wasm('cache-aware'), '--hook', 'filter');
     expect(out).toMatch(/^00000000-0000-4000-8000-000000000003 +kept$/m);
     expect(out).toMatch(/^0{8}-0000-4000-8000-0{11}1 +rejected_by_plugin +1000 cached tokens, 3000 needed$/m);
   });
 
-  it('takes a request from a file', async () => {
+  it('reads a request from a file', async () => {
     const path = await request('filter', 'keep.json', (sample) => ({
       ...sample,
       principal: { id: 'p', kind: 'api_key', claims: { keep: 2 } },
@@ -111,7 +111,7 @@ describe('call', () => {
     expect(keptUpstreamIds).toHaveLength(2);
   });
 
-  it('shows the request that a shape writes, bytes as text or base64', async () => {
+  it('prints the request that a shape writes, with its body as text or base64', async () => {
     const { out } = await cli('call', wasm('rewrite'), '--hook', 'shape');
     expect(out.split('\n')[0]).toBe('POST https://example.test/v1/messages');
     expect(out).toMatch(/^x-shaped-by: rewrite\/1\.0\.0$/m);
@@ -121,7 +121,9 @@ describe('call', () => {
     });
     const json = await cliJson(0, 'call', wasm('rewrite'), '-k', 'shape', '-r', path);
     expect(json).toMatchObject({ url: 'https://example.test/v1/messages', bodyBase64: '/+8=' });
-    expect((await cli('call', wasm('rewrite'), '-k', 'shape', '-r', path)).out).toContain('2 bytes that are no text');
+    expect((await cli('call', wasm('rewrite'), '-k', 'shape', '-r', path)).out).toContain(
+      '2 bytes that are not UTF-8 text',
+    );
   });
 
   it.each([
@@ -130,7 +132,7 @@ describe('call', () => {
     ['transform_response', 'other', 'unchanged'],
     ['transform_sse_event', 'repeat:2', 'replaced by 2\n\nevent: message_start\ndata: {'],
     ['transform_sse_event', 'drop', 'dropped'],
-  ])('shows what %s makes of %s', async (hook, transform, expected) => {
+  ])('prints the result of %s with %s', async (hook, transform, expected) => {
     const path = await request(hook, 'transform.json', (sample) => ({
       ...sample,
       principal: { id: 'p', kind: 'api_key', claims: { transform } },
@@ -140,7 +142,7 @@ describe('call', () => {
     expect(out).toContain(expected);
   });
 
-  it('tells a plugin that fails', async () => {
+  it('prints the error of a failed call and exits with 1', async () => {
     expect((await cli('call', wasm('lifecycle'), '-k', 'observe')).out).toBe('observed');
     const path = await request('filter', 'loop.json', (sample) => ({
       ...sample,
@@ -156,7 +158,7 @@ describe('call', () => {
 });
 
 describe('bench', () => {
-  it.each(['inline', 'thread'])('times calls (%s)', async (where) => {
+  it.each(['inline', 'thread'])('measures calls with --where %s', async (where) => {
     const argv = ['bench', wasm('cache-aware'), '-k', 'filter', '-s', '0', '--where', where];
     const { code, out } = await cli(...argv);
     expect(code).toBe(0);
@@ -170,15 +172,12 @@ describe('bench', () => {
   });
 });
 
-describe('a command line', () => {
-  it.each([[], ['help'], ['--help'], ['inspect', '--help'], ['bench', '-h']])(
-    '%j is answered with help',
-    async (...argv) => {
-      const { code, out } = await cli(...argv);
-      expect(code).toBe(0);
-      expect(out).toContain('Exit codes');
-    },
-  );
+describe('cc-lb-plugin', () => {
+  it.each([[], ['help'], ['--help'], ['inspect', '--help'], ['bench', '-h']])('prints help for %j', async (...argv) => {
+    const { code, out } = await cli(...argv);
+    expect(code).toBe(0);
+    expect(out).toContain('Exit codes');
+  });
 
   it.each([
     [['explain', 'x.wasm'], 'no command explain'],
@@ -196,7 +195,7 @@ describe('a command line', () => {
     [['call', wasm('rewrite'), '-k', 'shape', '--deadline', '0'], 'deadlineMs'],
     [['admit', wasm('rewrite'), '-c', file('unknown.json', { memory: 1 })], 'config.memory'],
     [['bench', wasm('rewrite'), '-k', 'shape', '--where', 'here'], '--where'],
-  ])('%j is not understood', async (argv, message) => {
+  ])('exits with 2 for %j', async (argv, message) => {
     const { code, out, err } = await cli(...argv);
     expect(code).toBe(2);
     expect(out).toBe('');
@@ -206,25 +205,25 @@ describe('a command line', () => {
     expect(error.message).toContain(message);
   });
 
-  it('shows no control characters of a plugin', async () => {
+  it('escapes control characters in metadata', async () => {
     const metadata = { name: '\u001b[2Jevil', description: 'x\nno problems', usage: 'a\u0085b' };
     const path = join(scratch, 'evil.wasm');
     writeFileSync(path, guest({ metadata, memory: '2', hooks: ['filter'], edition: 0 }));
     for (const command of ['inspect', 'admit']) {
       const { out } = await cli(command, path);
       expect(out).toContain('\\u001b[2Jevil');
-      // biome-ignore lint/suspicious/noControlCharactersInRegex: those are meant
+      // biome-ignore lint/suspicious/noControlCharactersInRegex: the test matches control characters
       expect(out).not.toMatch(/[\0-\x09\x0b-\x1f\x7f-\x9f]/);
     }
     expect((await cli('inspect', path)).out).toContain('x\\u000ano problems');
   });
 
-  it.each(['call', 'bench'])('refuses a %s of a hook that the plugin does not declare', async (command) => {
+  it.each(['call', 'bench'])('rejects a %s of a hook that the plugin does not declare', async (command) => {
     const { code, err } = await cli(command, wasm('rewrite'), '--hook', 'transform_response');
     expect([code, err]).toEqual([1, expect.stringContaining('hooks.transform_response: not declared')]);
   });
 
-  it('reaches the built command', () => {
+  it('runs as the built command', () => {
     const built = spawnSync(process.execPath, [main, 'inspect', wasm('cache-aware')], { encoding: 'utf8' });
     expect(built).toMatchObject({ status: 0, stderr: '' });
     expect(built.stdout).toContain('cache-aware 1.0.0');
@@ -234,7 +233,7 @@ describe('a command line', () => {
     expect(refused.status).toBe(1);
   });
 
-  it.skipIf(process.platform === 'win32')('ends as it would where nobody reads what it writes', () => {
+  it.skipIf(process.platform === 'win32')('exits with the same code when its output pipe is closed', () => {
     const script = 'set -o pipefail; "$0" "$@" | true';
     for (const [argv, status] of [
       [['admit', wasm('cache-aware')], 0],
@@ -245,21 +244,21 @@ describe('a command line', () => {
     }
   });
 
-  it.runIf(existsSync('/dev/full'))('tells that its output could not be written', () => {
+  it.runIf(existsSync('/dev/full'))('exits with 4 when its output cannot be written', () => {
     const full = openSync('/dev/full', 'w');
     const command = [main, 'admit', wasm('cache-aware')];
-    const told = spawnSync(process.execPath, command, { encoding: 'utf8', stdio: ['ignore', full, 'pipe'] });
-    expect(told.status).toBe(4);
-    expect(told.stderr).toMatch(/^cc-lb-plugin: cannot write: ENOSPC.*\n$/);
+    const result = spawnSync(process.execPath, command, { encoding: 'utf8', stdio: ['ignore', full, 'pipe'] });
+    expect(result.status).toBe(4);
+    expect(result.stderr).toMatch(/^cc-lb-plugin: cannot write: ENOSPC.*\n$/);
     closeSync(full);
   });
 
-  it('tells its version, also where the addon does not load', () => {
+  it('prints its version, also when the addon does not load', () => {
     const { version } = JSON.parse(readFileSync(new URL('../package.json', import.meta.url), 'utf8'));
     const env = { ...process.env, CC_LB_RUNTIME_WASMTIME_BINARY: join(scratch, 'none.node') };
     for (const flag of ['--version', '-v']) {
-      const told = spawnSync(process.execPath, [main, flag], { encoding: 'utf8', env });
-      expect(told).toMatchObject({ status: 0, stdout: `${version}\n`, stderr: '' });
+      const result = spawnSync(process.execPath, [main, flag], { encoding: 'utf8', env });
+      expect(result).toMatchObject({ status: 0, stdout: `${version}\n`, stderr: '' });
     }
   });
 });

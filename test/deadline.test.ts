@@ -22,7 +22,7 @@ import { caller, request, started, upstream } from './support/samples.ts';
 const key = SlotKey.global('k');
 const LOOP = caller({ do: 'loop' });
 const LARGE = request({ body: Buffer.alloc(LONGER_THAN_PROBES) });
-/** How much later than its deadline a call may end on a busy machine. */
+/** Milliseconds by which a call may exceed its deadline on a busy machine. */
 const LATE = 2_000;
 
 function misbehave(config?: HotEngineConfigInput, deadlineMs?: number) {
@@ -31,7 +31,7 @@ function misbehave(config?: HotEngineConfigInput, deadlineMs?: number) {
   return { runtime, filter: new WasmtimeFilterPlugin(runtime, slot) };
 }
 
-/** Milliseconds that `call` took to expire. */
+/** Returns the milliseconds that `call` took to expire. */
 async function expiry(call: () => unknown): Promise<number> {
   const began = performance.now();
   let error: unknown;
@@ -52,8 +52,8 @@ function expectAbout(elapsed: number, deadlineMs: number): void {
   expect(elapsed).toBeLessThan(deadlineMs + LATE);
 }
 
-describe.each(STRATEGIES)('a deadline, allocated $strategy', ({ config }) => {
-  it('ends a hook that loops, on either thread, in every kind of plugin', async () => {
+describe.each(STRATEGIES)('a deadline, $strategy', ({ config }) => {
+  it('interrupts a looping hook of every kind, inline and off-thread', async () => {
     const runtime = newRuntime({ ...config, deadlineMs: 40 });
     const bytes = plugin('misbehave');
     const filter = new WasmtimeFilterPlugin(runtime, runtime.registerFilter(key, 'm', bytes));
@@ -75,7 +75,7 @@ describe.each(STRATEGIES)('a deadline, allocated $strategy', ({ config }) => {
     expect(observe.observe(started('do:loop'))).toBeInstanceOf(ObservabilityError);
   });
 
-  it('ends alloc, a start function and a probe that loop', async () => {
+  it('interrupts a looping alloc, start function and probe', async () => {
     const runtime = newRuntime({ ...config, deadlineMs: 40 });
     const loop = '(loop $l br $l)';
     const alloc = `(if (i32.ge_u (local.get 0) (i32.const ${LONGER_THAN_PROBES})) (then ${loop})) i32.const 32768`;
@@ -86,8 +86,8 @@ describe.each(STRATEGIES)('a deadline, allocated $strategy', ({ config }) => {
     expectAbout(await expiry(() => admitWasm(runtime, guest({ hook: `${loop} $answer` }))), 40);
   });
 
-  it('of a start function is that of the call, and tells the instantiation', () => {
-    // Loops where the page of data was not written yet: never in the probe, whose deadline is long enough.
+  it('covers the start function, whose expiry fails the instantiation', () => {
+    // The start function takes longer than 5 ms and much less than the deadline of the probe.
     const fields =
       '(start $s) (func $s (local $i i32) (loop $l (br_if $l (i32.lt_u (local.tee $i (i32.add (local.get $i) (i32.const 1))) (i32.const 300000000)))))';
     const runtime = newRuntime({ ...config, deadlineMs: 20_000 });
@@ -110,7 +110,7 @@ describe.each(STRATEGIES)('a deadline, allocated $strategy', ({ config }) => {
   });
 });
 
-describe('which deadline holds', () => {
+describe('the effective deadline', () => {
   const elapsed = (filter: WasmtimeFilterPlugin, deadlineMs?: number) =>
     expiry(() => filter.filter(request(), LOOP, [], { deadlineMs }));
   const elapsedThread = (filter: WasmtimeFilterPlugin, deadlineMs?: number) =>
@@ -121,34 +121,34 @@ describe('which deadline holds', () => {
     ['thread', elapsedThread],
   ])('is the call’s, else the slot’s, else the runtime’s, up or down (%s)', async (_, run) => {
     expectAbout(await run(misbehave({ deadlineMs: 50 }).filter), 50);
-    // Down: had the longer one held, it would have taken at least that long.
+    // A shorter deadline: with the longer one, the call would take at least that long.
     expect(await run(misbehave({ deadlineMs: 60_000 }, 50).filter)).toBeLessThan(30_000);
     expect(await run(misbehave({ deadlineMs: 60_000 }, 50_000).filter, 50)).toBeLessThan(30_000);
-    // Up.
+    // A longer deadline.
     expectAbout(await run(misbehave({ deadlineMs: 20 }, 150).filter), 150);
     expectAbout(await run(misbehave({ deadlineMs: 20 }, 30).filter, 150), 150);
   });
 
-  it('is that of the adapter’s version', async () => {
+  it('is that of the version that the adapter is pinned to', async () => {
     const { runtime, filter } = misbehave({ deadlineMs: 60_000 }, 50);
     runtime.registerFilter(key, 'm', plugin('misbehave'), { deadlineMs: 200 });
     expect(await elapsed(filter)).toBeLessThan(30_000);
     expectAbout(await elapsed(WasmtimeFilterPlugin.follow(runtime, key)), 200);
   });
 
-  it('may be as long as it gets', () => {
+  it('may be the maximum', () => {
     const { filter } = misbehave({ deadlineMs: 2 ** 31 - 1 });
     expect(() => filter.filter(request(), caller({ do: 'spin:100' }), [], { deadlineMs: 2 ** 31 - 1 })).not.toThrow();
   });
 });
 
-describe('a deadline', () => {
-  it('does not count time in the queue', async () => {
+describe('a deadline of concurrent calls', () => {
+  it('starts when the call leaves the queue', async () => {
     const { filter } = misbehave({ deadlineMs: 150 });
     const loops = Array.from({ length: 6 }, () =>
       rejected(FilterError, filter.filterAsync(request(), LOOP, [], { where: 'thread' })),
     );
-    // It waits for several deadlines and has its own whole one to itself.
+    // This call waits in the queue for several deadlines, and then has its full deadline.
     const spin = filter.filterAsync(request(), caller({ do: 'spin:1000' }), [], { where: 'thread' });
     expect((await Promise.all(loops)).map(({ cause }) => (cause as GuestTrapError).trap)).toEqual(
       Array(6).fill('interrupt'),
@@ -156,7 +156,7 @@ describe('a deadline', () => {
     await expect(spin).resolves.toBeDefined();
   });
 
-  it('of one call is nothing to the next, nor to those beside it', async () => {
+  it('does not affect later or concurrent calls', async () => {
     const { filter, runtime } = misbehave({ deadlineMs: 10_000 });
     const long = filter.filterAsync(request(), caller({ do: 'spin:200000' }), [], { where: 'thread' });
     for (let round = 0; round < 5; round++) {

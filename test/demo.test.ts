@@ -3,7 +3,7 @@ import { expect, it, vi } from 'vitest';
 import { demo } from '../examples/load-balancer/demo/demo.ts';
 import { claim } from '../examples/load-balancer/demo/report.ts';
 
-it('shows everything that it claims', async () => {
+it('the demo reports every claim', async () => {
   const lines: string[] = [];
   const log = vi.spyOn(console, 'log').mockImplementation((line: string) => void lines.push(line));
   try {
@@ -17,6 +17,6 @@ it('shows everything that it claims', async () => {
   }
 });
 
-it('fails where a claim does not hold', () => {
+it('claim throws for a claim that does not hold', () => {
   expect(() => claim('requests', false, '1 failed')).toThrow('requests: 1 failed');
 });

@@ -15,35 +15,35 @@ afterAll(() => rmSync(folder, { recursive: true }));
 describe.runIf(process.platform === 'linux')('checkElfIsWhole', () => {
   const bytes = readFileSync(addon);
 
-  it('takes a whole file, and one with bytes behind it', () => {
+  it('accepts a complete file, with and without trailing bytes', () => {
     expect(() => checkElfIsWhole(addon)).not.toThrow();
     writeFileSync(file, Buffer.concat([bytes, Buffer.alloc(100)]));
     expect(() => checkElfIsWhole(file)).not.toThrow();
   });
 
-  it.each([0, 63, 64, bytes.length - 1])('refuses its first %i bytes', (length) => {
+  it.each([0, 63, 64, bytes.length - 1])('rejects the first %i bytes', (length) => {
     writeFileSync(file, bytes.subarray(0, length));
     expect(() => checkElfIsWhole(file)).toThrow(/file too short \(\d+ bytes/);
   });
 
-  it('refuses one whose end was never written', () => {
+  it('rejects a file whose end was not written', () => {
     writeFileSync(file, Buffer.alloc(bytes.length).fill(bytes, 0, bytes.length >> 1));
     expect(() => checkElfIsWhole(file)).toThrow('truncated while it was written');
   });
 
-  it('refuses one for another processor', () => {
+  it('rejects a file for another processor', () => {
     const other = Buffer.from(bytes);
     other.writeUInt16LE(243, 18);
     writeFileSync(file, other);
     expect(() => checkElfIsWhole(file)).toThrow('built for another processor');
   });
 
-  it('refuses what is no ELF file', () => {
+  it('rejects a file that is not ELF', () => {
     writeFileSync(file, Buffer.alloc(1000, 'x'));
     expect(() => checkElfIsWhole(file)).toThrow('invalid ELF header');
   });
 
-  it('tells of a missing file as Node does', () => {
+  it('throws ENOENT for a missing file', () => {
     expect(() => checkElfIsWhole(join(folder, 'nothing'))).toThrow(expect.objectContaining({ code: 'ENOENT' }));
   });
 });

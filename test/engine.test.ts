@@ -16,12 +16,12 @@ import { guest, guestSections } from './support/guest.ts';
 import { newRuntime, STRATEGIES } from './support/runtimes.ts';
 import { append, section } from './support/wat.ts';
 
-describe('the engine of the seed', () => {
-  it('has memory for the largest body and its envelope by default', () => {
+describe('the default config', () => {
+  it('has memory for the largest body and its envelope', () => {
     expect(defaultHotEngineConfig().memoryMaxPages).toBe(2048);
   });
 
-  it('allocates on demand by default', () => {
+  it('allocates on demand', () => {
     const config = defaultHotEngineConfig();
     expect(config.allocationStrategy).toBe('on-demand');
     expect(config.poolTotalMemories).toBe(64);
@@ -32,20 +32,20 @@ describe('the engine of the seed', () => {
     expect(virtualMemoryReservationBytes(config)).toBe(0);
   });
 
-  it('reserves what it is configured to in a pool', () => {
+  it('reserves 20 GiB with a pool', () => {
     const config = { ...defaultHotEngineConfig(), allocationStrategy: 'pooling' as const };
     expect(virtualMemoryReservationBytes(config)).toBe(20 * 1024 ** 3);
   });
 });
 
-/** A plugin that lacks nothing, with one more thing in its module. */
+/** A valid plugin with additional fields or instructions. */
 const withFields = (fields: string) => guest({ fields });
 const withInstructions = (instructions: string, fields = '') => guest({ fields, hook: `${instructions} $answer` });
 
-/** A plugin whose module has one type more than it needs, in front of the others. */
+/** A valid plugin with an additional type before its own. */
 function withType(type: readonly number[]): Uint8Array {
   const plain = guest();
-  // The header, the section's id and its size; it is small, so each number is one byte.
+  // The section starts after the 8-byte header with its id and size; the size is small, so each number is one byte.
   const [count, ...types] = plain.subarray(10, 10 + plain[9]!);
   return Buffer.concat([
     plain.subarray(0, 8),
@@ -54,7 +54,7 @@ function withType(type: readonly number[]): Uint8Array {
   ]);
 }
 
-/** A plugin with a function that calls a typed reference: the assembler does not know the instruction. */
+/** A plugin with a call_ref instruction, which the assembler does not support. */
 function withCallRef(): Uint8Array {
   const bytes = Buffer.from(withFields('(func unreachable nop nop nop nop nop)'));
   const at = bytes.indexOf(Uint8Array.from([0, 1, 1, 1, 1, 1, 0x0b]));
@@ -62,10 +62,10 @@ function withCallRef(): Uint8Array {
   return bytes;
 }
 
-describe.each(STRATEGIES)('an engine that allocates $strategy', ({ config }) => {
+describe.each(STRATEGIES)('proposals of an engine, $strategy', ({ config }) => {
   const admit = (bytes: Uint8Array) => admitWasm(newRuntime(config), bytes);
 
-  it('takes the plugin that the forbidden ones are made of', () => {
+  it('include everything that a plain plugin uses', () => {
     expect(admit(guest()).metadata.name).toBe('guest');
     expect(admit(withType([0x60, 0, 0])).metadata.name).toBe('guest');
   });
@@ -90,13 +90,13 @@ describe.each(STRATEGIES)('an engine that allocates $strategy', ({ config }) => 
     ],
   ];
 
-  it.each(FORBIDDEN)('refuses %s when the module is admitted', (_, bytes, named) => {
+  it.each(FORBIDDEN)('exclude %s', (_, bytes, named) => {
     const error = thrown(ModuleCompileError, () => admit(bytes));
     expect(error.code).toBe('CC_LB_MODULE_COMPILE');
     expect(error.message).toMatch(named);
   });
 
-  it('refuses a component when it is inspected', () => {
+  it('exclude components', () => {
     const header = Uint8Array.from([0, 0x61, 0x73, 0x6d, 0x0d, 0, 1, 0]);
     for (const bytes of [header, append(header, ...guestSections())]) {
       expect(thrown(ModuleRejectedError, () => admit(bytes)).reason).toContain('component');
@@ -119,18 +119,18 @@ describe.each(STRATEGIES)('an engine that allocates $strategy', ({ config }) => 
     ['several results', '(func $two (result i32 i32) i32.const 1 i32.const 2)', 'call $two drop drop'],
     ['sign extension and saturating conversion', '', '(drop (i32.extend8_s (i32.trunc_sat_f32_s (f32.const nan))))'],
     ['mutable exported globals', '(global (export "g") (mut i32) (i32.const 0))', ''],
-  ])('takes %s', (_, fields, instructions) => {
+  ])('include %s', (_, fields, instructions) => {
     expect(admit(withInstructions(instructions, fields)).metadata.name).toBe('guest');
   });
 });
 
-describe('building an engine', () => {
-  it('finds the one that the process has for equal options', () => {
+describe('buildHotEngine', () => {
+  it('shares one engine between equal options', () => {
     const first = newRuntime({ memoryMaxPages: 77 });
     admitWasm(first, guest({ metadata: { name: 'shared' } }));
     const { entries } = counts(first);
     expect(entries).toBe(1);
-    // Policies, bounds, redaction and deadline are no engine options.
+    // Policies, bounds, redaction and deadline are not engine options.
     const equal = newRuntime({
       memoryMaxPages: 77,
       pluginFailurePolicy: 'fail-closed',
@@ -151,13 +151,13 @@ describe('building an engine', () => {
     { memoryMaxPages: 77, memoryGuardBytes: 2 ** 20 },
     { memoryMaxPages: 77, residentBudgetBytes: 5 },
     { memoryMaxPages: 77, maxStagingBytes: 5 },
-  ])('makes another one for %o', (config) => {
+  ])('creates another engine for %o', (config) => {
     const first = newRuntime({ memoryMaxPages: 77 });
     admitWasm(first, guest({ metadata: { name: 'shared' } }));
     expect(counts(newRuntime(config)).entries).toBe(0);
   });
 
-  it('keeps groups apart', () => {
+  it('shares no engine between groups', () => {
     const first = newRuntime({ memoryMaxPages: 77 }, { engineGroup: 'a' });
     admitWasm(first, guest());
     expect(counts(newRuntime({ memoryMaxPages: 77 }, { engineGroup: 'a' })).entries).toBe(1);
@@ -165,24 +165,24 @@ describe('building an engine', () => {
     expect(counts(newRuntime({ memoryMaxPages: 77 }, { engineGroup: '' })).entries).toBe(0);
   });
 
-  it('gives the complete config and the engine', () => {
+  it('returns the complete config and the engine', () => {
     const engine = buildHotEngine({ deadlineMs: 7 });
     expect(engine.config).toEqual({ ...defaultHotEngineConfig(), deadlineMs: 7 });
     expect(engine.native.stats().running).toBe(0);
   });
 
-  it.each(STRATEGIES)('takes the smallest and the largest stack, $strategy', ({ config }) => {
+  it.each(STRATEGIES)('accepts the smallest and the largest stack, $strategy', ({ config }) => {
     for (const maxWasmStack of [16 * 1024, 2 * 1024 * 1024]) {
       expect(() => buildHotEngine({ ...config, maxWasmStack })).not.toThrow();
     }
   });
 
-  it('refuses a bad config', () => {
+  it('rejects an invalid config and an invalid group', () => {
     expect(() => buildHotEngine({ memoryMaxPages: 0 })).toThrow(InvalidArgumentError);
     expect(() => buildHotEngine({}, 5 as never)).toThrow(expect.objectContaining({ path: 'group' }));
   });
 
-  it('says that a pooled memory must fit into its reservation', () => {
+  it('rejects a pooled memory that exceeds its reservation', () => {
     const error = thrown(EngineInitError, () =>
       buildHotEngine({ allocationStrategy: 'pooling', memoryMaxPages: 2048, memoryReservationBytes: 2 ** 20 }),
     );
@@ -190,7 +190,7 @@ describe('building an engine', () => {
     expect(error.message).toMatch(/lower memoryMaxPages or raise memoryReservationBytes/);
   });
 
-  it('says what to lower where the address space does not suffice', () => {
+  it('names the settings to lower when the address space does not suffice', () => {
     const error = thrown(EngineInitError, () =>
       buildHotEngine({ allocationStrategy: 'pooling', poolTotalMemories: 1_000_000, memoryReservationBytes: 2 ** 32 }),
     );

@@ -33,7 +33,7 @@ afterEach(() => {
   for (const folder of folders.splice(0)) rmSync(folder, { recursive: true });
 });
 
-/** The package as it is installed: built from the sources, with what `addAddon` puts under prebuilds/. */
+/** Creates an installed package: built from the sources, with the files that `addAddon` writes under prebuilds/. */
 function installed(addAddon?: (path: string) => void): string {
   const folder = realpathSync(mkdtempSync(join(tmpdir(), 'cc-lb-installed-')));
   folders.push(folder);
@@ -66,7 +66,7 @@ function run(script: string, options: { flags?: string[]; env?: NodeJS.ProcessEn
   return { status, stdout, stderr };
 }
 
-/** The failure that importing the package in `folder` gives, as `code` and `message`. */
+/** Imports the package in `folder` and returns the `code` and `message` of the failure. */
 function loadFailure(folder: string, options: { flags?: string[]; env?: NodeJS.ProcessEnv } = {}) {
   const script = `await import('./dist/index.js').then(
     () => console.log(JSON.stringify({ message: 'loaded' })),
@@ -81,8 +81,8 @@ function remedyOf(message: string): string {
   return message.split('\n').find((line) => line.startsWith('Remedy: ')) ?? '';
 }
 
-describe('the addon does not load', () => {
-  it('names platform, places, cause and remedy where no binary is in the package', () => {
+describe('importing a package whose addon does not load', () => {
+  it('reports platform, paths, cause and remedy when the package has no binary', () => {
     const folder = installed();
     const failure = loadFailure(folder);
     expect(failure).toMatchObject({ code: 'CC_LB_ADDON_NOT_LOADED', cause: true });
@@ -95,12 +95,12 @@ describe('the addon does not load', () => {
     expect(remedy).toMatch(/^Remedy: the package holds no prebuilt binary: reinstall it, or build the addon/);
   });
 
-  it('says that build/Release is left out under PREBUILDS_ONLY', () => {
+  it('omits build/Release from the paths under PREBUILDS_ONLY', () => {
     const folder = installed();
     expect(loadFailure(folder, { env: { PREBUILDS_ONLY: '1' } }).message).toContain(`Tried: prebuilds/ of ${folder}.`);
   });
 
-  it('names the platforms that the package has', () => {
+  it('reports the platforms that the package has binaries for', () => {
     const folder = installed();
     mkdirSync(join(folder, 'prebuilds/aix-ppc64'), { recursive: true });
     mkdirSync(join(folder, 'prebuilds/linux-mips'), { recursive: true });
@@ -110,53 +110,60 @@ describe('the addon does not load', () => {
   });
 
   it.runIf(onGlibc).each(['LIBC', 'npm_config_platform'])(
-    'says what in the environment hides the binary: %s',
+    'reports that %s in the environment hides the binary',
     (name) => {
       const folder = installed((path) => copyFileSync(addon, path.replace('.node', '.glibc.node')));
       const { message } = loadFailure(folder, { env: { [name]: 'nonsense' } });
-      expect(remedyOf(message)).toContain(`holds ${platform} (glibc): unset ${name}, or see to the rights of the file`);
+      expect(remedyOf(message)).toContain(
+        `holds ${platform} (glibc): unset ${name}, or check the permissions of the file`,
+      );
     },
   );
 
-  it('says that node-gyp-build is not there', () => {
+  it('reports that node-gyp-build is missing', () => {
     const folder = installed((path) => copyFileSync(addon, path));
     rmSync(join(folder, 'node_modules'));
     mkdirSync(join(folder, 'node_modules'));
     symlinkSync(join(root, 'node_modules/zod'), join(folder, 'node_modules/zod'), 'junction');
     expect(remedyOf(loadFailure(folder).message)).toBe(
-      'Remedy: reinstall the package: node-gyp-build, which it depends on, is not there.',
+      'Remedy: reinstall the package: its dependency node-gyp-build is missing.',
     );
   });
 
   const size = statSync(addon).size;
-  it.each([0, 10, 64, 4096, 1_000_000, size >> 1, size - 1])('says that a binary is damaged at %i bytes', (length) => {
-    const folder = installed((path) => writeFileSync(path, readFileSync(addon).subarray(0, length)));
-    const failure = loadFailure(folder);
-    expect(failure.code).toBe('CC_LB_ADDON_NOT_LOADED');
-    // What other systems' loaders say of a file that is not whole has not been seen in every case.
-    const remedy =
-      process.platform === 'linux' ? /the file is damaged or for another platform: reinstall/ : /reinstall|rights/;
-    expect(remedyOf(failure.message)).toMatch(remedy);
-  });
+  it.each([0, 10, 64, 4096, 1_000_000, size >> 1, size - 1])(
+    'reports a binary that is truncated to %i bytes',
+    (length) => {
+      const folder = installed((path) => writeFileSync(path, readFileSync(addon).subarray(0, length)));
+      const failure = loadFailure(folder);
+      expect(failure.code).toBe('CC_LB_ADDON_NOT_LOADED');
+      // The messages of other loaders for a truncated file are not all known.
+      const remedy =
+        process.platform === 'linux'
+          ? /the file is damaged or for another platform: reinstall/
+          : /reinstall|permissions/;
+      expect(remedyOf(failure.message)).toMatch(remedy);
+    },
+  );
 
-  it.runIf(process.platform === 'linux')('says that a binary is damaged where its end was never written', () => {
+  it.runIf(process.platform === 'linux')('reports a binary whose end was not written', () => {
     const folder = installed((path) => writeFileSync(path, Buffer.alloc(size).fill(readFileSync(addon), 0, size >> 1)));
     expect(remedyOf(loadFailure(folder).message)).toMatch(/the file is damaged or for another platform: reinstall/);
   });
 
-  it('says that a binary is damaged where it is a text', () => {
+  it('reports a binary that is a text file', () => {
     const folder = installed((path) => copyFileSync(join(root, 'package.json'), path));
     expect(remedyOf(loadFailure(folder).message)).toMatch(/the file is damaged or for another platform: reinstall/);
   });
 
-  it.runIf(onGlibc)('names LIBC where the binary asks for another libc', () => {
-    const folder = installed((path) => writeFileSync(path, askingForMusl()));
+  it.runIf(onGlibc)('names LIBC when the binary needs another libc', () => {
+    const folder = installed((path) => writeFileSync(path, addonForMusl()));
     expect(remedyOf(loadFailure(folder).message)).toBe(
       'Remedy: the binary is for another libc: start Node with LIBC=glibc in its environment.',
     );
   });
 
-  it('says that a binary is from another version where it has other functions', () => {
+  it('reports an addon with other exports as another version', () => {
     const folder = installed((path) => copyFileSync(otherAddon(), path));
     expect(remedyOf(loadFailure(folder).message)).toMatch(/the file is from another version: reinstall/);
   });
@@ -164,7 +171,7 @@ describe('the addon does not load', () => {
   it('names --allow-addons under the permission model', () => {
     const folder = installed((path) => copyFileSync(addon, path));
     const failure = loadFailure(folder, { flags: [permission, '--allow-fs-read=*'] });
-    expect(remedyOf(failure.message)).toBe('Remedy: start Node with --allow-addons beside --permission.');
+    expect(remedyOf(failure.message)).toBe('Remedy: start Node with --allow-addons together with --permission.');
   });
 
   it('names --no-addons', () => {
@@ -179,24 +186,24 @@ describe('the addon does not load', () => {
     const flags = [permission, ...readable, `--allow-fs-read=${join(root, 'node_modules')}`, '--allow-addons'];
     const shown = loadFailure(folder, { flags: [...flags, `--allow-fs-read=${join(folder, 'node_modules')}`] });
     expect(remedyOf(shown.message)).toBe(
-      `Remedy: let Node read the addon: --allow-fs-read=${join(folder, '*')} beside --permission.`,
+      `Remedy: let Node read the addon: --allow-fs-read=${join(folder, '*')} together with --permission.`,
     );
   });
 
-  it('loads under the permission model with what the remedies name', () => {
+  it('succeeds under the permission model with the flags that the remedies name', () => {
     const folder = installed((path) => copyFileSync(addon, path));
     expect(loadFailure(folder, { flags: [permission, '--allow-fs-read=*', '--allow-addons'] }).message).toBe('loaded');
   });
 });
 
-describe('the override variable', () => {
+describe('CC_LB_RUNTIME_WASMTIME_BINARY', () => {
   const withOverride = (value: string) => ({ env: { CC_LB_RUNTIME_WASMTIME_BINARY: value } });
 
-  it('takes the place of the packaged binary', () => {
+  it('replaces the packaged binary', () => {
     expect(loadFailure(installed(), withOverride(addon)).message).toBe('loaded');
   });
 
-  it('counts as unset when empty', () => {
+  it('is ignored when empty', () => {
     const folder = installed((path) => copyFileSync(addon, path));
     expect(loadFailure(folder, withOverride('')).message).toBe('loaded');
   });
@@ -206,7 +213,7 @@ describe('the override variable', () => {
     ['another addon', otherAddon, 'name the .node file of this version for this platform'],
     ['a file of another kind', () => join(root, 'LICENSE'), 'name the .node file of this version for this platform'],
     ['a damaged file', damagedAddon, 'the file is damaged or for another platform: let CC_LB_RUNTIME_WASMTIME_BINARY'],
-  ])('is named where it points to %s', (_, file, remedy) => {
+  ])('is named in the failure when it is the path of %s', (_, file, remedy) => {
     const folder = installed((packaged) => copyFileSync(addon, packaged));
     const path = file();
     const { message } = loadFailure(folder, withOverride(path));
@@ -214,7 +221,7 @@ describe('the override variable', () => {
     expect(remedyOf(message)).toContain(remedy);
   });
 
-  it('lets a bundle with everything inside load the addon, as CommonJS too', () => {
+  it('lets a complete bundle load the addon, also as CommonJS', () => {
     const folder = realpathSync(mkdtempSync(join(tmpdir(), 'cc-lb-bundle-')));
     folders.push(folder);
     bundle('cjs', join(folder, 'bundle.cjs'));
@@ -227,22 +234,25 @@ describe('the override variable', () => {
     );
   });
 
-  it.each(['esm', 'cjs'] as const)('is the only way for a %s bundle: nothing around it is run', (format) => {
-    const folder = realpathSync(mkdtempSync(join(tmpdir(), 'cc-lb-bundle-')));
-    folders.push(folder);
-    const file = format === 'esm' ? 'dist/bundle.mjs' : 'dist/bundle.cjs';
-    bundle(format, join(folder, file));
-    symlinkSync(join(root, 'node_modules'), join(folder, 'dist/node_modules'), 'junction');
-    mkdirSync(join(folder, 'node_modules/node-gyp-build'), { recursive: true });
-    writeFileSync(join(folder, 'node_modules/node-gyp-build/index.js'), 'console.log("planted")');
-    writeFileSync(join(folder, 'package.json'), '{"name":"theirs"}');
-    const { stdout, stderr } = run(`await import('./${file}')`, { folder });
-    expect(stdout).toBe('');
-    expect(stderr).toContain('Remedy: mark cc-lb-runtime-wasmtime as external in the bundler');
-  });
+  it.each(['esm', 'cjs'] as const)(
+    'is required by a %s bundle, which loads no module from the folders around it',
+    (format) => {
+      const folder = realpathSync(mkdtempSync(join(tmpdir(), 'cc-lb-bundle-')));
+      folders.push(folder);
+      const file = format === 'esm' ? 'dist/bundle.mjs' : 'dist/bundle.cjs';
+      bundle(format, join(folder, file));
+      symlinkSync(join(root, 'node_modules'), join(folder, 'dist/node_modules'), 'junction');
+      mkdirSync(join(folder, 'node_modules/node-gyp-build'), { recursive: true });
+      writeFileSync(join(folder, 'node_modules/node-gyp-build/index.js'), 'console.log("planted")');
+      writeFileSync(join(folder, 'package.json'), '{"name":"theirs"}');
+      const { stdout, stderr } = run(`await import('./${file}')`, { folder });
+      expect(stdout).toBe('');
+      expect(stderr).toContain('Remedy: mark cc-lb-runtime-wasmtime as external in the bundler');
+    },
+  );
 });
 
-it('the command says what is wrong without a stack, and does not call it the plugin’s fault', () => {
+it('cc-lb-plugin reports the failure without a stack and exits with 3', () => {
   const folder = installed();
   bundle('esm', join(folder, 'dist/cli.mjs'), join(root, 'src/cli/main.ts'));
   const env = { ...process.env, CC_LB_RUNTIME_WASMTIME_BINARY: join(folder, 'nowhere.node') };
@@ -256,7 +266,7 @@ it('the command says what is wrong without a stack, and does not call it the plu
   expect(stderr).not.toMatch(/\n\s+at /);
 });
 
-it('two copies in one process get along, and neither takes what belongs to the other', () => {
+it('two copies in one process work, and each rejects the slots and runtimes of the other', () => {
   const [one, other] = [0, 1].map(() => installed((path) => copyFileSync(addon, path)));
   const main = (folder = '') => JSON.stringify(pathToFileURL(join(folder, 'dist/index.js')).href);
   const script = `
@@ -269,8 +279,8 @@ it('two copies in one process get along, and neither takes what belongs to the o
       return { copy, runtime, slot, filter: new copy.WasmtimeFilterPlugin(runtime, slot) };
     };
     const context = { requestId: 'r', method: 'POST', path: '/', headers: [], body: new Uint8Array() };
-    const trap = ({ filter }, deed) => {
-      try { filter.filter(context, { id: 'p', kind: 'api_key', claims: { do: deed } }, []); }
+    const trap = ({ filter }, behavior) => {
+      try { filter.filter(context, { id: 'p', kind: 'api_key', claims: { do: behavior } }, []); }
       catch (error) { return error.cause.trap; }
     };
     const code = (action) => { try { action(); } catch (error) { return error.code + ' ' + (error.path ?? ''); } };
@@ -284,7 +294,7 @@ it('two copies in one process get along, and neither takes what belongs to the o
       slot: code(() => new a.WasmtimeFilterPlugin(A.runtime, B.slot)),
       runtime: code(() => new a.WasmtimeFilterPlugin(B.runtime, A.slot)),
       key: A.runtime.getSlot(b.SlotKey.global('m'))?.current.pluginName,
-      recognised: code(() => new b.WasmtimeFilterPlugin(B.runtime, 1)),
+      recognized: code(() => new b.WasmtimeFilterPlugin(B.runtime, 1)),
     }));`;
   const { stdout, stderr, status } = run(script);
   expect(status, stderr).toBe(0);
@@ -293,16 +303,16 @@ it('two copies in one process get along, and neither takes what belongs to the o
     slot: 'CC_LB_INVALID_ARGUMENT slot',
     runtime: 'CC_LB_INVALID_ARGUMENT runtime',
     key: 'm',
-    recognised: 'CC_LB_INVALID_ARGUMENT slot',
+    recognized: 'CC_LB_INVALID_ARGUMENT slot',
   });
 });
 
-/** An addon of something else: the one that the test runner brings along. */
+/** Returns the path of another package's addon: the bundler of the test runner has one. */
 function otherAddon(): string {
   const scope = join(root, 'node_modules/@rolldown');
   const folder = readdirSync(scope).find((name) => name.startsWith('binding-'));
   const file = readdirSync(join(scope, folder ?? '')).find((name) => name.endsWith('.node'));
-  if (folder === undefined || file === undefined) throw new Error('the test runner brings no addon along');
+  if (folder === undefined || file === undefined) throw new Error('the test runner has no addon');
   return join(scope, folder, file);
 }
 
@@ -311,11 +321,11 @@ function damagedAddon(): string {
   return join(folder, 'prebuilds', platform, 'cc-lb-runtime-wasmtime.node');
 }
 
-/** The addon with its libc renamed, as if it had been built for another one. */
-function askingForMusl(): Buffer {
+/** Returns the addon with its libc renamed, as if it had been built for musl. */
+function addonForMusl(): Buffer {
   const bytes = readFileSync(addon);
   const at = bytes.indexOf('libc.so.6\0');
-  if (at < 0) throw new Error('the addon does not ask for glibc');
+  if (at < 0) throw new Error('the addon does not need glibc');
   bytes.write('libc.musl', at);
   return bytes;
 }

@@ -14,7 +14,7 @@ const stats: PoolStats = {
   compiledCache: { hits: 1, misses: 2, evictions: 3, entries: 4, bytes: 5 },
 };
 
-/** A sink that keeps what it is told, by name. */
+/** Creates a sink that records the last value of each report, by name. */
 function recorder() {
   const values = new Map<string, number>();
   const sink: MetricsSink = {
@@ -32,8 +32,8 @@ function published(changes: Partial<PoolStats>) {
   return values;
 }
 
-describe('the series of the pool', () => {
-  it('are all published, with ratios clamped', () => {
+describe('publishPoolMetrics', () => {
+  it('publishes every series, with ratios of at most 1', () => {
     expect(Object.fromEntries(published({}))).toEqual({
       cc_lb_plugin_pool_memories_used: 16,
       cc_lb_plugin_pool_memories_total: 64,
@@ -53,7 +53,7 @@ describe('the series of the pool', () => {
     });
   });
 
-  it('are 0 on demand, but for the settings', () => {
+  it('publishes 0 for usage on demand, and the settings', () => {
     const values = published({ allocationStrategy: 'on-demand' });
     for (const what of ['memories', 'core_instances']) {
       for (const kind of ['used', 'total', 'utilization_ratio']) {
@@ -63,13 +63,13 @@ describe('the series of the pool', () => {
     expect(values.get('cc_lb_plugin_memory_max_pages')).toBe(2048);
   });
 
-  it('divide by at least 1', () => {
+  it('publishes ratio 0 when a total is 0', () => {
     const values = published({ poolTotalMemories: 0, memoriesUsed: 0 });
     expect(values.get('cc_lb_plugin_pool_memories_utilization_ratio')).toBe(0);
   });
 });
 
-describe('the guard', () => {
+describe('guardedSink', () => {
   afterEach(() => vi.restoreAllMocks());
 
   const everyMethod = (sink: Required<MetricsSink>) => {
@@ -80,13 +80,13 @@ describe('the guard', () => {
     sink.counter('c', 2);
   };
 
-  it('hands everything on, counters as gauges where the sink has none', () => {
+  it('forwards every report, and counters as gauges when the sink has no counter method', () => {
     const { sink, values } = recorder();
     everyMethod(guardedSink(sink));
     expect([...values.keys()]).toEqual(['call p filter', 'trap p filter cc_lb_filter', 'saturation stores', 'g', 'c']);
   });
 
-  it('calls methods on the sink itself', () => {
+  it('calls the methods with the sink as this', () => {
     class Counting implements MetricsSink {
       calls = 0;
       call(): void {
@@ -110,7 +110,7 @@ describe('the guard', () => {
       /disk full/,
     ],
     [
-      'what cannot be printed',
+      'a value that cannot be printed',
       () => {
         throw Object.create(null);
       },
@@ -153,7 +153,7 @@ describe('the guard', () => {
     for (const [warning] of warnings.mock.calls) expect(warning).toMatch(message);
   });
 
-  it('refuses what is no sink, naming the method', () => {
+  it('rejects an invalid sink with the name of the method', () => {
     const { sink } = recorder();
     const broken = (changes: object) => () => guardedSink({ ...sink, ...changes });
     expect(broken({ trap: undefined })).toThrow(expect.objectContaining({ path: 'metrics.trap' }));
@@ -161,7 +161,7 @@ describe('the guard', () => {
     expect(() => guardedSink(null as never)).toThrow(expect.objectContaining({ path: 'metrics' }));
   });
 
-  it('is not there without a sink', () => {
+  it('returns noMetrics without a sink', () => {
     expect(guardedSink(undefined)).toBe(noMetrics);
     everyMethod(noMetrics);
   });

@@ -1,4 +1,4 @@
-/** `cc-lb-plugin admit`: inspect, compile and probe a module as a load balancer would. */
+/** `cc-lb-plugin admit`: inspects, compiles and probes a module as a load balancer does. */
 import { admitWasmAsync } from '../admit-wasm.ts';
 import { WasmtimeRuntime } from '../runtime.ts';
 import { type Command, configOf, hookOf, OK, readBytes } from './command.ts';
@@ -16,9 +16,9 @@ export const admit: Command = {
     const bytes = readBytes(values.file);
     const runtime = new WasmtimeRuntime(configOf(values));
     try {
-      const begun = performance.now();
+      const start = performance.now();
       const { metadata, contentHash } = await admitWasmAsync(runtime, bytes, hookOf(values, 'kind'));
-      const ms = performance.now() - begun;
+      const ms = performance.now() - start;
       const hooks = Object.keys(metadata.hooks);
       if (values.flags.json) io.out(json({ admitted: true, metadata, contentHash, ms }));
       else {

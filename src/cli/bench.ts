@@ -1,4 +1,4 @@
-/** `cc-lb-plugin bench`: how long the calls of a hook take. */
+/** `cc-lb-plugin bench`: measures the duration of a hook's calls. */
 import { WasmtimeRuntime } from '../runtime.ts';
 import {
   type Command,
@@ -18,11 +18,11 @@ import { type PreparedRequest, prepare, SAMPLES } from './requests.ts';
 
 const DEFAULT_SECONDS = 3;
 const WARM_UP_SECONDS = 0.3;
-/** The first so many calls are kept one by one; a hook that is called more often is known well enough by then. */
-const MOST_CALLS = 2_000_000;
+/** The measurement ends after this many calls: more would not change the percentiles, and each is kept in memory. */
+const MAX_CALLS = 2_000_000;
 
 export const bench: Command = {
-  summary: 'time a hook: calls one after the other, each with an instance of its own',
+  summary: 'measure a hook: sequential calls, each with an instance of its own',
   usage:
     'bench <file.wasm> --hook <hook> [--request <file.json>] [--config <config>] [--seconds <n>]\n' +
     '       [--where inline|thread] [--json]',
@@ -45,8 +45,8 @@ export const bench: Command = {
     const runtime = new WasmtimeRuntime(configOf(values));
     try {
       const prepared = prepare(runtime, readBytes(values.file), hook, request);
-      await measured(prepared, where, WARM_UP_SECONDS);
-      print(await measured(prepared, where, seconds), { hook, where }, values, io);
+      await measure(prepared, where, WARM_UP_SECONDS);
+      print(await measure(prepared, where, seconds), { hook, where }, values, io);
       return OK;
     } finally {
       runtime.close();
@@ -54,27 +54,27 @@ export const bench: Command = {
   },
 };
 
-/** Microseconds of each call, in the order of size. */
-async function measured(request: PreparedRequest, where: 'inline' | 'thread', seconds: number): Promise<Float64Array> {
+/** Calls for `seconds`; returns the microseconds of each call in ascending order. */
+async function measure(request: PreparedRequest, where: 'inline' | 'thread', seconds: number): Promise<Float64Array> {
   const times: number[] = [];
   const end = performance.now() + seconds * 1_000;
   do {
-    const begun = performance.now();
+    const start = performance.now();
     if (where === 'inline') request.inline();
     else await request.anywhere({ where });
     const now = performance.now();
-    times.push((now - begun) * 1_000);
+    times.push((now - start) * 1_000);
     if (now >= end) break;
-  } while (times.length < MOST_CALLS);
+  } while (times.length < MAX_CALLS);
   return Float64Array.from(times).sort();
 }
 
-function print(times: Float64Array, named: { hook: string; where: string }, values: Values, io: Io): void {
+function print(times: Float64Array, labels: { hook: string; where: string }, values: Values, io: Io): void {
   const at = (share: number) => times[Math.min(times.length - 1, Math.floor(times.length * share))]!;
   const mean = times.reduce((sum, time) => sum + time, 0) / times.length;
   const config = textOf(values, 'config') ?? 'default';
   const result = {
-    ...named,
+    ...labels,
     config,
     calls: times.length,
     p50Micros: at(0.5),
@@ -91,7 +91,7 @@ function print(times: Float64Array, named: { hook: string; where: string }, valu
     columns([
       ['hook', 'config', 'where', 'calls', 'p50 µs', 'p99 µs', 'max µs', 'calls/s'],
       [
-        ...[named.hook, config, named.where, String(times.length)],
+        ...[labels.hook, config, labels.where, String(times.length)],
         ...[micros(at(0.5)), micros(at(0.99)), micros(at(1)), (1e6 / mean).toFixed(0)],
       ],
     ]),

@@ -1,4 +1,4 @@
-/** `cc-lb-plugin call`: one call of a hook, its answer decoded. */
+/** `cc-lb-plugin call`: calls a hook once and prints its decoded answer. */
 import { WasmtimeRuntime } from '../runtime.ts';
 import type {
   FilterOutput,
@@ -65,7 +65,7 @@ function filterReport({ keptUpstreamIds, perCandidateReasons }: FilterOutput): s
     ...keptUpstreamIds.map((id) => [id, 'kept', '']),
     ...perCandidateReasons.map(({ upstreamId, reason, text }) => [upstreamId, reason, text]),
   ];
-  return rows.length === 0 ? 'no candidate is named' : columns([['upstream', 'verdict', 'reason'], ...rows]);
+  return rows.length === 0 ? 'the answer names no candidate' : columns([['upstream', 'verdict', 'reason'], ...rows]);
 }
 
 function shapeReport({ method, url, headers, body }: ShapedRequest): string {
@@ -77,7 +77,7 @@ function responseReport(answer: TransformResponseOutput): string {
   const { status, headers, body } = answer;
   const nothing = status === undefined && headers === undefined && body === undefined;
   return message(
-    `replaced${nothing ? ', by the same' : ''}${status === undefined ? '' : `: ${status}`}`,
+    `replaced${nothing ? ' with no change' : ''}${status === undefined ? '' : `: ${status}`}`,
     headers,
     body,
   );
@@ -85,16 +85,16 @@ function responseReport(answer: TransformResponseOutput): string {
 
 function eventReport(answer: TransformSseEventOutput): string {
   if (answer.kind !== 'replace') return answer.kind === 'drop' ? 'dropped' : 'unchanged';
-  const events = answer.events.map(({ event, data }) => `event: ${printable(event)}\ndata: ${shown(data)}`);
+  const events = answer.events.map(({ event, data }) => `event: ${printable(event)}\ndata: ${printableBytes(data)}`);
   return [`replaced by ${events.length}`, ...events].join('\n\n');
 }
 
 function message(first: string, headers: readonly [string, string][] = [], body?: Uint8Array): string {
   const head = [first, ...headers.map(([name, value]) => `${name}: ${value}`)].map(printable).join('\n');
-  return body === undefined ? head : `${head}\n\n${shown(body)}`;
+  return body === undefined ? head : `${head}\n\n${printableBytes(body)}`;
 }
 
-function shown(bytes: Uint8Array): string {
+function printableBytes(bytes: Uint8Array): string {
   const text = textOfBytes(bytes);
-  return text === null ? `${bytes.length} bytes that are no text` : printableLines(text);
+  return text === null ? `${bytes.length} bytes that are not UTF-8 text` : printableLines(text);
 }

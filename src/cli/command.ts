@@ -1,4 +1,4 @@
-/** What the commands share: how they speak, how they end, and the arguments that more than one takes. */
+/** Shared by the commands: output, exit codes, and the arguments of more than one command. */
 import { readFileSync } from 'node:fs';
 import {
   defaultHotEngineConfig,
@@ -8,23 +8,23 @@ import {
 } from '../config.ts';
 import { HOOK_KINDS, type HookKind } from '../types.ts';
 
-/** Where a command writes; each call is a line or several. */
+/** The output of a command; each call writes one or more lines. */
 export interface Io {
   out(text: string): void;
   err(text: string): void;
 }
 
-/** Everything is as it should be. */
+/** Exit code: success. */
 export const OK = 0;
-/** The plugin was refused, or failed. */
+/** Exit code: the plugin was rejected, or its call failed. */
 export const PLUGIN_FAILED = 1;
-/** The command was not understood, or a file could not be read. */
+/** Exit code: the command line is invalid, or a file cannot be read. */
 export const USAGE = 2;
 
-/** A command that cannot be carried out as it was given. */
+/** The command line is invalid, or one of its files cannot be used. */
 export class UsageError extends Error {}
 
-/** One subcommand: what it is for, what it takes, and how it is done. Gives the exit code. */
+/** A subcommand: its help and options, and `run`, which returns the exit code. */
 export interface Command {
   readonly summary: string;
   readonly usage: string;
@@ -39,13 +39,13 @@ export interface Values {
   readonly flags: Readonly<Record<string, string | boolean | undefined>>;
 }
 
-/** The text of an option that takes one. */
+/** Returns the value of a string option; undefined when it is omitted. */
 export function textOf(values: Values, name: string): string | undefined {
   const value = values.flags[name];
   return typeof value === 'string' ? value : undefined;
 }
 
-/** A file's bytes. @throws UsageError */
+/** Reads the bytes of a file. @throws UsageError */
 export function readBytes(path: string): Buffer {
   try {
     return readFileSync(path);
@@ -54,7 +54,7 @@ export function readBytes(path: string): Buffer {
   }
 }
 
-/** A file's JSON. @throws UsageError */
+/** Reads and parses a JSON file. @throws UsageError */
 export function readJson(path: string): unknown {
   const text = readBytes(path).toString();
   try {
@@ -64,7 +64,7 @@ export function readJson(path: string): unknown {
   }
 }
 
-/** `--config`: the name of a config, or a JSON file with its fields. @throws UsageError */
+/** Returns the config of `--config`, which is the name of a config or the path of a JSON file. @throws UsageError */
 export function configOf(values: Values): HotEngineConfigInput {
   const name = textOf(values, 'config') ?? 'default';
   switch (name) {
@@ -79,7 +79,7 @@ export function configOf(values: Values): HotEngineConfigInput {
   }
 }
 
-/** The hook that an option names. @throws UsageError */
+/** Returns the hook that an option names; undefined when it is omitted. @throws UsageError */
 export function hookOf(values: Values, name: string): HookKind | undefined {
   const hook = textOf(values, name);
   if (hook === undefined) return undefined;
@@ -89,10 +89,10 @@ export function hookOf(values: Values, name: string): HookKind | undefined {
   return hook as HookKind;
 }
 
-/** The whole number that an option gives. @throws UsageError */
+/** Returns the integer of an option; undefined when it is omitted. @throws UsageError */
 export function countOf(values: Values, name: string): number | undefined {
   const text = textOf(values, name);
   if (text === undefined) return undefined;
-  if (!/^\d{1,15}$/.test(text)) throw new UsageError(`--${name}: expected a whole number`);
+  if (!/^\d{1,15}$/.test(text)) throw new UsageError(`--${name}: expected a non-negative integer`);
   return Number(text);
 }

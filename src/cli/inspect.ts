@@ -1,4 +1,4 @@
-/** `cc-lb-plugin inspect`: what a module is, without running it. */
+/** `cc-lb-plugin inspect`: reports the facts and problems of a module without running it. */
 import { inspectWasm, type ModuleInspection } from '../admission/inspect.ts';
 import { HOOK_KINDS } from '../types.ts';
 import { findEdition } from '../wire/editions.ts';
@@ -6,7 +6,7 @@ import { type Command, hookOf, OK, PLUGIN_FAILED, readBytes } from './command.ts
 import { columns, json, printable } from './output.ts';
 
 export const inspect: Command = {
-  summary: 'what a module is and every problem with it; nothing runs',
+  summary: 'print the facts and problems of a module without running it',
   usage: 'inspect <file.wasm> [--kind <hook>] [--json]',
   options: { kind: { type: 'string', short: 'k' }, json: { type: 'boolean' } },
   async run(values, io) {
@@ -24,7 +24,7 @@ interface Hook {
   readonly hook: string;
   readonly mode: string | null;
   readonly fingerprint: string | null;
-  /** The PDK releases that give this fingerprint. */
+  /** The PDK releases with this fingerprint. */
   readonly pdkReleases: readonly string[];
 }
 

@@ -8,7 +8,7 @@ const NOT_WRITTEN = 4;
 let written = true;
 for (const stream of [process.stdout, process.stderr]) {
   stream.on('error', (error: NodeJS.ErrnoException) => {
-    // Whoever reads may have seen enough; the exit code still tells of the plugin.
+    // The reader closed the pipe; the exit code still reports the result.
     if (error.code === 'EPIPE') return;
     if (written && stream === process.stdout) process.stderr.write(`cc-lb-plugin: cannot write: ${error.message}\n`);
     written = false;
@@ -20,7 +20,7 @@ process.on('exit', () => {
 
 const argv = process.argv.slice(2);
 if (argv[0] === '--version' || argv[0] === '-v') {
-  // Told here, because it is asked for where the addon does not load.
+  // Handled without importing the package, so that it works when the addon does not load.
   const manifest = JSON.parse(readFileSync(new URL('../../package.json', import.meta.url), 'utf8'));
   process.stdout.write(`${manifest.version}\n`);
 } else {

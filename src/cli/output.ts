@@ -1,20 +1,20 @@
-/** Results as people and programs read them. */
+/** Formats results as text and as JSON. */
 import type { WasmtimeRuntimeError } from '../errors.ts';
 
-/** A plugin's text as it may be shown on a terminal: a control character would be an order to it, or forge a line. */
+/** Escapes control characters in a plugin's text: a terminal would execute them, and a line break could forge output. */
 export function printable(text: string): string {
-  // biome-ignore lint/suspicious/noControlCharactersInRegex: those are meant
+  // biome-ignore lint/suspicious/noControlCharactersInRegex: the pattern matches control characters
   return text.replace(/[\x00-\x1f\x7f-\x9f]/g, (control) => {
     return `\\u${control.charCodeAt(0).toString(16).padStart(4, '0')}`;
   });
 }
 
-/** `printable` for text that may have lines and tabs. */
+/** Like `printable`, but keeps line feeds and tabs. */
 export function printableLines(text: string): string {
   return text.replace(/[^\n\t]+/g, printable);
 }
 
-/** Rows with their columns aligned, their cells printable. */
+/** Formats rows with aligned columns and printable cells. */
 export function columns(texts: readonly (readonly string[])[]): string {
   const rows = texts.map((row) => row.map(printable));
   const widths: number[] = [];
@@ -31,12 +31,12 @@ export function columns(texts: readonly (readonly string[])[]): string {
     .join('\n');
 }
 
-/** JSON in which bytes are text, or base64 under another name where they are none, and URLs are their text. */
+/** Formats JSON. Bytes become text, or base64 in a field named `…Base64` when they are not UTF-8; URLs become strings. */
 export function json(value: unknown): string {
   return JSON.stringify(plain(value), null, 2);
 }
 
-/** The bytes as text; null where they are not UTF-8. */
+/** Decodes the bytes as text; null when they are not UTF-8. */
 export function textOfBytes(bytes: Uint8Array): string | null {
   try {
     return new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(bytes);
@@ -45,13 +45,13 @@ export function textOfBytes(bytes: Uint8Array): string | null {
   }
 }
 
-/** What is known of a failure, and of what is behind it. */
+/** Returns the fields of a failure and of its causes. */
 export function described(error: WasmtimeRuntimeError): Record<string, unknown> {
   const { code, message, plugin, principal, versionId, hook, retryable, cause } = error;
   const { kind, phase, trap, reason, resource, path } = error as unknown as Record<string, unknown>;
-  const behind = cause instanceof Error && 'code' in cause ? described(cause as WasmtimeRuntimeError) : undefined;
+  const inner = cause instanceof Error && 'code' in cause ? described(cause as WasmtimeRuntimeError) : undefined;
   const facts = { kind, phase, trap, reason, resource, path, plugin, principal, versionId, hook, retryable };
-  return { code, message, ...facts, cause: behind };
+  return { code, message, ...facts, cause: inner };
 }
 
 function plain(value: unknown): unknown {

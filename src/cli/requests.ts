@@ -1,4 +1,4 @@
-/** The requests of `call` and `bench`: the sample that admission sends, or one from a JSON file, and how it is made. */
+/** The requests of `call` and `bench`: a sample, or one from a JSON file. */
 
 import type { AsyncCallOptions } from '../dispatch/adapter.ts';
 import { WasmtimeFilterPlugin } from '../dispatch/filter.ts';
@@ -51,7 +51,7 @@ const candidate = (digit: number) => ({
   predictedCacheReadTokens: digit * 1_000,
 });
 
-/** A request for each hook, as a JSON file would hold it. */
+/** A request for each hook, in the form of the JSON file. */
 export const SAMPLES: Readonly<Record<HookKind, object>> = {
   filter: { context, principal, candidates: [1, 2, 3].map(candidate) },
   shape: { context, upstream, principal },
@@ -60,17 +60,17 @@ export const SAMPLES: Readonly<Record<HookKind, object>> = {
   transform_sse_event: { ...exchange, event: { event: 'message_start', data: '{"type":"message_start"}' } },
 };
 
-/** A plugin in a runtime, and one request for it that can be made again and again. */
+/** A registered plugin with a request that can be sent repeatedly. */
 export interface PreparedRequest {
-  /** On this thread. */
+  /** Calls the hook on this thread. */
   inline(): unknown;
-  /** Where the options say. */
+  /** Calls the hook on the thread that `options.where` selects. */
   anywhere(options: AsyncCallOptions): Promise<unknown>;
 }
 
 /**
- * Registers the plugin and makes ready the request of `json`, whose form is that of the hook's sample.
- * @throws UsageError for a request of another form, and whatever registering throws
+ * Registers the plugin and converts `json`, which has the form of the hook's sample, to a request.
+ * @throws UsageError when `json` is not an object; and the errors of registration
  */
 export function prepare(runtime: WasmtimeRuntime, bytes: Uint8Array, hook: HookKind, json: unknown): PreparedRequest {
   if (typeof json !== 'object' || json === null) throw new UsageError('the request must be a JSON object');
@@ -96,7 +96,7 @@ export function prepare(runtime: WasmtimeRuntime, bytes: Uint8Array, hook: HookK
     }
     default: {
       const slot = runtime.registerShape(key, 'plugin', bytes);
-      // A transform that a plugin lacks changes nothing, which says nothing of the plugin.
+      // The adapter returns `unchanged` for a transform that is not declared, which would look like an answer of the plugin.
       if (slot.current.metadata.hooks[hook] === undefined) {
         throw new ModuleRejectedError(`hooks.${hook}: not declared`, { plugin: slot.current.metadata.name });
       }
@@ -140,7 +140,7 @@ function thrown(error: Error | undefined): undefined {
   if (error !== undefined) throw error;
 }
 
-/** `body` and `data` are text in JSON and bytes in a call; `bodyBase64` and `dataBase64` hold what is no text. */
+/** `body` and `data` are text in JSON and bytes in a call; `bodyBase64` and `dataBase64` hold bytes in base64. */
 function withBytes(value: object): object {
   const entries = Object.entries(value).map(([name, field]): [string, unknown] => {
     if ((name === 'body' || name === 'data') && typeof field === 'string') return [name, Buffer.from(field)];

@@ -1,4 +1,4 @@
-/** Finds the command, reads its arguments, and turns whatever happens into a message and an exit code. */
+/** Parses a command line, runs its command, and converts failures to a message and an exit code. */
 import { parseArgs } from 'node:util';
 import { EngineInitError, InvalidArgumentError, WasmtimeRuntimeError } from '../errors.ts';
 import { admit } from './admit.ts';
@@ -13,12 +13,12 @@ const COMMANDS: Readonly<Record<string, Command>> = { inspect, admit, call, benc
 const NOTES = `<hook>    filter, shape, observe, transform_response or transform_sse_event
 <config>  default, production, low-latency, or a JSON file with the fields of the runtime's config
 
---version tells the package's version.
+--version prints the version of the package.
 
-Exit codes: 0 the plugin is fine, 1 it was refused or failed, 2 the command was not understood, 3 the addon does not load,
-4 the output could not be written.`;
+Exit codes: 0 success, 1 the plugin was rejected or failed, 2 the command line is invalid, 3 the addon does not load,
+4 the output cannot be written.`;
 
-/** Carries out a command line without its first two words; gives the exit code. */
+/** Runs a command line without its first two words; returns the exit code. */
 export async function run(argv: readonly string[], io: Io): Promise<number> {
   const [name = '--help', ...rest] = argv;
   if (name === '--help' || name === '-h' || name === 'help') {
@@ -60,7 +60,7 @@ async function runCommand(command: Command, argv: readonly string[], io: Io): Pr
   }
 }
 
-/** A command line that was not understood, for programs; an error of the runtime has a code of its own. */
+/** Formats a usage error as JSON. An error of the runtime has its own code. */
 function usageJson(error: Readonly<Record<string, unknown>>): string {
   return json({ error: { code: 'CC_LB_USAGE', ...error } });
 }
@@ -75,5 +75,5 @@ function parsed(argv: readonly string[], options: Command['options']) {
 
 function help(): string {
   const lines = Object.values(COMMANDS).map(({ usage, summary }) => `  ${usage}\n      ${summary}`);
-  return `cc-lb-plugin: look at, admit, call and time plugins\n\n${lines.join('\n')}\n\n${NOTES}`;
+  return `cc-lb-plugin: inspect, admit, call and measure plugins\n\n${lines.join('\n')}\n\n${NOTES}`;
 }
