@@ -2,20 +2,20 @@ import * as z from 'zod';
 import { failurePolicySchema, parseArgument } from './config.ts';
 import { type AsyncCallOptions, type CallOptions, isAbort } from './dispatch/adapter.ts';
 import { FilterError, InvalidArgumentError, type ObservabilityError, type WasmtimeRuntimeError } from './errors.ts';
-import {
-  isPluginFailure,
-  type PluginFailurePolicy,
-  type UnavailableResponse,
-  unavailableResponse,
-} from './policy/failure.ts';
+import { type PluginFailurePolicy, unavailableResponse } from './policy/failure.ts';
 import { passThroughHeaders, rereadable } from './policy/headers.ts';
 import { passThroughUrl } from './policy/pass-through-url.ts';
+import { pluginFailed, pluginFailureOrThrow, type Unavailable } from './policy/unavailable.ts';
+import { isResponseStage, type ResponseOutcome, resolveResponse, resolveResponseAsync } from './response.ts';
+import { type SseDialect, SseTransformer, type SseTransformerOptions } from './sse.ts';
 import type {
   FilterOutput,
   ObserveEvent,
   Principal,
   RequestContext,
   ShapedRequest,
+  TransformContext,
+  TransformResponseInput,
   Upstream,
   UpstreamCandidate,
 } from './types.ts';
@@ -76,16 +76,6 @@ export interface ObserveStage {
 export type StageReport =
   | { readonly plugin: string; readonly output: FilterOutput; readonly error?: never }
   | { readonly plugin: string; readonly error: WasmtimeRuntimeError; readonly output?: never };
-
-/** No upstream will see the request. */
-export interface Unavailable extends UnavailableResponse {
-  /** Distinguishes the outcome. */
-  readonly kind: 'unavailable';
-  /** `route_no_upstream_after_filter` is the filters' decision, `plugin_failed` what a failure policy makes of one. */
-  readonly code: 'route_no_upstream_after_filter' | 'plugin_failed';
-  /** The plugin's failure; absent where the filters decided. */
-  readonly error?: WasmtimeRuntimeError;
-}
 
 /** The candidates that every filter kept, in the caller's order; never none. */
 export interface Routed {
@@ -212,6 +202,28 @@ export class PluginChain {
     }
   }
 
+  /**
+   * Has a whole response changed, with the failure policy of the shape enforced. A chain without a transform passes every
+   * response through.
+   */
+  transformResponse(input: TransformResponseInput, options?: CallOptions): ResponseOutcome {
+    if (!isResponseStage(this.#shape)) return { kind: 'passed-through' };
+    return resolveResponse(this.#shape, input, options);
+  }
+
+  /** `transformResponse`, where the plugin may run on another thread. Rejects with `signal.reason` when aborted. */
+  async transformResponseAsync(input: TransformResponseInput, options?: AsyncCallOptions): Promise<ResponseOutcome> {
+    if (!isResponseStage(this.#shape)) return { kind: 'passed-through' };
+    return resolveResponseAsync(this.#shape, input, options);
+  }
+
+  /** A stream that has the events of a response changed, under the failure policy of the shape; null without a transform. */
+  sseTransformer(context: TransformContext, options?: SseTransformerOptions): SseTransformer | null {
+    const shape: Partial<SseDialect> | undefined = this.#shape;
+    if (typeof shape?.transformSseEventAsync !== 'function') return null;
+    return new SseTransformer(shape as SseDialect, context, options);
+  }
+
   /** Tells every observer; answers with the failures, which never concern the request. */
   observe(event: ObserveEvent, options?: CallOptions): readonly ObservabilityError[] {
     return this.#observers.map((observer) => observer.observe(event, options)).filter((error) => error !== undefined);
@@ -222,24 +234,6 @@ export class PluginChain {
     const errors = await Promise.all(this.#observers.map((observer) => observer.observeAsync(event, options)));
     return errors.filter((error) => error !== undefined);
   }
-}
-
-/**
- * The HTTP answer to a request that no upstream will see, its body in the form of the Anthropic API.
- * @throws InvalidArgumentError for any other outcome
- */
-export function outcomeToHttp(outcome: Unavailable): {
-  status: number;
-  headers: Record<string, string>;
-  body: string;
-} {
-  if (outcome?.kind !== 'unavailable') throw new InvalidArgumentError('outcome', "expected one of kind 'unavailable'");
-  const headers: Record<string, string> = { 'content-type': 'application/json' };
-  if (outcome.retryAfterSeconds !== undefined) headers['retry-after'] = String(outcome.retryAfterSeconds);
-  const message =
-    outcome.code === 'route_no_upstream_after_filter' ? 'no upstream is left for this request' : 'a plugin failed';
-  const body = JSON.stringify({ type: 'error', error: { type: 'api_error', code: outcome.code, message } });
-  return { status: outcome.status, headers, body };
 }
 
 /** The candidates on their way through the filters. */
@@ -273,7 +267,7 @@ class FilterRun {
   }
 
   fail(stage: FilterStage, error: unknown): void {
-    const failure = absorbed(error);
+    const failure = pluginFailureOrThrow(error);
     this.#stages.push({ plugin: stage.pluginName, error: failure });
     if (stage.failurePolicy === 'fail-closed') this.#stopped = pluginFailed(failure);
     else stage.countPassThrough?.();
@@ -317,7 +311,7 @@ function canonicalIds(candidates: readonly UpstreamCandidate[]): string[] {
 }
 
 function afterFailedShape(stage: ShapeStage, error: unknown, ctx: RequestContext, upstream: Upstream): ShapeOutcome {
-  const failure = absorbed(error);
+  const failure = pluginFailureOrThrow(error);
   const request = stage.failurePolicy === 'pass-through' ? asItCame(ctx, upstream) : null;
   if (request !== null) stage.countPassThrough?.();
   return request === null ? pluginFailed(failure) : { kind: 'passed-through', request, error: failure };
@@ -338,16 +332,6 @@ function unshaped(ctx: RequestContext, upstream: Upstream): ShapeOutcome {
 function asItCame(ctx: RequestContext, upstream: Upstream): ShapedRequest | null {
   const url = passThroughUrl(upstream?.baseUrl ?? null, ctx.path, ctx.query ?? null);
   return url && { url, method: ctx.method, headers: passThroughHeaders(ctx.headers), body: ctx.body };
-}
-
-function pluginFailed(error: WasmtimeRuntimeError): Unavailable {
-  return { kind: 'unavailable', code: 'plugin_failed', ...unavailableResponse(error), error };
-}
-
-/** The error where a failure policy may absorb it; anything else is thrown on. */
-function absorbed(error: unknown): WasmtimeRuntimeError {
-  if (!isPluginFailure(error)) throw error;
-  return error;
 }
 
 /** Every stage reads the headers, and so does a request that is passed through. */

@@ -7,14 +7,12 @@ export {
   type FilterOutcome,
   type FilterStage,
   type ObserveStage,
-  outcomeToHttp,
   PluginChain,
   type PluginChainOptions,
   type Routed,
   type ShapeOutcome,
   type ShapeStage,
   type StageReport,
-  type Unavailable,
 } from './chain.ts';
 export {
   DEFAULT_MEMORY_GUARD_BYTES,
@@ -65,7 +63,9 @@ export type { SlotStatus } from './isolation/status.ts';
 export type { MetricsSink } from './metrics.ts';
 export type { PluginFailurePolicy } from './policy/failure.ts';
 export { towardsClient } from './policy/headers.ts';
+export { outcomeToHttp, type Unavailable } from './policy/unavailable.ts';
 export { prometheusSink } from './prometheus.ts';
+export type { ResponseOutcome, ResponseStage } from './response.ts';
 export {
   type RuntimeHealth,
   type RuntimeOptions,

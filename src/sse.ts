@@ -4,7 +4,7 @@ import * as z from 'zod';
 import { deadlineSchema, parseArgument } from './config.ts';
 import type { AsyncCallOptions } from './dispatch/adapter.ts';
 import { InvalidArgumentError, ResponseTransformError, type WasmtimeRuntimeError } from './errors.ts';
-import { isPluginFailure } from './policy/failure.ts';
+import { isPluginFailure, type PluginFailurePolicy } from './policy/failure.ts';
 import { rereadable } from './policy/headers.ts';
 import { isEventType, parseBlock, serialiseEvents } from './sse/event.ts';
 import { type Block, SseSplitter, TOO_LARGE } from './sse/splitter.ts';
@@ -12,7 +12,11 @@ import type { TransformContext, TransformSseEventInput, TransformSseEventOutput 
 
 /** What the transformer needs of a shape plugin; `WasmtimeUpstreamDialect` has it. */
 export interface SseDialect {
+  /** Absent is `pass-through`. */
+  readonly failurePolicy?: PluginFailurePolicy;
   transformSseEventAsync(input: TransformSseEventInput, options?: AsyncCallOptions): Promise<TransformSseEventOutput>;
+  /** Called when a stream goes on without the plugin after it failed. */
+  countPassThrough?(): void;
 }
 
 /** How a stream is transformed. */
@@ -44,9 +48,9 @@ const NOTHING = Buffer.alloc(0);
  * Lets a plugin change the server-sent events of a response as they stream by. Events that it leaves alone pass byte for
  * byte, and so do comments and whatever else a client sees no event in.
  *
- * When the plugin fails, or an event is too large, `failure` says so. If the client has got nothing but the original
- * until then it gets the rest of it too; otherwise an `error` event ends the stream, and never a raw byte follows. An
- * InvalidArgumentError or a ClosedError destroys the stream.
+ * When the plugin fails, or an event is too large, `failure` says so. Under `pass-through`, a client that has got nothing
+ * but the original until then gets the rest of it too; otherwise, and always under `fail-closed`, an `error` event ends the
+ * stream, and never a raw byte follows. An InvalidArgumentError or a ClosedError destroys the stream.
  *
  * The bytes written must be decoded (no content-encoding): see `towardsClient` for the headers to send.
  */
@@ -188,12 +192,13 @@ export class SseTransformer extends Transform {
   async #stop(failure: WasmtimeRuntimeError, bytes: Buffer): Promise<void> {
     this.#failure = failure;
     const rest = this.#splitter.rest();
-    if (this.#changed) {
+    if (this.#changed || this.#dialect.failurePolicy === 'fail-closed') {
       this.#mode = 'ended';
       this.push(ERROR_EVENT);
       this.push(null);
     } else {
       this.#mode = 'passing';
+      this.#dialect.countPassThrough?.();
       await this.#send(bytes);
       await this.#send(rest);
     }

@@ -1,0 +1,83 @@
+/** Transforms of whole responses, with the failure policy enforced. */
+import { type AsyncCallOptions, type CallOptions, isAbort } from './dispatch/adapter.ts';
+import { ResponseTransformError, type WasmtimeRuntimeError } from './errors.ts';
+import type { PluginFailurePolicy } from './policy/failure.ts';
+import { pluginFailed, pluginFailureOrThrow, type Unavailable } from './policy/unavailable.ts';
+import type { HeadersInput, TransformResponseInput, TransformResponseOutput } from './types.ts';
+
+/** What a chain needs of a shape to transform responses; `WasmtimeUpstreamDialect` has it. */
+export interface ResponseStage {
+  readonly pluginName: string;
+  readonly failurePolicy: PluginFailurePolicy;
+  transformResponse(input: TransformResponseInput, options?: CallOptions): TransformResponseOutput;
+  transformResponseAsync(input: TransformResponseInput, options?: AsyncCallOptions): Promise<TransformResponseOutput>;
+  /** Called when a response goes on without the plugin after it failed. */
+  countPassThrough?(): void;
+}
+
+/** What the transform made of a response. A response that is passed through is the original; `error` says why, if it failed. */
+export type ResponseOutcome =
+  | {
+      readonly kind: 'transformed';
+      readonly status: number;
+      readonly headers: HeadersInput;
+      readonly body: Uint8Array;
+    }
+  | { readonly kind: 'passed-through'; readonly error?: WasmtimeRuntimeError }
+  | Unavailable;
+
+/** A client waits for another answer after one of these. */
+const FIRST_FINAL_STATUS = 200;
+
+/** Whether the stage of a chain can transform responses. */
+export function isResponseStage(stage: Partial<ResponseStage> | undefined): stage is ResponseStage {
+  return typeof stage?.transformResponse === 'function' && typeof stage.transformResponseAsync === 'function';
+}
+
+/** Calls the transform and applies the failure policy. Throws what no policy covers: InvalidArgument and Closed. */
+export function resolveResponse(
+  stage: ResponseStage,
+  input: TransformResponseInput,
+  options?: CallOptions,
+): ResponseOutcome {
+  try {
+    return outcomeOf(stage, input, stage.transformResponse(input, options));
+  } catch (error) {
+    return afterFailure(stage, error);
+  }
+}
+
+/** The same as a promise. Rejects with `signal.reason` when aborted. */
+export async function resolveResponseAsync(
+  stage: ResponseStage,
+  input: TransformResponseInput,
+  options?: AsyncCallOptions,
+): Promise<ResponseOutcome> {
+  try {
+    return outcomeOf(stage, input, await stage.transformResponseAsync(input, options));
+  } catch (error) {
+    if (isAbort(error, options?.signal)) throw error;
+    return afterFailure(stage, error);
+  }
+}
+
+function outcomeOf(
+  stage: ResponseStage,
+  input: TransformResponseInput,
+  answer: TransformResponseOutput,
+): ResponseOutcome {
+  if (answer.kind === 'unchanged') return { kind: 'passed-through' };
+  const { status = input.status, headers = input.headers, body = input.body } = answer;
+  if (status < FIRST_FINAL_STATUS) {
+    const problem = `the answer's status ${status} is not a final one`;
+    throw new ResponseTransformError('runtime', problem, { plugin: stage.pluginName, hook: 'transform_response' });
+  }
+  return { kind: 'transformed', status, headers, body };
+}
+
+function afterFailure(stage: ResponseStage, error: unknown): ResponseOutcome {
+  const failure = pluginFailureOrThrow(error);
+  if (stage.failurePolicy === 'fail-closed') return pluginFailed(failure);
+  stage.countPassThrough?.();
+  return { kind: 'passed-through', error: failure };
+}

@@ -1,0 +1,129 @@
+import { Readable, Writable } from 'node:stream';
+import { pipeline } from 'node:stream/promises';
+import { describe, expect, it } from 'vitest';
+import {
+  InvalidArgumentError,
+  PluginChain,
+  type PluginFailurePolicy,
+  ResponseTransformError,
+  SlotKey,
+  type TransformResponseInput,
+  WasmtimeUpstreamDialect,
+} from '../src/index.ts';
+import { guest, misbehavesAfterProbe } from './support/guest.ts';
+import { newRuntime } from './support/runtimes.ts';
+import { caller, upstream } from './support/samples.ts';
+
+const key = new SlotKey('tenant', 'shape');
+const HOOKS = ['shape', 'transform_response', 'transform_sse_event'] as const;
+const input: TransformResponseInput = {
+  requestId: 'r',
+  principal: caller(),
+  upstream,
+  requestMethod: 'POST',
+  requestPath: '/v1/messages',
+  canonicalModelId: 'm',
+  status: 201,
+  headers: [['content-type', 'text/plain']],
+  body: Buffer.alloc(4096),
+};
+
+/** A chain whose transforms trap for requests that are longer than a probe's. */
+function chainOf(failurePolicy: PluginFailurePolicy, transform = misbehavesAfterProbe('unreachable')) {
+  const runtime = newRuntime();
+  const bytes = guest({
+    hooks: HOOKS,
+    hook: { transform_response: transform, transform_sse_event: transform },
+  });
+  const slot = runtime.registerShape(key, 'transforms', bytes, { failurePolicy });
+  return { slot, chain: new PluginChain({ shape: new WasmtimeUpstreamDialect(runtime, slot) }) };
+}
+
+describe('the transform of a response in a chain', () => {
+  it('passes the response through where the plugin leaves it unchanged or there is no plugin', async () => {
+    const { chain } = chainOf('fail-closed', '$answer');
+    expect(chain.transformResponse(input)).toEqual({ kind: 'passed-through' });
+    expect(await new PluginChain({}).transformResponseAsync(input)).toEqual({ kind: 'passed-through' });
+  });
+
+  it('passes the original through after a failure under pass-through', async () => {
+    const { chain, slot } = chainOf('pass-through');
+    for (const outcome of [chain.transformResponse(input), await chain.transformResponseAsync(input)]) {
+      if (outcome.kind !== 'passed-through') throw new Error('expected the original');
+      expect(outcome.error).toBeInstanceOf(ResponseTransformError);
+    }
+    expect(slot.status.passThroughs).toBe(2);
+  });
+
+  it('is a 503 after a failure under fail-closed', async () => {
+    const { chain, slot } = chainOf('fail-closed');
+    const stopped = { kind: 'unavailable', code: 'plugin_failed', status: 503 };
+    expect(chain.transformResponse(input)).toMatchObject(stopped);
+    expect(await chain.transformResponseAsync(input)).toMatchObject(stopped);
+    expect(slot.status.passThroughs).toBe(0);
+  });
+
+  it('fills in what a replacement leaves out, and refuses a status that is not final', () => {
+    const answering = (answer: object) => {
+      const stage = {
+        pluginName: 'p',
+        failurePolicy: 'fail-closed' as const,
+        shape: () => {},
+        shapeAsync: () => {},
+        transformResponse: () => ({ kind: 'replace', ...answer }),
+        transformResponseAsync: () => {},
+      };
+      return new PluginChain({ shape: stage as never }).transformResponse(input);
+    };
+    expect(answering({ status: 418 })).toEqual({
+      kind: 'transformed',
+      status: 418,
+      headers: input.headers,
+      body: input.body,
+    });
+    expect(answering({ status: 103 })).toMatchObject({ kind: 'unavailable', code: 'plugin_failed' });
+  });
+
+  it('throws what no policy covers', async () => {
+    const { chain } = chainOf('pass-through');
+    const bad = { ...input, status: -1 };
+    expect(() => chain.transformResponse(bad)).toThrow(InvalidArgumentError);
+    await expect(chain.transformResponseAsync(bad)).rejects.toThrow(InvalidArgumentError);
+    const signal = AbortSignal.abort(new Error('left'));
+    await expect(chain.transformResponseAsync(input, { signal })).rejects.toThrow('left');
+  });
+});
+
+describe('the transform of a stream in a chain', () => {
+  const stream = `data: ${'x'.repeat(4096)}\n\n`;
+
+  async function relayed(policy: PluginFailurePolicy): Promise<string> {
+    const { chain } = chainOf(policy);
+    const transformer = chain.sseTransformer(input);
+    if (transformer === null) throw new Error('expected a transformer');
+    let text = '';
+    const client = new Writable({
+      write(chunk, _encoding, done) {
+        text += chunk;
+        done();
+      },
+    });
+    await pipeline(Readable.from([Buffer.from(stream)]), transformer, client);
+    expect(transformer.failure).toBeInstanceOf(ResponseTransformError);
+    return text;
+  }
+
+  it('passes the original through after a failure under pass-through', async () => {
+    expect(await relayed('pass-through')).toBe(stream);
+  });
+
+  it('ends in an error event under fail-closed, without a byte of the original', async () => {
+    const text = await relayed('fail-closed');
+    expect(text).toMatch(/^event: error\n/);
+    expect(text).not.toContain('xx');
+  });
+
+  it('is null without a shape', () => {
+    expect(new PluginChain({}).sseTransformer(input)).toBeNull();
+  });
+});
