@@ -1,4 +1,4 @@
-/** Nothing that one call left behind is ever visible to another: the guest counts its calls and looks for marks. */
+/** No call sees memory, globals or tables of an earlier call: the guest counts its calls and searches for marks. */
 import { describe, expect, it } from 'vitest';
 import {
   FilterError,
@@ -31,14 +31,14 @@ const ENGINES: readonly { engine: string; config: HotEngineConfigInput }[] = [
   },
 ];
 
-/** Traps on what is not zero in the memory between two addresses. */
+/** Traps unless the memory between two addresses is zero. */
 const check = (from: string, to: string) => `
   (local.set $at ${from})
   (loop $next
     (if (i64.ne (i64.load (local.get $at)) (i64.const 0)) (then unreachable))
     (br_if $next (i32.lt_u (local.tee $at (i32.add (local.get $at) (i32.const 8))) ${to})))`;
-/** Soils the memory, the pages that it can get, a global and a table. */
-const SOIL = `
+/** Writes marks to the memory, to pages from memory.grow, to a global and to a table. */
+const MARK = `
   (memory.fill (i32.const 0) (i32.const 0xa5) (i32.const 1024))
   (memory.fill (i32.const 65536) (i32.const 0xa5) (i32.const 65536))
   (local.set $at (memory.grow (i32.const 8)))
@@ -49,7 +49,7 @@ const SOIL = `
   (global.set $used (i32.const 1))
   (table.set (i32.const 0) (ref.func $f))`;
 
-/** What a fresh instance is. */
+/** Each of these traps unless the instance is fresh. */
 const CHECKS = [
   '(if (global.get $used) (then unreachable))',
   '(if (i32.eqz (ref.is_null (table.get (i32.const 0)))) (then unreachable))',
@@ -59,15 +59,15 @@ const CHECKS = [
 ];
 const STATE = '(global $used (mut i32) (i32.const 0)) (table 1 funcref) (elem declare func $f) (func $f)';
 
-it('what looks for marks finds them', () => {
+it('every check of this file detects its mark', () => {
   const found = (hook: string) => () => isolatedRuntime().registerFilter(key, 'n', guest({ fields: STATE, hook }));
-  expect(found(`(local $at i32) ${CHECKS.join('')} ${SOIL} $answer`)).not.toThrow();
+  expect(found(`(local $at i32) ${CHECKS.join('')} ${MARK} $answer`)).not.toThrow();
   for (const part of CHECKS) {
-    expect(found(`(local $at i32) ${SOIL} ${part} $answer`), part).toThrow(/unreachable/);
+    expect(found(`(local $at i32) ${MARK} ${part} $answer`), part).toThrow(/unreachable/);
   }
 });
 
-describe.each(ENGINES)('an instance of an engine that is $engine', ({ config }) => {
+describe.each(ENGINES)('instances of an engine that is $engine', ({ config }) => {
   const adapters = () => {
     const runtime = isolatedRuntime(config);
     const bytes = plugin('canary');
@@ -81,13 +81,13 @@ describe.each(ENGINES)('an instance of an engine that is $engine', ({ config }) 
   const report = (filter: WasmtimeFilterPlugin) =>
     filter.filter(request(), caller(), []).perCandidateReasons.map(({ text }) => text);
 
-  it('always sees its first call', async () => {
+  it('serve one call', async () => {
     const { runtime, filter, shape, observe } = adapters();
     for (let round = 0; round < 60; round++) {
       expect(report(filter)).toEqual([FIRST]);
       expect(Buffer.from(shape.shape(request(), upstream, caller()).body).toString()).toBe(FIRST);
       expect(observe.observe(started())).toBeUndefined();
-      // Lets the thread that prepares instances come to work between bursts.
+      // The pause between bursts lets the preparation thread run.
       if (round % 10 === 9) await new Promise((resolve) => setTimeout(resolve, 30));
     }
     if (config.prepareInstances !== false) {
@@ -95,7 +95,7 @@ describe.each(ENGINES)('an instance of an engine that is $engine', ({ config }) 
     }
   });
 
-  it('sees its first call beside others on other threads', async () => {
+  it('serve one call while other threads call', async () => {
     const { filter } = adapters();
     const calls = Array.from({ length: 40 }, () => filter.filterAsync(request(), caller(), [], THREAD));
     for (let round = 0; round < 20; round++) {
@@ -107,11 +107,11 @@ describe.each(ENGINES)('an instance of an engine that is $engine', ({ config }) 
     }
   });
 
-  it('sees no memory that a trapped, an expired or a grown one left', () => {
+  it('have fresh memory after calls that trapped, expired or grew their memory', () => {
     const runtime = isolatedRuntime({ ...config, memoryMaxPages: 64 });
     const hook = `
       (local $at i32)
-      ${CHECKS.join('')} ${SOIL}
+      ${CHECKS.join('')} ${MARK}
       (if (i32.ge_u (local.get 1) (i32.const ${LONGER_THAN_PROBES * 2})) (then (loop $l br $l)))
       (if (i32.ge_u (local.get 1) (i32.const ${LONGER_THAN_PROBES})) (then (drop (i32.div_u (i32.const 1) (i32.const 0)))))
       $answer`;
@@ -133,7 +133,7 @@ describe.each(ENGINES)('an instance of an engine that is $engine', ({ config }) 
     }
   });
 
-  it('sees all of its initial data, little or much, and nothing that was written over it', async () => {
+  it('have their small or large initial data, unchanged by earlier calls', async () => {
     const runtime = isolatedRuntime(config);
     const pattern = (bytes: number) => '0123456789abcdef'.repeat(bytes / 16);
     for (const bytes of [1_024, 262_144]) {
@@ -154,7 +154,7 @@ describe.each(ENGINES)('an instance of an engine that is $engine', ({ config }) 
     }
   });
 
-  it('of one plugin sees nothing of another’s', () => {
+  it('see no memory of other plugins', () => {
     const { runtime, filter } = adapters();
     const other = runtime.registerFilter(SlotKey.global('other'), 'm', plugin('misbehave'));
     const misbehave = new WasmtimeFilterPlugin(runtime, other);

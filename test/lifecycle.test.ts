@@ -1,15 +1,15 @@
-/** Processes and threads that come and go around guests. Each case is a child, and no signal may end it. */
+/** Process and thread lifecycles around guests. Each case runs in a child process that must not end by a signal. */
 import { spawnSync } from 'node:child_process';
 import { beforeAll, describe, expect, it } from 'vitest';
-import { bundleChildren, run as runChild, WELL } from './lifecycle/children.ts';
+import { bundleChildren, run as runChild, SUCCESS } from './lifecycle/children.ts';
 
 beforeAll(() => bundleChildren('lifecycle'));
 const run = (name: string, args: readonly string[] = [], shell = '') => runChild('lifecycle', name, args, shell);
 
-/** Whether this system has the limit that a case puts on its shell: Windows has none. */
-const isHere = ([, , shell]: readonly [string, unknown, string]) => shell === '' || process.platform !== 'win32';
+/** Whether this system supports the shell limit of a case: Windows supports none. */
+const isSupported = ([, , shell]: readonly [string, unknown, string]) => shell === '' || process.platform !== 'win32';
 
-describe('the native stack', () => {
+describe('native stack', () => {
   const depths: [string, string[], string][] = [
     ['main', ['main'], ''],
     ['main under ulimit -s 2048', ['main'], 'ulimit -s 2048;'],
@@ -17,17 +17,17 @@ describe('the native stack', () => {
     ['a Worker of 2 MB', ['worker', '2'], ''],
     ['a Worker of 16 MB', ['worker', '16'], ''],
   ];
-  it.each(depths.filter(isHere))(
-    'suffices at every depth of JavaScript, or the call is refused: %s',
+  it.each(depths.filter(isSupported))(
+    'suffices for a call at every depth of JavaScript, or the call is refused: %s',
     async (_, args, shell) => {
       const ended = await run('depths', args, shell);
-      expect(ended).toMatchObject(WELL);
+      expect(ended).toMatchObject(SUCCESS);
       const { answered, refused } = JSON.parse(ended.stdout) as { answered: number; refused: number };
       expect(answered + refused).toBeGreaterThan(10);
     },
   );
 
-  it('is refused as exhausted at the bottom of a deep stack', async () => {
+  it('refuses calls near the end of a deep stack with StackExhaustedError', async () => {
     const { stdout } = await run('depths', ['worker', '2']);
     expect(JSON.parse(stdout).refused).toBeGreaterThan(0);
   });
@@ -36,36 +36,42 @@ describe('the native stack', () => {
     ['main under ulimit -s 1024', 'main', 'ulimit -s 1024;'],
     ['a Worker of 1 MB', 'worker', ''],
   ];
-  it.each(small.filter(isHere))(
-    'that is too small for any guest is told, and a smaller guest fits: %s',
+  it.each(small.filter(isSupported))(
+    'refuses guests that need more than the whole stack, and runs guests that need less: %s',
     async (_, where, shell) => {
       const ended = await run('small-stack', [where], shell);
-      expect(ended).toMatchObject({ ...WELL, stdout: 'refused when probing\na smaller guest answered\n' });
+      expect(ended).toMatchObject({ ...SUCCESS, stdout: 'refused when probing\na smaller guest answered\n' });
     },
   );
 });
 
-// Elsewhere nothing limits address space.
+// Only Linux limits address space.
 it.runIf(process.platform === 'linux').each(['1800000', '4000000'])(
-  'address space that is short stops a pool, but no call on demand: %s KiB',
+  'on-demand calls succeed when address space is scarce, and a pool reports the setting to lower: %s KiB',
   async (limit) => {
     const ended = await run('address-space', [], `ulimit -v ${limit};`);
-    expect(ended).toMatchObject({ ...WELL, stdout: 'a pool is told what to lower\ncalls on demand answer\n' });
+    expect(ended).toMatchObject({
+      ...SUCCESS,
+      stdout: 'the pool names the setting to lower\non-demand calls answer\n',
+    });
   },
 );
 
 describe('signals', () => {
-  it.each(['ours-first', 'v8-first'])("traps go beside V8's own: %s", async (order) => {
-    expect(await run('beside-v8', [order])).toMatchObject({ ...WELL, stdout: 'survived\n' });
+  it.each(['ours-first', 'v8-first'])("guests trap in a process where V8's own wasm traps: %s", async (order) => {
+    expect(await run('with-v8', [order])).toMatchObject({ ...SUCCESS, stdout: 'survived\n' });
   });
 
-  it.each(['v8-last', 'v8-first'])('V8 traps after Workers that alone loaded the addon: %s', async (order) => {
-    expect(await run('worker-alone', [order])).toMatchObject({ ...WELL, stdout: 'survived\n' });
-  });
+  it.each(['v8-last', 'v8-first'])(
+    'V8 handles its own traps after every Worker with the addon has ended: %s',
+    async (order) => {
+      expect(await run('worker-alone', [order])).toMatchObject({ ...SUCCESS, stdout: 'survived\n' });
+    },
+  );
 
-  it('that JavaScript took are told by health', async () => {
+  it('health reports signals that a JavaScript listener replaced', async () => {
     const ended = await run('signal-listener');
-    expect(ended).toMatchObject(WELL);
+    expect(ended).toMatchObject(SUCCESS);
     const [before, after] = ended.stdout
       .trim()
       .split('\n')
@@ -75,50 +81,53 @@ describe('signals', () => {
   });
 });
 
-describe('time', () => {
+describe('deadlines', () => {
   const hasTaskset = spawnSync('taskset', ['-V']).status === 0;
-  it.runIf(hasTaskset)('of an endless guest ends on one CPU that busy threads share', async () => {
+  it.runIf(hasTaskset)('end an endless guest on one CPU that busy threads share', async () => {
     expect(await run('one-cpu', [], 'taskset -pc 0 $$ >/dev/null;')).toMatchObject({
-      ...WELL,
+      ...SUCCESS,
       stdout: 'every loop ended\n',
     });
   });
 });
 
 describe('calls in flight', () => {
-  it('do not keep a process that exits', async () => {
-    expect(await run('in-flight', ['exit'])).toMatchObject({ ...WELL, code: 7 });
+  it('do not delay process.exit', async () => {
+    expect(await run('in-flight', ['exit'])).toMatchObject({ ...SUCCESS, code: 7 });
   });
 
-  it('do not keep a process that ends by an uncaught error', async () => {
+  it('do not delay a process that ends by an uncaught error', async () => {
     const { code, signal, stderr } = await run('in-flight', ['throw']);
     expect({ code, signal }).toEqual({ code: 1, signal: null });
     expect(stderr).toContain('deliberate');
   });
 
   it('finish when the runtime is closed', async () => {
-    expect(await run('in-flight', ['close'])).toMatchObject({ ...WELL, stdout: 'drained\n' });
+    expect(await run('in-flight', ['close'])).toMatchObject({ ...SUCCESS, stdout: 'drained\n' });
   });
 
-  it.each(['worker-exit', 'worker-throw'])('go with their Worker, and what they held is free: %s', async (how) => {
-    expect(await run('in-flight', [how])).toMatchObject({ ...WELL, stdout: 'went on\n' });
-  });
+  it.each(['worker-exit', 'worker-throw'])(
+    'end with their Worker, and their permits are free afterwards: %s',
+    async (how) => {
+      expect(await run('in-flight', [how])).toMatchObject({ ...SUCCESS, stdout: 'continued\n' });
+    },
+  );
 
-  it('keep a terminated Worker for no longer than their deadline', async () => {
-    expect(await run('in-flight', ['worker-terminate'])).toMatchObject({ ...WELL, stdout: 'went on\n' });
+  it('delay a terminated Worker at most until their deadline', async () => {
+    expect(await run('in-flight', ['worker-terminate'])).toMatchObject({ ...SUCCESS, stdout: 'continued\n' });
   });
 });
 
-describe('a compilation that takes minutes', () => {
-  it('does not keep a process that exits', async () => {
-    expect(await run('compiling', ['exit'])).toMatchObject({ ...WELL, code: 7 });
+describe('a compilation of several minutes', () => {
+  it('does not delay process.exit', async () => {
+    expect(await run('compiling', ['exit'])).toMatchObject({ ...SUCCESS, code: 7 });
   });
 
-  it('does not keep a Worker that exits', async () => {
-    expect(await run('compiling', ['worker-exit'])).toMatchObject({ ...WELL, stdout: 'went on\n' });
+  it('does not delay a Worker that exits', async () => {
+    expect(await run('compiling', ['worker-exit'])).toMatchObject({ ...SUCCESS, stdout: 'continued\n' });
   });
 
-  it('keeps a terminated Worker for no longer than its limit', async () => {
-    expect(await run('compiling', ['worker-terminate'])).toMatchObject({ ...WELL, stdout: 'went on\n' });
+  it('delays a terminated Worker at most until its time limit', async () => {
+    expect(await run('compiling', ['worker-terminate'])).toMatchObject({ ...SUCCESS, stdout: 'continued\n' });
   });
 });

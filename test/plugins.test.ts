@@ -6,7 +6,7 @@ import { guestBytes, Module } from './plugins/v8.ts';
 
 const folder = fileURLToPath(new URL('plugins/', import.meta.url));
 
-/** The first digits of the fingerprint that each PDK release gives a hook. */
+/** The first digits of each hook's fingerprint, by PDK release. */
 const EARLY = { filter: '049219a3', shape: '4d8dc514', observe: 'a488b2dd' };
 const LATER = {
   filter: 'f20f6695',
@@ -30,7 +30,7 @@ interface Metadata {
   hooks: Record<string, { wire_version: number; description: string; usage: string; mode?: string }>;
 }
 
-/** A guest as its source describes it. */
+/** A guest as described by its source. */
 interface Source {
   readonly crate: string;
   readonly workspace: string;
@@ -38,7 +38,7 @@ interface Source {
   readonly metadata: Metadata;
 }
 
-/** The `key = "value"` pairs of an attribute. */
+/** Parses the `key = "value"` pairs of an attribute. */
 function pairs(attribute: string): Record<string, string> {
   return Object.fromEntries([...attribute.matchAll(/(\w+) = "([^"]*)"/g)].map(([, key, value]) => [key, value]));
 }
@@ -77,8 +77,8 @@ function section(module: object, name: string): Buffer[] {
   return Module.customSections(module, name).map((data) => Buffer.from(data));
 }
 
-describe('guests', () => {
-  it('are the ones that there are sources for', () => {
+describe('built guests', () => {
+  it('correspond to the sources', () => {
     const built = readdirSync(`${folder}wasm`).map((file) => file.replace(/\.wasm$/, ''));
     expect(built.sort()).toEqual(sources.map((source) => source.crate).sort());
   });
@@ -87,7 +87,7 @@ describe('guests', () => {
     const bytes = guestBytes(crate);
     const module = new Module(bytes);
 
-    it('carries the metadata of its source', () => {
+    it('has the metadata of its source', () => {
       const sections = section(module, 'cc_lb.plugin.v1');
       expect(sections).toHaveLength(1);
       expect(JSON.parse(sections[0]!.toString())).toEqual(metadata);
@@ -95,7 +95,7 @@ describe('guests', () => {
       expect(Object.keys(metadata.hooks).length).toBeGreaterThan(0);
     });
 
-    it('carries the fingerprints of its PDK, one per declared hook', () => {
+    it('has the fingerprint of its PDK for each declared hook', () => {
       const expected = FINGERPRINTS[crate] ?? FINGERPRINTS[workspace];
       for (const hook of HOOK_KINDS) {
         const sections = section(module, `cc_lb.schema.${hook}.v1`);
@@ -116,7 +116,7 @@ describe('guests', () => {
       expect(hooks).toEqual(HOOK_KINDS.filter((hook) => hook in metadata.hooks));
     });
 
-    it('says nothing of the machine it was built on', () => {
+    it('contains no paths of the build machine', () => {
       const text = Buffer.from(bytes).toString('latin1');
       for (const trace of [/\/(home|root|usr|work|tmp|Users|build)\//, /[A-Z]:\\/, /\.cargo/, /\.rs\b/, /rustlib/]) {
         expect(text).not.toMatch(trace);

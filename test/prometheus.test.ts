@@ -19,13 +19,13 @@ const stats: PoolStats = {
   compiledCache: { hits: 1, misses: 2, evictions: 3, entries: 4, bytes: 5 },
 };
 
-/** The lines of samples that the registry prints, without help and type. */
+/** Returns the sample lines of the registry, without help and type. */
 async function samples(registry: Registry): Promise<string[]> {
   return (await registry.metrics()).split('\n').filter((line) => line !== '' && !line.startsWith('#'));
 }
 
-describe('a registry', () => {
-  it('gets calls, traps and saturation with their labels', async () => {
+describe('prometheusSink', () => {
+  it('counts calls, traps and saturation by their labels', async () => {
     const registry = new Registry();
     const sink = prometheusSink(registry);
     sink.call('cache', 'filter', 0.000_02);
@@ -42,7 +42,7 @@ describe('a registry', () => {
     expect(lines).toContain('cc_lb_plugin_pool_saturation_total{resource="stores"} 1');
   });
 
-  it('gets the series of the pool, each with its type and help', async () => {
+  it('sets the series of the pool with type and help', async () => {
     const registry = new Registry();
     const sink = prometheusSink(registry);
     publishPoolMetrics(sink, stats);
@@ -57,7 +57,7 @@ describe('a registry', () => {
     for (const [, name, help] of text.matchAll(/^# HELP (\S+) (.*)$/gm)) expect(help, name).not.toBe(name);
   });
 
-  it('names its series before anything happened', async () => {
+  it('registers its series before the first report', async () => {
     const registry = new Registry();
     prometheusSink(registry);
     const names = registry.getMetricsAsArray().map(({ name }) => name);
@@ -70,7 +70,7 @@ describe('a registry', () => {
     expect(names).toContain('cc_lb_plugin_slot_info');
   });
 
-  it('can be shared by sinks', async () => {
+  it('shares its series with other sinks of the registry', async () => {
     const registry = new Registry();
     const [first, second] = [prometheusSink(registry), prometheusSink(registry)];
     for (const sink of [first, second]) {
@@ -82,7 +82,7 @@ describe('a registry', () => {
     expect(lines).toContain('cc_lb_compiled_module_cache_hits_total 5');
   });
 
-  it('gets its series back after it was cleared', async () => {
+  it('registers its series again after the registry is cleared', async () => {
     const registry = new Registry();
     const sink = prometheusSink(registry);
     registry.clear();
@@ -90,7 +90,7 @@ describe('a registry', () => {
     expect(await samples(registry)).toContain('cc_lb_plugin_pool_saturation_total{resource="pool"} 1');
   });
 
-  it('may hold other metrics, which stay as they are', async () => {
+  it('keeps other metrics of the registry', async () => {
     const registry = new Registry();
     new Counter({ name: 'mine_total', help: 'mine', registers: [registry] }).inc();
     prometheusSink(registry).saturation('pool');
@@ -99,7 +99,7 @@ describe('a registry', () => {
 });
 
 it.each([[undefined], [null], [{}], ['registry'], [{ getSingleMetric: () => undefined }]])(
-  'refuses %o as a registry',
+  'rejects %o as a registry',
   (registry) => {
     expect(() => prometheusSink(registry as never)).toThrow(
       expect.objectContaining({ code: 'CC_LB_INVALID_ARGUMENT', path: 'registry' }),
@@ -107,13 +107,13 @@ it.each([[undefined], [null], [{}], ['registry'], [{ getSingleMetric: () => unde
   },
 );
 
-it.each([null, {}, { Counter: class {}, Gauge: class {} }])('refuses %o as prom-client', (client) => {
+it.each([null, {}, { Counter: class {}, Gauge: class {} }])('rejects %o as prom-client', (client) => {
   expect(() => prometheusSink(new Registry(), client as never)).toThrow(
     expect.objectContaining({ code: 'CC_LB_INVALID_ARGUMENT', path: 'client' }),
   );
 });
 
-it('takes prom-client from its caller in a bundle, where there is nothing beside the package', () => {
+it('requires prom-client as an argument in a bundle, which cannot import it', () => {
   const { outputFiles } = buildSync({
     ...{ entryPoints: ['src/prometheus.ts'], bundle: true, platform: 'node', format: 'cjs', write: false },
     ...{ target: 'node20', logLevel: 'silent' },

@@ -1,4 +1,4 @@
-/** Code of the caller's that runs in the middle of a call and calls the runtime again. */
+/** Reentrancy: code of the caller that runs during a call and calls the runtime. */
 import { describe, expect, it, vi } from 'vitest';
 import {
   type MetricsSink,
@@ -27,8 +27,8 @@ function adapters(runtime: WasmtimeRuntime) {
   };
 }
 
-describe('a call within a call', () => {
-  it('from a header iterator leaves the outer one alone', () => {
+describe('a nested call', () => {
+  it('from a header iterator does not affect the outer call', () => {
     const { echo } = adapters(newRuntime());
     const nested = (depth: number): string => {
       const answers: string[] = [];
@@ -51,26 +51,23 @@ describe('a call within a call', () => {
     expect(nested(0)).toMatch(/^0 1 2 3/);
   });
 
-  it.each([10, 100_000])(
-    'from a getter that runs while the request is encoded leaves both alone (%d bytes)',
-    (size) => {
-      const { filter, echo } = adapters(newRuntime());
-      const inner: string[] = [];
-      const list = candidates(3).map((candidate) => ({
-        ...candidate,
-        get name() {
-          inner.push(text(echo.shape(request({ body: Buffer.alloc(size, 'x') }), upstream, caller()).body));
-          return 'n'.repeat(size);
-        },
-      }));
-      const outer = filter.filter(request({ body: Buffer.alloc(size, 'y') }), caller(), list);
-      expect(outer.keptUpstreamIds).toEqual([upstreamId(3)]);
-      expect(inner.length).toBeGreaterThanOrEqual(3);
-      expect(new Set(inner)).toEqual(new Set(['x'.repeat(size)]));
-    },
-  );
+  it.each([10, 100_000])('from a getter during encoding affects neither call (%d bytes)', (size) => {
+    const { filter, echo } = adapters(newRuntime());
+    const inner: string[] = [];
+    const list = candidates(3).map((candidate) => ({
+      ...candidate,
+      get name() {
+        inner.push(text(echo.shape(request({ body: Buffer.alloc(size, 'x') }), upstream, caller()).body));
+        return 'n'.repeat(size);
+      },
+    }));
+    const outer = filter.filter(request({ body: Buffer.alloc(size, 'y') }), caller(), list);
+    expect(outer.keptUpstreamIds).toEqual([upstreamId(3)]);
+    expect(inner.length).toBeGreaterThanOrEqual(3);
+    expect(new Set(inner)).toEqual(new Set(['x'.repeat(size)]));
+  });
 
-  it('from toJSON-like getters of claims leaves the outer one alone', () => {
+  it('from a getter of claims does not affect the outer call', () => {
     const { filter } = adapters(newRuntime());
     const claims = {
       get keep() {
@@ -84,7 +81,7 @@ describe('a call within a call', () => {
     ]);
   });
 
-  it('may swap, evict and close what the outer one runs on', () => {
+  it('may swap, evict and close during the outer call', () => {
     const runtime = newRuntime();
     const { filter } = adapters(runtime);
     const reshaping = (act: () => void): [string, string][] => {
@@ -100,22 +97,22 @@ describe('a call within a call', () => {
     const kept = (act: () => void) => filter.filter(request({ headers: reshaping(act) }), caller(), candidates(2));
     expect(kept(() => runtime.registerFilter(key, 'f', plugin('cache-aware-v2'))).keptUpstreamIds).toHaveLength(1);
     expect(kept(() => runtime.evictSlot(key)).keptUpstreamIds).toHaveLength(1);
-    // Closed before the guest was entered.
+    // The runtime is closed before the guest is entered.
     expect(() => kept(() => runtime.close())).toThrow(/closed/);
   });
 
-  it('that throws gives everything back', () => {
+  it('that throws releases every permit and instance', () => {
     const runtime = isolatedRuntime({ poolTotalCoreInstances: 1 });
     const { filter } = adapters(runtime);
     const mine = new Error('mine');
-    const angry = {
+    const throwing = {
       ...candidates(1)[0]!,
       get kind(): string {
         throw mine;
       },
     };
     for (let round = 0; round < 20; round++) {
-      expect(() => filter.filter(request(), caller(), [angry])).toThrow(mine);
+      expect(() => filter.filter(request(), caller(), [throwing])).toThrow(mine);
       expect(filter.filter(request(), caller(), candidates(1)).keptUpstreamIds).toHaveLength(1);
     }
     expect(runtime.stats().engine.running).toBe(0);
@@ -125,7 +122,7 @@ describe('a call within a call', () => {
 describe('a metrics sink', () => {
   const silent: MetricsSink = { call() {}, trap() {}, saturation() {}, gauge() {} };
 
-  it('may call the runtime again, though only one guest may run', async () => {
+  it('may call the runtime when only one guest may run at a time', async () => {
     let depth = 0;
     let nested = 0;
     const sink: MetricsSink = {
@@ -167,7 +164,7 @@ describe('a metrics sink', () => {
     expect(kept).toThrow(/closed/);
   });
 
-  it('that throws is a warning and fails no call', async () => {
+  it('that throws emits a warning and fails no call', async () => {
     const warned = vi.spyOn(process, 'emitWarning').mockImplementation(() => {});
     try {
       const fail = () => {
@@ -185,11 +182,11 @@ describe('a metrics sink', () => {
     }
   });
 
-  it('is told after the answer was read and everything was given back', () => {
+  it('receives a call after its answer is read and its permits are released', () => {
     let runtime: WasmtimeRuntime | undefined;
     const running: number[] = [];
     const sink: MetricsSink = { ...silent, call: () => void running.push(runtime?.stats().engine.running ?? 0) };
-    runtime = new WasmtimeRuntime({}, { metrics: sink, engineGroup: `told-${process.pid}` });
+    runtime = new WasmtimeRuntime({}, { metrics: sink, engineGroup: `sink-${process.pid}` });
     const { filter } = adapters(runtime);
     running.length = 0;
     filter.filter(request(), caller(), []);

@@ -18,26 +18,26 @@ import { append, customSection } from './support/wat.ts';
 
 const key = new SlotKey('alice', 'k');
 const LOOP = '(loop $l br $l)';
-/** A plugin that takes long to compile, and one that does not. */
+/** A plugin that compiles slowly, and one that compiles quickly. */
 const slow = plugin('report-0-1-2');
 const quick = guest();
 const another = (n: number) => append(quick, customSection('n', Uint8Array.of(n)));
 
 let runtime: WasmtimeRuntime;
 beforeEach(() => {
-  // An engine of its own: nothing is compiled yet.
+  // An isolated engine has an empty cache of compiled modules.
   runtime = isolatedRuntime();
 });
 const register = (name: string, bytes: Uint8Array, options?: Parameters<WasmtimeRuntime['registerFilterAsync']>[3]) =>
   runtime.registerFilterAsync(key, name, bytes, options);
-/** The version that the slot has when the promise resolves. */
+/** Returns the version of the slot at the time when the promise resolves. */
 const applied = async (promise: Promise<PluginSlot>) => {
   const { current } = await promise;
   return `${current.versionId} ${current.pluginName}`;
 };
 
-describe('an asynchronous registration', () => {
-  it('makes the slot that a synchronous one makes', async () => {
+describe('registerFilterAsync', () => {
+  it('creates the same slot as registerFilter', async () => {
     const slot = await register('n', plugin('cache-aware'), { deadlineMs: 77, failurePolicy: 'fail-closed' });
     const other = isolatedRuntime();
     const options = { deadlineMs: 77, failurePolicy: 'fail-closed' } as const;
@@ -48,7 +48,7 @@ describe('an asynchronous registration', () => {
     ).toHaveLength(1);
   });
 
-  it('leaves the event loop alone while it compiles', async () => {
+  it('does not block the event loop while it compiles', async () => {
     let turns = 0;
     const timer = setInterval(() => turns++, 1);
     await register('slow', slow);
@@ -56,7 +56,7 @@ describe('an asynchronous registration', () => {
     expect(turns).toBeGreaterThan(3);
   });
 
-  it('takes the bytes as they are when it is called', async () => {
+  it('copies the bytes when it is called', async () => {
     const bytes = Buffer.from(quick);
     const promise = register('n', bytes);
     bytes.fill(0);
@@ -65,7 +65,7 @@ describe('an asynchronous registration', () => {
     );
   });
 
-  it('of the same content and options changes nothing, of other options the cell', async () => {
+  it('keeps the version for equal content and options, and creates one for other options', async () => {
     const slot = await register('first', quick);
     const { current } = slot;
     expect(await register('second', quick)).toBe(slot);
@@ -75,25 +75,25 @@ describe('an asynchronous registration', () => {
   });
 
   it.each([
-    ['no module', Buffer.from('no module'), ModuleRejectedError],
-    ['one of another hook', guest({ hooks: ['shape'] }), ModuleRejectedError],
-    ['one that fails its probe', guest({ hook: 'unreachable' }), ProbeFailedError],
-  ])('of %s is refused and leaves the slot serving', async (_, bytes, type) => {
+    ['bytes that are not a module', Buffer.from('no module'), ModuleRejectedError],
+    ['a plugin of another hook', guest({ hooks: ['shape'] }), ModuleRejectedError],
+    ['a plugin that fails its probe', guest({ hook: 'unreachable' }), ProbeFailedError],
+  ])('rejects %s and keeps the version of the slot', async (_, bytes, type) => {
     const slot = await register('n', quick);
     await rejected(type, register('bad', bytes));
     expect(slot.current.versionId).toBe(1);
     expect(await applied(register('good', another(1)))).toBe('2 good');
   });
 
-  it('of another kind is refused', async () => {
+  it('rejects a kind that differs from the kind of the slot', async () => {
     await register('n', slow);
     const error = await rejected(ModuleRejectedError, runtime.registerShapeAsync(key, 'n', slow));
     expect(error.reason).toBe('slot "alice"/"k" has kind filter, expected shape');
   });
 });
 
-describe('registrations on one key', () => {
-  it('apply in the order of their calls, whichever is admitted first', async () => {
+describe('concurrent registrations of one key', () => {
+  it('apply in the order of their calls, in whatever order they are admitted', async () => {
     const order: string[] = [];
     const all = [
       applied(register('slow', slow)),
@@ -106,7 +106,7 @@ describe('registrations on one key', () => {
     expect(runtime.getSlot(key)?.current.pluginName).toBe('more');
   });
 
-  it('do not wait for those on other keys', async () => {
+  it('do not wait for registrations of other keys', async () => {
     const order: string[] = [];
     const elsewhere = runtime.registerFilterAsync(SlotKey.global('other'), 'quick', quick);
     const here = register('slow', slow);
@@ -116,13 +116,13 @@ describe('registrations on one key', () => {
     expect(order).toEqual(['elsewhere', 'here']);
   });
 
-  it('apply although one before them is refused', async () => {
+  it('apply after an earlier one is rejected', async () => {
     const refused = rejected(ProbeFailedError, register('bad', guest({ hook: 'unreachable' })));
     expect(await applied(register('good', quick))).toBe('1 good');
     await refused;
   });
 
-  it('that an eviction overtakes are refused as evicted, later ones apply', async () => {
+  it('reject as evicted when the key is evicted first, and later ones apply', async () => {
     const overtaken = [register('one', slow), register('two', quick)];
     expect(runtime.evictSlot(key)).toBe(false);
     const later = register('three', another(1));
@@ -134,7 +134,7 @@ describe('registrations on one key', () => {
     expect(runtime.slotCount).toBe(1);
   });
 
-  it('are overtaken by retainSlots too', async () => {
+  it('reject as evicted when retainSlots evicts the key first', async () => {
     await register('first', quick);
     const overtaken = register('second', slow);
     expect(runtime.retainSlots([])).toEqual([key]);
@@ -145,21 +145,21 @@ describe('registrations on one key', () => {
     expect(runtime.getSlot(key)).toBeUndefined();
   });
 
-  it('of a first version are overtaken by retainSlots as well', async () => {
+  it('reject as evicted when retainSlots evicts a key without a slot first', async () => {
     const overtaken = register('first', slow);
     expect(runtime.retainSlots([])).toEqual([]);
     expect(await rejected(SlotNotFoundError, overtaken)).toMatchObject({ code: 'CC_LB_SLOT_EVICTED', plugin: 'first' });
     expect(runtime.slotCount).toBe(0);
   });
 
-  it('are not overtaken by retainSlots that keeps their key', async () => {
+  it('apply when retainSlots keeps their key', async () => {
     await register('first', quick);
     const pending = register('second', slow);
     runtime.retainSlots([key]);
     expect(await applied(pending)).toBe('2 second');
   });
 
-  it('that a synchronous one overtakes resolve with the slot as it is', async () => {
+  it('resolve with the current slot when a synchronous registration applies first', async () => {
     await register('first', quick);
     const overtaken = [register('slow', slow), register('quick', another(1))];
     const slot = runtime.registerFilter(key, 'now', another(2));
@@ -169,7 +169,7 @@ describe('registrations on one key', () => {
     expect(await applied(later)).toBe('3 later');
   });
 
-  it('that a synchronous one overtakes do not swap although it changed nothing, or made the slot', async () => {
+  it('do not replace the version of a synchronous registration that applied first, whether it changed or created the slot', async () => {
     for (const first of [true, false]) {
       runtime = isolatedRuntime();
       if (first) runtime.registerFilter(key, 'first', quick);
@@ -180,27 +180,27 @@ describe('registrations on one key', () => {
     }
   });
 
-  it('are not overtaken by a synchronous one that is refused', async () => {
+  it('apply when a later synchronous registration is rejected', async () => {
     const pending = register('slow', slow);
     expect(() => runtime.registerFilter(key, 'bad', Buffer.from('bad'))).toThrow(ModuleRejectedError);
     expect(await applied(pending)).toBe('1 slow');
   });
 
-  it('that a slot of another kind overtakes are refused', async () => {
+  it('reject when a slot of another kind is registered first', async () => {
     const overtaken = register('slow', slow);
     runtime.registerShape(key, 'shape', plugin('echo'));
     await rejected(ModuleRejectedError, overtaken);
     expect(runtime.getSlot(key)).toMatchObject({ kind: 'shape', current: { versionId: 1 } });
   });
 
-  it('that closing overtakes are refused as closed', async () => {
+  it('reject with ClosedError when the runtime is closed first', async () => {
     runtime.registerFilter(key, 'first', quick);
     const pending = [register('slow', slow), register('quick', another(1))];
     runtime.close();
     for (const promise of pending) await rejected(ClosedError, promise);
   });
 
-  it('evicted and then registered synchronously are refused as evicted', async () => {
+  it('reject as evicted when the key is evicted and registered synchronously first', async () => {
     const overtaken = register('slow', slow);
     runtime.evictSlot(key);
     const slot = runtime.registerFilter(key, 'now', quick);
@@ -209,15 +209,15 @@ describe('registrations on one key', () => {
   });
 });
 
-describe('an aborted registration', () => {
+describe('a registration with a signal', () => {
   const reason = new Error('enough');
 
-  it('is not begun where it was aborted before', async () => {
+  it('does not start when the signal is already aborted', async () => {
     expect(await rejected(Error, register('n', quick, { signal: AbortSignal.abort(reason) }))).toBe(reason);
     expect(runtime.stats().engine.cacheMisses).toBe(0);
   });
 
-  it('rejects at once, changes nothing and holds nobody up', async () => {
+  it('rejects immediately on abort, changes nothing and does not delay later registrations', async () => {
     const slot = await register('first', quick);
     const controller = new AbortController();
     const aborted = register('slow', slow, { signal: controller.signal });
@@ -228,7 +228,7 @@ describe('an aborted registration', () => {
     expect(await applied(later)).toBe('2 later');
   });
 
-  it('rejects while it waits for its turn', async () => {
+  it('rejects on abort while it waits for an earlier registration', async () => {
     const before = register('slow', slow);
     const controller = new AbortController();
     let beforeEnded = false;
@@ -244,7 +244,7 @@ describe('an aborted registration', () => {
     expect(runtime.getSlot(key)?.current.versionId).toBe(1);
   });
 
-  it('interrupts a probe', async () => {
+  it('interrupts its probe on abort', async () => {
     runtime = newRuntime({ deadlineMs: 30_000 });
     const controller = new AbortController();
     const bytes = guest({ hook: `${LOOP} $answer` });
@@ -252,13 +252,13 @@ describe('an aborted registration', () => {
     await new Promise((resolve) => setTimeout(resolve, 100));
     controller.abort(reason);
     expect(await rejected(Error, aborted)).toBe(reason);
-    // Its thread is free long before the deadline.
+    // Succeeds only if the thread is free long before the deadline.
     const began = performance.now();
     await runtime[Symbol.asyncDispose]();
     expect(performance.now() - began).toBeLessThan(10_000);
   });
 
-  it('is one whose signal aborts later than it ends: nothing', async () => {
+  it('is not affected by an abort after it ends', async () => {
     const controller = new AbortController();
     const slot = await register('n', quick, { signal: controller.signal });
     controller.abort(reason);

@@ -20,8 +20,8 @@ import { caller, candidates, request, response, sseEvent, started, upstream } fr
 
 const key = SlotKey.global('k');
 
-describe('a runtime', () => {
-  it('shows its complete config, frozen', () => {
+describe('WasmtimeRuntime', () => {
+  it('exposes its complete, frozen config', () => {
     const runtime = newRuntime({ deadlineMs: 7 });
     expect(runtime.config).toEqual({ ...defaultHotEngineConfig(), deadlineMs: 7 });
     expect(Object.isFrozen(runtime.config)).toBe(true);
@@ -38,11 +38,11 @@ describe('a runtime', () => {
     ['options.metrics', [undefined, { metrics: 5 }]],
     ['options.metrics.call', [undefined, { metrics: {} }]],
     ['options.metric', [undefined, { metric: {} }]],
-  ])('is not made with a wrong %s', (path, args) => {
+  ])('the constructor rejects an invalid %s', (path, args) => {
     expect(thrown(InvalidArgumentError, () => Reflect.construct(WasmtimeRuntime, args)).path).toBe(path);
   });
 
-  it('lists its slots and counts what goes on', async () => {
+  it('lists its slots and counts admissions and calls in flight', async () => {
     const runtime = isolatedRuntime();
     expect(runtime.stats()).toMatchObject({
       slots: 0,
@@ -63,13 +63,13 @@ describe('a runtime', () => {
     expect(runtime.stats().inFlight).toBe(0);
   });
 
-  it('is healthy', () => {
+  it('is healthy after construction', () => {
     expect(newRuntime().health()).toEqual({ ok: true, problems: [] });
   });
 });
 
-describe.each(STRATEGIES)('the gauges, allocated $strategy', ({ strategy, config }) => {
-  it('tell the pool, its settings and the cache', () => {
+describe.each(STRATEGIES)('publishPoolMetrics, $strategy', ({ strategy, config }) => {
+  it('publishes the pool, its settings and the cache', () => {
     const { sink, take } = recorder();
     const runtime = isolatedRuntime({ ...config, prepareInstances: false }, { metrics: sink });
     runtime.registerFilter(key, 'n', plugin('cache-aware'));
@@ -97,7 +97,7 @@ describe.each(STRATEGIES)('the gauges, allocated $strategy', ({ strategy, config
     expect(Number(gauges.cc_lb_compiled_module_cache_bytes)).toBeGreaterThan(10_000);
   });
 
-  it('tell what a running guest holds', async () => {
+  it('publishes what a running guest uses', async () => {
     const { sink, take } = recorder();
     const runtime = isolatedRuntime({ ...config, prepareInstances: false, deadlineMs: 300 }, { metrics: sink });
     const filter = new WasmtimeFilterPlugin(runtime, runtime.registerFilter(key, 'n', plugin('misbehave')));
@@ -116,7 +116,7 @@ describe.each(STRATEGIES)('the gauges, allocated $strategy', ({ strategy, config
 });
 
 describe('a closed runtime', () => {
-  it('refuses calls and registrations, and lets the rest be asked', async () => {
+  it('rejects calls and registrations, and answers queries', async () => {
     const runtime = newRuntime();
     const filterSlot = runtime.registerFilter(key, 'n', plugin('report-0-1-2'));
     const shapeSlot = runtime.registerShape(SlotKey.global('s'), 'n', plugin('report-0-1-2'));
@@ -168,7 +168,7 @@ describe('a closed runtime', () => {
     expect(runtime.stats().slots).toBe(0);
   });
 
-  it('is what leaving its scope makes of it', async () => {
+  it('results from Symbol.dispose and Symbol.asyncDispose', async () => {
     const runtime = newRuntime();
     runtime[Symbol.dispose]();
     expect(() => runtime.registerFilter(key, 'n', plugin('cache-aware'))).toThrow(ClosedError);
@@ -178,7 +178,7 @@ describe('a closed runtime', () => {
     await other[Symbol.asyncDispose]();
   });
 
-  it('does not trouble another one of the same engine', () => {
+  it('does not affect another runtime of the same engine', () => {
     const one = newRuntime();
     const two = newRuntime();
     const slots = [one, two].map((runtime) => runtime.registerFilter(key, 'n', plugin('cache-aware')));
@@ -189,7 +189,7 @@ describe('a closed runtime', () => {
   });
 });
 
-describe('wrong arguments', () => {
+describe('invalid arguments', () => {
   const bytes = plugin('cache-aware');
   const registrations = ['Filter', 'Shape', 'Observe'] as const;
 
@@ -209,7 +209,7 @@ describe('wrong arguments', () => {
     ['options.failurePolicy', [key, 'n', bytes, { failurePolicy: true }]],
     ['options.deadlineMs', [key, 'n', bytes, { deadlineMs: Number.NaN }]],
     ['options.priority', [key, 'n', bytes, { priority: 1 }]],
-  ])('of registrations name %s', async (path, args) => {
+  ])('of registrations are reported with their path: %s', async (path, args) => {
     const runtime = newRuntime();
     for (const kind of registrations) {
       const sync = runtime[`register${kind}`];
@@ -220,7 +220,7 @@ describe('wrong arguments', () => {
     expect(runtime.slotCount).toBe(0);
   });
 
-  it('name a signal that is none', async () => {
+  it('report a signal that is not an AbortSignal', async () => {
     const runtime = newRuntime();
     for (const signal of [null, {}, 5]) {
       const promise = Reflect.apply(runtime.registerFilterAsync, runtime, [key, 'n', bytes, { signal }]);
@@ -228,14 +228,17 @@ describe('wrong arguments', () => {
     }
   });
 
-  it.each([undefined, null, 'k', {}, { principal: 1, plugin: 'k' }])('of getSlot and evictSlot: %o', (wrong) => {
-    const runtime = newRuntime();
-    for (const method of [runtime.getSlot, runtime.evictSlot]) {
-      expect(thrown(InvalidArgumentError, () => Reflect.apply(method, runtime, [wrong])).path).toBe('key');
-    }
-  });
+  it.each([undefined, null, 'k', {}, { principal: 1, plugin: 'k' }])(
+    'make getSlot and evictSlot throw: %o',
+    (wrong) => {
+      const runtime = newRuntime();
+      for (const method of [runtime.getSlot, runtime.evictSlot]) {
+        expect(thrown(InvalidArgumentError, () => Reflect.apply(method, runtime, [wrong])).path).toBe('key');
+      }
+    },
+  );
 
-  it('of admitWasm name runtime, bytes and kind', async () => {
+  it('of admitWasm are reported with their path', async () => {
     const runtime = newRuntime();
     for (const [path, args] of [
       ['runtime', [undefined, bytes]],
@@ -252,7 +255,7 @@ describe('wrong arguments', () => {
 });
 
 describe('two runtimes of one engine', () => {
-  it('share what one of them compiled and probed, and keep their slots, policies and deadlines apart', () => {
+  it('share compiled and probed modules, and have separate slots, policies and deadlines', () => {
     const { sink, take } = recorder();
     const group = { engineGroup: `shared-${process.pid}` };
     const one = newRuntime({ deadlineMs: 1000 }, group);
@@ -266,7 +269,7 @@ describe('two runtimes of one engine', () => {
     expect(one.stats().engine).toEqual(two.stats().engine);
   });
 
-  it('share their budget, which those of another group do not', async () => {
+  it('share one budget, which runtimes of another group do not use', async () => {
     const config = { poolTotalCoreInstances: 1, deadlineMs: 400 };
     const group = { engineGroup: `budget-${process.pid}` };
     const runtimes = [newRuntime(config, group), newRuntime(config, group), newRuntime(config)];
@@ -281,8 +284,8 @@ describe('two runtimes of one engine', () => {
   });
 });
 
-describe('a refused module', () => {
-  it('leaves nothing behind', () => {
+describe('a rejected module', () => {
+  it('leaves no slot and uses no version id', () => {
     const runtime = newRuntime();
     expect(() => runtime.registerFilter(key, 'n', guest({ hook: 'unreachable' }))).toThrow(ProbeFailedError);
     expect(runtime.slotCount).toBe(0);

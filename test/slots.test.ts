@@ -23,18 +23,18 @@ import { caller, candidates, request, upstream } from './support/samples.ts';
 const key = SlotKey.global('k');
 
 describe('SlotKey', () => {
-  it('is frozen and says whose plugin it is', () => {
+  it('is frozen and has principal and plugin', () => {
     const one = new SlotKey('alice', 'cache');
     expect({ ...one }).toEqual({ principal: 'alice', plugin: 'cache' });
     expect(Object.isFrozen(one)).toBe(true);
     expect(String(one)).toBe('"alice"/"cache"');
   });
 
-  it('of everybody’s plugin has the principal __global__', () => {
+  it('has the principal __global__ when made by global()', () => {
     expect(SlotKey.global('cache')).toEqual(new SlotKey('__global__', 'cache'));
   });
 
-  it('takes two strings alone', () => {
+  it('rejects arguments that are not two strings', () => {
     expect(thrown(InvalidArgumentError, () => Reflect.construct(SlotKey, [1, 'p'])).path).toBe('key.principal');
     expect(thrown(InvalidArgumentError, () => Reflect.construct(SlotKey, ['p'])).path).toBe('key.plugin');
     expect(() => Reflect.apply(SlotKey.global, SlotKey, [])).toThrow(InvalidArgumentError);
@@ -42,7 +42,7 @@ describe('SlotKey', () => {
 });
 
 describe('KeyMap', () => {
-  it('compares by value and joins no strings', () => {
+  it('compares keys by both strings separately', () => {
     const map = new KeyMap<number>();
     map.set(new SlotKey('a:b', 'c'), 1);
     map.set(new SlotKey('a', 'b:c'), 2);
@@ -63,7 +63,7 @@ describe('KeyMap', () => {
   });
 });
 
-describe('a slot', () => {
+describe('PluginSlot', () => {
   let runtime: WasmtimeRuntime;
   beforeEach(() => {
     runtime = newRuntime();
@@ -71,7 +71,7 @@ describe('a slot', () => {
   const register = (name: string, options?: Parameters<WasmtimeRuntime['registerFilter']>[3]) =>
     runtime.registerFilter(key, name, plugin(name), options);
 
-  it('shows key, kind and its first version', () => {
+  it('has key, kind and version 1 after registration', () => {
     const slot = register('cache-aware');
     expect(slot.key).toEqual(key);
     expect(slot.kind).toBe('filter');
@@ -90,12 +90,12 @@ describe('a slot', () => {
     expect(runtime.slotCount).toBe(1);
   });
 
-  it('has cells that cannot be changed', () => {
+  it('has frozen versions', () => {
     const { current } = register('cache-aware');
     expect(Object.isFrozen(current)).toBe(true);
   });
 
-  it('takes the next version under the same key', () => {
+  it('gets the next version when its key is registered again', () => {
     const slot = register('cache-aware');
     const first = slot.current;
     expect(register('cache-aware-v2')).toBe(slot);
@@ -107,7 +107,7 @@ describe('a slot', () => {
     expect(runtime.slotCount).toBe(1);
   });
 
-  it('stays as it is for the same bytes, whatever their name now', () => {
+  it('keeps its version when the same bytes are registered under another name', () => {
     const slot = register('cache-aware');
     const first = slot.current;
     expect(runtime.registerFilter(key, 'another name', Buffer.from(plugin('cache-aware')))).toBe(slot);
@@ -115,7 +115,7 @@ describe('a slot', () => {
     expect(slot.current.pluginName).toBe('cache-aware');
   });
 
-  it('keeps the version that serves when the next is refused', () => {
+  it('keeps its version when the next one is rejected', () => {
     const slot = register('cache-aware');
     const first = slot.current;
     const adapter = WasmtimeFilterPlugin.follow(runtime, key);
@@ -132,7 +132,7 @@ describe('a slot', () => {
     expect(register('cache-aware-v2').current.versionId).toBe(2);
   });
 
-  it('has one kind for life', () => {
+  it('rejects registrations of another kind', () => {
     const slot = runtime.registerShape(key, 'report', plugin('report-0-1-0'));
     for (const bytes of [plugin('report-0-1-0'), plugin('report-0-1-1')]) {
       const error = thrown(ModuleRejectedError, () => runtime.registerFilter(key, 'report', bytes));
@@ -146,20 +146,20 @@ describe('a slot', () => {
     });
   });
 
-  it('is refused a plugin that lacks its kind before its own kind is looked at', () => {
+  it('reports a hook that the plugin lacks before the kind of the slot', () => {
     register('cache-aware');
     const error = thrown(ModuleRejectedError, () => runtime.registerShape(key, 'x', plugin('cache-aware-v2')));
     expect(error.reason).toMatch(/hooks\.shape/);
   });
 
-  it('hashes policy version, memory cap and bytes', () => {
+  it('has a content hash of policy version, memory cap and bytes', () => {
     const other = newRuntime({ memoryMaxPages: 1024 });
     const hash = register('cache-aware').current.contentHash;
     expect(newRuntime().registerFilter(key, 'n', plugin('cache-aware')).current.contentHash).toBe(hash);
     expect(other.registerFilter(key, 'n', plugin('cache-aware')).current.contentHash).not.toBe(hash);
   });
 
-  it('is found by any object of two strings, as it was when it was handed in', () => {
+  it('is found by any object with both strings, which registration copies', () => {
     const plain = Object.assign(Object.create(null) as object, { principal: 'alice', plugin: 'k' });
     const slot = Reflect.apply(runtime.registerFilter, runtime, [plain, 'a', plugin('cache-aware')]);
     plain.plugin = 'other';
@@ -168,7 +168,7 @@ describe('a slot', () => {
     expect(() => Reflect.apply(runtime.callFilter, runtime, [plain, new Uint8Array(1)])).toThrow(SlotNotFoundError);
   });
 
-  it('keeps apart what two principals have', () => {
+  it('is separate for each principal', () => {
     const alice = runtime.registerFilter(new SlotKey('alice', 'k'), 'a', plugin('cache-aware'));
     const bob = runtime.registerFilter(new SlotKey('bob', 'k'), 'b', plugin('cache-aware'));
     expect(alice).not.toBe(bob);
@@ -176,13 +176,13 @@ describe('a slot', () => {
     expect(runtime.slotCount).toBe(2);
   });
 
-  describe('under options of its own', () => {
-    it('has them in its cell', () => {
+  describe('with options of its own', () => {
+    it('exposes them on its version', () => {
       const { current } = register('cache-aware', { failurePolicy: 'fail-closed', deadlineMs: 77 });
       expect(current).toMatchObject({ failurePolicy: 'fail-closed', deadlineMs: 77 });
     });
 
-    it('makes a new cell of the same bytes for other options, without compiling or probing', () => {
+    it('creates a version for other options without compiling or probing the same bytes again', () => {
       runtime = isolatedRuntime();
       const slot = register('cache-aware', { deadlineMs: 77 });
       const first = slot.current;
@@ -193,7 +193,7 @@ describe('a slot', () => {
       expect(runtime.stats().engine).toMatchObject({ cacheMisses, cacheEntries: 1 });
     });
 
-    it('falls back to the runtime’s options where they are omitted, on registering again too', () => {
+    it('uses the options of the runtime when they are omitted, also when registering again', () => {
       runtime = newRuntime({ deadlineMs: 4321, pluginFailurePolicy: 'fail-closed' });
       const slot = register('cache-aware', { deadlineMs: 77 });
       expect(slot.current).toMatchObject({ deadlineMs: 77, failurePolicy: 'fail-closed' });
@@ -203,7 +203,7 @@ describe('a slot', () => {
       expect(slot.current.versionId).toBe(2);
     });
 
-    it('takes the new name with the new cell', () => {
+    it('gets the new name with the new version', () => {
       const slot = register('cache-aware');
       runtime.registerFilter(key, 'renamed', plugin('cache-aware'), { deadlineMs: 1 });
       expect(slot.current.pluginName).toBe('renamed');
@@ -225,8 +225,8 @@ describe('a slot', () => {
   });
 });
 
-describe('eviction', () => {
-  it('says whether there was a slot', () => {
+describe('evictSlot and retainSlots', () => {
+  it('evictSlot returns whether there was a slot', () => {
     const runtime = newRuntime();
     runtime.registerFilter(key, 'n', plugin('cache-aware'));
     expect(runtime.evictSlot(key)).toBe(true);
@@ -235,7 +235,7 @@ describe('eviction', () => {
     expect(runtime.slotCount).toBe(0);
   });
 
-  it('leaves the version 1 of a new slot behind', () => {
+  it('a slot registered after an eviction starts at version 1', () => {
     const runtime = newRuntime();
     const first = runtime.registerFilter(key, 'n', plugin('cache-aware'));
     runtime.registerFilter(key, 'n', plugin('cache-aware-v2'));
@@ -245,7 +245,7 @@ describe('eviction', () => {
     expect(second.current.versionId).toBe(1);
   });
 
-  it('by retainSlots spares the keys that it is given and tells the others', () => {
+  it('retainSlots keeps the given keys and returns the evicted ones', () => {
     const runtime = newRuntime();
     const keys = ['a', 'b', 'c'].map((name) => SlotKey.global(name));
     for (const key of keys) runtime.registerFilter(key, 'n', plugin('cache-aware'));
@@ -256,7 +256,7 @@ describe('eviction', () => {
     expect(runtime.retainSlots([])).toEqual([]);
   });
 
-  it('by retainSlots does nothing where a key is none', () => {
+  it('retainSlots evicts nothing when a key is invalid', () => {
     const runtime = newRuntime();
     runtime.registerFilter(key, 'n', plugin('cache-aware'));
     for (const keep of [undefined, null, 5, key, [key, 5], ['k']]) {
@@ -266,11 +266,11 @@ describe('eviction', () => {
   });
 });
 
-describe('an adapter', () => {
+describe('adapters', () => {
   const keep = (adapter: WasmtimeFilterPlugin) =>
     adapter.filter(request(), caller(), candidates(3)).keptUpstreamIds.length;
 
-  it('made from a slot keeps its version, one that follows takes the current', () => {
+  it('are pinned to a version when made from a slot, and use the current version when they follow a key', () => {
     const runtime = newRuntime();
     const slot = runtime.registerFilter(key, 'cache-aware', plugin('cache-aware'));
     const pinned = new WasmtimeFilterPlugin(runtime, slot);
@@ -282,7 +282,7 @@ describe('an adapter', () => {
     expect(keep(new WasmtimeFilterPlugin(runtime, slot))).toBe(2);
   });
 
-  it('outlives the eviction of its slot, but not the runtime', () => {
+  it('work after the eviction of their slot until the runtime is closed', () => {
     const runtime = newRuntime();
     const slot = runtime.registerFilter(key, 'n', plugin('cache-aware'));
     const pinned = new WasmtimeFilterPlugin(runtime, slot);
@@ -305,7 +305,7 @@ describe('an adapter', () => {
     }
   });
 
-  it('that follows an absent slot fails at the call, as a plugin would', () => {
+  it('that follow an absent slot fail the call as a plugin failure', () => {
     const runtime = newRuntime();
     const adapter = WasmtimeFilterPlugin.follow(runtime, key);
     const error = thrown(FilterError, () => keep(adapter));
@@ -318,14 +318,14 @@ describe('an adapter', () => {
     expect(() => keep(adapter)).toThrow(FilterError);
   });
 
-  it('that follows a slot of another kind fails at the call', () => {
+  it('that follow a slot of another kind fail the call', () => {
     const runtime = newRuntime();
     const adapter = WasmtimeUpstreamDialect.follow(runtime, key);
     runtime.registerFilter(key, 'n', plugin('report-0-1-0'));
     expect(() => adapter.shape(request(), upstream, caller())).toThrow(/has kind filter, expected shape/);
   });
 
-  it('is made from a slot of its kind and of its runtime alone', () => {
+  it('reject a slot of another kind or of another runtime', () => {
     const runtime = newRuntime();
     const slot = runtime.registerFilter(key, 'n', plugin('report-0-1-0'));
     expect(() => new WasmtimeUpstreamDialect(runtime, slot)).toThrow(ModuleRejectedError);
@@ -341,7 +341,7 @@ describe('an adapter', () => {
     }
   });
 
-  it('follows a key and nothing else', () => {
+  it('reject a value that is not a key in follow', () => {
     const runtime = newRuntime();
     const slot = runtime.registerFilter(key, 'n', plugin('cache-aware'));
     for (const other of [undefined, null, 'k', {}, slot, Object.create(SlotKey.prototype)]) {
@@ -351,8 +351,8 @@ describe('an adapter', () => {
   });
 });
 
-describe('the compiled module of a slot', () => {
-  it('is shared by slots of the same bytes and freed from preparing with the last', () => {
+describe('compiled modules', () => {
+  it('are shared by slots of the same bytes, and adapters can call them after every slot is evicted', () => {
     const runtime = isolatedRuntime();
     const bytes = guest({ sections: { 'cc_lb.plugin.v1': metadataSection({ metadata: { version: '9' } }) } });
     const one = runtime.registerFilter(SlotKey.global('one'), 'n', bytes) as Slot;

@@ -1,4 +1,4 @@
-/** The SSE transformer over a real plugin. */
+/** SseTransformer with a real plugin. */
 import { readFileSync } from 'node:fs';
 import { afterAll, describe, expect, it } from 'vitest';
 import { WasmtimeUpstreamDialect } from '../src/dispatch/shape.ts';
@@ -42,8 +42,8 @@ async function transform(claims: Record<string, string>, where: 'inline' | 'thre
   return { text: Buffer.concat(chunks).toString(), failure: transformer.failure };
 }
 
-describe.each(['inline', 'thread'] as const)('a real plugin, called %s', (where) => {
-  it('leaves a stream byte for byte as it is', async () => {
+describe.each(['inline', 'thread'] as const)('SseTransformer with a plugin, where %s', (where) => {
+  it('copies a stream byte for byte when the plugin changes nothing', async () => {
     expect(await transform({}, where)).toEqual({ text: stream, failure: undefined });
     expect((await transform({ transform: 'upper' }, where, dialectOf('transforms-noop'))).text).toBe(stream);
   });
@@ -55,15 +55,15 @@ describe.each(['inline', 'thread'] as const)('a real plugin, called %s', (where)
     ['no-name', 'data: {"text":"héllo"}\n\n'],
     ['repeat:2', 'event: content_block_delta\ndata: {"text":"héllo"}\n\n'.repeat(2)],
     ['lines', 'event: content_block_delta\ndata: one\ndata: two\ndata: three\ndata: four\ndata: \n\n'],
-  ])('changes one kind of event: %s', async (order, expected) => {
+  ])('changes one kind of event: %s', async (change, expected) => {
     const original = 'event: content_block_delta\r\ndata: {"text":"héllo"}\r\n\r\n';
-    const { text, failure } = await transform({ transform: order, event: 'content_block_delta' }, where);
+    const { text, failure } = await transform({ transform: change, event: 'content_block_delta' }, where);
     expect(text).toBe(stream.replace(original, expected));
     expect(failure).toBeUndefined();
   });
 
-  it.each(['trap', 'name-with-line-break'])('passes the original on after %s in an unchanged stream', async (order) => {
-    const { text, failure } = await transform({ transform: order, event: 'content_block_delta' }, where);
+  it.each(['trap', 'name-with-line-break'])('copies the rest of an unchanged stream after %s', async (change) => {
+    const { text, failure } = await transform({ transform: change, event: 'content_block_delta' }, where);
     expect(text).toBe(stream);
     expect(failure).toBeInstanceOf(ResponseTransformError);
   });
@@ -71,8 +71,8 @@ describe.each(['inline', 'thread'] as const)('a real plugin, called %s', (where)
   it('ends a changed stream with an error event when it traps', async () => {
     const trapsAtTheEnd: SseDialect = {
       transformSseEventAsync(input, options) {
-        const order = input.event.event === 'message_stop' ? 'trap' : 'upper';
-        return dialect.transformSseEventAsync({ ...input, ...context({ transform: order }) }, options);
+        const change = input.event.event === 'message_stop' ? 'trap' : 'upper';
+        return dialect.transformSseEventAsync({ ...input, ...context({ transform: change }) }, options);
       },
     };
     const { text, failure } = await transform({}, where, trapsAtTheEnd);

@@ -33,7 +33,7 @@ const replace = (...events: [string, string][]): TransformSseEventOutput => ({
   events: events.map(([event, data]): SseEvent => ({ event, data: bytes(data) })),
 });
 
-/** A dialect that answers by a function; an error is what it rejects with. */
+/** Creates a dialect that calls `answer` for each event, and rejects when it returns an error. */
 function dialectOf(answer: Answer) {
   const inputs: TransformSseEventInput[] = [];
   const dialect: SseDialect = {
@@ -63,8 +63,8 @@ async function run(chunks: Iterable<Uint8Array>, answer: Answer, options?: SseTr
 const three = 'event: a\ndata: 1\n\n: ping\n\nevent: b\nid: 5\ndata: 2\r\n\r\ndata: 3\r\r';
 const whole = (text: string) => [bytes(text)];
 
-describe('what goes out', () => {
-  it('is the same byte for byte where nothing changes, wherever chunks end', async () => {
+describe('output of SseTransformer', () => {
+  it('equals the input byte for byte when nothing changes, however it is chunked', async () => {
     await fc.assert(
       fc.asyncProperty(streams, sizes, async (text, cuts) => {
         expect(await run(chunksOf(bytes(text), cuts), () => unchanged)).toEqual({ text, failure: undefined });
@@ -72,7 +72,7 @@ describe('what goes out', () => {
     );
   });
 
-  it('does not depend on where chunks end', async () => {
+  it('does not depend on the chunking of the input', async () => {
     const answers = fc.array(
       fc.constantFrom<TransformSseEventOutput | Error>(
         unchanged,
@@ -104,7 +104,7 @@ describe('what goes out', () => {
     );
   });
 
-  it('is for a client what the plugin made of each event', async () => {
+  it('parses to the events that the plugin returned', async () => {
     const answer: Answer = ({ data }) =>
       data.length % 3 === 0 ? drop : data.length % 3 === 1 ? replace(['x', data], ['y', '']) : unchanged;
     await fc.assert(
@@ -121,12 +121,12 @@ describe('what goes out', () => {
     );
   });
 
-  it('keeps comments and id around replaced and dropped events', async () => {
+  it('preserves comments and id around replaced and dropped events', async () => {
     const { text } = await run(whole(three), ({ data }) => (data === '1' ? drop : replace(['n', data])));
     expect(text).toBe(': ping\n\nevent: n\nid: 5\ndata: 2\n\nevent: n\ndata: 3\n\n');
   });
 
-  it('does not wait for a chunk that may never come', async () => {
+  it('includes an event as soon as its blank line arrives', async () => {
     const transformer = new SseTransformer(dialectOf(() => unchanged).dialect, context);
     for (const end of ['\n\n', '\r\r', '\r\n\r\n']) {
       transformer.write(`data: a${end}`);
@@ -136,13 +136,13 @@ describe('what goes out', () => {
     transformer.destroy();
   });
 
-  it('is one event too where the stream is cut off', async () => {
+  it('includes an event that the end of the stream cuts off', async () => {
     expect((await run(whole('data: a'), ({ data }) => replace(['x', data]))).text).toBe('event: x\ndata: a\n\n');
   });
 });
 
-describe('what the plugin is told', () => {
-  it('is the context with each event', async () => {
+describe('input of the plugin', () => {
+  it('is the context and one event for each call', async () => {
     const { dialect, inputs } = dialectOf(() => unchanged);
     const transformer = new SseTransformer(dialect, context);
     transformer.end(three);
@@ -151,7 +151,7 @@ describe('what the plugin is told', () => {
     expect(inputs[1]).toEqual({ ...context, event: { event: 'b', data: bytes('2') } });
   });
 
-  it('has the headers of an iterator each time', async () => {
+  it('has the headers of a one-shot iterator in every call', async () => {
     const { dialect, inputs } = dialectOf(() => unchanged);
     const headers = new Headers({ a: '1' }).entries();
     const transformer = new SseTransformer(dialect, { ...context, headers });
@@ -161,7 +161,7 @@ describe('what the plugin is told', () => {
   });
 });
 
-it('reads a context whose fields are getters of a class', async () => {
+it('SseTransformer reads a context whose fields are getters of a class', async () => {
   const { dialect, inputs } = dialectOf(() => unchanged);
   const transformer = new SseTransformer(dialect, instanceWithGetters(context));
   transformer.end('data: 1\n\n');
@@ -169,14 +169,14 @@ it('reads a context whose fields are getters of a class', async () => {
   expect(inputs).toEqual([{ ...context, event: { event: '', data: bytes('1') } }]);
 });
 
-describe('a failure', () => {
+describe('failure of a plugin', () => {
   const failAt =
     (at: number, before: TransformSseEventOutput): Answer =>
     (_, index) =>
       index === at ? failed : before;
   const stream = 'data: 1\n\ndata: 2\n\n: c\n\ndata: 3\n\ndata: 4';
 
-  it.each([0, 1, 3])('of event %i passes the original on while nothing was changed', async (at) => {
+  it.each([0, 1, 3])('at event %i of an unchanged stream copies the rest of the stream', async (at) => {
     for (const cuts of [[1], [1000]]) {
       const { text, failure } = await run(chunksOf(bytes(stream), cuts), failAt(at, unchanged));
       expect(text).toBe(stream);
@@ -184,7 +184,7 @@ describe('a failure', () => {
     }
   });
 
-  it('asks the plugin no more', async () => {
+  it('ends the calls of the plugin', async () => {
     const { dialect, inputs } = dialectOf(failAt(1, unchanged));
     const transformer = new SseTransformer(dialect, context);
     for (const chunk of chunksOf(bytes(stream), [3])) transformer.write(chunk);
@@ -196,8 +196,8 @@ describe('a failure', () => {
   it.each([
     ['a replaced event', replace(['x', 'y']), 'event: x\ndata: y\n\n'],
     ['a dropped event', drop, ''],
-    ['an event replaced by none', replace(), ''],
-  ])('after %s ends the stream with an error event and no raw byte', async (_, before, out) => {
+    ['an event replaced by no events', replace(), ''],
+  ])('after %s ends the stream with an error event and copies no further byte', async (_, before, out) => {
     for (const cuts of [[1], [1000]]) {
       const { text, failure } = await run(chunksOf(bytes(stream), cuts), failAt(1, before));
       expect(text).toBe(out + ERROR_EVENT);
@@ -205,7 +205,7 @@ describe('a failure', () => {
     }
   });
 
-  it('ends the answer at once, and takes the rest of the upstream', async () => {
+  it('ends the output of a changed stream immediately and discards the rest of the input', async () => {
     const transformer = new SseTransformer(dialectOf(failAt(1, drop)).dialect, context);
     transformer.write('data: 1\n\ndata: 2\n\n');
     expect(Buffer.concat(await transformer.toArray()).toString()).toBe(ERROR_EVENT);
@@ -217,7 +217,7 @@ describe('a failure', () => {
     expect(late.errored).toBeNull();
   });
 
-  it('is an answer whose event type has a line break', async () => {
+  it('includes an answer whose event type has a line break', async () => {
     for (const type of ['a\ndata: injected', 'a\r']) {
       const { text, failure } = await run(whole(stream), () => replace([type, '']));
       expect(text).toBe(stream);
@@ -225,7 +225,7 @@ describe('a failure', () => {
     }
   });
 
-  it('is an event that never ends', async () => {
+  it('includes an event longer than maxEventBytes', async () => {
     const endless = `data: 1\n\ndata: ${'x'.repeat(200)}`;
     const options = { maxEventBytes: 100 };
     const passed = await run(chunksOf(bytes(endless), [7]), () => unchanged, options);
@@ -235,7 +235,7 @@ describe('a failure', () => {
     expect(changed.text).toBe(ERROR_EVENT);
   });
 
-  it('holds no more than the bound of an event that never ends', async () => {
+  it('buffers at most maxEventBytes of an event', async () => {
     const transformer = new SseTransformer(dialectOf(() => unchanged).dialect, context, { maxEventBytes: 1000 });
     let out = 0;
     transformer.on('data', (chunk: Uint8Array) => {
@@ -249,20 +249,20 @@ describe('a failure', () => {
   });
 
   it.each([new ClosedError(), new InvalidArgumentError('context.status', 'x'), new TypeError('a bug')])(
-    'that is no plugin failure destroys the stream: %o',
+    'differs from other errors, which destroy the stream: %o',
     async (error) => {
       await expect(run(whole(stream), () => error)).rejects.toBe(error);
     },
   );
 
-  it('of any runtime error is the plugin failure', async () => {
+  it('may be any error of the runtime', async () => {
     const error = new FilterError('runtime', 'x');
     expect(await run(whole(stream), () => error)).toEqual({ text: stream, failure: error });
   });
 });
 
-describe('as a stream', () => {
-  it('aborts the call that is under way when it is destroyed', async () => {
+describe('SseTransformer as a stream', () => {
+  it('aborts the running call when it is destroyed', async () => {
     let signal: AbortSignal | undefined;
     const dialect: SseDialect = {
       transformSseEventAsync: (_, options) => {
@@ -280,7 +280,7 @@ describe('as a stream', () => {
     expect(signal?.aborted).toBe(true);
   });
 
-  it('leaves the writer its memory once a chunk was taken', async () => {
+  it('does not use the memory of a chunk after the write callback', async () => {
     const transformer = new SseTransformer(dialectOf(() => unchanged).dialect, context);
     const chunk = bytes('data: AAAA');
     await new Promise((resolve) => transformer.write(chunk, resolve));
@@ -289,7 +289,7 @@ describe('as a stream', () => {
     expect(latin1(Buffer.concat(await transformer.toArray()))).toBe('data: AAAA\n\n');
   });
 
-  it('leaves the event loop to others within one chunk', async () => {
+  it('yields to the event loop within one chunk', async () => {
     const { dialect } = dialectOf(() => {
       const end = performance.now() + 1;
       while (performance.now() < end);
@@ -319,7 +319,7 @@ describe('as a stream', () => {
     expect(chunks).toHaveLength(100);
   });
 
-  it('gives the options of each call on', async () => {
+  it('passes deadlineMs and where to every call', async () => {
     const seen: unknown[] = [];
     const dialect: SseDialect = {
       transformSseEventAsync: async (_, options) => {
@@ -349,7 +349,7 @@ describe('as a stream', () => {
   });
 });
 
-it('the tests read streams as the grammar does', () => {
+it('blocksOf splits streams as the grammar does', () => {
   expect(blocksOf(three)).toEqual([
     'event: a\ndata: 1\n\n',
     ': ping\n\n',

@@ -4,9 +4,12 @@ import { parseUuid } from '../src/uuid.ts';
 const ID = '550e8400-e29b-41d4-a716-446655440abc';
 const SIMPLE = '550e8400e29b41d4a716446655440abc';
 
-it.each([ID, SIMPLE, `{${ID}}`, `urn:uuid:${ID}`].flatMap((text) => [text, text.toUpperCase()]))('reads %s', (text) => {
-  expect(parseUuid(text)).toBe(ID);
-});
+it.each([ID, SIMPLE, `{${ID}}`, `urn:uuid:${ID}`].flatMap((text) => [text, text.toUpperCase()]))(
+  'parseUuid accepts %s',
+  (text) => {
+    expect(parseUuid(text)).toBe(ID);
+  },
+);
 
 it.each([
   '',
@@ -27,6 +30,6 @@ it.each([
   `${SIMPLE}0`,
   '550e840-0e29b-41d4-a716-446655440abc',
   `urn\u0131uuid:${ID}`,
-])('refuses %j', (text) => {
+])('parseUuid rejects %j', (text) => {
   expect(parseUuid(text)).toBeNull();
 });

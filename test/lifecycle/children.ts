@@ -1,4 +1,4 @@
-/** Child processes of the lifecycle tests: bundled from the sources, run, and judged by how they ended. */
+/** Bundles child processes from the sources, runs them and returns how they ended. */
 import { spawn } from 'node:child_process';
 import { readdirSync } from 'node:fs';
 import { createRequire } from 'node:module';
@@ -10,7 +10,7 @@ const root = fileURLToPath(new URL('../..', import.meta.url));
 const addon: string = createRequire(import.meta.url)('node-gyp-build').path(root);
 const OVERRIDE = 'CC_LB_RUNTIME_WASMTIME_BINARY';
 
-/** Bundles every child in `folder` into a folder of build/ of the same name. */
+/** Bundles the children of test/<folder> into build/children/<folder>. */
 export function bundleChildren(folder: string): void {
   const children = join(root, 'test', folder, 'children');
   buildSync({
@@ -20,7 +20,7 @@ export function bundleChildren(folder: string): void {
   });
 }
 
-/** How a child ended, and what it wrote. */
+/** How a child ended, and its output. */
 export interface Ended {
   readonly code: number | null;
   readonly signal: NodeJS.Signals | null;
@@ -28,7 +28,7 @@ export interface Ended {
   readonly stderr: string;
 }
 
-/** Runs a child in the root of the repository; `shell` is put in front of the command, such as `ulimit -s 1024;`. */
+/** Runs a child in the root of the repository. `shell` is a prefix of the command, such as `ulimit -s 1024;`. */
 export function run(folder: string, name: string, args: readonly string[] = [], shell = ''): Promise<Ended> {
   const node = [process.execPath, `build/children/${folder}/${name}.js`, ...args];
   const [program = '', ...rest] = shell === '' ? node : ['bash', '-c', `${shell} exec "$0" "$@"`, ...node];
@@ -53,5 +53,5 @@ export function run(folder: string, name: string, args: readonly string[] = [], 
   });
 }
 
-/** How a child ends that did all that it was to do. */
-export const WELL = { code: 0, signal: null, stderr: '' };
+/** The end of a successful child. */
+export const SUCCESS = { code: 0, signal: null, stderr: '' };

@@ -1,4 +1,4 @@
-/** What the children call: a guest that does as it is told. */
+/** The guest that the children call. */
 import { readFileSync } from 'node:fs';
 import {
   FilterError,
@@ -10,7 +10,7 @@ import {
 } from '../../src/index.ts';
 import { caller, candidates, request } from '../support/samples.ts';
 
-/** A guest that does what a call orders. */
+/** A runtime with the plugin `misbehave`, whose behavior each call selects. */
 export class Misbehave {
   readonly runtime: WasmtimeRuntime;
   readonly #adapter: WasmtimeFilterPlugin;
@@ -22,26 +22,26 @@ export class Misbehave {
     this.#adapter = new WasmtimeFilterPlugin(this.runtime, slot);
   }
 
-  /** Calls inline; throws what the adapter throws. */
-  call(deed = '', deadlineMs?: number): void {
-    this.#adapter.filter(request(), caller({ do: deed }), candidates(1), { deadlineMs });
+  /** Calls inline. Throws the errors of the adapter. */
+  call(behavior = '', deadlineMs?: number): void {
+    this.#adapter.filter(request(), caller({ do: behavior }), candidates(1), { deadlineMs });
   }
 
-  /** Calls off the thread. */
-  async callElsewhere(deed = '', deadlineMs?: number): Promise<void> {
+  /** Calls off-thread. Rejects with the errors of the adapter. */
+  async callOffThread(behavior = '', deadlineMs?: number): Promise<void> {
     const options = { deadlineMs, where: 'thread' } as const;
-    await this.#adapter.filterAsync(request(), caller({ do: deed }), candidates(1), options);
+    await this.#adapter.filterAsync(request(), caller({ do: behavior }), candidates(1), options);
   }
 
-  /** Makes a call that ends in `trap`. Throws if it does not. */
-  trap(deed = 'read-outside', trap = 'memory-out-of-bounds', deadlineMs?: number): void {
+  /** Makes a call that must end in `trap`. Throws if it does not. */
+  trap(behavior = 'read-outside', trap = 'memory-out-of-bounds', deadlineMs?: number): void {
     try {
-      this.call(deed, deadlineMs);
+      this.call(behavior, deadlineMs);
     } catch (error) {
       const cause = error instanceof FilterError ? error.cause : error;
       if (cause instanceof GuestTrapError && cause.trap === trap) return;
       throw error;
     }
-    throw new Error(`${deed} did not trap`);
+    throw new Error(`${behavior} did not trap`);
   }
 }

@@ -1,6 +1,6 @@
 /**
- * Every call that the Rust host was asked to make, made by this one: equal answers, and failures of the same kind, phase
- * and trap. There is no deviation.
+ * Repeats every golden call of the Rust host. Answers must be equal, and failures must have the same kind, phase and trap,
+ * without exception.
  */
 import { describe, expect, it } from 'vitest';
 import {
@@ -19,7 +19,7 @@ import { type GoldenCall, type GoldenError, goldenCalls } from './goldens.ts';
 
 const runtimes = new Map<string, WasmtimeRuntime>();
 
-/** The runtime of a golden call's config, with its plugin registered. */
+/** Returns a runtime with the config of a golden call and its registered plugin. */
 function runtimeFor({ config, plugin: name, hook }: GoldenCall): { runtime: WasmtimeRuntime; key: SlotKey } {
   const id = JSON.stringify(config);
   const runtime = runtimes.get(id) ?? new WasmtimeRuntime({ ...config, deadlineMs: 60_000 });
@@ -31,7 +31,7 @@ function runtimeFor({ config, plugin: name, hook }: GoldenCall): { runtime: Wasm
   return { runtime, key };
 }
 
-/** What this host makes of the call, in the golden file's terms. Throws what the adapter throws. */
+/** Makes the call and returns its result in the form of the golden file. Throws the errors of the adapter. */
 function make(call: GoldenCall): unknown {
   const { runtime, key } = runtimeFor(call);
   switch (call.hook) {
@@ -61,7 +61,7 @@ function expectedOf(call: GoldenCall): unknown {
   return { ...call.expected.ok, body: Buffer.from(call.expected.ok.body).toString('hex') };
 }
 
-/** What a failure of each of the Rust host's kinds says here. */
+/** The message of this package for each kind of failure of the Rust host. */
 const SHAPE_FAILURES: Readonly<Record<string, RegExp>> = { upstream_mismatch: /origin/, invalid_url: /url/i };
 
 function expectSameFailure(call: GoldenCall, golden: GoldenError, error: unknown): void {
@@ -93,7 +93,7 @@ const files = (['calls', 'filter-answers', 'shape-answers'] as const).map((file)
   calls: goldenCalls(file),
 }));
 
-describe.each(files)('the calls of $file', ({ calls }) => {
+describe.each(files)('calls of $file', ({ calls }) => {
   it.each(calls)('$name', (call) => {
     const outcome = outcomeOf(call);
     const { error } = call.expected;

@@ -4,13 +4,13 @@ import { guestBytes } from '../plugins/v8.ts';
 import { GOLDEN_FILES, goldenCalls, goldenModules, goldenPlugins } from './goldens.ts';
 
 describe('golden files', () => {
-  it.each(GOLDEN_FILES)('%s was made with the guests as they are now', (file) => {
+  it.each(GOLDEN_FILES)('%s was made with the current guests', (file) => {
     for (const [plugin, digest] of Object.entries(goldenPlugins(file))) {
       expect(createHash('sha256').update(guestBytes(plugin)).digest('hex'), plugin).toBe(digest);
     }
   });
 
-  it('hold varied calls, each under its own name', () => {
+  it('contain varied calls with unique names', () => {
     const calls = goldenCalls('calls');
     expect(new Set(calls.map((call) => call.name)).size).toBe(calls.length);
     expect(calls.filter((call) => call.hook !== 'observe').length).toBeGreaterThanOrEqual(250);
@@ -24,7 +24,7 @@ describe('golden files', () => {
     expect(new Set(kinds).size).toBe(5);
   });
 
-  it('bring back integers past 2^53 and bodies', () => {
+  it('preserve integers past 2^53 and bodies', () => {
     const seconds = goldenCalls('calls').flatMap((call) =>
       call.hook === 'filter' ? call.candidates.map((candidate) => candidate.observedAtUnixSecs) : [],
     );
@@ -35,7 +35,7 @@ describe('golden files', () => {
     }
   });
 
-  it('hold modules of every verdict', () => {
+  it('contain modules of every verdict', () => {
     const verdicts = goldenModules().map(({ admit }) => (admit === 'ok' ? admit : admit.error));
     expect(new Set(verdicts)).toEqual(new Set(['ok', 'ModuleRejected', 'ModuleCompile', 'ProbeFailed']));
   });

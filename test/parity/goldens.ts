@@ -1,4 +1,4 @@
-/** Reads the golden files and turns them into what the package takes. */
+/** Reads the golden files and converts them to the types of the package. */
 
 import { readFileSync } from 'node:fs';
 import type {
@@ -12,7 +12,7 @@ import type {
   UpstreamCandidate,
 } from '../../src/types.ts';
 
-/** Overrides of the default config, under the package's own names. */
+/** Fields of the config that differ from the default, by their names in this package. */
 export interface GoldenConfig {
   readonly cookieRedaction?: boolean;
   readonly shapeOriginPolicy?: 'selected-upstream-origin';
@@ -24,16 +24,16 @@ export interface GoldenConfig {
   };
 }
 
-/** The Rust host's error: which variant of the adapter's error it was, and the first 300 bytes of its text. */
+/** An error of the Rust host: the variant of the adapter's error, and the first 300 bytes of its text. */
 export interface GoldenError {
   readonly kind: 'trap' | 'runtime' | 'unsupported_request' | 'upstream_mismatch' | 'invalid_url' | 'dropped';
   readonly text: string;
 }
 
-/** What came of a call. */
+/** The result of a call. */
 export type GoldenOutcome<Ok> = { readonly ok: Ok; readonly error?: undefined } | { readonly error: GoldenError };
 
-/** A filter's verdict; the Rust crate tells the reasons without their ids and texts. */
+/** A filter's verdict; the Rust crate reports only the reasons, without ids and texts. */
 export interface GoldenFilterOutput extends Pick<FilterOutput, 'keptUpstreamIds' | 'reason'> {
   readonly perCandidateReasons: readonly FilterOutput['perCandidateReasons'][number]['reason'][];
 }
@@ -56,7 +56,7 @@ interface GoldenRequestBase extends GoldenCallBase {
   readonly ctx: RequestContext;
   readonly principal: Principal;
 }
-/** A call of an adapter and what came of it. */
+/** A call of an adapter and its result. */
 export type GoldenCall =
   | (GoldenRequestBase & {
       readonly hook: 'filter';
@@ -74,7 +74,7 @@ export type GoldenCall =
       readonly expected: GoldenOutcome<null>;
     });
 
-/** The Rust host's verdict on a module: `ok` or the variant of its error. */
+/** The verdict of the Rust host on a module: `ok` or the variant of its error. */
 export type GoldenVerdict =
   | 'ok'
   | {
@@ -83,13 +83,13 @@ export type GoldenVerdict =
       readonly text: string;
     };
 
-/** A module, the kind of slot that it is meant for, and the verdicts. */
+/** A module, the kind of its slot, and the verdicts. */
 export interface GoldenModule {
   readonly name: string;
   readonly kind: SlotKind;
   readonly bytes: Uint8Array;
   readonly inspect: GoldenVerdict;
-  /** With the on-demand allocator. */
+  /** The verdict with the on-demand allocator. */
   readonly admit: GoldenVerdict;
   readonly admitPooling: GoldenVerdict;
 }
@@ -97,14 +97,14 @@ export interface GoldenModule {
 /** The names of the golden files. */
 export const GOLDEN_FILES = ['calls', 'filter-answers', 'shape-answers', 'modules'] as const;
 
-/** SHA-256 of each guest that a golden file was made with, by the guest's name. */
+/** Returns the SHA-256 hash of each guest that a golden file was made with, by the guest's name. */
 export function goldenPlugins(file: (typeof GOLDEN_FILES)[number]): Record<string, string> {
   return read(file).about.plugins as Record<string, string>;
 }
 
-/** Every call of a golden file. */
+/** Returns every call of a golden file. */
 export function goldenCalls(file: 'calls' | 'filter-answers' | 'shape-answers'): GoldenCall[] {
-  // A shaped body that equals the request's is written down as 'same'.
+  // 'same' represents a shaped body that equals the body of the request.
   return cases<GoldenCall>(file).map((call) =>
     call.hook === 'shape' && call.expected.error === undefined && (call.expected.ok.body as unknown) === 'same'
       ? { ...call, expected: { ok: { ...call.expected.ok, body: call.ctx.body } } }
@@ -112,7 +112,7 @@ export function goldenCalls(file: 'calls' | 'filter-answers' | 'shape-answers'):
   );
 }
 
-/** Every module of the golden file. */
+/** Returns every module of the golden file. */
 export function goldenModules(): GoldenModule[] {
   return cases<GoldenModule & { bytes: string }>('modules').map((module) => ({
     ...module,
@@ -136,8 +136,8 @@ function read(file: string): { about: { plugins: unknown }; cases: unknown[] } {
 }
 
 /**
- * Bodies and integers past 2^53 stand in the files as objects of their own. 2^53 itself stands there as a number, which
- * the package takes in claims alone: elsewhere it could have been 2^53 + 1.
+ * Converts the objects that represent bodies and integers past 2^53. 2^53 itself is a number in the files, which the
+ * package accepts only in claims: in other fields it could be a rounded 2^53 + 1.
  */
 function revive(key: string, value: Json): Json | Uint8Array {
   if (value === 2 ** 53 && U64_FIELDS.has(key)) return BigInt(value);

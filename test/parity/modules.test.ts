@@ -1,4 +1,4 @@
-/** Every module that the Rust host inspected and admitted, judged by this one: verdicts of the same kind. */
+/** Inspects and admits every golden module of the Rust host. Verdicts must be of the same kind, except for a list of deviations. */
 import { afterAll, describe, expect, it } from 'vitest';
 import {
   admitWasm,
@@ -22,27 +22,27 @@ const KINDS = [
 
 const STAGES = ['inspect', 'admit', 'admitPooling'] as const;
 
-/** Modules that come out otherwise here: this host's verdicts, stage by stage, where they differ, and why they should. */
+/** Modules with a different verdict in this package: the verdicts that differ, by stage, and the reason. */
 const DEVIATIONS: readonly { name: RegExp; verdicts: Partial<Record<(typeof STAGES)[number], Kind>>; why: string }[] = [
   {
     name: /^one bit flipped in byte (12|15|18|24|27)$/,
     verdicts: { inspect: 'ModuleRejected', admit: 'ModuleRejected', admitPooling: 'ModuleRejected' },
-    why: 'a broken type section stops inspection, which reads types to tell the signatures of exports',
+    why: 'a broken type section stops inspection, which reads types for the signatures of exports',
   },
   {
     name: /^metadata "\[\\"n\\",\\"1\\",\\"d\\",\\"u\\",\{\\"filter\\":(\{.*\}|\[1,\\"d\\",\\"u\\"\])\}\]"$/,
     verdicts: { inspect: 'ModuleRejected', admit: 'ModuleRejected', admitPooling: 'ModuleRejected' },
-    why: 'metadata is an object: that serde also reads a struct from an array is an accident of it',
+    why: 'metadata is an object: serde also reads a struct from an array, which the format does not document',
   },
   {
     name: /^metadata ignored text with bytes /,
     verdicts: { inspect: 'ModuleRejected', admit: 'ModuleRejected', admitPooling: 'ModuleRejected' },
-    why: 'JSON is UTF-8 throughout, in fields that nobody reads as well',
+    why: 'JSON must be UTF-8, also in ignored fields',
   },
   {
     name: /^filter: (start function traps|data beyond memory|memory of no pages)$/,
     verdicts: { admit: 'InstantiateFailed', admitPooling: 'InstantiateFailed' },
-    why: 'what fails before any hook was entered is told as what it is, with the trap as its cause',
+    why: 'a failure before a hook is entered is reported as a failed instantiation, with the trap as its cause',
   },
 ];
 
@@ -54,7 +54,7 @@ afterAll(() => {
   for (const runtime of Object.values(runtimes)) runtime.close();
 });
 
-/** The kind of verdict of a golden module's stage here. */
+/** Returns the kind of this package's verdict on a golden module at a stage. */
 function verdictOf({ bytes, kind }: GoldenModule, stage: (typeof STAGES)[number]): Kind {
   if (stage === 'inspect') return inspectWasm(bytes, kind).problems.length === 0 ? 'ok' : 'ModuleRejected';
   try {
@@ -69,17 +69,17 @@ function verdictOf({ bytes, kind }: GoldenModule, stage: (typeof STAGES)[number]
 
 const goldenKind = (verdict: GoldenVerdict): Kind => (verdict === 'ok' ? 'ok' : verdict.error);
 
-describe('the golden modules', () => {
+describe('golden modules', () => {
   it.each(goldenModules())('$name', (module) => {
     const deviation = DEVIATIONS.find(({ name }) => name.test(module.name));
     const golden = STAGES.map((stage) => goldenKind(module[stage]));
     const expected = STAGES.map((stage) => deviation?.verdicts[stage] ?? goldenKind(module[stage]));
     expect(STAGES.map((stage) => verdictOf(module, stage))).toEqual(expected);
-    // A deviation that went away is to be struck off the list.
+    // Fails for an entry of the list that no longer deviates.
     if (deviation !== undefined) expect(expected, deviation.why).not.toEqual(golden);
   });
 
-  it('hold every module that deviates', () => {
+  it('include every module of the list of deviations', () => {
     const names = goldenModules().map(({ name }) => name);
     for (const { name } of DEVIATIONS) expect(names.filter((each) => name.test(each)).length).toBeGreaterThan(0);
   });

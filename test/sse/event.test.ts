@@ -13,7 +13,7 @@ const serialise = (events: { event: string; data: string }[], streamFields = '')
     streamFields,
   ).toString('latin1');
 
-describe('reading a block', () => {
+describe('parseBlock', () => {
   it.each([
     ['data: a\n\n', { event: '', data: 'a' }],
     ['event: ping\ndata: {}\n\n', { event: 'ping', data: '{}' }],
@@ -28,24 +28,24 @@ describe('reading a block', () => {
   });
 
   it.each(['', '\n', ': ping\n\n', 'event: a\n\n', 'id: 1\n\n', 'dat: a\n\n', ' data: a\n\n', 'datax: a\n\n'])(
-    '%j is no event',
+    'returns null for %j',
     (text) => {
       expect(parse(text)).toBeNull();
     },
   );
 
-  it('passes over a byte order mark at the beginning of the stream alone', () => {
+  it('skips a byte order mark only at the start of the stream', () => {
     expect(parse('\u00ef\u00bb\u00bfdata: a\n\n', true)?.data).toBe('a');
     expect(parse('\u00ef\u00bb\u00bfdata: a\n\n')).toBeNull();
   });
 
-  it('keeps id and retry where they hold', () => {
+  it('returns valid id and retry fields', () => {
     expect(parse('id: 1\nretry: 10\nid: 2\ndata: a\n\n')?.streamFields).toBe('id: 2\nretry: 10\n');
     expect(parse('id: a\0\nretry: 1s\ndata: a\n\n')?.streamFields).toBe('');
     expect(parse('id\nretry:\ndata: a\n\n')?.streamFields).toBe('id: \n');
   });
 
-  it('sees what a client sees', () => {
+  it('returns the events that a client reads', () => {
     fc.assert(
       fc.property(streams, (text) => {
         const events = blocksOf(text).map((block, index) => parse(block, index === 0));
@@ -61,8 +61,8 @@ describe('reading a block', () => {
   });
 });
 
-describe('writing events', () => {
-  it('makes a field of each line, and keeps id and retry for the last event', () => {
+describe('event serialization', () => {
+  it('writes a data field for each line, and id and retry with the last event', () => {
     const events = [
       { event: 'a', data: 'one\ntwo\r\nthree\rfour\n' },
       { event: '', data: '' },
@@ -73,7 +73,7 @@ describe('writing events', () => {
     expect(serialise([], 'id: 7\n')).toBe('');
   });
 
-  it('is read again as it was', () => {
+  it('round-trips through a parser', () => {
     const text = fc.string({ unit: fc.constantFrom('a', ':', ' ', '\n', '\r', '\u00ff', '\0') });
     const type = text.map((name) => name.replace(/[\r\n\u00ff]/g, ''));
     fc.assert(
@@ -85,7 +85,7 @@ describe('writing events', () => {
     );
   });
 
-  it('knows a type that would break out of its line', () => {
+  it('isEventType rejects a type with a line break', () => {
     expect(['a', '', 'a b', 'é'].every(isEventType)).toBe(true);
     expect(['a\n', '\r', 'a\ndata: b'].some(isEventType)).toBe(false);
   });

@@ -5,7 +5,7 @@ import { blocksOf, chunksOf, sizes, streams } from './streams.ts';
 
 const bytes = (text: string) => Buffer.from(text, 'latin1');
 
-/** The blocks of a stream fed in chunks; `undefined` where one is too large. */
+/** Returns the blocks of a stream fed in chunks; undefined when one is too large. */
 function split(chunks: readonly Uint8Array[], maxBytes = 1000): string[] | undefined {
   const splitter = new SseSplitter(maxBytes);
   const blocks: string[] = [];
@@ -23,8 +23,8 @@ function split(chunks: readonly Uint8Array[], maxBytes = 1000): string[] | undef
   return rest === '' ? blocks : [...blocks, rest];
 }
 
-describe('splitting', () => {
-  it('cuts at blank lines, wherever the chunks end', () => {
+describe('SseSplitter', () => {
+  it('splits at blank lines, however the input is chunked', () => {
     fc.assert(
       fc.property(streams, sizes, (text, cuts) => {
         expect(split(chunksOf(bytes(text), cuts))).toEqual(blocksOf(text));
@@ -45,7 +45,7 @@ describe('splitting', () => {
     expect(split(chunksOf(bytes(text), [1]))).toEqual(blocks);
   });
 
-  it('gives a block as soon as its blank line has come', () => {
+  it('returns a block as soon as its blank line arrives', () => {
     const splitter = new SseSplitter(100);
     for (const end of ['\n\n', '\r\r', '\r\n\r\n']) {
       splitter.feed(bytes(`data: a${end}`));
@@ -60,8 +60,8 @@ describe('splitting', () => {
   });
 });
 
-describe('the bound', () => {
-  it('holds for whole and unfinished blocks alike, however they come', () => {
+describe('maxBytes of SseSplitter', () => {
+  it('applies to complete and unfinished blocks, however the input is chunked', () => {
     fc.assert(
       fc.property(streams, sizes, fc.integer({ min: 1, max: 40 }), (text, cuts, maxBytes) => {
         expect(split(chunksOf(bytes(text), cuts), maxBytes)).toEqual(split([bytes(text)], maxBytes));
@@ -69,14 +69,14 @@ describe('the bound', () => {
     );
   });
 
-  it('lets a block of exactly that size pass', () => {
+  it('allows a block of exactly that size', () => {
     expect(split([bytes('data: a\n\n')], 9)).toEqual(['data: a\n\n']);
     expect(split([bytes('data: a\n\n')], 8)).toBeUndefined();
     expect(split([bytes('data: a')], 7)).toEqual(['data: a']);
     expect(split([bytes('data: a')], 6)).toBeUndefined();
   });
 
-  it('leaves every byte in the rest when it is passed', () => {
+  it('leaves every byte in the rest when it is exceeded', () => {
     const splitter = new SseSplitter(10);
     splitter.feed(bytes('data: a'));
     expect(splitter.next()).toBeNull();
@@ -86,8 +86,8 @@ describe('the bound', () => {
   });
 });
 
-it('looks at each byte once, whatever the line ends', () => {
-  // Quadratic work over these would take minutes.
+it('SseSplitter takes linear time for every kind of line end', () => {
+  // Quadratic time would be minutes for these sizes.
   const size = 1 << 20;
   for (const fill of ['\n', 'a\n', ':\r', 'a\r\n']) {
     const text = fill.repeat(size / fill.length);

@@ -1,16 +1,16 @@
-/** Streams of server-sent events for tests, and a plain reading of them to compare with. */
+/** Random streams of server-sent events, and a simple parser to compare with. */
 import fc from 'fast-check';
 
 const LINE_END = '(?:\\r\\n|\\n|\\r(?!\\n))';
-/** A block that a blank line ends, or what is left at the end of the stream. */
+/** A block that ends with a blank line, or the remainder at the end of the stream. */
 const BLOCK = new RegExp(`(?:[^\\r\\n]+${LINE_END})*${LINE_END}|.+$`, 'gs');
 
-/** A stream's text (latin1) as its blocks. */
+/** Splits the latin1 text of a stream into its blocks. */
 export function blocksOf(text: string): string[] {
   return text.match(BLOCK) ?? [];
 }
 
-/** What a client reads from a stream, a last event that is cut off included; texts are latin1. */
+/** Returns the events that a client reads from a stream, including a last one without a blank line; texts are latin1. */
 export function eventsOf(text: string): { event: string; data: string }[] {
   return blocksOf(text.replace(/^\u00ef\u00bb\u00bf/, '')).flatMap((block) => {
     const fields = block
@@ -23,7 +23,7 @@ export function eventsOf(text: string): { event: string; data: string }[] {
   });
 }
 
-/** Cuts bytes in pieces of the given sizes, taken in turn. */
+/** Cuts bytes into chunks of the given sizes, which repeat. */
 export function chunksOf(bytes: Uint8Array, sizes: readonly number[]): Uint8Array[] {
   const chunks: Uint8Array[] = [];
   for (let at = 0, i = 0; at < bytes.length; i++) {
@@ -47,7 +47,7 @@ const field = fc
   )
   .map(([name, colon, text]) => name + colon + text.replace(/[\r\n]/g, ''));
 
-/** Streams with every kind of line and line end, whole and cut off; latin1. */
+/** Random latin1 streams with every kind of line and line end, complete and truncated. */
 export const streams = fc
   .tuple(
     fc.constantFrom('', '', '', '\u00ef\u00bb\u00bf'),
@@ -58,5 +58,5 @@ export const streams = fc
   )
   .map(([mark, lines, last]) => mark + lines.flat().join('') + last);
 
-/** Sizes of chunks, from single bytes on. */
+/** Random sizes of chunks, from 1 byte. */
 export const sizes = fc.array(fc.integer({ min: 1, max: 12 }), { minLength: 1, maxLength: 6 });

@@ -1,4 +1,4 @@
-/** Ends while a module compiles that takes minutes: exit | worker-exit. And has half a second for worker-terminate. */
+/** Ends during a compilation of several minutes: exit | worker-exit. For worker-terminate the compilation may take 0.5 s. */
 import { isMainThread, parentPort, Worker, workerData } from 'node:worker_threads';
 import { HOSTILE_MODULES } from '../../../scripts/torture/hostile-modules.ts';
 import { admitWasmAsync, WasmtimeRuntime } from '../../../src/index.ts';
@@ -25,6 +25,6 @@ if (!isMainThread) {
     if (how === 'worker-terminate') void worker.terminate();
   });
   await new Promise((resolve) => worker.on('exit', resolve));
-  console.log('went on');
-  // What nobody waits for any more still compiles, and does not keep the process.
+  console.log('continued');
+  // The abandoned compilation still runs, and must not delay the exit of the process.
 }

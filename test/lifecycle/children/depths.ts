@@ -1,4 +1,4 @@
-/** Calls guests at every depth of JavaScript's stack, on main or on a Worker: main | worker | worker <stackSizeMb>. */
+/** Calls a guest at every depth of the JavaScript stack: main | worker | worker <stackSizeMb>. */
 import { isMainThread, Worker, workerData } from 'node:worker_threads';
 import { FilterError, StackExhaustedError } from '../../../src/index.ts';
 import { Misbehave } from '../guests.ts';
@@ -6,16 +6,16 @@ import { Misbehave } from '../guests.ts';
 const STEP = 50;
 
 function descend(guest: Misbehave): { answered: number; refused: number } {
-  const told = { answered: 0, refused: 0 };
+  const counts = { answered: 0, refused: 0 };
   const call = () => {
     try {
       guest.call();
       guest.trap('overflow-stack', 'stack-overflow');
       guest.trap();
-      told.answered++;
+      counts.answered++;
     } catch (error) {
       if (!(error instanceof FilterError && error.cause instanceof StackExhaustedError)) throw error;
-      told.refused++;
+      counts.refused++;
     }
   };
   let deepest = 0;
@@ -24,19 +24,19 @@ function descend(guest: Misbehave): { answered: number; refused: number } {
     if (depth % STEP === 0) call();
     recurse(depth + 1);
   };
-  const rest = (from: number, to: number): void => {
-    // Up to where JavaScript itself ends, a frame at a time.
+  const callAtEveryFrame = (from: number, to: number): void => {
+    // Calls at every frame until JavaScript throws RangeError.
     if (from >= to) call();
-    rest(from + 1, to);
+    callAtEveryFrame(from + 1, to);
   };
-  for (const go of [() => recurse(1), () => rest(0, deepest - 5)]) {
+  for (const go of [() => recurse(1), () => callAtEveryFrame(0, deepest - 5)]) {
     try {
       go();
     } catch (error) {
       if (!(error instanceof RangeError)) throw error;
     }
   }
-  return told;
+  return counts;
 }
 
 const [where = '', stackSizeMb] = isMainThread ? process.argv.slice(2) : (workerData as string[]);
@@ -48,6 +48,6 @@ if (isMainThread && where === 'worker') {
   });
 } else {
   const guest = new Misbehave();
-  const told = descend(guest);
-  console.log(JSON.stringify(told));
+  const counts = descend(guest);
+  console.log(JSON.stringify(counts));
 }

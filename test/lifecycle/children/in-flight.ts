@@ -1,19 +1,22 @@
-/** Ends with calls in flight that would otherwise run for minutes: exit | throw | close | worker-exit | worker-throw. And less long for worker-terminate. */
+/**
+ * Ends with calls in flight: exit | throw | close | worker-exit | worker-throw | worker-terminate. The calls would run for
+ * minutes, except with close and worker-terminate, which wait for them.
+ */
 import { isMainThread, parentPort, Worker, workerData } from 'node:worker_threads';
 import { Misbehave } from '../guests.ts';
 
 const MINUTES = 600_000;
 const how = isMainThread ? process.argv[2]! : (workerData as string);
 const guest = new Misbehave();
-await guest.callElsewhere();
+await guest.callOffThread();
 
-/** More than run at once. */
-function fly(deadlineMs: number): void {
-  for (let count = 0; count < 6; count++) guest.callElsewhere('loop', deadlineMs).catch(() => {});
+/** Starts more calls than can run at once. */
+function startCalls(deadlineMs: number): void {
+  for (let count = 0; count < 6; count++) guest.callOffThread('loop', deadlineMs).catch(() => {});
 }
 
 if (!isMainThread) {
-  fly(how === 'worker-terminate' ? 500 : MINUTES);
+  startCalls(how === 'worker-terminate' ? 500 : MINUTES);
   setTimeout(() => {
     parentPort!.postMessage('in flight');
     if (how === 'worker-exit') process.exit(0);
@@ -28,12 +31,12 @@ if (!isMainThread) {
     });
     await new Promise((resolve) => worker.on('exit', resolve));
     trapBetween();
-    // The places that the Worker's calls had off the JavaScript threads are free again.
-    await guest.callElsewhere();
+    // Succeeds only if the permits of the Worker's off-thread calls are free.
+    await guest.callOffThread();
   }
-  console.log('went on');
+  console.log('continued');
 } else {
-  fly(how === 'close' ? 200 : MINUTES);
+  startCalls(how === 'close' ? 200 : MINUTES);
   await new Promise((resolve) => setTimeout(resolve, 20));
   if (how === 'close') {
     await guest.runtime[Symbol.asyncDispose]();

@@ -1,4 +1,4 @@
-/** A thread whose stack is too small for any guest: main | worker. It is told so, and a smaller guest fits. */
+/** Runs on a thread whose stack is too small for the default guest and large enough for a smaller one: main | worker. */
 import { isMainThread, Worker } from 'node:worker_threads';
 import { FilterError, StackExhaustedError } from '../../../src/index.ts';
 import { Misbehave } from '../guests.ts';
@@ -13,13 +13,15 @@ if (isMainThread && process.argv[2] === 'worker') {
   } catch (error) {
     const causes = [];
     for (let at: unknown = error; at instanceof Error; at = at.cause) causes.push(at);
-    const told = causes.some((cause) => cause instanceof StackExhaustedError);
-    console.log(told && !(error instanceof FilterError) ? 'refused when probing' : told ? 'refused' : String(error));
+    const isRefused = causes.some((cause) => cause instanceof StackExhaustedError);
+    console.log(
+      isRefused && !(error instanceof FilterError) ? 'refused when probing' : isRefused ? 'refused' : String(error),
+    );
   }
-  // What needs less fits.
+  // A guest with a smaller stack limit fits.
   const guest = new Misbehave({ maxWasmStack: 128 * 1024 });
   guest.call();
   guest.trap('overflow-stack', 'stack-overflow');
-  await guest.callElsewhere();
+  await guest.callOffThread();
   console.log('a smaller guest answered');
 }

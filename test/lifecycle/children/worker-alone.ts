@@ -1,4 +1,4 @@
-/** Workers that alone load the addon come and go; then V8's own wasm traps on the main thread. */
+/** Starts and ends Workers that load the addon, which the main thread does not load; then V8's own wasm traps here. */
 import { isMainThread, Worker } from 'node:worker_threads';
 import { trapInV8 } from '../v8-trap.ts';
 

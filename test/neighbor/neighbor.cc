@@ -1,4 +1,4 @@
-// An addon as a load balancer may have beside ours: it installs signal handlers of its own, keeps the allocator busy
+// Another addon in the process of a load balancer: it installs its own signal handlers, keeps the allocator busy
 // on other threads, and can crash for real.
 #include <napi.h>
 #include <signal.h>
@@ -20,7 +20,7 @@ std::atomic<uint32_t> seen{0};
 std::atomic<bool> hammering{false};
 std::vector<std::thread> threads;
 
-// Looks, and hands on to whoever was there before, as a crash reporter does.
+// Counts the signal and forwards it to the previous handler, as a crash reporter does.
 void Handle(int signal, siginfo_t* info, void* context) {
   seen.fetch_add(1, std::memory_order_relaxed);
   for (int at = 0; at < kCount; at++) {
@@ -29,7 +29,7 @@ void Handle(int signal, siginfo_t* info, void* context) {
     if (previous.sa_flags & SA_SIGINFO) {
       previous.sa_sigaction(signal, info, context);
     } else if (previous.sa_handler == SIG_DFL || previous.sa_handler == SIG_IGN) {
-      // The faulting instruction runs again, and this time nobody catches it.
+      // The faulting instruction runs again, with the default action.
       ::signal(signal, SIG_DFL);
     } else {
       previous.sa_handler(signal);
@@ -56,13 +56,13 @@ void Hammer(const Napi::CallbackInfo& info) {
       void* kept[64] = {};
       while (hammering.load(std::memory_order_relaxed)) {
         state = state * 1664525u + 1013904223u;
-        void*& place = kept[(state >> 8) % 64];
-        free(place);
+        void*& slot = kept[(state >> 8) % 64];
+        free(slot);
         size_t size = 1 + (state >> 16) % ((state & 255) == 0 ? 4u << 20 : 4096u);
-        place = malloc(size);
-        if (place != nullptr) memset(place, 0xa5, size < 64 ? size : 64);
+        slot = malloc(size);
+        if (slot != nullptr) memset(slot, 0xa5, size < 64 ? size : 64);
       }
-      for (void* place : kept) free(place);
+      for (void* slot : kept) free(slot);
     });
   }
 }
@@ -75,7 +75,7 @@ void Rest(const Napi::CallbackInfo&) {
 
 __attribute__((noinline)) void WriteTo(volatile uintptr_t* address) { *address = 1; }
 
-// A real fault in this addon's own code, on the calling thread or on one that JavaScript knows nothing of.
+// Faults in this addon's own code, on the calling thread or on a thread without JavaScript.
 void Crash(const Napi::CallbackInfo& info) {
   std::string where = info[0].As<Napi::String>();
   auto fault = [] { WriteTo(reinterpret_cast<volatile uintptr_t*>(8)); };
@@ -96,4 +96,4 @@ Napi::Object Init(Napi::Env env, Napi::Object exports) {
 
 }  // namespace
 
-NODE_API_MODULE(neighbour, Init)
+NODE_API_MODULE(neighbor, Init)

@@ -1,4 +1,4 @@
-/** Traps beside V8's own: ours-first | v8-first, on the main thread and on two Workers at once. */
+/** Alternates traps of guests and of V8's own wasm on three threads at once: ours-first | v8-first. */
 import { isMainThread, Worker, workerData } from 'node:worker_threads';
 import { Misbehave } from '../guests.ts';
 import { trapInV8 } from '../v8-trap.ts';
