@@ -3,7 +3,7 @@ import { describe, expect, it } from 'vitest';
 import { truncateUtf8 } from '../../src/policy/bounds.ts';
 
 describe('truncateUtf8', () => {
-  it('keeps the longest start that fits and splits no character', () => {
+  it('returns the longest prefix that fits and splits no character', () => {
     fc.assert(
       fc.property(fc.string({ unit: 'binary' }), fc.nat(60), (text, cap) => {
         const characters = [...text];
@@ -15,7 +15,7 @@ describe('truncateUtf8', () => {
     );
   });
 
-  it('takes a cap larger than any string', () => {
+  it('accepts a limit larger than any string', () => {
     expect(truncateUtf8('é'.repeat(1000), 4_294_967_295)).toHaveLength(1000);
   });
 });

@@ -22,8 +22,8 @@ function refusal(act: () => unknown): AnswerRefused {
   throw new Error('the answer was not refused');
 }
 
-describe('a filter answer', () => {
-  it('splits kept and rejected and joins every reason, accepted ones too', () => {
+describe('filterOutput', () => {
+  it('separates kept from rejected upstreams and joins every reason, including those of kept ones', () => {
     expect(
       filterOutput(
         [
@@ -43,13 +43,13 @@ describe('a filter answer', () => {
     });
   });
 
-  it('keeps repeated ids and brings every spelling to lower case with hyphens', () => {
+  it('keeps repeated ids and normalizes every spelling to lower case with hyphens', () => {
     const spellings = [B, B.toUpperCase(), `{${B}}`, `urn:uuid:${B}`, B.replaceAll('-', '')];
     const results = spellings.map((upstreamId) => ({ upstreamId, decision: 'accept', reason: '' }));
     expect(filterOutput(results, bounds).keptUpstreamIds).toEqual(spellings.map(() => B));
   });
 
-  it('fails whole for one id that is no UUID, even of a rejected result', () => {
+  it('throws for an id that is not a valid UUID, also in a rejected result', () => {
     const results = [
       { upstreamId: A, decision: 'accept', reason: '' },
       { upstreamId: 'upstream-2', decision: 'drop', reason: '' },
@@ -59,20 +59,20 @@ describe('a filter answer', () => {
     expect(error.message).toMatch(/"upstream-2".*UUID/);
   });
 
-  it('takes accept exactly', () => {
+  it('keeps an upstream only for the exact decision accept', () => {
     const output = filterOutput([{ upstreamId: A, decision: 'Accept', reason: '' }], bounds);
     expect(output.keptUpstreamIds).toEqual([]);
     expect(output.perCandidateReasons).toHaveLength(1);
   });
 
-  it('cuts each reason in UTF-8 bytes, a cap of 0 leaving the id', () => {
+  it('truncates each reason in UTF-8 bytes, to the id alone with a limit of 0', () => {
     const results = [{ upstreamId: A, decision: 'drop', reason: 'aé😀b' }];
     expect(filterOutput(results, { reasonBytes: 4 }).reason).toBe(`${A}: aé`);
     expect(filterOutput(results, { reasonBytes: 7 }).perCandidateReasons[0]?.text).toBe('aé😀');
     expect(filterOutput(results, { reasonBytes: 0 }).reason).toBe(`${A}: `);
   });
 
-  it('does not print a huge id into its message', () => {
+  it('truncates an invalid id in its message', () => {
     const error = refusal(() => filterOutput([{ upstreamId: 'x\n'.repeat(1e6), decision: '', reason: '' }], bounds));
     expect(error.message.length).toBeLessThan(300);
     expect(error.message).not.toContain('\n');
@@ -95,7 +95,7 @@ it.each([
   expect(rejectionReason(label)).toBe(reason);
 });
 
-describe('a shape answer', () => {
+describe('shapedRequest', () => {
   const good: ShapeAnswer = {
     url: 'https://api.example.test/v1/messages?x=1',
     method: 'POST',
@@ -108,14 +108,14 @@ describe('a shape answer', () => {
   const ruleOf = (answer: Partial<ShapeAnswer>, baseUrl: URL | null = base) =>
     refusal(() => shapedRequest({ ...good, ...answer }, baseUrl, selected)).rule;
 
-  it('becomes a request', () => {
+  it('returns a request', () => {
     const request = shapedRequest(good, base, selected);
     expect(request.url.href).toBe(good.url);
     expect(request).toMatchObject({ method: 'POST', headers: [['content-type', 'a/b']] });
     expect(request.body).toBe(good.body);
   });
 
-  it('is judged in order: header count, URL, origin, method, header lines', () => {
+  it('checks in order: header count, URL, origin, method, header lines', () => {
     const headers = ['bad name', '', 'a', '', 'b', '', 'te', ''];
     expect(ruleOf({ headers, url: 'nowhere', method: '' })).toBe('max_headers');
     const three = headers.slice(0, 6);
@@ -125,31 +125,31 @@ describe('a shape answer', () => {
     expect(ruleOf({ headers: three })).toBe('header_name');
   });
 
-  it('counts headers before any is dropped, the bound itself passing', () => {
+  it('counts headers before any is dropped, and allows exactly maxHeaders', () => {
     expect(ruleOf({ headers: ['te', '', 'te', '', 'te', '', 'te', ''] })).toBe('max_headers');
     expect(shapedRequest({ ...good, headers: ['te', '', 'te', '', 'te', ''] }, base, selected).headers).toEqual([]);
   });
 
-  it('checks the origin only under the policy and against a base URL', () => {
+  it('checks the origin only under selected-upstream-origin and against a base URL', () => {
     const elsewhere = { ...good, url: 'https://other.test' };
     expect(shapedRequest(elsewhere, base, unrestricted).url.host).toBe('other.test');
     expect(shapedRequest(elsewhere, null, selected).url.host).toBe('other.test');
   });
 
-  it.each(['GET', 'get', 'x-Custom!', 'A'.repeat(1000)])('keeps the method %.10s as it is', (method) => {
+  it.each(['GET', 'get', 'x-Custom!', 'A'.repeat(1000)])('returns the method %.10s unchanged', (method) => {
     expect(shapedRequest({ ...good, method }, base, selected).method).toBe(method);
   });
 
-  it.each(['', 'GET ', 'GE\tT', 'G\u00c9T', 'a/b', 'GET\n'])('refuses the method %j', (method) => {
+  it.each(['', 'GET ', 'GE\tT', 'G\u00c9T', 'a/b', 'GET\n'])('rejects the method %j', (method) => {
     expect(ruleOf({ method })).toBe('method');
   });
 
-  it.each(['', '/v1/messages', 'https://', 'https://a b/', 'http://[::1'])('refuses the URL %j', (url) => {
+  it.each(['', '/v1/messages', 'https://', 'https://a b/', 'http://[::1'])('rejects the URL %j', (url) => {
     expect(ruleOf({ url }, null)).toBe('url');
   });
 });
 
-it('takes status 100 to 999 from a transform', () => {
+it('checkStatus accepts 100 to 999', () => {
   for (const status of [100, 200, 999]) expect(() => checkStatus(status)).not.toThrow();
   for (const status of [0, 99, 1000, 65_535]) expect(refusal(() => checkStatus(status)).rule).toBe('status');
 });

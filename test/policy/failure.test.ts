@@ -11,16 +11,16 @@ import {
 } from '../../src/errors.ts';
 import { isPluginFailure, unavailableResponse } from '../../src/policy/failure.ts';
 
-describe('what a failure policy may absorb', () => {
+describe('isPluginFailure', () => {
   it.each([
     new FilterError('trap', 'x'),
     new DialectError('x'),
     new PoolSaturatedError('stores'),
     new SlotNotFoundError('x'),
     new StackExhaustedError('x'),
-    // An error of another copy of the package.
+    // An error of another copy of the package has the same code.
     Object.assign(new Error('x'), { code: 'CC_LB_FILTER' }),
-  ])('%o is a plugin failure', (error) => {
+  ])('returns true for %o', (error) => {
     expect(isPluginFailure(error)).toBe(true);
   });
 
@@ -34,13 +34,13 @@ describe('what a failure policy may absorb', () => {
     'CC_LB_FILTER',
     undefined,
     null,
-  ])('%o is none', (error) => {
+  ])('returns false for %o', (error) => {
     expect(isPluginFailure(error)).toBe(false);
   });
 });
 
-describe('the answer to a stopped request', () => {
-  it('names a wait where saturation is the cause, however deep', () => {
+describe('unavailableResponse', () => {
+  it('returns retryAfterSeconds when saturation is a cause at any depth', () => {
     const saturated = new PoolSaturatedError('queue');
     expect(unavailableResponse(saturated)).toEqual({ status: 503, retryAfterSeconds: 1 });
     expect(unavailableResponse(new FilterError('runtime', 'x', { cause: saturated }))).toEqual({
@@ -49,7 +49,7 @@ describe('the answer to a stopped request', () => {
     });
   });
 
-  it('names none otherwise', () => {
+  it('returns no retryAfterSeconds for other causes', () => {
     const trap = new GuestTrapError('cc_lb_filter', 'interrupt', 'x');
     expect(unavailableResponse(new FilterError('trap', 'x', { cause: trap }))).toEqual({ status: 503 });
     expect(unavailableResponse()).toEqual({ status: 503 });
@@ -57,7 +57,7 @@ describe('the answer to a stopped request', () => {
     expect(unavailableResponse(new FilterError('runtime', 'x', { cause: neverFits }))).toEqual({ status: 503 });
   });
 
-  it('survives an error that causes itself', () => {
+  it('accepts an error that is its own cause', () => {
     const error = new Error('x');
     error.cause = error;
     expect(unavailableResponse(error)).toEqual({ status: 503 });

@@ -35,7 +35,7 @@ function ruleOf(headers: readonly (string | Uint8Array)[], maxHeaderValueBytes =
   return undefined;
 }
 
-describe('request headers', () => {
+describe('requestHeaders', () => {
   it('lower-cases names and groups them by their first appearance', () => {
     expect(
       requestHeaders(
@@ -49,7 +49,7 @@ describe('request headers', () => {
     ).toEqual(['b', '1', 'b', '3', 'a', '2']);
   });
 
-  it('groups long lists as short ones', () => {
+  it('groups lists with many names in the same way', () => {
     const lines = Array.from({ length: 100 }, (_, i): [string, string] => [`n${i % 60}`, String(i)]);
     const expected = Array.from({ length: 60 }, (_, i) =>
       i < 40 ? [`n${i}`, String(i), `n${i}`, String(i + 60)] : [`n${i}`, String(i)],
@@ -57,18 +57,18 @@ describe('request headers', () => {
     expect(requestHeaders(lines, open)).toEqual(expected);
   });
 
-  it('takes node:http headers: lists make a line each, undefined makes none', () => {
+  it('accepts node:http headers, with a line for each list element and none for undefined', () => {
     expect(
       requestHeaders({ accept: '*/*', 'x-list': ['a', 'b'], 'x-none': undefined, Accept: 'text/html' }, open),
     ).toEqual(['accept', '*/*', 'accept', 'text/html', 'x-list', 'a', 'x-list', 'b']);
   });
 
-  it('takes Headers and Map as iterables', () => {
+  it('accepts Headers and Map as iterables', () => {
     expect(requestHeaders(new Headers({ 'X-A': '1' }), open)).toEqual(['x-a', '1']);
     expect(requestHeaders(new Map([['X-A', '1']]), open)).toEqual(['x-a', '1']);
   });
 
-  it('withholds credentials and host, whatever their case', () => {
+  it('omits credentials and host in any case', () => {
     const headers = {
       Authorization: 'Bearer x',
       'X-Api-Key': 'k',
@@ -81,7 +81,7 @@ describe('request headers', () => {
     expect(requestHeaders(headers, { cookieRedaction: true })).toEqual(['connection', 'close']);
   });
 
-  it('keeps bytes as latin1 code units and spaces as they are', () => {
+  it('converts bytes to latin1 code units and preserves spaces', () => {
     expect(
       requestHeaders(
         [
@@ -94,7 +94,7 @@ describe('request headers', () => {
     ).toEqual(['a', '\t ~\u0080\u00ff', 'b', ' \u00ff ', 'c', '']);
   });
 
-  it('refuses a detached view, and takes an empty one', () => {
+  it('rejects a detached view and accepts an empty one', () => {
     const value = new Uint8Array([0x41]);
     detach(value);
     expect(() => requestHeaders([['a', value]], open)).toThrow("headers[0]: the value's buffer was detached");
@@ -148,7 +148,7 @@ describe('request headers', () => {
     expect(pathOf([['A'.repeat(65_535), 'v']])).toBeUndefined();
   });
 
-  it('answers the same however often a name was seen', () => {
+  it('returns the same result for a name that was seen before', () => {
     const token = fc.string({ unit: fc.constantFrom(...'aAbB-_'), minLength: 1, maxLength: 3 });
     fc.assert(
       fc.property(fc.array(fc.tuple(token, token), { maxLength: 50 }), (lines) => {
@@ -162,7 +162,7 @@ describe('request headers', () => {
   });
 });
 
-describe('headers of a shape', () => {
+describe('shapedHeaders', () => {
   it.each([
     'connection',
     'keep-alive',
@@ -183,7 +183,7 @@ describe('headers of a shape', () => {
     expect(shapedHeaders([name, 'a', mixed, 'b', 'kept', 'c'], { maxHeaderValueBytes: 1 })).toEqual([['kept', 'c']]);
   });
 
-  it('keeps proxy-connection and what only looks like a dropped name', () => {
+  it('keeps proxy-connection and names that only resemble dropped ones', () => {
     const flat = ['Proxy-Connection', '1', 'x-anthropic', '2', 'anthropic-beta', '3', 'hosts', '4'];
     expect(shapedHeaders(flat, { maxHeaderValueBytes: 8192 })).toEqual([
       ['proxy-connection', '1'],
@@ -193,7 +193,7 @@ describe('headers of a shape', () => {
     ]);
   });
 
-  it('groups by first appearance and takes bytes as latin1', () => {
+  it('groups by first appearance and decodes bytes as latin1', () => {
     expect(shapedHeaders(['B', '1', 'a', new Uint8Array([0xe9]), 'b', '3'], { maxHeaderValueBytes: 8192 })).toEqual([
       ['b', '1'],
       ['b', '3'],
@@ -201,7 +201,7 @@ describe('headers of a shape', () => {
     ]);
   });
 
-  it('judges each line in order: drop, size, name, value', () => {
+  it('checks each line in order: drop, size, name, value', () => {
     expect(ruleOf(['authorization', 'too long\n'], 3)).toBeUndefined();
     expect(ruleOf(['x-anthropic-\u00e9', 'too long\n'], 3)).toBeUndefined();
     expect(ruleOf(['bad name', 'too long\n'], 3)).toBe('header_value_size');
@@ -210,18 +210,18 @@ describe('headers of a shape', () => {
     expect(ruleOf(['name', 'x\n', 'bad name', ''], 3)).toBe('header_value');
   });
 
-  it('lets a value of exactly the bound pass', () => {
+  it('allows a value of exactly maxHeaderValueBytes', () => {
     expect(ruleOf(['a', 'x'.repeat(10)], 10)).toBeUndefined();
     expect(ruleOf(['a', 'x'.repeat(11)], 10)).toBe('header_value_size');
     expect(ruleOf(['a', new Uint8Array(11).fill(0xff)], 10)).toBe('header_value_size');
   });
 
-  it('folds ASCII only: a Kelvin sign makes no keep-alive', () => {
+  it('lower-cases only ASCII: a name with a Kelvin sign is not keep-alive', () => {
     expect(ruleOf(['\u212aeep-alive', 'x'])).toBe('header_name');
   });
 });
 
-it('keeps every line of a transform and refuses what is no header', () => {
+it('transformedHeaders keeps every line and rejects invalid ones', () => {
   expect(transformedHeaders(['Connection', 'close', 'x-api-key', 'k'])).toEqual([
     ['connection', 'close'],
     ['x-api-key', 'k'],
@@ -230,7 +230,7 @@ it('keeps every line of a transform and refuses what is no header', () => {
   expect(() => transformedHeaders(['a', '\0'])).toThrow(AnswerRefused);
 });
 
-it("passes a client's headers through less those that a shape loses", () => {
+it('passThroughHeaders drops the headers that shapedHeaders drops', () => {
   expect(
     passThroughHeaders({
       Authorization: 'Bearer x',
@@ -247,7 +247,7 @@ it("passes a client's headers through less those that a shape loses", () => {
   ]);
 });
 
-describe('headers towards the client', () => {
+describe('towardsClient', () => {
   const upstream = {
     'Content-Type': 'text/event-stream',
     'content-length': '10',
@@ -259,7 +259,7 @@ describe('headers towards the client', () => {
     'x-hop': '1',
     'set-cookie': ['a=1', 'b=2'],
   };
-  it('loses what belongs to one hop, what Connection names, and the length', () => {
+  it('drops hop-by-hop headers, headers named by Connection, and content-length', () => {
     expect(towardsClient(upstream, { replacedBody: false })).toEqual([
       ['content-type', 'text/event-stream'],
       ['content-encoding', 'gzip'],
@@ -267,7 +267,7 @@ describe('headers towards the client', () => {
       ['set-cookie', 'b=2'],
     ]);
   });
-  it('loses content-encoding with a replaced body', () => {
+  it('drops content-encoding with a replaced body, and requires replacedBody', () => {
     for (const options of [undefined, {}, { replacedBody: 1 }]) {
       const call = () => towardsClient(upstream, options as never);
       expect(call).toThrow(expect.objectContaining({ path: 'options.replacedBody' }));

@@ -14,11 +14,11 @@ it.each([
   ['file:///x', 'file:///x', false],
   ['data:,x', 'data:,x', false],
   ['foo://a.test', 'foo://a.test', false],
-])('%s and %s share an origin: %s', (a, b, same) => {
+])('sameOrigin of %s and %s is %s', (a, b, same) => {
   expect(sameOrigin(new URL(a), new URL(b))).toBe(same);
 });
 
-it('asks for the origin under the policy alone, and only with a base URL', () => {
+it('originAllowed compares origins only under selected-upstream-origin and with a base URL', () => {
   const url = new URL('https://a.test');
   const other = new URL('https://b.test');
   expect(originAllowed(url, other, 'unrestricted')).toBe(true);

@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { passThroughUrl } from '../../src/policy/pass-through-url.ts';
 
-describe('the address of a request that is passed through', () => {
+describe('passThroughUrl', () => {
   it.each([
     ['https://a.test', '/v1/messages', null, 'https://a.test/v1/messages'],
     ['https://a.test/', '/v1/messages', '', 'https://a.test/v1/messages?'],
@@ -14,21 +14,24 @@ describe('the address of a request that is passed through', () => {
     ['https://a.test/base', '/x/../y', null, 'https://a.test/base/y'],
     ['https://a.test', '/../x', null, 'https://a.test/x'],
     ['https://a.test', '*', null, 'https://a.test/*'],
-  ])('%s + %s + %s', (base, path, query, href) => {
+  ])('joins %s, %s and %s', (base, path, query, href) => {
     expect(passThroughUrl(base, path, query)?.href).toBe(href);
     expect(passThroughUrl(new URL(base), path, query)?.href).toBe(href);
   });
 
-  it.each(['/../x', '/%2e%2e/x', '/a/../../other', '..\\x'])('does not leave the base URL by %s', (path) => {
-    expect(passThroughUrl('https://a.test/base', path, null)).toBeNull();
-  });
+  it.each(['/../x', '/%2e%2e/x', '/a/../../other', '..\\x'])(
+    'returns null for %s, which leaves the base URL',
+    (path) => {
+      expect(passThroughUrl('https://a.test/base', path, null)).toBeNull();
+    },
+  );
 
-  it('is none without a base URL, or with one that has no path', () => {
+  it('returns null without a base URL and for one without a path', () => {
     expect(passThroughUrl(null, '/v1', null)).toBeNull();
     expect(passThroughUrl('data:x', '/v1', null)).toBeNull();
   });
 
-  it('leaves the given URL as it is', () => {
+  it('does not change the given URL', () => {
     const base = new URL('https://a.test/base');
     passThroughUrl(base, '/v1', 'q');
     expect(base.href).toBe('https://a.test/base');
@@ -38,7 +41,7 @@ describe('the address of a request that is passed through', () => {
     ['not a url', '/v1', null, 'upstream.baseUrl'],
     ['https://a.test', undefined, null, 'path'],
     ['https://a.test', '/v1', 1, 'query'],
-  ])('refuses %s + %s + %s', (base, path, query, at) => {
+  ])('rejects %s, %s and %s', (base, path, query, at) => {
     expect(() => passThroughUrl(base, path as string, query as null)).toThrow(expect.objectContaining({ path: at }));
   });
 });

@@ -14,7 +14,7 @@ const vectors = committedVectors();
 const messageOf = ({ wire, name }: Vector): Message<unknown> =>
   ROOTS.find((root) => root.wire === wire && root.message.name === name)!.message;
 
-/** An offset view of a buffer of a size that no alignment likes. */
+/** Returns a copy of the bytes as a view at an odd offset. */
 function atOddOffset(bytes: Uint8Array): Uint8Array {
   const buffer = new Uint8Array(bytes.length + 7);
   buffer.set(bytes, 3);
@@ -34,32 +34,32 @@ function decodeError(message: Message<unknown>, bytes: Uint8Array): string {
 const oneVerdict = (): Uint8Array =>
   encodeToBytes(filterResponse, { results: [{ upstreamId: 'id', decision: 'accept', reason: 'é' }] });
 
-describe("rkyv's bytes", () => {
+describe('bytes of rkyv', () => {
   it('cover every root type', () => {
     const seen = new Set(vectors.map(({ wire, name }) => `${wire}/${name}`));
     expect(seen).toEqual(new Set(ROOTS.map(({ wire, message }) => `${wire}/${message.name}`)));
   });
 
-  it.each(ROOTS)('decode to the values they came from: $wire/$message.name', ({ wire, message }) => {
+  it.each(ROOTS)('decode to their values: $wire/$message.name', ({ wire, message }) => {
     for (const vector of vectors.filter((one) => one.wire === wire && one.name === message.name))
       expect(canonical(decodeAnswer(message, vector.bytes))).toBe(vector.value);
   });
 
-  it('decode wherever they lie in memory', () => {
+  it('decode at any offset in memory', () => {
     for (const vector of vectors.slice(0, 60))
       expect(canonical(decodeAnswer(messageOf(vector), atOddOffset(vector.bytes)))).toBe(vector.value);
   });
 });
 
-describe("rkyv's verdicts on damaged bytes", () => {
+describe('verdicts of rkyv on damaged bytes', () => {
   const verdicts = committedVerdicts(vectors);
 
-  it('hold both sides in number', () => {
+  it('include many accepted and many rejected ones', () => {
     expect(verdicts.filter(({ verdict }) => verdict === 0).length).toBeGreaterThan(1_000);
     expect(verdicts.filter(({ verdict }) => verdict > 0).length).toBeGreaterThan(1_000);
   });
 
-  it('are ours, value for value', () => {
+  it('equal the verdicts of the decoder, including decoded values', () => {
     for (const { vector, bytes, verdict, digest: expected } of verdicts) {
       const message = messageOf(vector);
       const context = `${vector.wire}/${vector.name} ${Buffer.from(bytes).toString('hex')}`;
@@ -69,23 +69,23 @@ describe("rkyv's verdicts on damaged bytes", () => {
   });
 });
 
-describe('position rules', () => {
+describe('rules for positions', () => {
   const lead = (bytes: Uint8Array, by: number): Uint8Array => Uint8Array.from([...new Uint8Array(by), ...bytes]);
 
-  it('allow leading bytes that keep the alignment, and no trailing ones', () => {
+  it('allow leading bytes that preserve the alignment, and no trailing bytes', () => {
     const bytes = oneVerdict();
     expect(decodeError(filterResponse, lead(bytes, 4))).toBe('accepted');
     expect(decodeError(filterResponse, lead(bytes, 1))).toMatch(/FilterResponse: position \d+ is not aligned to 4/);
     expect(decodeError(filterResponse, Uint8Array.from([...bytes, 0, 0, 0, 0]))).not.toBe('accepted');
   });
 
-  it('ask an event for an alignment of 8', () => {
+  it('require an alignment of 8 for an event', () => {
     const bytes = encodeToBytes(observeEvent, { type: 'chunk', batchIndex: 1, eventCount: 2, totalBytes: 3 });
     expect(decodeError(observeEvent, lead(bytes, 8))).toBe('accepted');
     expect(decodeError(observeEvent, lead(bytes, 4))).toMatch(/not aligned to 8/);
   });
 
-  it('hold for empty lists too', () => {
+  it('apply to empty lists', () => {
     const bytes = encodeToBytes(filterResponse, { results: [] });
     const moved = Uint8Array.from(lead(bytes, 4));
     const view = new DataView(moved.buffer);
@@ -97,13 +97,13 @@ describe('position rules', () => {
     expect(decodeError(filterResponse, moved)).toMatch(/results: 0 bytes at -4 are outside 0\.\.4/);
   });
 
-  it('refuse what is too short for its root', () => {
+  it('reject bytes that are shorter than the root', () => {
     expect(decodeError(filterResponse, new Uint8Array(0))).toMatch(/8 bytes at 0 are outside 0\.\.0/);
     expect(decodeError(filterResponse, new Uint8Array(7))).toMatch(/8 bytes at 0 are outside 0\.\.7/);
   });
 });
 
-describe('errors', () => {
+describe('messages of WireError', () => {
   it('name the field', () => {
     const bytes = oneVerdict();
     bytes[bytes.indexOf(0xc3) + 1] = 0x41;
@@ -124,7 +124,7 @@ describe('errors', () => {
   });
 });
 
-it('takes a bounded number of elements, so that a few bytes of each become no gigabytes', () => {
+it('decodeAnswer limits the number of elements, so that a small answer cannot allocate gigabytes', () => {
   const event = { event: '', data: new Uint8Array(0) };
   const answer = (count: number) =>
     encodeToBytes(transformSseEventResult, { kind: 'replace', events: new Array(count).fill(event) });
@@ -134,22 +134,22 @@ it('takes a bounded number of elements, so that a few bytes of each become no gi
   );
 });
 
-describe('values', () => {
+describe('decoded values', () => {
   const answer: ShapeResponse = { url: 'u', method: 'GET', headers: ['n', 'vÿ'], body: Uint8Array.of(1, 2, 3) };
 
-  it('hold bodies as views of the answer', () => {
+  it('have bodies that are views of the answer', () => {
     const bytes = atOddOffset(encodeToBytes(shapeResponse, answer));
     const { body } = decodeAnswer(shapeResponse, bytes);
     expect(body).toEqual(answer.body);
     expect(body.buffer).toBe(bytes.buffer);
   });
 
-  it('hold absent fields of a replacement as null', () => {
+  it('have null for absent fields of a replacement', () => {
     const value = { kind: 'replace', status: null, headers: null, body: null } as const;
     expect(decodeAnswer(transformResponseResult, encodeToBytes(transformResponseResult, value))).toEqual(value);
   });
 
-  it('hold integers past 2^53 - 1 as bigint, and only those', () => {
+  it('have bigint for integers past 2^53 - 1 and numbers for smaller ones', () => {
     const chunk = {
       type: 'chunk',
       batchIndex: 2n ** 53n,
@@ -159,14 +159,14 @@ describe('values', () => {
     expect(decodeAnswer(observeEvent, encodeToBytes(observeEvent, chunk))).toEqual(chunk);
   });
 
-  it('keep every string as it was, long or short, plain or not', () => {
+  it('have every string unchanged, long or short, ASCII or not', () => {
     const texts = ['', '\0', 'a'.repeat(64), 'a'.repeat(65), 'é'.repeat(40), '\ufeffx', '😀', 'a'.repeat(100_000)];
     const results = texts.map((reason) => ({ upstreamId: reason, decision: 'accept', reason }));
     for (const list of [results, results.slice(0, 4)])
       expect(decodeAnswer(filterResponse, encodeToBytes(filterResponse, { results: list }))).toEqual({ results: list });
   });
 
-  it('read requests back', () => {
+  it('equal the encoded request', () => {
     const request = {
       requestId: 'r',
       method: 'POST',

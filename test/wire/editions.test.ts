@@ -3,13 +3,13 @@ import { HOOK_KINDS, type HookKind } from '../../src/types.ts';
 import { EDITIONS, explainFingerprint, findEdition } from '../../src/wire/editions.ts';
 import { linesOf } from './fuzz/vectors.ts';
 
-/** Which PDK was published over which wire crate. */
+/** The PDK release of each wire crate. */
 const PDK_OF_WIRE: Record<string, string> = { '0.2.0': '0.1.0', '0.6.1': '0.1.1', '0.8.0': '0.1.2', '0.9.0': '0.2.0' };
 
 const editions = HOOK_KINDS.flatMap((hook) => EDITIONS[hook].map((edition) => ({ ...edition, hook })));
 
-describe('editions', () => {
-  it('know every fingerprint of the published crates under its hook and its PDK releases, and no other', () => {
+describe('wire schemas', () => {
+  it('include exactly the fingerprints of the published crates, by hook and PDK releases', () => {
     const known = editions.flatMap(({ hook, fingerprint, pdkReleases }) =>
       pdkReleases.map((release) => `${hook} ${release} ${fingerprint}`),
     );
@@ -19,7 +19,7 @@ describe('editions', () => {
     expect(known.sort()).toEqual(published.sort());
   });
 
-  it('are found by hook and fingerprint together', () => {
+  it('are found by hook and fingerprint', () => {
     for (const { hook, fingerprint, request } of editions)
       for (const other of HOOK_KINDS)
         expect(findEdition(other, fingerprint)?.request).toBe(other === hook ? request : undefined);
@@ -30,7 +30,7 @@ describe('editions', () => {
     expect(spelt.filter(([, kind]) => kind === 'o_auth_subject')).toEqual([['0.1.0', 'o_auth_subject']]);
   });
 
-  it('say of a mismatch what was found and what would do', () => {
+  it('report the found and the accepted fingerprints of a mismatch', () => {
     const shape = EDITIONS.shape[0]!.fingerprint;
     const explained = explainFingerprint('filter', shape);
     expect(explained).toContain(`found fingerprint ${shape} (hook shape of PDK 0.1.0, 0.1.1, 0.1.2, 0.2.0)`);
@@ -38,7 +38,7 @@ describe('editions', () => {
     expect(explained).toContain('(hook filter of PDK 0.1.2, 0.2.0)');
   });
 
-  it('say of an unknown fingerprint that no published PDK has it', () => {
+  it('report an unknown fingerprint as of no published PDK', () => {
     expect(explainFingerprint('observe', '00'.repeat(32))).toMatch(/^found fingerprint 0{64} \(of no published PDK\)/);
   });
 });

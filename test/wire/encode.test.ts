@@ -23,15 +23,15 @@ function encodeScratch(message: Message<unknown>, value: unknown, scratch: HeapS
   return Uint8Array.from([...head, ...(body ?? []), ...tail]);
 }
 
-describe("rkyv's bytes", () => {
-  it.each(ROOTS)('come out again: $wire/$message.name', ({ wire, message }) => {
+describe('bytes of rkyv', () => {
+  it.each(ROOTS)('equal the encoding of their values: $wire/$message.name', ({ wire, message }) => {
     for (const vector of vectors.filter((one) => one.wire === wire && one.name === message.name)) {
       const written = encodeToBytes(message, decodeAnswer(message, vector.bytes));
       expect(Buffer.compare(written, vector.bytes), vector.value).toBe(0);
     }
   });
 
-  it('come out around an uncopied body, from a scratch that starts small, behind what is not ours', () => {
+  it('equal the encoding around an uncopied body, into a small scratch buffer, after leading bytes', () => {
     for (const vector of vectors) {
       const message = messageOf(vector);
       const scratch = new HeapScratch(24, 16);
@@ -43,7 +43,7 @@ describe("rkyv's bytes", () => {
     }
   });
 
-  it('come out of a scratch full of what another message left', () => {
+  it('equal the encoding into a scratch buffer that holds another message', () => {
     const scratch = new HeapScratch(8_192, 16);
     for (const vector of vectors) {
       scratch.bytes.fill(0xff);
@@ -55,8 +55,8 @@ describe("rkyv's bytes", () => {
   });
 });
 
-describe('the body', () => {
-  it('is handed on as it is, whatever its size', () => {
+describe('body', () => {
+  it('is returned without a copy for any size', () => {
     const body = new Uint8Array(16 * 2 ** 20);
     const scratch = new HeapScratch(4_096, 16);
     const before = scratch.bytes;
@@ -75,7 +75,7 @@ describe('the body', () => {
     expect(encodeToBytes(filterRequestBase, request({ body }))).toEqual(plain);
   });
 
-  it('may not change while a getter runs', () => {
+  it('must not change while a getter runs', () => {
     const buffer = resizable(5, 64);
     const shrinking = {
       ...candidate(),
@@ -94,13 +94,13 @@ describe('the body', () => {
     expect([scratch.body, scratch.headLength, scratch.tailLength]).toEqual([null, 88, 0]);
   });
 
-  it('must leave the message within the reach of its pointers', () => {
+  it('must keep the message below 2 GiB, the range of its pointers', () => {
     expect(refusal(request({ body: new Uint8Array(2 ** 31) }))).toBe('FilterRequest: must encode to less than 2 GiB');
   });
 });
 
 describe('absent fields', () => {
-  it('of a candidate and of pricing stand for the documented values', () => {
+  it('of a candidate and of pricing encode as the documented values', () => {
     const absent = encodeToBytes(filterRequestTiered, request());
     const given = request({
       threadId: null,
@@ -129,14 +129,14 @@ describe('absent fields', () => {
     expect(encodeToBytes(filterRequestTiered, given)).toEqual(absent);
   });
 
-  it('of a query differ from an empty one', () => {
+  it('of a query differ from an empty query', () => {
     const read = (query: string | null | undefined): unknown =>
       decodeAnswer(filterRequestBase, encodeToBytes(filterRequestBase, request({ query }))).query;
     expect([read(''), read(null), read(undefined)]).toEqual(['', null, null]);
   });
 });
 
-describe('structure', () => {
+describe('structure of a message', () => {
   it.each([
     [null, 'FilterRequest: must be an object'],
     [request({ requestId: undefined as unknown as string }), 'requestId: must be a string'],
@@ -147,11 +147,11 @@ describe('structure', () => {
     [request({ cachePricing: { status: 1 as unknown as string } }), 'cachePricing.status: must be a string'],
   ])('is checked (%#)', (value, expected) => expect(refusal(value)).toBe(expected));
 
-  it('names the variants of an event', () => {
+  it('lists the variants of an event for an unknown one', () => {
     expect(refusal({ type: 'nothing' }, observeEvent)).toMatch(/^type: must be one of request_started, /);
   });
 
-  it('lets errors of a getter through', () => {
+  it('rethrows the error of a getter', () => {
     const failing = { ...candidate() };
     Object.defineProperty(failing, 'name', {
       get: () => {
@@ -161,7 +161,7 @@ describe('structure', () => {
     expect(() => encodeToBytes(filterRequestBase, request({ candidates: [failing] }))).toThrow(new RangeError('mine'));
   });
 
-  it('survives a getter that encodes a message of its own', () => {
+  it('accepts a getter that encodes another message', () => {
     const nesting = {
       ...candidate(),
       get name(): string {

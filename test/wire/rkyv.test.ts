@@ -4,7 +4,7 @@ import { ROOTS } from './fuzz/roots.ts';
 import { linesOf } from './fuzz/vectors.ts';
 
 describe('layout', () => {
-  it('gives every root type the size and alignment that the published crates give it', () => {
+  it('has the size and alignment of the published crates for every root type', () => {
     const expected = linesOf<{ index: number; wire: string; name: string; size: number; align: number }>('roots.jsonl');
     const actual = ROOTS.map(({ wire, message: { name, size, align } }, index) => ({ index, wire, name, size, align }));
     expect(actual).toEqual(expected);
@@ -14,7 +14,7 @@ describe('layout', () => {
     expect([0, 1, 7, 8, 9].map((position) => alignUp(position, 8))).toEqual([0, 8, 8, 8, 16]);
   });
 
-  it('puts an option tag before a payload at its own alignment', () => {
+  it('places an option tag before the aligned payload', () => {
     const { plans } = message(
       'T',
       struct([field('a', option(u16)), field('b', option(u64)), field('c', option(text))]),
@@ -26,7 +26,7 @@ describe('layout', () => {
     ]);
   });
 
-  it('refuses what no published message uses', () => {
+  it('throws for types that no published message uses', () => {
     const two = { name: 'x', fields: [] };
     expect(() => message('T', struct([field('a', option(option(text)))]))).toThrow(/a: an option of an option/);
     expect(() => message('T', struct([field('a', option(struct([])))]))).toThrow(/a: an option holds/);
@@ -34,7 +34,7 @@ describe('layout', () => {
     expect(() => message('T', struct([field('a', inner)]))).toThrow(/only be a root/);
   });
 
-  it('lays out a slice element from its own start', () => {
+  it('computes the fields of a slice element from the start of the element', () => {
     const element = struct([field('a', text), field('b', u64)]);
     const { plans } = message('T', struct([field('before', u64), field('list', slice(element))]));
     expect(plans[0]!.steps[1]!.plan!.steps.map((step) => step.at)).toEqual([0, 8]);

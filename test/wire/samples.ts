@@ -1,4 +1,4 @@
-/** A small filter request to vary, and how its refusal reads. */
+/** A small filter request for tests, and a helper for the message of its rejection. */
 import { InvalidArgumentError } from '../../src/errors.ts';
 import type { UpstreamCandidate } from '../../src/types.ts';
 import { encodeToBytes } from '../../src/wire/encode.ts';
@@ -25,7 +25,7 @@ export const request = (over: Partial<FilterRequest> = {}): FilterRequest => ({
   ...over,
 });
 
-/** The message of the InvalidArgumentError that `value` meets, or `encoded`. */
+/** Returns the message of the InvalidArgumentError that encoding `value` throws, or `encoded`. */
 export function refusal(value: unknown, message: Message<unknown> = filterRequestTiered): string {
   try {
     encodeToBytes(message, value);

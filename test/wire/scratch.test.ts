@@ -1,7 +1,7 @@
 import { expect, it } from 'vitest';
 import { HeapScratch } from '../../src/wire/scratch.ts';
 
-it('grows to what is needed, at least twofold, and keeps what it holds', () => {
+it('grows to the required size, at least twofold, and preserves its contents', () => {
   const scratch = new HeapScratch(4, 2);
   scratch.bytes.set([1, 2, 3, 4]);
   scratch.grow(5);

@@ -7,7 +7,7 @@ import { shapeRequest } from '../../src/wire/messages/shape.ts';
 import { candidate, refusal, request } from './samples.ts';
 
 describe('headers', () => {
-  it('may be none or ten thousand, plain or not', () => {
+  it('may number from none to ten thousand, ASCII or not', () => {
     const many = Array.from({ length: 20_000 }, (_, i) => (i % 2 === 0 ? `name-${i}` : `value-${i}`));
     for (const headers of [[], many, [...many, 'last', 'ÿ']]) {
       const bytes = encodeToBytes(filterRequestBase, request({ headers }));
@@ -15,18 +15,18 @@ describe('headers', () => {
     }
   });
 
-  it('take bytes for latin1 strings', () => {
+  it('decode bytes as latin1', () => {
     const asText = encodeToBytes(filterRequestBase, request({ headers: ['a', 'vÿ', 'b', 'plain', 'c', ''] }));
     const asBytes = ['a', Uint8Array.of(0x76, 0xff), 'b', new TextEncoder().encode('plain'), 'c', new Uint8Array(0)];
     expect(encodeToBytes(filterRequestBase, request({ headers: asBytes }))).toEqual(asText);
   });
 
-  it('refuse code units past latin1, naming the line', () => {
+  it('with code units past latin1 are rejected with the line', () => {
     const headers = ['a', 'b', 'c', 'd', 'e', 'Ā'];
     expect(refusal(request({ headers }))).toBe('headers[2]: value must hold no code unit above U+00FF');
   });
 
-  it('refuse what is neither string nor bytes', () => {
+  it('with values that are neither strings nor bytes are rejected', () => {
     expect(refusal(request({ headers: ['a', 1 as unknown as string] }))).toBe(
       'headers[0]: value must be a string or a Uint8Array',
     );
@@ -36,7 +36,7 @@ describe('headers', () => {
 });
 
 describe('claims', () => {
-  it('cross as the UTF-8 of their JSON', () => {
+  it('are encoded as the UTF-8 of their JSON', () => {
     const claims = ['plan', '"téam"', 'n', '1'];
     const bytes = encodeToBytes(shapeRequest, {
       ...request({ principal: { id: 'p', kind: 'k', claims } }),
@@ -48,13 +48,13 @@ describe('claims', () => {
 });
 
 describe('text', () => {
-  it.each(['\0', '漢字', '😀', 'é'.repeat(500), 'a'.repeat(200_000), '\ufeff'])('crosses unchanged (%#)', (text) => {
+  it.each(['\0', '漢字', '😀', 'é'.repeat(500), 'a'.repeat(200_000), '\ufeff'])('is encoded unchanged (%#)', (text) => {
     const value = request({ path: text, candidates: [candidate({ name: text })] });
     const read = decodeAnswer(filterRequestTiered, encodeToBytes(filterRequestTiered, value));
     expect([read.path, read.candidates[0]!.name]).toEqual([text, text]);
   });
 
-  it('refuses lone surrogates, naming the field', () => {
+  it('with lone surrogates is rejected with the field', () => {
     const lone = 'a\ud800';
     expect(refusal(request({ path: lone }))).toMatch(/^path: must be a string without lone surrogates/);
     expect(refusal(request({ principal: { id: lone, kind: 'k', claims: [] } }))).toMatch(/^principal\.id: /);
@@ -72,28 +72,31 @@ describe('numbers', () => {
   };
 
   it.each([-1, 0.5, 2 ** 53, Number.NaN, Number.POSITIVE_INFINITY, -1n, 2n ** 64n, '1', null])(
-    'refuse %s as a u64, naming the field',
+    'reject %s as a u64 with the field',
     (value) =>
       expect(at(value)).toMatch(/^candidates\[3\]\.observedAtUnixSecs: must be an integer from 0 to 2\^64 - 1/),
   );
 
-  it.each([0, -0, 1, 2 ** 32 - 1, 2 ** 32, 2 ** 53 - 1, 0n, 2n ** 53n, 2n ** 64n - 1n])('take %s as a u64', (value) => {
-    const chunk = { type: 'chunk', batchIndex: value, eventCount: value, totalBytes: 0 } as const;
-    const read = decodeAnswer(observeEvent, encodeToBytes(observeEvent, chunk));
-    expect(read.type === 'chunk' && [BigInt(read.batchIndex), BigInt(read.eventCount)]).toEqual([
-      BigInt(value),
-      BigInt(value),
-    ]);
-  });
+  it.each([0, -0, 1, 2 ** 32 - 1, 2 ** 32, 2 ** 53 - 1, 0n, 2n ** 53n, 2n ** 64n - 1n])(
+    'accept %s as a u64',
+    (value) => {
+      const chunk = { type: 'chunk', batchIndex: value, eventCount: value, totalBytes: 0 } as const;
+      const read = decodeAnswer(observeEvent, encodeToBytes(observeEvent, chunk));
+      expect(read.type === 'chunk' && [BigInt(read.batchIndex), BigInt(read.eventCount)]).toEqual([
+        BigInt(value),
+        BigInt(value),
+      ]);
+    },
+  );
 
-  it.each([-1, 0.5, 2 ** 32, 1n, '1', null])('refuse %s as a u32', (value) => {
+  it.each([-1, 0.5, 2 ** 32, 1n, '1', null])('reject %s as a u32', (value) => {
     const bad = candidate({ predictedCacheReadTokens: value as number });
     expect(refusal(request({ candidates: [bad] }))).toBe(
       'candidates[0].predictedCacheReadTokens: must be an integer from 0 to 4294967295',
     );
   });
 
-  it('refuse a status past u16 and a ratio that is no number', () => {
+  it('reject a status past u16 and a ratio that is not a number', () => {
     const finished = {
       inputTokens: null,
       outputTokens: null,

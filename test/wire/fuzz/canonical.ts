@@ -1,4 +1,4 @@
-/** A decoded value as the oracle prints it: see test/oracle/src/wire.rs. */
+/** Formats decoded values as the oracle does: see test/oracle/src/wire.rs. */
 
 const bits = new DataView(new ArrayBuffer(8));
 

@@ -1,19 +1,19 @@
-/** One fuzzed input, made from a seed and its number alone, and the comparison of our answer with rkyv's. */
+/** Makes a fuzzed input from a seed and its number alone, and compares the codec with rkyv on it. */
 import { decodeAnswer, WireError } from '../../../src/wire/decode.ts';
 import { encodeToBytes } from '../../../src/wire/encode.ts';
 import { canonical } from './canonical.ts';
 import { mutate } from './mutate.ts';
-import type { Input, Judgement } from './oracle.ts';
+import type { Input, Judgment } from './oracle.ts';
 import { Random } from './random.ts';
 import { ROOTS } from './roots.ts';
 import { randomValue } from './values.ts';
 
-/** An input with the value it was made from, if it was left whole. */
+/** An input, with its original value if it is not damaged. */
 export interface Sample extends Input {
   readonly value: unknown;
 }
 
-/** One input in six is left whole, to compare the encoder with rkyv; the others are damaged. */
+/** Makes an input. One in six is not damaged, to compare the encoder with rkyv. */
 export function makeSample(seed: number, index: number): Sample {
   const random = new Random(seed, index);
   const root = random.below(ROOTS.length);
@@ -29,25 +29,25 @@ function sameBytes(left: Uint8Array, right: Uint8Array): boolean {
   return Buffer.compare(left, right) === 0;
 }
 
-/** What differs between rkyv's judgement and ours, or null. */
-export function disagreement(sample: Sample, judgement: Judgement): string | null {
+/** Returns the difference between the verdicts of rkyv and of the codec; null when they agree. */
+export function disagreement(sample: Sample, judgment: Judgment): string | null {
   const { message } = ROOTS[sample.root]!;
-  if (sample.value !== undefined && judgement.verdict !== 2) return 'rkyv would not have written these bytes';
+  if (sample.value !== undefined && judgment.verdict !== 2) return 'rkyv would not have written these bytes';
   let decoded: unknown;
   try {
     decoded = decodeAnswer(message, sample.bytes);
   } catch (error) {
     if (!(error instanceof WireError)) return `the decoder threw ${String(error)}`;
-    return judgement.verdict === 0 ? null : `rkyv accepts, the decoder says ${error.message}`;
+    return judgment.verdict === 0 ? null : `rkyv accepts, the decoder throws ${error.message}`;
   }
-  if (judgement.verdict === 0) return `rkyv rejects, the decoder gives ${canonical(decoded)}`;
+  if (judgment.verdict === 0) return `rkyv rejects, the decoder returns ${canonical(decoded)}`;
   const value = canonical(decoded);
-  if (value !== judgement.value) return `rkyv reads ${judgement.value}, the decoder ${value}`;
+  if (value !== judgment.value) return `rkyv reads ${judgment.value}, the decoder ${value}`;
   if (sample.value !== undefined && canonical(sample.value) !== value)
-    return `what went in was ${canonical(sample.value)}`;
-  // A NaN's payload does not survive JavaScript.
+    return `the encoded value is ${canonical(sample.value)}`;
+  // JavaScript does not preserve the payload of a NaN.
   if (value.includes('"NaN"')) return null;
   const rewritten = sameBytes(encodeToBytes(message, decoded), sample.bytes);
-  if (rewritten === (judgement.verdict === 2)) return null;
-  return `encoding it again ${rewritten ? 'gives these bytes' : 'gives other bytes'}, unlike rkyv`;
+  if (rewritten === (judgment.verdict === 2)) return null;
+  return `encoding the value again ${rewritten ? 'returns the same bytes' : 'returns other bytes'}, unlike rkyv`;
 }

@@ -1,4 +1,4 @@
-/** `npm run fuzz`: the codec against rkyv, for as long as asked. Prints the seed first and disagreements with a reproducer. */
+/** `npm run fuzz`: compares the codec with rkyv. Prints its seed first, and a command that reproduces each disagreement. */
 import { parseArgs } from 'node:util';
 import { disagreement, makeSample, type Sample } from './compare.ts';
 import { Oracle } from './oracle.ts';
@@ -37,7 +37,7 @@ function report(seed: number, index: number, sample: Sample, problem: string): v
   const { wire, message } = ROOTS[sample.root]!;
   console.log(`DISAGREEMENT on ${wire}/${message.name}: ${problem}`);
   console.log(`  bytes: ${Buffer.from(sample.bytes).toString('hex')}`);
-  console.log(`  again: npm run fuzz -- --seed ${seed} --first ${index} --count 1`);
+  console.log(`  reproduce: npm run fuzz -- --seed ${seed} --first ${index} --count 1`);
 }
 
 async function run(oracle: Oracle, { seed, first, count, seconds }: Options): Promise<number> {
@@ -54,11 +54,11 @@ async function run(oracle: Oracle, { seed, first, count, seconds }: Options): Pr
   while (samples.length > 0) {
     const judging = oracle.judge(samples);
     const next = done + samples.length < count && elapsed() < seconds ? batchAt(done + samples.length) : [];
-    const judgements = await judging;
+    const judgments = await judging;
     for (const [i, sample] of samples.entries()) {
-      const judgement = judgements[i]!;
-      if (judgement.verdict > 0) accepted++;
-      const problem = disagreement(sample, judgement);
+      const judgment = judgments[i]!;
+      if (judgment.verdict > 0) accepted++;
+      const problem = disagreement(sample, judgment);
       if (problem !== null && ++disagreements <= MAX_REPORTS) report(seed, first + done + i, sample, problem);
     }
     done += samples.length;

@@ -1,4 +1,4 @@
-/** Structure-aware damage: it knows where pointers, lengths, tags and text lie, and breaks what the rules are about. */
+/** Structure-aware mutation: damages pointers, lengths, tags and text of valid messages. */
 import { type Message, type Plan, STEP } from '../../../src/wire/rkyv.ts';
 import type { Random } from './random.ts';
 
@@ -11,7 +11,7 @@ interface Pointer {
   readonly unit: number;
 }
 
-/** Where the parts of a valid message lie. */
+/** The positions of the parts of a valid message. */
 interface Sites {
   readonly pointers: Pointer[];
   readonly tags: number[];
@@ -71,7 +71,7 @@ type Mutation = (bytes: Uint8Array, sites: Sites, random: Random) => Uint8Array;
 
 const viewOf = (bytes: Uint8Array): DataView => new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
 
-/** Writes where it fits; earlier mutations may have shortened the bytes. */
+/** Writes if the position is inside: earlier mutations may have shortened the bytes. */
 function setU32(bytes: Uint8Array, at: number, value: number): Uint8Array {
   if (at >= 0 && at + 4 <= bytes.length) viewOf(bytes).setUint32(at, value, true);
   return bytes;
@@ -128,7 +128,7 @@ const setLength: Mutation = (bytes, { pointers }, random) => {
   return setU32(bytes, at + 4, random.below(3) === 0 ? random.pick(LENGTHS) : near);
 };
 
-/** An empty one may point wherever it is aligned and in order. */
+/** Empties a list and moves its pointer: an empty list may point to any position that is aligned and in order. */
 const emptyAndMove: Mutation = (bytes, { pointers }, random) => {
   const { at, target } = random.pick(pointers);
   setU32(bytes, at + 4, 0);
@@ -172,7 +172,7 @@ const copyBlock: Mutation = (bytes, _, random) => {
   return bytes;
 };
 
-/** Room before an object with every pointer mended: still valid where the alignment holds. */
+/** Inserts bytes before an object and adjusts every pointer: the message is still valid if the alignment is preserved. */
 const openGap: Mutation = (bytes, { pointers }, random) => {
   const gap = random.pick(pointers).target;
   const width = random.pick([1, 2, 4, 8, 8, 16, 16, 24]);
@@ -211,7 +211,7 @@ const NEEDS_POINTERS = new Set([
   openGap,
 ]);
 
-/** One to three mutations of a valid message; the input is left alone. */
+/** Returns a copy of a valid message with one to three mutations. */
 export function mutate(message: Message<unknown>, valid: Uint8Array, random: Random): Uint8Array {
   const sites = survey(message, valid);
   let bytes: Uint8Array = Uint8Array.from(valid);

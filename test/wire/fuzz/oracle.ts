@@ -1,14 +1,14 @@
-/** The oracle as a process that judges batches of inputs. */
+/** Runs the oracle as a process that judges batches of inputs. */
 import { type ChildProcessWithoutNullStreams, spawn } from 'node:child_process';
 
-/** What rkyv says of an input: 0 rejected, 1 accepted, 2 accepted and exactly what rkyv would have written. */
-export interface Judgement {
+/** The verdict of rkyv on an input: 0 rejected, 1 accepted, 2 accepted and equal to the bytes that rkyv writes. */
+export interface Judgment {
   readonly verdict: number;
   /** Canonical JSON, `''` for a rejected input. */
   readonly value: string;
 }
 
-/** An input: the number of its root type, and the bytes. */
+/** An input: the number of its root type, and its bytes. */
 export interface Input {
   readonly root: number;
   readonly bytes: Uint8Array;
@@ -35,35 +35,35 @@ export class Oracle {
     });
   }
 
-  /** Judges a batch; one batch at a time. */
-  async judge(inputs: readonly Input[]): Promise<Judgement[]> {
+  /** Judges a batch. Only one batch may run at a time. */
+  async judge(inputs: readonly Input[]): Promise<Judgment[]> {
     const frames: Uint8Array[] = [];
     for (const { root, bytes } of inputs) frames.push(header(root, bytes.length), bytes);
     frames.push(header(FLUSH, 0));
     this.child.stdin.write(Buffer.concat(frames));
-    const judgements: Judgement[] = [];
-    while (judgements.length < inputs.length) {
-      this.takeInto(judgements, inputs.length);
-      if (judgements.length === inputs.length) break;
+    const judgments: Judgment[] = [];
+    while (judgments.length < inputs.length) {
+      this.takeInto(judgments, inputs.length);
+      if (judgments.length === inputs.length) break;
       if (this.ended) throw new Error('the oracle ended before it had judged every input');
       await new Promise<void>((resolve) => {
         this.wake = resolve;
       });
       this.wake = null;
     }
-    return judgements;
+    return judgments;
   }
 
   close(): void {
     this.child.stdin.end();
   }
 
-  private takeInto(judgements: Judgement[], limit: number): void {
+  private takeInto(judgments: Judgment[], limit: number): void {
     let at = 0;
-    while (judgements.length < limit && this.received.length - at >= 5) {
+    while (judgments.length < limit && this.received.length - at >= 5) {
       const length = this.received.readUInt32LE(at + 1);
       if (this.received.length - at < 5 + length) break;
-      judgements.push({ verdict: this.received[at]!, value: this.received.toString('utf8', at + 5, at + 5 + length) });
+      judgments.push({ verdict: this.received[at]!, value: this.received.toString('utf8', at + 5, at + 5 + length) });
       at += 5 + length;
     }
     this.received = this.received.subarray(at);

@@ -1,4 +1,4 @@
-/** Remakes the committed vectors: `npm run fuzz -- --remake-vectors`. */
+/** Recreates the committed vectors: `npm run fuzz -- --remake-vectors`. */
 import { execFileSync } from 'node:child_process';
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { mutate } from './mutate.ts';
@@ -11,7 +11,7 @@ import { digest, parseVectors, type VerdictLine } from './vectors.ts';
 const SEED = 1;
 const VECTORS_PER_ROOT = 11;
 const VERDICTS_PER_VECTOR = 12;
-/** Damage that rewrites much of a message is left to the fuzzer. */
+/** The largest insertion in bytes that is committed; the fuzzer covers larger ones. */
 const MAX_INSERTED = 120;
 
 interface Damaged extends Input {
@@ -43,10 +43,10 @@ for (const [vector, { wire, name, bytes: valid }] of parseVectors(lines).entries
   }
 }
 const oracle = new Oracle(binary);
-const judgements = await oracle.judge(inputs);
+const judgments = await oracle.judge(inputs);
 oracle.close();
 const verdicts = inputs.map(({ vector, splice: { at, removed, inserted } }, index): VerdictLine => {
-  const { verdict, value } = judgements[index]!;
+  const { verdict, value } = judgments[index]!;
   return [vector, at, removed, inserted, verdict, verdict === 0 ? '' : digest(value)];
 });
 write(

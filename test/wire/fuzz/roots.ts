@@ -1,4 +1,4 @@
-/** Every root type of every published wire crate, under the names that the oracle uses. */
+/** Every root type of every published wire crate, by the names that the oracle uses. */
 import {
   filterRequestBase,
   filterRequestPriced,
@@ -35,7 +35,7 @@ const crates: readonly (readonly [wire: string, messages: readonly Message<unkno
   ['0.9.0', [filterRequestTiered, filterResponse, ...shape, ...transforms]],
 ];
 
-/** In the oracle's order: the index is the root's number in its protocol. */
+/** The root types in the order of the oracle: the index is the number in its protocol. */
 export const ROOTS: readonly Root[] = crates.flatMap(([wire, messages]) =>
   messages.map((message) => ({ wire, message })),
 );

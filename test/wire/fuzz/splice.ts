@@ -1,13 +1,13 @@
-/** A damaged message as its difference from a whole one: compact enough to commit thousands. */
+/** Represents a damaged message as its difference from a valid one, which is small enough to commit thousands. */
 
-/** At `at`, `removed` bytes gave way to `inserted` (hex). */
+/** At position `at`, `removed` bytes are replaced by `inserted` (hex). */
 export interface Splice {
   readonly at: number;
   readonly removed: number;
   readonly inserted: string;
 }
 
-/** The splice that turns `before` into `after`. */
+/** Returns the splice that converts `before` to `after`. */
 export function spliceBetween(before: Uint8Array, after: Uint8Array): Splice {
   const shorter = Math.min(before.length, after.length);
   let at = 0;
@@ -18,7 +18,7 @@ export function spliceBetween(before: Uint8Array, after: Uint8Array): Splice {
   return { at, removed: before.length - kept - at, inserted };
 }
 
-/** `before` with the splice applied. */
+/** Returns `before` with the splice applied. */
 export function applySplice(before: Uint8Array, { at, removed, inserted }: Splice): Uint8Array {
   const middle = Buffer.from(inserted, 'hex');
   return Uint8Array.from([...before.subarray(0, at), ...middle, ...before.subarray(at + removed)]);

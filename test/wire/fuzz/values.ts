@@ -1,4 +1,4 @@
-/** Random values of a message, made from its layout table. */
+/** Generates random values of a message from its layout table. */
 import { type Message, type Plan, STEP, type Step } from '../../../src/wire/rkyv.ts';
 import type { Random } from './random.ts';
 
@@ -22,7 +22,7 @@ const INTEGERS: readonly (number | bigint)[] = [
 ];
 const FLOATS = [0, -0, 1, 0.1, -1.5e300, 5e-324, Number.POSITIVE_INFINITY, Number.NEGATIVE_INFINITY, Number.NaN];
 
-/** Once in a long while something past every bound where the codec changes its way. */
+/** One in this many lengths exceeds every size at which the codec changes its algorithm. */
 const RARELY = 2_048;
 
 function length(random: Random): number {
@@ -97,7 +97,7 @@ function object(plan: Plan, random: Random): Record<string, unknown> {
   return made;
 }
 
-/** A value that `message` can carry. */
+/** Returns a random value of `message`. */
 export function randomValue(message: Message<unknown>, random: Random): unknown {
   const index = random.below(message.plans.length);
   const fields = object(message.plans[index]!, random);

@@ -1,9 +1,9 @@
-/** The committed vectors: rkyv's bytes with their values, and rkyv's verdicts on damaged ones. */
+/** The committed vectors: bytes of rkyv with their values, and verdicts of rkyv on damaged bytes. */
 import { createHash } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { applySplice } from './splice.ts';
 
-/** A value as rkyv wrote it. */
+/** A value and its encoding by rkyv. */
 export interface Vector {
   readonly wire: string;
   readonly name: string;
@@ -16,9 +16,9 @@ export interface Vector {
 export interface Verdict {
   readonly vector: Vector;
   readonly bytes: Uint8Array;
-  /** 0 rejected, 1 accepted, 2 accepted and exactly what rkyv would have written. */
+  /** 0 rejected, 1 accepted, 2 accepted and equal to the bytes that rkyv writes. */
   readonly verdict: number;
-  /** `digest` of the canonical JSON that rkyv read; `''` where it rejected. */
+  /** `digest` of the canonical JSON of the decoded value; `''` when rkyv rejects the bytes. */
   readonly digest: string;
 }
 
@@ -32,7 +32,7 @@ export type VerdictLine = readonly [
   digest: string,
 ];
 
-/** Enough of a hash to tell values apart. */
+/** A short hash that distinguishes values. */
 export const digest = (value: string): string => createHash('sha256').update(value).digest('hex').slice(0, 12);
 
 /** The parsed lines of a committed file. */

@@ -11,14 +11,14 @@ const nameOf = (step: Step): string => step.name;
 describe.each(ROOTS)('$wire/$message.name', ({ message }) => {
   const plans = message.plans.flatMap(plansUnder);
 
-  it('reads its fields in wire order', () => {
+  it('encodes its fields in wire order', () => {
     for (const plan of plans) {
       const names = plan.steps.map(nameOf);
       expect(plan.read(Object.fromEntries(names.map((name) => [name, name])))).toEqual(names);
     }
   });
 
-  it('makes a value with every field under its name', () => {
+  it('decodes to a value with every field by its name', () => {
     for (const plan of plans) {
       const names = plan.steps.map(nameOf);
       expect(plan.make(names)).toMatchObject(Object.fromEntries(names.map((name) => [name, name])));
