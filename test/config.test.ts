@@ -19,7 +19,7 @@ import { thrown } from './support/errors.ts';
 const MIB = 1024 * 1024;
 
 describe('the default config', () => {
-  it('is the seed’s, with the settings that are ours beside it', () => {
+  it('has the values of the Rust crate, and defaults for the settings of this package', () => {
     expect(defaultHotEngineConfig()).toEqual({
       allocationStrategy: 'on-demand',
       memoryMaxPages: 2048,
@@ -58,7 +58,7 @@ describe('the default config', () => {
     });
   });
 
-  it('is made of the named constants', () => {
+  it('uses the exported constants', () => {
     const config = defaultHotEngineConfig();
     expect(config.memoryMaxPages).toBe(DEFAULT_MEMORY_MAX_PAGES);
     expect(config.memoryReservationBytes).toBe(DEFAULT_MEMORY_RESERVATION_BYTES);
@@ -67,19 +67,19 @@ describe('the default config', () => {
     expect(config.poolTotalCoreInstances).toBe(DEFAULT_POOL_TOTAL_CORE_INSTANCES);
   });
 
-  it('holds a body of 100 MiB with room for its envelope', () => {
+  it('has memory for a body of 100 MiB and its envelope', () => {
     const config = defaultHotEngineConfig();
     expect(maxMemorySizeBytes(config)).toBe(128 * MIB);
     expect(maxMemorySizeBytes(config)).toBeGreaterThan(config.wireBounds.outputBodyBytes);
   });
 
-  it('is what the schema gives for nothing', () => {
+  it('equals the schema defaults', () => {
     expect(hotEngineConfigSchema.parse({})).toEqual(defaultHotEngineConfig());
   });
 });
 
 describe('the recommended configs', () => {
-  it('prepare instances, reserve nothing in advance, give a call one second, and enable the breaker', () => {
+  it('prepare instances, reserve no address space in advance, limit a call to one second, and enable the breaker', () => {
     for (const config of [productionHotEngineConfig(), lowLatencyHotEngineConfig()]) {
       expect(config).toMatchObject({ deadlineMs: 1000, prepareInstances: true, prefaultPages: true });
       expect(config.breaker).toEqual({ ...defaultHotEngineConfig().breaker, enabled: true });
@@ -87,7 +87,7 @@ describe('the recommended configs', () => {
     }
   });
 
-  it('differ in how many instances may be ready, which is half of those that may run', () => {
+  it('differ in the number of prepared instances, which is half of those that may run', () => {
     expect(productionHotEngineConfig().poolTotalCoreInstances).toBe(64);
     expect(lowLatencyHotEngineConfig().poolTotalCoreInstances).toBe(256);
   });
@@ -108,7 +108,7 @@ describe('virtualMemoryReservationBytes', () => {
     expect(virtualMemoryReservationBytes(config)).toBe(3072);
   });
 
-  it('stops at the largest safe integer', () => {
+  it('is at most the largest safe integer', () => {
     const config = parseConfig({
       allocationStrategy: 'pooling',
       poolTotalMemories: 1_000_000,
@@ -119,8 +119,8 @@ describe('virtualMemoryReservationBytes', () => {
   });
 });
 
-describe('a config', () => {
-  it('is frozen, bounds included', () => {
+describe('parseConfig', () => {
+  it('returns a deeply frozen config', () => {
     const config = parseConfig({ wireBounds: { maxHeaders: 7 } });
     expect(config.wireBounds).toEqual({ ...defaultHotEngineConfig().wireBounds, maxHeaders: 7 });
     expect(Object.isFrozen(config)).toBe(true);
@@ -128,7 +128,7 @@ describe('a config', () => {
     expect(Object.isFrozen(config.breaker)).toBe(true);
   });
 
-  it('does not freeze or keep what the caller handed in', () => {
+  it('copies its argument and does not freeze it', () => {
     const wireBounds = { maxHeaders: 7 };
     const config = parseConfig({ wireBounds });
     wireBounds.maxHeaders = 8;
@@ -146,7 +146,7 @@ describe('a config', () => {
     ['maxStagingBytes', 0],
     ['residentBudgetBytes', 0],
     ['memoryGuardBytes', 0],
-  ] as const)('takes %s = %d', (field, value) => {
+  ] as const)('accepts %s = %d', (field, value) => {
     expect(parseConfig({ [field]: value })[field]).toBe(value);
   });
 
@@ -182,14 +182,14 @@ describe('a config', () => {
     ['wireBounds', 5],
     ['breaker', null],
     ['breaker', true],
-  ])('refuses %s = %s and names the field', (field, value) => {
+  ])('rejects %s = %s with the name of the field', (field, value) => {
     const error = thrown(InvalidArgumentError, () => parseConfig({ [field]: value }));
     expect(error.path).toBe(`config.${field}`);
     expect(error.message).toMatch(new RegExp(`^config\\.${field}: .`));
   });
 
   it.each(['outputBodyBytes', 'maxHeaders', 'maxHeaderValueBytes', 'reasonBytes'])(
-    'refuses a bad bound %s',
+    'rejects an invalid bound %s',
     (bound) => {
       for (const value of [-1, 0.5, '1']) {
         const error = thrown(InvalidArgumentError, () => parseConfig({ wireBounds: { [bound]: value } }));
@@ -198,12 +198,12 @@ describe('a config', () => {
     },
   );
 
-  it('refuses a bad threshold of the breaker', () => {
+  it('rejects an invalid threshold of the breaker', () => {
     const error = thrown(InvalidArgumentError, () => parseConfig({ breaker: { openMs: 5, maxOpenMs: 4 } }));
     expect(error.path).toBe('config.breaker.maxOpenMs');
   });
 
-  it('refuses unknown fields by name', () => {
+  it('rejects unknown fields with their names', () => {
     expect(thrown(InvalidArgumentError, () => parseConfig({ deadline: 5 })).message).toBe(
       'config.deadline: unknown field',
     );
@@ -212,7 +212,7 @@ describe('a config', () => {
     );
   });
 
-  it.each([null, 5, 'pooling', []])('refuses %s as a whole', (config) => {
+  it.each([null, 5, 'pooling', []])('rejects %s as a config', (config) => {
     expect(thrown(InvalidArgumentError, () => parseConfig(config)).path).toBe('config');
   });
 });

@@ -33,7 +33,7 @@ interface Row {
   readonly fields?: Readonly<Record<string, unknown>>;
 }
 
-/** Every code, with one error that has it. */
+/** Every code, with an error that has it. */
 const TABLE: readonly Row[] = [
   { code: 'CC_LB_ENGINE_INIT', error: new EngineInitError('m', context) },
   { code: 'CC_LB_MODULE_COMPILE', error: new ModuleCompileError('m', context) },
@@ -86,20 +86,20 @@ const TABLE: readonly Row[] = [
 const codes = [...new Set(TABLE.map(({ code }) => code))];
 
 describe.each(TABLE)('$code', ({ code, error, retryable = false, fields = {} }) => {
-  it('stands on an error of the base class', () => {
+  it('is the code of an error of the base class', () => {
     expect(error).toBeInstanceOf(WasmtimeRuntimeError);
     expect(error).toBeInstanceOf(Error);
     expect(error).toMatchObject({ code, retryable, name: error.constructor.name, ...fields });
     expect(error.message).not.toBe('');
   });
 
-  it('comes with what is known of the plugin', () => {
+  it('has the plugin, principal, version and hook', () => {
     if (error instanceof ClosedError) return expect(error.plugin).toBeUndefined();
     return expect(error).toMatchObject(context);
   });
 });
 
-describe('the classes', () => {
+describe('error classes', () => {
   const exported = Object.values(surface).filter(
     (value): value is typeof ClosedError =>
       typeof value === 'function' && value.prototype instanceof WasmtimeRuntimeError,
@@ -111,19 +111,19 @@ describe('the classes', () => {
     expect(exported).toHaveLength(16);
   });
 
-  it('have a code each, but for the two of a slot that is not there and of an unavailable plugin', () => {
+  it('have one code each, except for those of a missing slot and of an unavailable plugin', () => {
     const pairs = new Set(TABLE.map(({ code, error }) => `${code} ${error.constructor.name}`));
     expect(pairs.size).toBe(codes.length);
     expect(new Set(TABLE.map(({ error }) => error.constructor)).size).toBe(codes.length - 2);
   });
 
-  it('tell a slot that is not there as a module that was rejected', () => {
+  it('include SlotNotFoundError as a subclass of ModuleRejectedError', () => {
     expect(new SlotNotFoundError('m')).toBeInstanceOf(ModuleRejectedError);
   });
 });
 
 describe('an error with a cause', () => {
-  it('is retryable where the cause is', () => {
+  it('is retryable if its cause is', () => {
     for (const make of [
       (cause: unknown) => new InstantiateFailedError('m', { cause }),
       (cause: unknown) => new ProbeFailedError('filter', 'm', { cause }),
@@ -165,12 +165,12 @@ describe('errorOf', () => {
     if (record.message !== '') expect(error.message).toContain('what happened');
   });
 
-  it('keeps phase and trap', () => {
+  it('preserves phase and trap', () => {
     const error = errorOf(failure('trap', { place: 'cc_lb_alloc', trap: 'interrupt' }), {});
     expect(error).toMatchObject({ phase: 'cc_lb_alloc', trap: 'interrupt', retryable: true });
   });
 
-  it('makes a start function’s trap the cause', () => {
+  it('makes the trap of a start function the cause', () => {
     const error = errorOf(failure('instantiate', { place: 'instantiate', trap: 'interrupt' }), context);
     expect(error).toBeInstanceOf(InstantiateFailedError);
     expect(error.cause).toBeInstanceOf(GuestTrapError);
@@ -178,14 +178,14 @@ describe('errorOf', () => {
     expect(errorOf(failure('instantiate'), context).cause).toBeUndefined();
   });
 
-  it('throws for a kind that it does not know, as for any defect of the package', () => {
+  it('throws a plain Error for an unknown kind, which is a defect of the package', () => {
     const error = thrown(Error, () => errorOf(failure('novel'), context));
     expect(error).not.toBeInstanceOf(WasmtimeRuntimeError);
     expect(error.message).toContain('"novel": what happened');
   });
 });
 
-/** The classes that stand around another error. */
+/** The classes that wrap another error. */
 const WRAPPING = [
   InstantiateFailedError,
   ProbeFailedError,
@@ -203,7 +203,7 @@ describe('docs/errors.md', () => {
     expect(entries.map((entry) => entry.match(/^`(\w+)`/)?.[1])).toEqual(codes);
   });
 
-  it.each(TABLE)('tells class, retrying and fields of $code', ({ code, error, fields = {} }) => {
+  it.each(TABLE)('documents class, retryability and fields of $code', ({ code, error, fields = {} }) => {
     const entry = entries.find((text) => text.startsWith(`\`${code}\``))!;
     const [, head, ...rest] = entry.split('\n\n');
     expect(head).toContain(`\`${error.constructor.name}\``);

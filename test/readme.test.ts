@@ -24,7 +24,7 @@ const PAGES = [
     .filter((name) => name.endsWith('.md'))
     .map((name) => `docs/${name}`),
 ];
-/** The pages whose snippets are one program, in the order in which a reader meets them. */
+/** The pages whose snippets form one program, in reading order. */
 const PROGRAM = ['README.md', 'docs/guide.md', 'docs/operations.md'];
 
 /** The cells of every table row whose first cell is in backticks. */
@@ -46,12 +46,12 @@ describe('the JavaScript of the documents', () => {
   const snippets = (name: string) => [...page(name).matchAll(/```js\n(.*?)```/gs)].map(([, code]) => code!);
   const blocks = PROGRAM.flatMap(snippets);
 
-  it('is in the pages whose snippets run', () => {
+  it('is only in pages whose snippets run', () => {
     expect(PAGES.filter((name) => snippets(name).length > 0).toSorted()).toEqual(PROGRAM.toSorted());
   });
 
-  it('prints what it says', () => {
-    // Inside the package, so that its name leads to itself.
+  it('runs and prints the documented output', () => {
+    // The file is inside the package, so that the package can import itself by name.
     const folder = join(root, 'build', 'readme');
     rmSync(folder, { recursive: true, force: true });
     mkdirSync(folder, { recursive: true });
@@ -66,7 +66,7 @@ describe('the JavaScript of the documents', () => {
     expect(stdout.trimEnd().split('\n')).toEqual(promised);
   });
 
-  it('starts quickly', () => {
+  it('starts with an example of at most 30 lines', () => {
     expect(blocks[0]!.trimEnd().split('\n').length).toBeLessThanOrEqual(30);
   });
 });
@@ -86,7 +86,7 @@ describe('the configuration table', () => {
       inner.properties ? fields(inner, `${prefix}${name}.`) : [[prefix + name, inner] as [string, Field]],
     );
 
-  it('has every field of the schema with its default and its values', () => {
+  it('has every field of the schema with its default and range', () => {
     const defaults = defaultHotEngineConfig();
     const expected = fields(schema).map(([name, field]) => {
       const value = name.split('.').reduce<unknown>((at, part) => (at as Record<string, unknown>)[part], defaults);
@@ -98,7 +98,7 @@ describe('the configuration table', () => {
     expect(written).toEqual(expected);
   });
 
-  it('says what the recommended configs set', () => {
+  it('lists the fields that the recommended configs set', () => {
     const written = rows(page('docs/configuration.md')).filter((row) => row.length === 3);
     expect(written.map(([name, sets]) => [unquoted(name!), unquoted(sets!)])).toEqual([
       ['productionHotEngineConfig()', changes(productionHotEngineConfig())],
@@ -129,11 +129,11 @@ describe('the configuration table', () => {
   }
 });
 
-it('keeps the README short', () => {
+it('the README has at most 200 lines', () => {
   expect(page('README.md').split('\n').length).toBeLessThanOrEqual(200);
 });
 
-it('lists every metric, with its kind and labels', async () => {
+it('the documents list every metric with its kind and labels', async () => {
   const registry = new Registry();
   using runtime = new WasmtimeRuntime({}, { metrics: prometheusSink(registry) });
   runtime.publishPoolMetrics();
@@ -149,7 +149,7 @@ it('lists every metric, with its kind and labels', async () => {
   expect(written.toSorted(byName)).toEqual(expected.toSorted(byName));
 });
 
-it('shows each command of the command line', async () => {
+it('the documents show each command of the command line', async () => {
   const out: string[] = [];
   await run(['--help'], { out: (text) => out.push(text), err: () => {} });
   const commands = [...out.join('\n').matchAll(/^ {2}(\w+) <file/gm)].map(([, name]) => name);
@@ -160,7 +160,7 @@ it('shows each command of the command line', async () => {
 describe.each([...PAGES, 'CONTRIBUTING.md', 'SECURITY.md', 'CHANGELOG.md', 'examples/load-balancer/README.md'])(
   '%s',
   (name) => {
-    it('links to what is there', () => {
+    it('links only to existing files and headings', () => {
       const text = readFileSync(join(root, name), 'utf8');
       const links = [...text.matchAll(/\]\(([^)]+)\)/g)].map(([, target]) => target!);
       for (const link of links.filter((target) => !target.startsWith('https://'))) {
@@ -173,7 +173,7 @@ describe.each([...PAGES, 'CONTRIBUTING.md', 'SECURITY.md', 'CHANGELOG.md', 'exam
   },
 );
 
-/** What the headings of a text are linked by. */
+/** Returns the anchors of the headings of a text. */
 function anchors(text: string): string[] {
   return [...text.matchAll(/^#+ (.*)$/gm)].map(([, title]) =>
     title!

@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { Breaker, breakerSchema } from '../../src/isolation/breaker.ts';
 
-/** A breaker whose clock the test moves. */
+/** Creates a breaker with a clock that the test advances. */
 function breaker(options: object = {}) {
   const sequence = { value: 0 };
   const changes: string[] = [];
@@ -17,7 +17,7 @@ function breaker(options: object = {}) {
     changes,
     sequence,
     breaker: made,
-    /** One call: what it waits, or 0 after it ended so. */
+    /** Makes a call; returns the milliseconds to wait, or 0 after a call that ended with `ok`. */
     call(ok: boolean, seconds = 0): number {
       const wait = made.enter();
       if (wait > 0) return wait;
@@ -47,7 +47,7 @@ describe('a closed breaker', () => {
     expect(changes).toEqual(['open failure-ratio']);
   });
 
-  it('forgets failures of an earlier window', () => {
+  it('does not count failures of an earlier window', () => {
     const { call, clock, changes } = breaker({ consecutiveFailures: 100, minimumCalls: 4, windowMs: 100 });
     for (let round = 0; round < 10; round++) {
       call(true);
@@ -57,7 +57,7 @@ describe('a closed breaker', () => {
     expect(changes).toEqual([]);
   });
 
-  it('opens on its share of guest time, and not where the same time is spread over a longer one', () => {
+  it('opens on its share of guest time within a window, and not when that time is spread over more windows', () => {
     const slow = breaker({ guestTimeShare: 0.5, windowMs: 1_000 });
     for (let at = 0; at < 20; at++) {
       slow.clock.now += 100;
@@ -127,7 +127,7 @@ describe('an open breaker', () => {
     expect(made.state).toBe('closed');
   });
 
-  it('does not count calls that began before it opened', () => {
+  it('does not count calls that started before it opened', () => {
     const { sequence, breaker: made, clock } = breaker({ consecutiveFailures: 1, openMs: 10 });
     const early = sequence.value;
     made.fail(early, 0);
@@ -140,7 +140,7 @@ describe('an open breaker', () => {
     expect(made.state).toBe('half-open');
   });
 
-  it('begins another trial after one that was cancelled, or whose outcome was never reported', () => {
+  it('starts another trial after one that was canceled or whose outcome was never reported', () => {
     const { sequence, breaker: made, clock } = breaker({ consecutiveFailures: 1, openMs: 10 });
     made.fail(0, 0);
     clock.now += 10;
@@ -176,7 +176,7 @@ describe('the thresholds of a breaker', () => {
     expect(error?.issues[0]?.path).toEqual([field]);
   });
 
-  it('are refused when unknown', () => {
+  it('are rejected when unknown', () => {
     expect(breakerSchema.safeParse({ consecutive: 3 }).success).toBe(false);
   });
 });

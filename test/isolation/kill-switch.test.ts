@@ -4,7 +4,7 @@ import { SlotKey } from '../../src/slot-key.ts';
 
 const key = new SlotKey('a', 'p');
 
-it('a key stays disabled, by value, until it is enabled', () => {
+it('KillSwitch disables a key by value until it is enabled', () => {
   const switches = new KillSwitches();
   expect(switches.engaged).toBe(false);
   switches.disable(key, 'why');
@@ -18,7 +18,7 @@ it('a key stays disabled, by value, until it is enabled', () => {
   expect(switches.engaged).toBe(false);
 });
 
-it('an empty reason disables too', () => {
+it('KillSwitch accepts an empty reason', () => {
   const switches = new KillSwitches();
   switches.disable(key, '');
   expect(switches.reason(key)).toBe('');

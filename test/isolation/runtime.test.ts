@@ -31,7 +31,7 @@ function misbehave(key: SlotKey, config: HotEngineConfigInput = {}) {
   take();
   const call = (behavior = '', id = 'c') =>
     filter.filter(request(), { ...caller({ do: behavior }), id }, candidates(1));
-  /** The error of a call that the plugin's guard refuses. */
+  /** Makes a call that the guard must refuse; returns the error. */
   const refused = (id = 'c') => {
     const { cause, retryable } = thrown(FilterError, () => call('', id));
     expect(cause).toBeInstanceOf(PluginUnavailableError);
@@ -41,7 +41,7 @@ function misbehave(key: SlotKey, config: HotEngineConfigInput = {}) {
   return { runtime, slot, filter, take, call, refused };
 }
 
-describe('a breaker', () => {
+describe('breaker of a slot', () => {
   it.each(['unreachable', 'answer-outside', 'answer-garbage:64'])('opens on consecutive "%s"', (behavior) => {
     const { call, refused, slot, take } = misbehave(own);
     for (let at = 0; at < 3; at++) expect(() => call(behavior)).toThrow(FilterError);
@@ -53,7 +53,7 @@ describe('a breaker', () => {
     expect(slot.status).toMatchObject({ breaker: { state: 'open' }, calls: 3, unavailable: 2 });
   });
 
-  it('opens on expiries, of which one call off the thread counts once', async () => {
+  it('opens on expired calls, and counts an off-thread call once', async () => {
     const { filter, refused, slot } = misbehave(own, { deadlineMs: 30 });
     for (let at = 0; at < 3; at++) {
       await rejected(FilterError, filter.filterAsync(request(), caller({ do: 'loop' }), [], { where: 'thread' }));
@@ -77,7 +77,7 @@ describe('a breaker', () => {
     expect(slot.status.breaker?.state).toBe('closed');
   });
 
-  it('of a global slot opens for the failing principal alone, then for all when several fail', () => {
+  it('of a global slot opens for the failing principal, then for all when several principals fail', () => {
     const { call, refused, slot } = misbehave(shared, { breaker: { openPrincipals: 2 } });
     const fail = (id: string) => {
       for (let at = 0; at < 3; at++) expect(() => call('unreachable', id)).toThrow(FilterError);
@@ -91,7 +91,7 @@ describe('a breaker', () => {
     expect(slot.status.breaker?.state).toBe('open');
   });
 
-  it('belongs to a version: a new one starts closed, and calls of an old one cannot open it', () => {
+  it('belongs to a version: a new version starts closed, and calls of an old version cannot open its breaker', () => {
     const { runtime, call, refused, slot } = misbehave(own);
     for (let at = 0; at < 3; at++) expect(() => call('unreachable')).toThrow(FilterError);
     runtime.registerFilter(own, 'm', plugin('cache-aware'));
@@ -102,7 +102,7 @@ describe('a breaker', () => {
     expect(() => current.filter(request(), caller(), candidates(1))).not.toThrow();
   });
 
-  it('refuses calls that waited off the thread when it opened', async () => {
+  it('refuses off-thread calls that were queued when it opened', async () => {
     const { filter, slot } = misbehave(own, { deadlineMs: 100, breaker: { consecutiveFailures: 1 } });
     const calls = Array.from({ length: 6 }, () =>
       rejected(FilterError, filter.filterAsync(request(), caller({ do: 'loop' }), [], { where: 'thread' })),
@@ -113,7 +113,7 @@ describe('a breaker', () => {
     expect(slot.status.failures.expired).toBeLessThan(6);
   });
 
-  it('does not count aborted calls, saturation or mistakes of the caller', async () => {
+  it('does not count aborted calls, saturation or invalid arguments', async () => {
     const { filter, slot, call } = misbehave(own, { maxStagingBytes: 8, breaker: { consecutiveFailures: 1 } });
     await rejected(FilterError, filter.filterAsync(request(), caller(), [], { where: 'thread' }));
     const signal = AbortSignal.abort();
@@ -123,7 +123,7 @@ describe('a breaker', () => {
     expect(() => call()).not.toThrow();
   });
 
-  it('has the failure policy applied at once, with Retry-After under fail-closed', () => {
+  it('applies the failure policy immediately, with Retry-After under fail-closed', () => {
     const { call, filter, runtime, slot } = misbehave(own, { breaker: { openMs: 2_500 } });
     for (let at = 0; at < 3; at++) expect(() => call('unreachable')).toThrow(FilterError);
     const chain = new PluginChain({ filters: [filter] });
@@ -150,7 +150,7 @@ function attempt(call: () => unknown): boolean {
 }
 
 describe('the kill switch', () => {
-  it('stops pinned, followed and raw calls, over swaps and evictions, until the key is enabled', () => {
+  it('refuses pinned, followed and raw calls, across swaps and evictions, until the key is enabled', () => {
     const { runtime, refused, call, slot } = misbehave(own, { breaker: { enabled: false } });
     runtime.disable(own, 'leaks prompts');
     expect(refused()).toMatchObject({
@@ -184,7 +184,7 @@ describe('the kill switch', () => {
     expect(() => other.filter(request(), caller(), [])).not.toThrow();
   });
 
-  it('leaves the trial of a half-open breaker alone', async () => {
+  it('does not affect the trial of a half-open breaker', async () => {
     const { runtime, call, refused } = misbehave(own, { breaker: { openMs: 10 } });
     for (let at = 0; at < 3; at++) expect(() => call('unreachable')).toThrow(FilterError);
     await new Promise((resolve) => setTimeout(resolve, 20));
@@ -207,13 +207,13 @@ describe('the kill switch', () => {
     expect(slot.status.unavailable).toBeGreaterThan(0);
   });
 
-  it('shows reasons escaped in messages', () => {
+  it('escapes reasons in messages', () => {
     const { runtime, refused } = misbehave(own);
     runtime.disable(own, '<b>\u001b[31m\n');
     expect(refused().message).toBe('plugin disabled: "<b>\\u001b[31m\\n"');
   });
 
-  it('refuses bad arguments', () => {
+  it('rejects invalid arguments', () => {
     const runtime = newRuntime();
     expect(() => runtime.disable({} as SlotKey, 'x')).toThrow(InvalidArgumentError);
     expect(thrown(InvalidArgumentError, () => runtime.disable(own, 5 as unknown as string)).path).toBe('reason');
@@ -222,7 +222,7 @@ describe('the kill switch', () => {
 });
 
 describe('a rollback', () => {
-  it('puts the version before back as a new version, with its options, once', () => {
+  it('restores the previous version once, as a new version with its options', () => {
     const { runtime, slot } = misbehave(own);
     const [first] = [slot.current];
     runtime.registerFilter(own, 'next', plugin('cache-aware'), { deadlineMs: 77 });
@@ -233,7 +233,7 @@ describe('a rollback', () => {
     expect(thrown(ModuleRejectedError, () => runtime.rollback(own)).reason).toContain('no version to roll back to');
   });
 
-  it('overtakes registrations that are under way', async () => {
+  it('takes effect before pending registrations, which do not apply', async () => {
     const { runtime, slot } = misbehave(own);
     runtime.registerFilter(own, 'm', plugin('cache-aware'));
     const pending = runtime.registerFilterAsync(own, 'm', plugin('cache-aware-v2'));
@@ -242,20 +242,20 @@ describe('a rollback', () => {
     expect(slot.current.versionId).toBe(3);
   });
 
-  it('needs a slot', () => {
+  it('rejects a key without a slot', () => {
     expect(() => newRuntime().rollback(own)).toThrow(SlotNotFoundError);
   });
 });
 
 describe('the status of a slot', () => {
-  it('counts refused registrations with their reason', () => {
+  it('counts rejected registrations with their reason', () => {
     const { runtime, slot } = misbehave(own);
     expect(() => runtime.registerFilter(own, 'm', guest({ hooks: ['observe'] }))).toThrow(ModuleRejectedError);
     expect(slot.status).toMatchObject({ refusals: 1, lastRefusal: { code: 'CC_LB_MODULE_REJECTED' } });
     expect(slot.status.lastRefusal?.reason).toContain('filter');
   });
 
-  it('is published as series that disappear with the slot', async () => {
+  it('is published as series that are removed with the slot', async () => {
     const registry = new Registry();
     using runtime = new WasmtimeRuntime({ breaker: { enabled: true } }, { metrics: prometheusSink(registry) });
     const filter = new WasmtimeFilterPlugin(runtime, runtime.registerFilter(own, 'a\u001b\n', plugin('misbehave')));

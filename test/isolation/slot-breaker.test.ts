@@ -15,7 +15,7 @@ function slotBreaker(perPrincipal: boolean, options: object = {}) {
     clock,
     changes,
     breaker,
-    /** One call of a principal; what it waits, or 0 after it ended so. */
+    /** Makes a call of a principal; returns the milliseconds to wait, or 0 after a call that ended with `verdict`. */
     call(principal: string, verdict: CallVerdict, seconds = 0): number {
       const wait = breaker.enter(principal);
       if (wait === 0) breaker.exit(breaker.began, principal, verdict, seconds);
@@ -36,7 +36,7 @@ describe('the breaker of a slot that one principal owns', () => {
 });
 
 describe('the breaker of a global slot', () => {
-  it('opens for the principal whose calls fail, and for no other', () => {
+  it('opens only for the principal whose calls fail', () => {
     const { call, breaker, changes } = slotBreaker(true);
     for (let at = 0; at < 10; at++) {
       call('hostile', 'failure');
@@ -48,7 +48,7 @@ describe('the breaker of a global slot', () => {
     expect(changes).toEqual(['hostile open consecutive-failures']);
   });
 
-  it('opens for all when several principals fail within a window, and closes with one good trial of anybody', () => {
+  it('opens for all when several principals fail within a window, and closes after one successful trial of any principal', () => {
     const { call, breaker, clock } = slotBreaker(true, { openPrincipals: 3 });
     for (const principal of ['a', 'b', 'c']) {
       expect(breaker.state).toBe('closed');
@@ -61,7 +61,7 @@ describe('the breaker of a global slot', () => {
     expect(breaker.state).toBe('closed');
   });
 
-  it('does not add up principals that failed in different windows', () => {
+  it('does not count principals that failed in different windows together', () => {
     const { call, breaker, clock } = slotBreaker(true, { openPrincipals: 2, windowMs: 1_000 });
     for (const principal of ['a', 'b', 'c']) {
       for (let at = 0; at < 2; at++) call(principal, 'failure');
@@ -70,7 +70,7 @@ describe('the breaker of a global slot', () => {
     expect(breaker.state).toBe('closed');
   });
 
-  it('refuses for all by the trial of one principal whose own breaker then begins its trial at once', () => {
+  it('refuses for all during the trial of one principal, and its own breaker can start its trial immediately after', () => {
     const { call, breaker, clock } = slotBreaker(true, { openPrincipals: 2 });
     for (const principal of ['a', 'a', 'b', 'b']) call(principal, 'failure');
     clock.now += 100;
@@ -95,7 +95,7 @@ describe('the breaker of a global slot', () => {
     expect(breaker.openPrincipals).toBe(1);
   });
 
-  it('keeps counts of a bounded number of principals, open ones longest', () => {
+  it('counts a bounded number of principals, and evicts those with a closed breaker first', () => {
     const { call, breaker } = slotBreaker(true, { openPrincipals: 2, maxPrincipals: 2, windowMs: 1 });
     for (let at = 0; at < 2; at++) call('open', 'failure');
     for (let at = 0; at < 1_000; at++) call(`p${at}`, 'failure');
@@ -105,7 +105,7 @@ describe('the breaker of a global slot', () => {
 });
 
 describe('a call without a verdict', () => {
-  it('neither closes nor opens, and leaves the trial to the next', () => {
+  it('does not change the state, and the next call is the trial', () => {
     const { call, breaker, clock } = slotBreaker(false);
     for (let at = 0; at < 5; at++) call('a', 'none');
     expect(breaker.state).toBe('closed');
