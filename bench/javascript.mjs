@@ -103,7 +103,8 @@ function replayAnswers(directory, inputs, call) {
     const result = original.apply(this, parameters);
     const [, scratch, start, head, tail] = parameters;
     if (typeof result !== 'number') throw new Error('the recorded answers have to be small ones');
-    answers.push(scratch.slice(start + head + tail, start + head + tail + result));
+    const at = start + head + tail;
+    answers.push(new Uint8Array(scratch.subarray(at, at + result)));
     return result;
   };
   for (const input of inputs) call(input);

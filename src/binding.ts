@@ -56,8 +56,7 @@ export declare function contentHash(policyVersion: number, memoryMaxPages: numbe
 
 /**
  * Interrupts the calls and compilations that this JavaScript thread has running off it. To be called when the thread is
- * about to end:
- * Node waits for them before it calls any hook of its own.
+ * about to end: Node waits for them before it calls any hook of its own.
  */
 export declare function interruptTasks(): void
 

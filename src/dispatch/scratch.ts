@@ -2,29 +2,21 @@
  * Leased memory for requests and small answers. A nested call (a getter of the caller's that calls the runtime again)
  * gets its own, and no view of it leaves a call.
  */
-import type { Scratch } from '../wire/scratch.ts';
+import { endianness } from 'node:os';
+import { HeapScratch } from '../wire/scratch.ts';
 
 /** The native layer leaves the call's duration in the first bytes; 16 keeps what follows aligned. */
 const START = 16;
+const LITTLE_ENDIAN = endianness() === 'LE';
 const FIRST_BYTES = 32 * 1024;
 /** A larger one served an unusual request and is not kept. */
 const KEPT_BYTES = 2 * 1024 * 1024;
 const KEPT = 4;
 
 /** One lease. */
-export class CallScratch implements Scratch {
-  bytes: Uint8Array = new Uint8Array(FIRST_BYTES);
-  readonly start = START;
-  headLength = 0;
-  tailLength = 0;
-  body: Uint8Array | null = null;
-  #seconds = new Float64Array(this.bytes.buffer, 0, 1);
-
-  grow(min: number): void {
-    const larger = new Uint8Array(Math.max(min, this.bytes.length * 2));
-    larger.set(this.bytes);
-    this.bytes = larger;
-    this.#seconds = new Float64Array(larger.buffer, 0, 1);
+export class CallScratch extends HeapScratch {
+  constructor() {
+    super(FIRST_BYTES, START);
   }
 
   /**
@@ -37,7 +29,7 @@ export class CallScratch implements Scratch {
 
   /** How long the last call took from after instantiation, NaN if it never had an instance. */
   get seconds(): number {
-    return this.#seconds[0]!;
+    return this.view.getFloat64(0, LITTLE_ENDIAN);
   }
 }
 

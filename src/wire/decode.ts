@@ -3,7 +3,7 @@
  * rule behind it: every object lies in the space between the end of its previous sibling and its owner, aligned for
  * its type, even when it is empty; tags are known, text is UTF-8, padding and the payload of an absent option are not looked at.
  */
-import { constants, isAscii, isUtf8 } from 'node:buffer';
+import { Buffer, constants, isAscii, isUtf8 } from 'node:buffer';
 import { type Message, type Plan, STEP, type Step } from './rkyv.ts';
 
 /** Bytes that are not the message they should be; the message names the field and what was wrong. */
@@ -34,6 +34,9 @@ const NO_BYTES = Buffer.alloc(0);
 
 class Decoder {
   private bytes: Buffer = NO_BYTES;
+  /** Where the message begins in `bytes`, which its positions and alignment count from. */
+  private base = 0;
+  private leased = false;
   /** The space where the next object may lie. */
   private low = 0;
   private high = 0;
@@ -44,13 +47,15 @@ class Decoder {
   /** Elements that the message may still have. */
   private elements = 0;
 
-  decode(message: Message<unknown>, bytes: Uint8Array): unknown {
-    this.bytes = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length);
+  decode(message: Message<unknown>, bytes: Buffer, start: number, end: number, leased: boolean): unknown {
+    this.bytes = bytes;
+    this.base = start;
+    this.leased = leased;
     this.closeWindow();
-    this.low = 0;
-    this.high = bytes.length;
+    this.low = start;
+    this.high = end;
     this.elements = MAX_ELEMENTS;
-    const root = Math.max(0, bytes.length - message.size);
+    const root = Math.max(start, end - message.size);
     this.enter('', root, message.size, message.align);
     let plan = message.plans[0]!;
     if (message.plans.length > 1) {
@@ -68,10 +73,15 @@ class Decoder {
 
   /** Checks that an object may lie at `at` and confines what it points to to the space before it. */
   private enter(path: string, at: number, size: number, align: number): void {
-    if (at < this.low || at + size > this.high)
-      throw new Fault(path, `${size} bytes at ${at} are outside ${this.low}..${this.high}`);
-    if ((at & (align - 1)) !== 0) throw new Fault(path, `position ${at} is not aligned to ${align}`);
+    if (at < this.low || at + size > this.high) throw this.outside(path, at, size);
+    const position = at - this.base;
+    if ((position & (align - 1)) !== 0) throw new Fault(path, `position ${position} is not aligned to ${align}`);
     this.high = at;
+  }
+
+  private outside(path: string, at: number, size: number): Fault {
+    const { base, low, high } = this;
+    return new Fault(path, `${size} bytes at ${at - base} are outside ${low - base}..${high - base}`);
   }
 
   private u32(at: number): number {
@@ -132,8 +142,7 @@ class Decoder {
     const start = at + this.i32(at);
     const length = this.u32(at + 4);
     const end = start + length;
-    if (start < this.low || end > this.high)
-      throw new Fault(step.path, `${length} bytes at ${start} are outside ${this.low}..${this.high}`);
+    if (start < this.low || end > this.high) throw this.outside(step.path, start, length);
     this.low = end;
     switch (step.kind) {
       case STEP.text:
@@ -141,8 +150,13 @@ class Decoder {
       case STEP.latin1:
         return this.readLatin1(step, start, end);
       default:
-        return new Uint8Array(this.bytes.buffer, this.bytes.byteOffset + start, length);
+        return this.readBytes(start, length);
     }
+  }
+
+  private readBytes(start: number, length: number): Uint8Array {
+    const view = new Uint8Array(this.bytes.buffer, this.bytes.byteOffset + start, length);
+    return this.leased ? new Uint8Array(view) : view;
   }
 
   private readText(step: Step, start: number, end: number): string {
@@ -195,8 +209,14 @@ class Decoder {
     this.countElements(step, length);
     this.openWindow(this.low, start);
     const list: unknown[] = [];
+    const { steps, size } = plan;
+    // One list for all elements: `make` takes what it needs of it.
+    const fields = new Array<unknown>(steps.length);
     try {
-      for (let i = 0; i < length; i++) list.push(this.readObject(plan, start + i * plan.size));
+      for (let i = 0; i < length; i++) {
+        for (let k = 0; k < steps.length; k++) fields[k] = this.readField(steps[k]!, start + i * size);
+        list.push(plan.make(fields));
+      }
     } catch (error) {
       throw error instanceof Fault ? error.within(`${step.path}[${list.length}]`) : error;
     }
@@ -242,12 +262,19 @@ function checkStringLength(step: Step, length: number): void {
 const decoder = new Decoder();
 
 /**
- * Checks `bytes` as `rkyv::access` does and builds the value; byte fields are views of `bytes`.
- * Throws a WireError that names the field and what was wrong.
+ * Checks `bytes[start, end)` as `rkyv::access` does and builds the value. Byte fields are views of `bytes`, or copies
+ * where these are leased. Throws a WireError that names the field and what was wrong.
  */
-export function decodeAnswer<T>(message: Message<T>, bytes: Uint8Array): T {
+export function decodeAnswer<T>(
+  message: Message<T>,
+  bytes: Uint8Array,
+  start = 0,
+  end = bytes.length,
+  leased = false,
+): T {
+  const buffer = bytes instanceof Buffer ? bytes : Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length);
   try {
-    return decoder.decode(message, bytes) as T;
+    return decoder.decode(message, buffer, start, end, leased) as T;
   } catch (error) {
     if (!(error instanceof Fault)) throw error;
     throw new WireError(`${message.name}${error.path === '' ? '' : `.${error.path}`}: ${error.problem}`);

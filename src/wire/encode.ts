@@ -1,32 +1,61 @@
 /**
- * Values to bytes, as `rkyv::to_bytes` writes them. Two passes over each object, as in rkyv: the first writes what lies
- * out of line and notes where (the notes are plain words), the second writes the object itself from the notes alone.
+ * Values to bytes, as `rkyv::to_bytes` writes them. Two passes: the first writes the text and bytes, leaves zeros for the
+ * objects, and notes where everything is (the notes are plain words); the second writes the objects from the notes alone.
  * Every property of the caller's value is read once per attempt; `writer.ts` says why there can be two.
+ *
+ * The notes of an object are those of its fields, in order: of text and bytes the position and the length, of a number
+ * its words, before those of an option a 1 or, all by itself, a 0. The notes of a slice are
+ *
+ *     end  index  shift  length  [notes of the elements]
+ *
+ * with the index in the notes of what comes after, the elements' index in the scratch, `shift` as it was there, and the
+ * number of elements.
  */
 import { isUint8Array } from 'node:util/types';
 import { InvalidArgumentError } from '../errors.ts';
+import type { ListMemo, Rows } from './list-memo.ts';
 import { type Message, type Plan, STEP, type Step, type Words } from './rkyv.ts';
 import { HeapScratch, type Scratch } from './scratch.ts';
 import { float, floatWords, MAX_RUN, NOT_ASCII, Refusal, Writer } from './writer.ts';
 
 /** A relative pointer reaches 2 GiB back. */
 const MAX_DISTANCE = 0x8000_0000;
+/** Notes of a slice before those of its elements. */
+const NOTES_OF_SLICE = 4;
 const BYTES = 'must be a Uint8Array';
 const STRING_OR_BYTES = 'must be a string or a Uint8Array';
 
+/** A list that was not known, and where it was written. */
+interface UnknownList {
+  readonly memo: ListMemo;
+  readonly rows: Rows;
+  readonly alignment: number;
+  readonly from: number;
+  readonly to: number;
+}
+
 class Encoder extends Writer {
+  private unknown: UnknownList | null = null;
+
   encode(message: Message<unknown>, value: unknown, scratch: Scratch, careful: boolean): void {
     this.begin(scratch, careful);
+    this.unknown = null;
     scratch.headLength = 0;
     scratch.tailLength = 0;
     scratch.body = null;
     const plan = selectPlan(message, value);
     this.writeOutOfLine(plan, value);
-    const at = this.openObjects(message.size, message.align);
+    const at = this.leaveObjects(message.size, message.align);
     if (at + this.shift > MAX_DISTANCE) throw new Refusal('', 'must encode to less than 2 GiB');
-    this.noted = 0;
-    this.writeObject(plan, at);
+    this.flush();
+    this.writeObject(plan, at, 0, this.shift);
     this.measure(scratch);
+    if (this.unknown !== null) this.learn(this.unknown);
+  }
+
+  private learn({ memo, rows, alignment, from, to }: UnknownList): void {
+    this.unknown = null;
+    memo.learn(rows, alignment, this.bytes.subarray(from, to));
   }
 
   private measure(scratch: Scratch): void {
@@ -96,9 +125,8 @@ class Encoder extends Writer {
   }
 
   /** `writeOutOfLine` for a struct of strings and numbers, the bulk of a request: what is not plain goes the other way. */
-  private writeLeaves(plan: Plan, value: unknown): void {
+  private writeLeaves(plan: Plan, fields: readonly unknown[]): void {
     const { steps } = plan;
-    const fields = plan.read(value);
     const { notes, shift, careful } = this;
     let { noted, at, run } = this;
     for (let i = 0; i < steps.length; i++) {
@@ -167,7 +195,6 @@ class Encoder extends Writer {
 
   private leaveBody(step: Step, value: unknown): void {
     if (!isUint8Array(value)) throw new Refusal(step.path, BYTES);
-    this.flush();
     const { scratch, at } = this;
     const { length } = value;
     scratch.body = value;
@@ -182,22 +209,79 @@ class Encoder extends Writer {
     const list: readonly unknown[] = value;
     const plan = step.plan!;
     const { length } = list;
-    const before = this.noted;
+    if (plan.memo !== null && length > 0) {
+      this.writeRecurring(step, plan, plan.memo, list);
+      return;
+    }
     this.reserveNotes(length * plan.steps.length);
+    const start = this.beginSlice(length);
     let i = 0;
     try {
       for (; i < length; i++) {
         const element = list[i];
         if (typeof element !== 'object' || element === null) throw new Refusal('', 'must be an object');
-        if (plan.words === null) this.writeOutOfLine(plan, element);
-        else this.writeLeaves(plan, element);
+        if (plan.words !== null) this.writeLeaves(plan, plan.read(element));
+        else this.writeOutOfLine(plan, element);
       }
     } catch (error) {
-      if (!(error instanceof Refusal)) throw error;
-      const path = `${step.path}[${i}]`;
-      throw new Refusal(error.path === '' ? path : `${path}.${error.path}`, error.expectation);
+      throw within(step, i, error);
     }
-    this.writeElements(plan, length, before);
+    this.endSlice(plan, length, start);
+  }
+
+  /** `writeSlice` for a list that may be known. */
+  private writeRecurring(step: Step, plan: Plan, memo: ListMemo, list: readonly unknown[]): void {
+    const { length } = list;
+    this.reserveNotes(length * plan.steps.length);
+    const rows = new Array<readonly unknown[]>(length);
+    let i = 0;
+    try {
+      for (; i < length; i++) {
+        const element = list[i];
+        if (typeof element !== 'object' || element === null) throw new Refusal('', 'must be an object');
+        rows[i] = plan.read(element);
+      }
+      const alignment = (this.at + this.shift) & (plan.align - 1);
+      const block = memo.find(rows)?.blocks[alignment];
+      const start = this.beginSlice(length);
+      if (block === undefined) {
+        const from = this.at;
+        for (i = 0; i < length; i++) this.writeLeaves(plan, rows[i]!);
+        this.endSlice(plan, length, start);
+        this.unknown = { memo, rows, alignment, from, to: this.at };
+      } else {
+        this.flush();
+        this.reserve(this.at + block.length);
+        this.bytes.set(block, this.at);
+        this.at += block.length;
+        const elements = this.at - length * plan.size;
+        this.closeSlice(start, elements);
+        for (i = 0; i < length; i++) this.overwriteNumbers(memo, rows[i]!, elements + i * plan.size);
+      }
+    } catch (error) {
+      throw within(step, i, error);
+    }
+  }
+
+  /** Writes the numbers of the element at `at`, whose texts and pointers are there already. */
+  private overwriteNumbers({ numbers }: ListMemo, row: readonly unknown[], at: number): void {
+    const { view } = this;
+    for (let k = 0; k < numbers.length; k++) {
+      const { field, step } = numbers[k]!;
+      const value = row[field] === undefined ? step.fallback : row[field];
+      const target = at + step.at;
+      if (step.kind === STEP.u32 && typeof value === 'number' && value >>> 0 === value) {
+        view.setUint32(target, value, true);
+      } else if (step.kind === STEP.f64 && typeof value === 'number') {
+        view.setFloat64(target, value, true);
+      } else {
+        const { noted } = this;
+        this.writeField(step, value);
+        view.setInt32(target, this.notes[noted]!, true);
+        if (step.kind !== STEP.u32) view.setInt32(target + 4, this.notes[noted + 1]!, true);
+        this.noted = noted;
+      }
+    }
   }
 
   private writePairs(step: Step, value: unknown): void {
@@ -208,8 +292,8 @@ class Encoder extends Writer {
     if (list.length !== length * 2) throw new Refusal(step.path, 'must be a flat list of pairs');
     const first = plan.steps[0]!;
     const second = plan.steps[1]!;
-    const before = this.noted;
     this.reserveNotes(list.length);
+    const start = this.beginSlice(length);
     let i = 0;
     try {
       for (i = this.deferPairs(list); i < length; i++) {
@@ -220,25 +304,34 @@ class Encoder extends Writer {
       if (!(error instanceof Refusal)) throw error;
       throw new Refusal(`${step.path}[${i}]`, `${error.path} ${error.expectation}`);
     }
-    this.writeElements(plan, length, before);
+    this.endSlice(plan, length, start);
   }
 
-  /** Second pass over the elements of a slice: `notes[before, noted)` give way to the slice's own. */
-  private writeElements(plan: Plan, length: number, before: number): void {
-    const at = this.openObjects(length * plan.size, plan.align);
-    this.noted = before;
-    if (plan.words === null) for (let i = 0; i < length; i++) this.writeObject(plan, at + i * plan.size);
-    else this.writeWords(plan.words, plan.size, at, length);
-    this.noted = before;
-    this.notes[this.noted++] = at + this.shift;
-    this.notes[this.noted++] = length;
+  /** Opens the notes of a slice; those of its elements follow. */
+  private beginSlice(length: number): number {
+    const start = this.noted;
+    this.notes[start + 3] = length;
+    this.noted = start + NOTES_OF_SLICE;
+    return start;
   }
 
-  /** Second pass: the object at `at`, from its notes. Its bytes are zero beforehand. */
-  private writeObject(plan: Plan, at: number): void {
-    const { view, notes, shift } = this;
+  /** Leaves zeros for the elements and closes the notes of the slice. */
+  private endSlice(plan: Plan, length: number, start: number): void {
+    this.closeSlice(start, this.leaveObjects(length * plan.size, plan.align));
+  }
+
+  /** Closes the notes of a slice whose elements are at `at`. One without notes of elements has been written. */
+  private closeSlice(start: number, at: number): void {
+    this.notes[start] = this.noted;
+    this.notes[start + 1] = at;
+    this.notes[start + 2] = this.shift;
+  }
+
+  /** Second pass: the object at `at`, from the notes that begin at `next`. Returns where its notes end. */
+  private writeObject(plan: Plan, at: number, first: number, shift: number): number {
+    const { view, notes } = this;
     const { steps } = plan;
-    let next = this.noted;
+    let next = first;
     if (plan.tagAt >= 0) view.setUint8(at + plan.tagAt, plan.tag);
     for (let i = 0; i < steps.length; i++) {
       const step = steps[i]!;
@@ -249,9 +342,7 @@ class Encoder extends Writer {
       const target = at + step.at;
       switch (step.kind) {
         case STEP.struct:
-          this.noted = next;
-          this.writeObject(step.plan!, at);
-          next = this.noted;
+          next = this.writeObject(step.plan!, at, next, shift);
           break;
         case STEP.u16:
           view.setUint16(target, notes[next++]!, true);
@@ -264,18 +355,37 @@ class Encoder extends Writer {
           view.setUint32(target, notes[next++]!, true);
           view.setUint32(target + 4, notes[next++]!, true);
           break;
+        case STEP.slice:
+        case STEP.pairs:
+          view.setInt32(target, notes[next + 1]! + notes[next + 2]! - (target + shift), true);
+          view.setUint32(target + 4, notes[next + 3]!, true);
+          this.writeElements(step.plan!, next);
+          next = notes[next]!;
+          break;
         default:
           view.setInt32(target, notes[next++]! - (target + shift), true);
           view.setUint32(target + 4, notes[next++]!, true);
       }
     }
-    this.noted = next;
+    return next;
+  }
+
+  /** Second pass over the elements of the slice whose notes begin at `start`. */
+  private writeElements(plan: Plan, start: number): void {
+    const at = this.notes[start + 1]!;
+    const shift = this.notes[start + 2]!;
+    const length = this.notes[start + 3]!;
+    let next = start + NOTES_OF_SLICE;
+    if (next === this.notes[start]) return;
+    if (plan.words !== null) this.writeWords(plan.words, plan.size, at, length, next, shift);
+    else for (let i = 0; i < length; i++) next = this.writeObject(plan, at + i * plan.size, next, shift);
   }
 
   /** `writeObject` for the elements of a slice whose notes are all words. No branch within: a wrong guess costs more. */
-  private writeWords({ at: offsets, pointers }: Words, size: number, start: number, length: number): void {
-    const { view, notes, shift } = this;
-    let next = this.noted;
+  private writeWords(words: Words, size: number, start: number, length: number, first: number, shift: number): void {
+    const { view, notes } = this;
+    const { at: offsets, pointers } = words;
+    let next = first;
     for (let i = 0; i < length; i++) {
       const at = start + i * size;
       for (let k = 0; k < offsets.length; k++) {
@@ -284,6 +394,13 @@ class Encoder extends Writer {
       }
     }
   }
+}
+
+/** The error with its path from the root, where it is a refusal of the list's i-th element. */
+function within(step: Step, i: number, error: unknown): unknown {
+  if (!(error instanceof Refusal)) return error;
+  const path = `${step.path}[${i}]`;
+  return new Refusal(error.path === '' ? path : `${path}.${error.path}`, error.expectation);
 }
 
 function selectPlan(message: Message<unknown>, value: unknown): Plan {

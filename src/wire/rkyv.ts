@@ -5,6 +5,7 @@
  * A message is data: fields in wire order, each with a type. `message()` lays it out once, at module load; `encode.ts`
  * and `decode.ts` walk the result. What lies out of line (text, bytes, slices) comes before what points to it, in field order.
  */
+import { ListMemo } from './list-memo.ts';
 
 /** What a leaf holds, and how its value looks in JavaScript. */
 export type LeafKind = 'u16' | 'u32' | 'u64' | 'f64' | 'text' | 'latin1' | 'json' | 'bytes' | 'body';
@@ -30,6 +31,8 @@ export interface StructType {
   readonly fields: readonly Field[];
   /** `fields` of a value as a list; written out by hand where reading by name would cost too much. */
   readonly read?: ((value: never) => readonly unknown[]) | undefined;
+  /** Whether lists of it come again with the same texts in one request after the other. */
+  readonly recurs?: boolean | undefined;
   /** The value of a list of fields; likewise. */
   readonly make?: ((fields: readonly never[]) => unknown) | undefined;
 }
@@ -75,8 +78,12 @@ export const field = <Name extends string>(name: Name, type: WireType, fallback?
 /** A struct of the given fields, which must be properties of its value's type. */
 export const struct = <T>(
   fields: readonly Field<keyof T & string>[],
-  fast: { read?: (value: T) => readonly unknown[]; make?: (fields: readonly never[]) => unknown } = {},
-): StructType => ({ kind: 'struct', fields, read: fast.read, make: fast.make });
+  fast: {
+    read?: (value: T) => readonly unknown[];
+    make?: (fields: readonly never[]) => unknown;
+    recurs?: boolean;
+  } = {},
+): StructType => ({ kind: 'struct', fields, ...fast });
 
 /** Kinds of step; the first three are given as strings, the next three are numbers of whole words. */
 export const STEP = {
@@ -120,6 +127,8 @@ export interface Plan {
   readonly steps: readonly Step[];
   /** Of a struct of nothing but strings and numbers of whole words: its words, in the order of its fields. */
   readonly words: Words | null;
+  /** What the encoder remembers of lists of a struct of words that recurs, else null. */
+  readonly memo: ListMemo | null;
   readonly size: number;
   readonly align: number;
   /** Offset of an enum's tag, or -1, and the tag's value. */
@@ -255,7 +264,9 @@ function layOutStruct(type: StructType, start: number, prefix: string): Plan {
   const { size, align } = extentOf(type);
   const read = (type.read as Plan['read'] | undefined) ?? readByName(type.fields);
   const make = (type.make as Plan['make'] | undefined) ?? makeByName(type.fields, null);
-  return { steps, words: wordsOf(steps), size, align, tagAt: -1, tag: 0, read, make };
+  const words = wordsOf(steps);
+  const memo = type.recurs === true && words !== null ? new ListMemo(steps) : null;
+  return { steps, words, memo, size, align, tagAt: -1, tag: 0, read, make };
 }
 
 function layOutVariant(type: EnumType, index: number, start: number, prefix: string): Plan {
@@ -263,7 +274,7 @@ function layOutVariant(type: EnumType, index: number, start: number, prefix: str
   const steps = layOutSteps(fields, start + 1, prefix);
   const { size, align } = extentOfEnum(type);
   const make = makeByName(fields, type.tag === null ? null : [type.tag, name]);
-  return { steps, words: null, size, align, tagAt: start, tag: index, read: readByName(fields), make };
+  return { steps, words: null, memo: null, size, align, tagAt: start, tag: index, read: readByName(fields), make };
 }
 
 function layOutNested(type: StructType | EnumType, start: number, prefix: string): Plan {

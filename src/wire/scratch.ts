@@ -1,6 +1,8 @@
 /** Where an encoded request goes: leased memory for all of it but the body, which stays where the caller has it. */
 export interface Scratch {
-  readonly bytes: Uint8Array;
+  readonly bytes: Buffer;
+  /** Over the same memory. */
+  readonly view: DataView;
   /** Where the message begins in `bytes`; what lies before it is not the codec's. */
   readonly start: number;
   /** Set by the encoder: `bytes[start, start + headLength)` goes before the body. */
@@ -13,22 +15,25 @@ export interface Scratch {
   grow(min: number): void;
 }
 
-/** A scratch of its own memory, for tools and tests. */
+/** A scratch of its own memory. */
 export class HeapScratch implements Scratch {
-  bytes: Uint8Array;
+  bytes: Buffer;
+  view: DataView;
   readonly start: number;
   headLength = 0;
   tailLength = 0;
   body: Uint8Array | null = null;
 
   constructor(capacity = 4096, start = 0) {
-    this.bytes = new Uint8Array(capacity);
+    this.bytes = Buffer.alloc(capacity);
+    this.view = new DataView(this.bytes.buffer);
     this.start = start;
   }
 
   grow(min: number): void {
-    const larger = new Uint8Array(Math.max(min, this.bytes.length * 2));
+    const larger = Buffer.alloc(Math.max(min, this.bytes.length * 2));
     larger.set(this.bytes);
     this.bytes = larger;
+    this.view = new DataView(larger.buffer);
   }
 }

@@ -1,10 +1,11 @@
 /**
  * The leaves of a message: text, bytes and numbers into scratch, and notes of where they went. Knows nothing of structs.
  *
- * Most text is ASCII, and text lies in one piece between objects. So the first attempt joins the strings of a piece and
- * hands them to the engine at once, which is far cheaper than one by one; where that finds other characters, a second,
- * careful attempt writes and checks each string by itself.
+ * Most text is ASCII. So the first attempt joins the strings of a message, with zeros where objects go between them, and
+ * hands them to V8 at once, which is far cheaper than one by one; where that finds other characters, a second, careful
+ * attempt writes and checks each string by itself.
  */
+import { Buffer } from 'node:buffer';
 import { isUint8Array } from 'node:util/types';
 import type { Step } from './rkyv.ts';
 import { HeapScratch, type Scratch } from './scratch.ts';
@@ -25,8 +26,10 @@ export const NOT_ASCII = Symbol('not ASCII');
 export const MAX_RUN = 65_536;
 /** Up to here a loop over the characters beats a call into the engine. */
 const SHORT = 64;
-/** The most notes that one field leaves: an option's tag and two words. */
-const NOTES_PER_FIELD = 3;
+/** The most notes that one field leaves: an option's tag and the four of a slice. */
+const NOTES_PER_FIELD = 5;
+/** Zeros for the objects between two strings; larger ones are written directly. */
+const ZEROS = '\0'.repeat(4096);
 /** Notes kept for the next message; a larger list is let go. */
 const MAX_IDLE_NOTES = 65_536;
 const LONE_SURROGATE = /\p{Surrogate}/u;
@@ -40,9 +43,8 @@ export const floatWords: Int32Array = new Int32Array(float.buffer);
 /** Writes leaves behind one another into one scratch at a time. */
 export class Writer {
   protected scratch: Scratch = NO_SCRATCH;
-  protected bytes: Uint8Array = NO_SCRATCH.bytes;
-  protected buffer: Buffer = Buffer.alloc(0);
-  protected view: DataView = new DataView(NO_SCRATCH.bytes.buffer);
+  protected bytes: Buffer = NO_SCRATCH.bytes;
+  protected view: DataView = NO_SCRATCH.view;
   protected careful = false;
   /** Where the next byte goes in `bytes`, behind the text that waits in `run`. */
   protected at = 0;
@@ -55,7 +57,8 @@ export class Writer {
 
   protected begin(scratch: Scratch, careful: boolean): void {
     this.scratch = scratch;
-    this.adopt(scratch.bytes);
+    this.bytes = scratch.bytes;
+    this.view = scratch.view;
     this.careful = careful;
     this.at = scratch.start;
     this.run = '';
@@ -70,17 +73,11 @@ export class Writer {
     if (this.notes.length > MAX_IDLE_NOTES) this.notes = new Int32Array(1_024);
   }
 
-  private adopt(bytes: Uint8Array): void {
-    if (bytes === this.bytes) return;
-    this.bytes = bytes;
-    this.buffer = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length);
-    this.view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
-  }
-
-  private reserve(end: number): void {
+  protected reserve(end: number): void {
     if (end <= this.bytes.length) return;
     this.scratch.grow(end);
-    this.adopt(this.scratch.bytes);
+    this.bytes = this.scratch.bytes;
+    this.view = this.scratch.view;
   }
 
   protected reserveNotes(fields: number): void {
@@ -96,7 +93,7 @@ export class Writer {
     else if (!this.writeShort(value, 0x7f)) {
       if (LONE_SURROGATE.test(value)) throw new Refusal(step.path, 'must be a string without lone surrogates');
       this.reserve(this.at + value.length * 3);
-      this.noteRange(this.buffer.write(value, this.at, 'utf8'));
+      this.noteRange(this.bytes.write(value, this.at, 'utf8'));
     }
   }
 
@@ -105,7 +102,7 @@ export class Writer {
     else if (!this.writeShort(value, 0xff)) {
       if (BEYOND_LATIN1.test(value)) throw new Refusal(step.path, 'must hold no code unit above U+00FF');
       this.reserve(this.at + value.length);
-      this.noteRange(this.buffer.write(value, this.at, 'latin1'));
+      this.noteRange(this.bytes.write(value, this.at, 'latin1'));
     }
   }
 
@@ -138,7 +135,7 @@ export class Writer {
     this.run = '';
     const start = at - run.length;
     this.reserve(start + run.length * 3);
-    if (this.buffer.write(run, start, run.length * 3) !== run.length) throw NOT_ASCII;
+    if (this.bytes.write(run, start, run.length * 3) !== run.length) throw NOT_ASCII;
   }
 
   protected writeBytes(step: Step, value: unknown, expectation: string): void {
@@ -150,14 +147,16 @@ export class Writer {
     this.noteRange(value.length);
   }
 
-  /** Makes aligned room of zeros and returns where it begins. */
-  protected openObjects(size: number, align: number): number {
-    this.flush();
+  /** Leaves zeros for aligned objects of `size` bytes in all, and returns where they begin. */
+  protected leaveObjects(size: number, align: number): number {
     const from = this.at;
     const at = from + (-(from + this.shift) & (align - 1));
     const end = at + size;
-    this.reserve(end);
-    this.bytes.fill(0, from, end);
+    if (this.run.length === 0 || end - from > ZEROS.length) {
+      this.flush();
+      this.reserve(end);
+      this.bytes.fill(0, from, end);
+    } else if (end > from) this.run += ZEROS.substring(0, end - from);
     this.at = end;
     return at;
   }

@@ -43,6 +43,7 @@ const baseCandidateFields = [
 ];
 
 const baseCandidate = struct<UpstreamCandidate>(baseCandidateFields, {
+  recurs: true,
   read: (c) => [c.upstreamId, c.name, c.kind, c.observedAtUnixSecs, c.predictedCacheReadTokens],
 });
 
@@ -58,6 +59,7 @@ const plannedCandidate = struct<UpstreamCandidate>(
     field('seatTier', text, ''),
   ],
   {
+    recurs: true,
     read: (c) => [
       c.upstreamId,
       c.name,
@@ -75,13 +77,24 @@ const plannedCandidate = struct<UpstreamCandidate>(
   },
 );
 
-const cachePricing = struct<CachePricing>([
-  field('status', text),
-  field('inputMicrosPerMillion', option(u64)),
-  field('cacheCreation5mMicrosPerMillion', option(u64)),
-  field('cacheCreation1hMicrosPerMillion', option(u64)),
-  field('cacheReadMicrosPerMillion', option(u64)),
-]);
+const cachePricing = struct<CachePricing>(
+  [
+    field('status', text),
+    field('inputMicrosPerMillion', option(u64)),
+    field('cacheCreation5mMicrosPerMillion', option(u64)),
+    field('cacheCreation1hMicrosPerMillion', option(u64)),
+    field('cacheReadMicrosPerMillion', option(u64)),
+  ],
+  {
+    read: (p) => [
+      p.status,
+      p.inputMicrosPerMillion,
+      p.cacheCreation5mMicrosPerMillion,
+      p.cacheCreation1hMicrosPerMillion,
+      p.cacheReadMicrosPerMillion,
+    ],
+  },
+);
 
 const requestId = field('requestId', text);
 const threadId = field('threadId', option(text));
@@ -101,32 +114,63 @@ const httpRequest = [
 /** Wire 0.2.0 (PDK 0.1.0). */
 export const filterRequestBase: Message<FilterRequest> = message(
   'FilterRequest',
-  struct<FilterRequest>([requestId, ...httpRequest, field('candidates', slice(baseCandidate))]),
+  struct<FilterRequest>([requestId, ...httpRequest, field('candidates', slice(baseCandidate))], {
+    read: (r) => [r.requestId, r.method, r.path, r.query, r.headers, r.body, r.principal, r.candidates],
+  }),
 );
 
 /** Wire 0.6.1 (PDK 0.1.1): thread, model, pricing; candidates with plans and predictions. */
 export const filterRequestPriced: Message<FilterRequest> = message(
   'FilterRequest',
-  struct<FilterRequest>([
-    requestId,
-    threadId,
-    ...pricedModel,
-    ...httpRequest,
-    field('candidates', slice(plannedCandidate)),
-  ]),
+  struct<FilterRequest>(
+    [requestId, threadId, ...pricedModel, ...httpRequest, field('candidates', slice(plannedCandidate))],
+    {
+      read: (r) => [
+        r.requestId,
+        r.threadId,
+        r.canonicalModelId,
+        r.cachePricing,
+        r.method,
+        r.path,
+        r.query,
+        r.headers,
+        r.body,
+        r.principal,
+        r.candidates,
+      ],
+    },
+  ),
 );
 
 /** Wire 0.8.0 and 0.9.0 (PDK 0.1.2 and 0.2.0): the service tier as well. */
 export const filterRequestTiered: Message<FilterRequest> = message(
   'FilterRequest',
-  struct<FilterRequest>([
-    requestId,
-    threadId,
-    field('serviceTier', option(text)),
-    ...pricedModel,
-    ...httpRequest,
-    field('candidates', slice(plannedCandidate)),
-  ]),
+  struct<FilterRequest>(
+    [
+      requestId,
+      threadId,
+      field('serviceTier', option(text)),
+      ...pricedModel,
+      ...httpRequest,
+      field('candidates', slice(plannedCandidate)),
+    ],
+    {
+      read: (r) => [
+        r.requestId,
+        r.threadId,
+        r.serviceTier,
+        r.canonicalModelId,
+        r.cachePricing,
+        r.method,
+        r.path,
+        r.query,
+        r.headers,
+        r.body,
+        r.principal,
+        r.candidates,
+      ],
+    },
+  ),
 );
 
 const verdict = struct<CandidateVerdict>([field('upstreamId', text), field('decision', text), field('reason', text)], {

@@ -26,19 +26,24 @@ export interface ShapeResponse {
 
 export const shapeRequest: Message<ShapeRequest> = message(
   'ShapeRequest',
-  struct<ShapeRequest>([
-    field('requestId', text),
-    field('method', text),
-    field('path', text),
-    field('query', option(text)),
-    field('headers', headers),
-    field('body', body),
-    field('principal', principal),
-    field('upstream', upstream),
-  ]),
+  struct<ShapeRequest>(
+    [
+      field('requestId', text),
+      field('method', text),
+      field('path', text),
+      field('query', option(text)),
+      field('headers', headers),
+      field('body', body),
+      field('principal', principal),
+      field('upstream', upstream),
+    ],
+    { read: (r) => [r.requestId, r.method, r.path, r.query, r.headers, r.body, r.principal, r.upstream] },
+  ),
 );
 
 export const shapeResponse: Message<ShapeResponse> = message(
   'ShapeResponse',
-  struct<ShapeResponse>([field('url', text), field('method', text), field('headers', headers), field('body', bytes)]),
+  struct<ShapeResponse>([field('url', text), field('method', text), field('headers', headers), field('body', bytes)], {
+    make: ([url, method, headers, body]) => ({ url, method, headers, body }),
+  }),
 );
