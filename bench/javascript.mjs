@@ -9,7 +9,7 @@ import { createRequire } from 'node:module';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
-import { traffic } from './traffic.mjs';
+import { observeEvents, principals, requests, streamEvents, transformContext } from './traffic.mjs';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
 const { values: options } = parseArgs({
@@ -22,13 +22,12 @@ const { values: options } = parseArgs({
     measure: { type: 'string' },
   },
 });
-const CASES = ['filter', 'filter-plans', 'filter-random', 'shape', 'response', 'sse', 'observe'];
-const WARM_UP = 40_000;
-const BATCHES = 40;
-/** Calls whose arguments are made before the clock starts: few enough to stay in the CPU's cache, as a server's are. */
-const BATCH = 64;
-const UPSTREAM = { kind: 'anthropic_direct', baseUrl: 'https://api.anthropic.com' };
-const PLAN = { organizationType: 'team', rateLimitTier: 'tier_3', seatTier: 'standard' };
+const CASES = ['filter', 'filter-plans', 'shape', 'response', 'sse', 'observe'];
+const WARM_UP = 60_000;
+const CALLS = 2_560;
+const PRINCIPALS = 16;
+const EVENTS_OF_A_STREAM = 50;
+const PLAN = { planCapacityRatio: 0.5, organizationType: 'team', rateLimitTier: 'tier_3', seatTier: 'standard' };
 
 if (options.measure === undefined) await compare();
 else await measure(options.measure);
@@ -75,22 +74,17 @@ function median(numbers) {
 async function measure(name) {
   const directory = `${options.against.replace(/\/$/, '')}/`;
   const library = await import(`${directory}dist/index.js`);
-  const { prepare, call, record = call } = makeCase(library, name);
-  if (!options.native) replayAnswers(directory, prepare(BATCH), record);
-  for (let done = 0; done < WARM_UP; done += BATCH) run(prepare(BATCH), call);
-  for await (const _ of createInterface({ input: process.stdin })) {
-    let micros = 0;
-    for (let i = 0; i < BATCHES; i++) micros += run(prepare(BATCH), call);
-    console.log((micros * 1_000) / (BATCHES * BATCH));
-  }
-}
-
-/** Microseconds of CPU time that the calls took: unlike the clock's, they do not count what else the machine does. */
-function run(inputs, call) {
-  const before = process.cpuUsage();
-  for (const input of inputs) call(input);
-  const { user, system } = process.cpuUsage(before);
-  return user + system;
+  const { inputs, call, record = call } = makeCase(library, name);
+  if (!options.native) replayAnswers(directory, inputs, record);
+  let next = 0;
+  const run = (count) => {
+    const before = process.cpuUsage();
+    for (let i = 0; i < count; i++) call(inputs[next++ % inputs.length]);
+    const { user, system } = process.cpuUsage(before);
+    return ((user + system) * 1_000) / count;
+  };
+  run(WARM_UP);
+  for await (const _ of createInterface({ input: process.stdin })) console.log(run(CALLS));
 }
 
 /** Records the native call's answers to `inputs`, and from then on gives them in turn. */
@@ -117,122 +111,60 @@ function replayAnswers(directory, inputs, call) {
   };
 }
 
-/** What a case calls, and a function that makes so many inputs: strings and objects are new each time, as in a server. */
+/** What a case calls, and its inputs. */
 function makeCase(library, name) {
   const { SlotKey, WasmtimeRuntime, WasmtimeFilterPlugin, WasmtimeUpstreamDialect, WasmtimeObservabilityHook } =
     library;
   const runtime = new WasmtimeRuntime({ deadlineMs: 1_000 });
-  const key = SlotKey.global('plugin');
-  const register = (kind, file, at = key) =>
-    runtime[`register${kind}`](at, file, readFileSync(`${root}test/plugins/wasm/${file}.wasm`));
-  const ring = traffic({ bodyBytes: 1024 });
-  const each = (make) => (count) => Array.from({ length: count }, (_, index) => make(ring[index % ring.length], index));
+  const register = (kind, file, key = SlotKey.global('plugin')) =>
+    runtime[`register${kind}`](key, file, readFileSync(`${root}test/plugins/wasm/${file}.wasm`));
+  const callers = principals(PRINCIPALS);
+  const traffic = requests(1024).map((request, index) => ({ ...request, principal: callers[index % PRINCIPALS] }));
   switch (name) {
-    case 'filter':
-    case 'filter-plans':
-    case 'filter-random': {
-      // What the guest of the later PDK answers is unusually long, so its answers are those of the other one.
-      const file = name === 'filter-plans' ? 'report-0-2-0' : 'cache-aware';
-      const filter = new WasmtimeFilterPlugin(runtime, register('Filter', file));
-      const recorded = new WasmtimeFilterPlugin(runtime, register('Filter', 'cache-aware', SlotKey.global('other')));
-      const upstreams = ring[0].candidates.map((candidate) => ({ ...candidate, ...PLAN }));
-      const asked = (index) => upstreams.map((upstream) => candidate(upstream, index));
-      return {
-        prepare: each(({ ctx, principal, candidates }, index) => ({
-          ctx: freshContext(ctx),
-          principal: freshPrincipal(principal),
-          candidates: name === 'filter-random' ? candidates : asked(index),
-        })),
-        call: ({ ctx, principal, candidates }) => filter.filter(ctx, principal, candidates),
-        record: ({ ctx, principal, candidates }) => recorded.filter(ctx, principal, candidates),
-      };
+    case 'filter': {
+      const filter = new WasmtimeFilterPlugin(runtime, register('Filter', 'cache-aware'));
+      const call = ({ ctx, principal, candidates }) => filter.filter(ctx, principal, candidates);
+      return { inputs: traffic, call };
+    }
+    case 'filter-plans': {
+      const filter = new WasmtimeFilterPlugin(runtime, register('Filter', 'report-0-2-0'));
+      // What the guest of the later PDK answers is unusually long, so the answers are those of another one.
+      const other = new WasmtimeFilterPlugin(runtime, register('Filter', 'cache-aware', SlotKey.global('other')));
+      const inputs = traffic.map((request) => ({
+        ...request,
+        candidates: request.candidates.map((candidate) => ({ ...candidate, ...PLAN })),
+      }));
+      const call = ({ ctx, principal, candidates }) => filter.filter(ctx, principal, candidates);
+      return { inputs, call, record: ({ ctx, principal, candidates }) => other.filter(ctx, principal, candidates) };
+    }
+    case 'shape': {
+      const dialect = new WasmtimeUpstreamDialect(runtime, register('Shape', 'echo'));
+      const call = ({ ctx, upstream, principal }) => dialect.shape(ctx, upstream, principal);
+      return { inputs: traffic, call };
     }
     case 'observe': {
       const hook = new WasmtimeObservabilityHook(runtime, register('Observe', 'lifecycle'));
-      return {
-        prepare: each(({ ctx }, index) =>
-          (index & 1) === 0
-            ? { type: 'request_started', requestId: fresh(ctx.requestId), downstreamUserAgent: 'claude-cli/1.0.80' }
-            : { type: 'chunk', batchIndex: index, eventCount: 12, totalBytes: 4096 },
-        ),
-        call: (event) => hook.observe(event),
-      };
+      const inputs = traffic.flatMap((request) => observeEvents(request, request.principal));
+      return { inputs, call: (event) => hook.observe(event) };
     }
-    default: {
-      const file = name === 'shape' ? 'echo' : 'transforms';
-      const dialect = new WasmtimeUpstreamDialect(runtime, register('Shape', file));
-      if (name === 'shape') {
-        return {
-          prepare: each(({ ctx, principal }) => ({ ctx: freshContext(ctx), principal: freshPrincipal(principal) })),
-          call: ({ ctx, principal }) => dialect.shape(ctx, UPSTREAM, principal),
-        };
-      }
-      const exchange = ({ ctx, principal }) => ({
-        ...{ requestId: fresh(ctx.requestId), principal: freshPrincipal(principal), upstream: UPSTREAM },
-        ...{ requestMethod: ctx.method, requestPath: ctx.path, canonicalModelId: 'claude-3-haiku-20240307' },
-        ...{ status: 200, headers: freshHeaders(ctx.headers) },
+    case 'response': {
+      const dialect = new WasmtimeUpstreamDialect(runtime, register('Shape', 'transforms'));
+      const inputs = traffic.map((request) => ({
+        ...transformContext(request, { ...request.principal, claims: { plan: 'team' } }),
+        body: request.ctx.body,
+      }));
+      return { inputs, call: (input) => dialect.transformResponse(input) };
+    }
+    case 'sse': {
+      const dialect = new WasmtimeUpstreamDialect(runtime, register('Shape', 'transforms'));
+      const events = streamEvents(EVENTS_OF_A_STREAM);
+      const inputs = traffic.slice(0, 16).flatMap((request) => {
+        const context = transformContext(request, request.principal);
+        return events.map((event) => ({ ...context, event }));
       });
-      if (name === 'response') {
-        return {
-          prepare: each((request) => ({ ...exchange(request), body: request.ctx.body })),
-          call: (input) => dialect.transformResponse(input),
-        };
-      }
-      // A stream of 50 events: the exchange is the same for all of them.
-      return {
-        prepare: (count) => {
-          const inputs = [];
-          for (let stream = 0; inputs.length < count; stream++) {
-            const context = exchange(ring[stream % ring.length]);
-            for (let i = 0; i < 50 && inputs.length < count; i++) {
-              const data = ring[i].ctx.body.subarray(0, 200);
-              inputs.push({ ...context, event: { event: 'content_block_delta', data } });
-            }
-          }
-          return inputs;
-        },
-        call: (input) => dialect.transformSseEvent(input),
-      };
+      return { inputs, call: (input) => dialect.transformSseEvent(input) };
     }
+    default:
+      throw new Error(`there is no case ${name}`);
   }
-}
-
-/** A copy in new memory, as a server's next request has it. */
-function fresh(text) {
-  return Buffer.from(text, 'latin1').latin1Slice();
-}
-
-function freshHeaders(headers) {
-  return headers.map(([name, value]) => [fresh(name), fresh(value)]);
-}
-
-function freshContext({ requestId, method, path, query, headers, body }) {
-  return {
-    requestId: fresh(requestId),
-    method,
-    path: fresh(path),
-    query: fresh(query),
-    headers: freshHeaders(headers),
-    body,
-  };
-}
-
-function freshPrincipal({ id, kind, claims: { keep, plan } }) {
-  return { id: fresh(id), kind, claims: { keep, plan: fresh(plan) } };
-}
-
-/** A candidate as a load balancer makes it: from its list of upstreams, with the request's own numbers. */
-function candidate({ upstreamId, name, kind, observedAtUnixSecs, organizationType, rateLimitTier, seatTier }, index) {
-  return {
-    upstreamId,
-    name,
-    kind,
-    observedAtUnixSecs,
-    predictedCacheReadTokens: index,
-    predictedUncachedInputTokens: 40,
-    planCapacityRatio: 0.5 + index,
-    organizationType,
-    rateLimitTier,
-    seatTier,
-  };
 }

@@ -3,6 +3,8 @@ import type { Principal } from './types.ts';
 
 /** serde_json's own limit for reading; a guest could not read a claim that nests deeper. */
 const MAX_DEPTH = 127;
+/** Up to here keys are sorted by insertion. */
+const MAX_INSERTED = 16;
 const MIN_I64 = -(2n ** 63n);
 const MAX_U64 = 2n ** 64n - 1n;
 /** ASCII without quote, backslash and control characters. */
@@ -104,7 +106,18 @@ function sortedKeys(object: object, place: Place | string): string[] {
         : wrong(place, 'a key has a lone surrogate');
     }
   }
-  return keys.length < 2 ? keys : keys.sort(byCodePoints);
+  return keys.length > MAX_INSERTED ? keys.sort(byCodePoints) : inserted(keys);
+}
+
+/** An insertion sort: of a few keys it is several times faster than the engine's. */
+function inserted(keys: string[]): string[] {
+  for (let i = 1; i < keys.length; i++) {
+    const key = keys[i]!;
+    let at = i;
+    for (; at > 0 && byCodePoints(keys[at - 1]!, key) > 0; at--) keys[at] = keys[at - 1]!;
+    keys[at] = key;
+  }
+  return keys;
 }
 
 function byCodePoints(a: string, b: string): number {

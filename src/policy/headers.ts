@@ -1,5 +1,7 @@
+import { Buffer } from 'node:buffer';
 import { isUint8Array } from 'node:util/types';
 import { InvalidArgumentError } from '../errors.ts';
+import { Memo } from '../memo.ts';
 import type { HeadersInput } from '../types.ts';
 import { isGone } from '../views.ts';
 import type { WireBounds } from './bounds.ts';
@@ -22,9 +24,27 @@ const HOP_BY_HOP = [
   'transfer-encoding',
   'upgrade',
 ];
+/** What no plugin sees of a client's request. */
+const WITHHELD = new Set(['authorization', 'x-api-key', 'host', 'proxy-authorization']);
 /** The load balancer alone decides these on the way to an upstream. `proxy-connection` is not among them. */
 const DROPPED_BY_SHAPE = new Set([...HOP_BY_HOP, 'host', 'content-length', 'authorization', 'x-api-key']);
 const DROPPED_TOWARDS_CLIENT = new Set([...HOP_BY_HOP, 'proxy-connection', 'content-length']);
+
+/** Groups of header names, one bit each; a reader drops the lines of some of them. */
+const GROUP = { none: 0, withheld: 1, cookie: 2, droppedByShape: 4 } as const;
+
+/** A header name that was seen before. */
+interface KnownName {
+  readonly lower: string;
+  readonly groups: number;
+  /** The last value that was checked, for most values recur; `null` for names whose values are secret. */
+  value: string | null;
+}
+
+const KNOWN_NAMES = 1024;
+/** Longer names and values are not kept. */
+const MAX_KNOWN_UNITS = 64;
+const knownNames = new Memo<string, KnownName>(KNOWN_NAMES);
 
 /**
  * The client's headers as a plugin sees them: without authorization, x-api-key, host, proxy-authorization, and without
@@ -32,7 +52,7 @@ const DROPPED_TOWARDS_CLIENT = new Set([...HOP_BY_HOP, 'proxy-connection', 'cont
  * @throws InvalidArgumentError with the path of the line that is no header
  */
 export function requestHeaders(input: HeadersInput, options: { readonly cookieRedaction: boolean }): HeaderPairs {
-  return readHeaders(input, options.cookieRedaction ? withheldWithCookie : withheld);
+  return readHeaders(input, options.cookieRedaction ? GROUP.withheld | GROUP.cookie : GROUP.withheld);
 }
 
 /**
@@ -40,7 +60,7 @@ export function requestHeaders(input: HeadersInput, options: { readonly cookieRe
  * @throws InvalidArgumentError with the path of the line that is no header
  */
 export function responseHeaders(input: HeadersInput): HeaderPairs {
-  return readHeaders(input, nothing);
+  return readHeaders(input, GROUP.none);
 }
 
 /**
@@ -56,14 +76,15 @@ export function shapedHeaders(
   for (let i = 0; i < headers.length; i += 2) {
     const name = headers[i] as string;
     const value = headers[i + 1]!;
-    if (isDroppedByShape(asciiLowerCase(name))) continue;
+    const known = knownName(name);
+    if (known === undefined ? isDroppedByShape(asciiLowerCase(name)) : known.groups & GROUP.droppedByShape) continue;
     if (value.length > bounds.maxHeaderValueBytes) {
       throw new AnswerRefused(
         'header_value_size',
         `header ${quoted(name)} has a value of ${value.length} bytes, more than maxHeaderValueBytes (${bounds.maxHeaderValueBytes})`,
       );
     }
-    pushAnswered(kept, name, value);
+    pushAnswered(kept, known, name, value);
   }
   return toPairs(grouped(kept));
 }
@@ -74,7 +95,10 @@ export function shapedHeaders(
  */
 export function transformedHeaders(headers: readonly (string | Uint8Array)[]): [string, string][] {
   const kept: string[] = [];
-  for (let i = 0; i < headers.length; i += 2) pushAnswered(kept, headers[i] as string, headers[i + 1]!);
+  for (let i = 0; i < headers.length; i += 2) {
+    const name = headers[i] as string;
+    pushAnswered(kept, knownName(name), name, headers[i + 1]!);
+  }
   return toPairs(grouped(kept));
 }
 
@@ -84,7 +108,7 @@ export function transformedHeaders(headers: readonly (string | Uint8Array)[]): [
  * @throws InvalidArgumentError with the path of the line that is no header
  */
 export function passThroughHeaders(input: HeadersInput): [string, string][] {
-  return toPairs(readHeaders(input, isDroppedByShape));
+  return toPairs(readHeaders(input, GROUP.droppedByShape));
 }
 
 /**
@@ -116,31 +140,33 @@ export function rereadable(input: HeadersInput): HeadersInput {
   return iterator === input ? [...input] : input;
 }
 
-function nothing(): boolean {
-  return false;
-}
-
-function withheld(name: string): boolean {
-  switch (name) {
-    case 'authorization':
-    case 'x-api-key':
-    case 'host':
-    case 'proxy-authorization':
-      return true;
-    default:
-      return false;
-  }
-}
-
-function withheldWithCookie(name: string): boolean {
-  return name === 'cookie' || withheld(name);
-}
-
 function isDroppedByShape(lowerName: string): boolean {
   return DROPPED_BY_SHAPE.has(lowerName) || lowerName.startsWith('x-anthropic-');
 }
 
-function readHeaders(input: HeadersInput, drops: (lowerName: string) => boolean): HeaderPairs {
+/** What is known of a name, or `undefined` where it is not one. */
+function knownName(name: string): KnownName | undefined {
+  const known = knownNames.get(name);
+  if (known !== undefined) return known;
+  const lower = headerName(name);
+  if (lower === undefined) return undefined;
+  const withheld = WITHHELD.has(lower) ? GROUP.withheld : GROUP.none;
+  const cookie = lower === 'cookie' ? GROUP.cookie : GROUP.none;
+  const dropped = isDroppedByShape(lower) ? GROUP.droppedByShape : GROUP.none;
+  const added = { lower, groups: withheld | cookie | dropped, value: withheld | cookie ? null : '' };
+  if (name.length <= MAX_KNOWN_UNITS) knownNames.set(name, added);
+  return added;
+}
+
+/** Whether `value` is a header value. */
+function checkValue(name: KnownName, value: string): boolean {
+  if (value === name.value) return true;
+  if (!isHeaderValue(value)) return false;
+  if (name.value !== null && value.length <= MAX_KNOWN_UNITS) name.value = value;
+  return true;
+}
+
+function readHeaders(input: HeadersInput, drops: number): HeaderPairs {
   if (typeof input !== 'object' || input === null) {
     throw new InvalidArgumentError('headers', 'expected pairs of name and value, or an object of headers');
   }
@@ -151,7 +177,7 @@ function isIterable(input: HeadersInput): input is Iterable<readonly [string, st
   return typeof (input as { [Symbol.iterator]?: unknown })[Symbol.iterator] === 'function';
 }
 
-function readLines(input: Iterable<unknown>, drops: (lowerName: string) => boolean): HeaderPairs {
+function readLines(input: Iterable<unknown>, drops: number): HeaderPairs {
   const kept: string[] = [];
   let index = 0;
   for (const line of input) {
@@ -165,7 +191,7 @@ function readLines(input: Iterable<unknown>, drops: (lowerName: string) => boole
   return grouped(kept);
 }
 
-function readRecord(input: object, drops: (lowerName: string) => boolean): HeaderPairs {
+function readRecord(input: object, drops: number): HeaderPairs {
   const record = input as Readonly<Record<string, unknown>>;
   const kept: string[] = [];
   for (const name of Object.keys(record)) {
@@ -183,54 +209,55 @@ function readRecord(input: object, drops: (lowerName: string) => boolean): Heade
 }
 
 /** Appends a caller's line; answers with what is wrong with it, or null. */
-function push(kept: string[], name: unknown, value: unknown, drops: (lowerName: string) => boolean): string | null {
+function push(kept: string[], name: unknown, value: unknown, drops: number): string | null {
   if (typeof name !== 'string') return 'the name must be a string';
-  const lower = headerName(name);
-  if (lower === undefined) return 'the name must be a token of 1 to 65535 bytes';
+  const known = knownName(name);
+  if (known === undefined) return 'the name must be a token of 1 to 65535 bytes';
   let text: string;
   if (typeof value === 'string') text = value;
   else if (isUint8Array(value) && !isGone(value)) text = latin1(value);
   else if (isUint8Array(value)) return "the value's buffer was detached or has shrunk";
   else return 'the value must be a string or a Uint8Array';
-  if (!isHeaderValue(text)) return 'the value may hold tab, 0x20-0x7E and 0x80-0xFF only, as latin1 code units';
-  if (!drops(lower)) kept.push(lower, text);
+  if (!checkValue(known, text)) return 'the value may hold tab, 0x20-0x7E and 0x80-0xFF only, as latin1 code units';
+  if ((known.groups & drops) === 0) kept.push(known.lower, text);
   return null;
 }
 
 /** Appends a line of a plugin's answer. */
-function pushAnswered(kept: string[], name: string, value: string | Uint8Array): void {
-  const lower = headerName(name);
-  if (lower === undefined) throw new AnswerRefused('header_name', `${quoted(name)} is no header name`);
+function pushAnswered(kept: string[], known: KnownName | undefined, name: string, value: string | Uint8Array): void {
+  if (known === undefined) throw new AnswerRefused('header_name', `${quoted(name)} is no header name`);
   const text = typeof value === 'string' ? value : latin1(value);
-  if (!isHeaderValue(text)) {
+  if (!checkValue(known, text)) {
     throw new AnswerRefused('header_value', `header ${quoted(name)} has a value that no header may have`);
   }
-  kept.push(lower, text);
+  kept.push(known.lower, text);
 }
 
 function latin1(bytes: Uint8Array): string {
   return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString('latin1');
 }
 
-/** Up to this many entries a scan for a repeated name is cheaper than a set. */
-const SCANNED_ENTRIES = 64;
+/** For each hash of a name, the last list that had one of it: two lines of one name have one hash. */
+const lastList = new Uint32Array(1024);
+let lists = 0;
 
-function hasRepeats(flat: HeaderPairs): boolean {
-  if (flat.length > SCANNED_ENTRIES) {
-    const names = new Set<string>();
-    for (let i = 0; i < flat.length; i += 2) names.add(flat[i]!);
-    return names.size * 2 !== flat.length;
-  }
-  for (let i = 2; i < flat.length; i += 2) {
-    const name = flat[i];
-    for (let j = 0; j < i; j += 2) if (flat[j] === name) return true;
+/** Whether a name may be there twice; rarely true of names that differ. */
+function mayRepeat(flat: HeaderPairs): boolean {
+  lists = (lists + 1) >>> 0;
+  for (let i = 0; i < flat.length; i += 2) {
+    const name = flat[i]!;
+    const { length } = name;
+    const hash =
+      (name.charCodeAt(0) * 37 + name.charCodeAt(length >> 1) * 11 + name.charCodeAt(length - 1) + length * 131) & 1023;
+    if (lastList[hash] === lists) return true;
+    lastList[hash] = lists;
   }
   return false;
 }
 
 /** Lines of one name brought to where the name first appeared (b, a, b → b, b, a), as a header map iterates. */
 function grouped(flat: HeaderPairs): HeaderPairs {
-  if (!hasRepeats(flat)) return flat;
+  if (!mayRepeat(flat)) return flat;
   const groups = new Map<string, string[]>();
   for (let i = 0; i < flat.length; i += 2) {
     const name = flat[i]!;

@@ -10,11 +10,6 @@ const LOWER_TOKEN = /^[!#$%&'*+\-.^_`|~0-9a-z]+$/;
 const NOT_IN_VALUE = /[^\t\x20-\x7e\x80-\xff]/;
 const UPPER = /[A-Z]+/g;
 
-/** Names seen before, by their spelling. Bounded, and never needed for the answer: it only saves the checks. */
-const lowered = new Map<string, string>();
-const MAX_LOWERED = 1024;
-const MAX_LOWERED_UNITS = 64;
-
 /** Whether the text is an RFC 9110 token; a method is one. */
 export function isToken(text: string): boolean {
   return TOKEN.test(text);
@@ -22,16 +17,9 @@ export function isToken(text: string): boolean {
 
 /** The header name in lower case, or `undefined` where it is not a token of 1–65,535 bytes. */
 export function headerName(name: string): string | undefined {
-  const seen = lowered.get(name);
-  if (seen !== undefined) return seen;
   if (name.length > MAX_NAME_BYTES) return undefined;
-  let lower = name;
-  if (!LOWER_TOKEN.test(name)) {
-    if (!TOKEN.test(name)) return undefined;
-    lower = name.toLowerCase();
-  }
-  if (name.length <= MAX_LOWERED_UNITS && lowered.size < MAX_LOWERED) lowered.set(name, lower);
-  return lower;
+  if (LOWER_TOKEN.test(name)) return name;
+  return TOKEN.test(name) ? name.toLowerCase() : undefined;
 }
 
 /** Whether each code unit stands for a byte that a header value may hold: tab, 0x20–0x7E, 0x80–0xFF. */

@@ -5,7 +5,7 @@
  * hands them to V8 at once, which is far cheaper than one by one; where that finds other characters, a second, careful
  * attempt writes and checks each string by itself.
  */
-import { Buffer } from 'node:buffer';
+import type { Buffer } from 'node:buffer';
 import { isUint8Array } from 'node:util/types';
 import type { Step } from './rkyv.ts';
 import { HeapScratch, type Scratch } from './scratch.ts';
