@@ -27,7 +27,6 @@ const WARM_UP = 60_000;
 const CALLS = 2_560;
 const PRINCIPALS = 16;
 const EVENTS_OF_A_STREAM = 50;
-const PLAN = { planCapacityRatio: 0.5, organizationType: 'team', rateLimitTier: 'tier_3', seatTier: 'standard' };
 
 if (options.measure === undefined) await compare();
 else await measure(options.measure);
@@ -132,7 +131,7 @@ function makeCase(library, name) {
       const other = new WasmtimeFilterPlugin(runtime, register('Filter', 'cache-aware', SlotKey.global('other')));
       const inputs = traffic.map((request) => ({
         ...request,
-        candidates: request.candidates.map((candidate) => ({ ...candidate, ...PLAN })),
+        candidates: request.candidates.map(withPlan),
       }));
       const call = ({ ctx, principal, candidates }) => filter.filter(ctx, principal, candidates);
       return { inputs, call, record: ({ ctx, principal, candidates }) => other.filter(ctx, principal, candidates) };
@@ -167,4 +166,19 @@ function makeCase(library, name) {
     default:
       throw new Error(`there is no case ${name}`);
   }
+}
+
+function withPlan({ upstreamId, name, kind, observedAtUnixSecs, predictedCacheReadTokens }) {
+  return {
+    upstreamId,
+    name,
+    kind,
+    observedAtUnixSecs,
+    predictedCacheReadTokens,
+    predictedUncachedInputTokens: 40,
+    planCapacityRatio: 0.5,
+    organizationType: 'team',
+    rateLimitTier: 'tier_3',
+    seatTier: 'standard',
+  };
 }
