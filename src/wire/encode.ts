@@ -451,7 +451,7 @@ export function encodeToBytes<T>(message: Message<T>, value: T): Uint8Array {
   const scratch = new HeapScratch();
   encodeRequest(message, value, scratch);
   const { bytes, headLength, tailLength, body } = scratch;
-  if (body === null) return bytes.slice(0, headLength);
+  if (body === null) return new Uint8Array(bytes.subarray(0, headLength));
   const whole = new Uint8Array(headLength + body.length + tailLength);
   whole.set(bytes.subarray(0, headLength));
   whole.set(body, headLength);
