@@ -11,7 +11,7 @@ const torture = (...args: string[]) =>
 
 describe('npm run torture', () => {
   // `deadline` is omitted: its overrun depends on the load of the machine, so the suite reports it and no test checks it.
-  it.each(['traps', 'canary', 'churn', 'swaps', 'admission', 'hostile', 'buffers', 'soak'])(
+  it.each(['traps', 'canary', 'churn', 'swaps', 'admission', 'hostile', 'buffers', 'soak', 'tenants', 'slots'])(
     'passes scenario %s',
     (name) => {
       const { status, stdout, stderr } = torture('--only', name, '--seconds', String(SECONDS));

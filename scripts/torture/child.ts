@@ -6,12 +6,15 @@ import { churn } from './churn.ts';
 import { deadline } from './deadline.ts';
 import { hostile } from './hostile.ts';
 import { type Figure, type Scenario, Torment } from './scenario.ts';
+import { slots } from './slots.ts';
 import { soak } from './soak.ts';
 import { swaps } from './swaps.ts';
+import { hugeTenants, limitedTenants, tenants } from './tenants.ts';
 import { traps } from './traps.ts';
 
 export const SCENARIOS: Readonly<Record<string, Scenario>> = {
-  ...{ traps, canary, churn, swaps, admission, hostile, buffers, deadline, soak },
+  ...{ traps, canary, churn, swaps, admission, hostile, buffers, deadline, soak, tenants, slots },
+  ...{ 'huge-pages': hugeTenants, 'memory-limit': limitedTenants },
 };
 
 /** What the parent is told. */

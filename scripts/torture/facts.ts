@@ -7,13 +7,13 @@ const MIB = 1024 * 1024;
 const onLinux = process.platform === 'linux';
 
 /** Anonymous resident memory in bytes, all of it where the system does not tell the kinds apart. */
-function anonymousBytes(): number {
+export function anonymousBytes(): number {
   if (!onLinux) return process.memoryUsage.rss();
   return Number(/RssAnon:\s+(\d+) kB/.exec(readFileSync('/proc/self/status', 'utf8'))![1]) * KIB;
 }
 
 /** How many file descriptors, mappings and threads the process has; empty where the system does not say. */
-function handles(): Record<'descriptors' | 'mappings' | 'threads', number> | undefined {
+export function handles(): Record<'descriptors' | 'mappings' | 'threads', number> | undefined {
   if (!onLinux) return undefined;
   return {
     descriptors: readdirSync('/proc/self/fd').length,

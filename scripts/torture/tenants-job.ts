@@ -1,0 +1,54 @@
+/** Many modules that take turns under a small budget: guests that look for marks, and real plugins beside them. */
+import { SlotKey, WasmtimeFilterPlugin, WasmtimeRuntime, WasmtimeUpstreamDialect } from '../../src/index.ts';
+import { upstream } from '../../test/support/samples.ts';
+import { Random } from '../../test/wire/fuzz/random.ts';
+import { caller, candidates, plugin, request } from './guests.ts';
+import type { Job } from './jobs.ts';
+import { promised } from './scenario.ts';
+import { distinct, marks, seekerOf } from './seeker.ts';
+
+/** Modules of one runtime; every runtime of the process has the same ones. */
+export const MODULES = 64;
+/** Less than the memories of all modules hold, so that the least recently used ones are released all the time. */
+export const BUDGET_BYTES = 16 * 1024 * 1024;
+const REAL = 16;
+const PAGES = [3, 5, 20];
+
+export async function tenantsJob(seed: number): Promise<Job> {
+  const random = new Random(seed);
+  const runtime = new WasmtimeRuntime({ residentBudgetBytes: BUDGET_BYTES });
+  const calls: (() => Promise<void> | void)[] = [];
+  for (let index = 0; index < MODULES - REAL; index++) {
+    const call = seekerOf(runtime, `seeker ${index}`, PAGES[index % PAGES.length]!);
+    calls.push(() => call(random));
+  }
+  for (let index = 0; index < REAL; index++) calls.push(realPlugin(runtime, random, index));
+  let turn = seed;
+  return async (units) => {
+    // Half of the calls take turns, so that each module is the least recently used one when it is called.
+    for (let done = 0; done < units; done++) await (done % 2 === 0 ? calls[turn++ % MODULES]! : random.pick(calls))();
+    return units;
+  };
+}
+
+/** A call of a plugin whose answer depends on the request, with a body of another size each time. */
+function realPlugin(runtime: WasmtimeRuntime, random: Random, index: number): () => void {
+  const body = () => marks.subarray(0, 8 * random.below(4_096));
+  const key = SlotKey.global(`real ${index}`);
+  if (index % 2 === 0) {
+    const bytes = distinct(plugin('echo'), key.plugin);
+    const echo = new WasmtimeUpstreamDialect(runtime, runtime.registerShape(key, 'echo', bytes));
+    return () => {
+      const sent = body();
+      const shaped = echo.shape(request({ body: sent }), upstream, caller());
+      promised(Buffer.compare(shaped.body, sent) === 0, () => 'a shaped body differs from the one that was sent');
+    };
+  }
+  const bytes = distinct(plugin('cache-aware'), key.plugin);
+  const filter = new WasmtimeFilterPlugin(runtime, runtime.registerFilter(key, 'cache-aware', bytes));
+  return () => {
+    const keep = 1 + random.below(4);
+    const { keptUpstreamIds } = filter.filter(request({ body: body() }), caller({ keep }), candidates(8));
+    promised(keptUpstreamIds.length === keep, () => `${keptUpstreamIds.length} candidates kept instead of ${keep}`);
+  };
+}

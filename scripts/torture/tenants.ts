@@ -1,0 +1,68 @@
+/** 64 modules on three threads: no call sees another's bytes, memory stays flat, and idle memories keep to the budget. */
+import { setTimeout as delay } from 'node:timers/promises';
+import { Crew } from './crew.ts';
+import { anonymousBytes, collect, Growth } from './facts.ts';
+import { type Figure, grouped, type Scenario } from './scenario.ts';
+import { compactMemory, type End, limitMemory, useHugePages } from './system.ts';
+import { BUDGET_BYTES, MODULES } from './tenants-job.ts';
+
+const WORKERS = 2;
+const BATCH = 500;
+const PER_CENT = 5;
+const MIB = 1024 * 1024;
+/** What JavaScript heaps and allocators keep beside the budget. */
+const SLACK_BYTES = 48 * MIB;
+const LIMIT_BYTES = 192 * MIB;
+/** Longer than a thread's heap takes to shrink. */
+const IDLE_MS = 1_000;
+
+const compaction = { name: 'compaction', begin: compactMemory };
+const hugePages = { name: 'huge pages', begin: useHugePages };
+const memoryLimit = { name: 'memory limit', begin: () => limitMemory(LIMIT_BYTES) };
+
+function scenario(conditions: readonly { name: string; begin: () => End | undefined }[]): Scenario {
+  return {
+    unit: 'calls',
+    target: 100_000,
+    async run(torment) {
+      const growth = new Growth(0.25);
+      const crew = await Crew.muster('tenants', torment.seed, WORKERS);
+      await collect();
+      const before = anonymousBytes();
+      const begun = conditions.map(({ name, begin }) => ({ name, end: begin() }));
+      const figures: Figure[] = [];
+      try {
+        while (torment.goesOn) {
+          torment.count(await crew.batch(BATCH));
+          await growth.sample(torment.done);
+        }
+      } finally {
+        for (const { name, end } of begun) {
+          figures.push({ name, value: end === undefined ? 'not permitted here' : await end(), ok: null });
+        }
+      }
+      await delay(IDLE_MS);
+      await collect();
+      const idle = anonymousBytes() - before;
+      await crew.dismiss();
+      growth.conclude(torment.full);
+      const value = `${grouped(torment.done)} calls of ${MODULES} modules on ${WORKERS + 1} threads`;
+      return [
+        { name: 'marks of other calls', value: `none in ${value}`, ok: true },
+        ...figures,
+        growth.levelFigure(PER_CENT),
+        ...growth.handleFigures(),
+        {
+          name: 'idle',
+          value: `${(idle / MIB).toFixed(0)} MiB more than before the calls; the budget is ${BUDGET_BYTES / MIB} MiB`,
+          ok: idle <= BUDGET_BYTES + SLACK_BYTES,
+        },
+      ];
+    },
+  };
+}
+
+export const tenants = scenario([compaction]);
+/** These two change the system for a while, so that they run only where they are named. */
+export const hugeTenants = scenario([compaction, hugePages]);
+export const limitedTenants = scenario([memoryLimit]);
