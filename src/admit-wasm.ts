@@ -2,6 +2,7 @@
 import { accessOf } from './access.ts';
 import { admit, admitAsync } from './admission/admit.ts';
 import type { PluginMetadata } from './admission/metadata.ts';
+import { reportAdmission, reportAdmissionAsync } from './diagnostics.ts';
 import type { WasmtimeRuntime } from './runtime.ts';
 import type { HookKind } from './types.ts';
 
@@ -18,7 +19,7 @@ export interface Admission {
 export function admitWasm(runtime: WasmtimeRuntime, bytes: Uint8Array, kind?: HookKind): Admission {
   const access = accessOf(runtime);
   access.dispatcher.checkOpen();
-  const { metadata, contentHash } = admit(access, bytes, kind);
+  const { metadata, contentHash } = reportAdmission({ kind }, () => admit(access, bytes, kind));
   return { metadata, contentHash };
 }
 
@@ -26,6 +27,6 @@ export function admitWasm(runtime: WasmtimeRuntime, bytes: Uint8Array, kind?: Ho
 export async function admitWasmAsync(runtime: WasmtimeRuntime, bytes: Uint8Array, kind?: HookKind): Promise<Admission> {
   const access = accessOf(runtime);
   access.dispatcher.checkOpen();
-  const { metadata, contentHash } = await admitAsync(access, bytes, kind);
+  const { metadata, contentHash } = await reportAdmissionAsync({ kind }, admitAsync(access, bytes, kind));
   return { metadata, contentHash };
 }

@@ -29,6 +29,16 @@ export {
   productionHotEngineConfig,
   virtualMemoryReservationBytes,
 } from './config.ts';
+export type {
+  AdmissionEvent,
+  CallEvent,
+  DroppedHeaderEvent,
+  EventSubject,
+  EvictionEvent,
+  SaturationEvent,
+  SwapEvent,
+  TrapEvent,
+} from './diagnostics.ts';
 export type { AsyncCallOptions, CallOptions } from './dispatch/adapter.ts';
 export { WasmtimeFilterPlugin } from './dispatch/filter.ts';
 export { WasmtimeObservabilityHook } from './dispatch/observe.ts';

@@ -9,6 +9,7 @@ import {
   parseArgument,
   virtualMemoryReservationBytes,
 } from './config.ts';
+import { publishEviction, publishSwap, reportAdmission, reportAdmissionAsync } from './diagnostics.ts';
 import { unlessAborted } from './dispatch/abort.ts';
 import { targetOf } from './dispatch/adapter.ts';
 import { checkBytes, Dispatcher, rawRequest } from './dispatch/call.ts';
@@ -157,6 +158,7 @@ export class WasmtimeRuntime {
     slot.evict();
     this.#slots.delete(at);
     this.#isolation.evicted(slot);
+    publishEviction(slot);
     return true;
   }
 
@@ -336,9 +338,11 @@ export class WasmtimeRuntime {
   #register(kind: SlotKind, key: SlotKey, name: string, bytes: Uint8Array, options: SlotOptions = {}): PluginSlot {
     const version = versionOptions(parseArgument(slotOptionsSchema, options, 'options'), this.config);
     const at = this.#checkRegistration(key, name, bytes);
+    const facts = { plugin: name, principal: at.principal, kind };
     try {
       const existing = this.#unchanged(kind, at, bytes, version);
-      const slot = existing ?? this.#apply(kind, at, name, admit(this.#inside, bytes, kind), version);
+      const admitted = () => reportAdmission(facts, () => admit(this.#inside, bytes, kind));
+      const slot = existing ?? this.#apply(kind, at, name, admitted(), version);
       this.#overtake(at);
       return slot;
     } catch (error) {
@@ -361,7 +365,8 @@ export class WasmtimeRuntime {
     const pending = this.#pending.get(at) ?? { last: Promise.resolve(), waiting: 0, evictions: 0, overtakes: 0 };
     this.#pending.set(at, pending);
     const { last: before, evictions, overtakes } = pending;
-    const admitted = admitAsync(this.#inside, bytes, kind, signal);
+    const facts = { plugin: name, principal: at.principal, kind };
+    const admitted = reportAdmissionAsync(facts, admitAsync(this.#inside, bytes, kind, signal));
     const registered = (async () => {
       const [result] = await Promise.allSettled([admitted, before]);
       signal?.throwIfAborted();
@@ -425,13 +430,16 @@ export class WasmtimeRuntime {
       guard: this.#isolation.newGuard(key, name, slot),
     });
     if (slot !== undefined) {
+      const { versionId } = slot.current;
       slot.swap(cell);
       this.#isolation.swapped(slot);
+      publishSwap(slot, versionId);
       return slot;
     }
     const first = new Slot(key, kind, cell);
     this.#isolation.registered(first);
     this.#slots.set(key, first);
+    publishSwap(first, undefined);
     return first;
   }
 

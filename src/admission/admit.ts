@@ -146,7 +146,7 @@ function* admission({ engine, dispatcher }: Admitting, bytes: Uint8Array, kind?:
     async: () => offThread(() => engine.native.compileAsync(...order)),
   });
   if ('failed' in compiled) {
-    if (compiled.kind === 'saturated') dispatcher.countSaturation('compile');
+    if (compiled.kind === 'saturated') dispatcher.countSaturation('compile', { context: () => context });
     throw errorOf(compiled, context);
   }
 

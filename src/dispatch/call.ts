@@ -4,6 +4,7 @@
  */
 import { isUint8Array } from 'node:util/types';
 import type { HotEngineConfig } from '../config.ts';
+import { isCallTraced, publishSaturation, publishTrap, traceInline, traceThreaded } from '../diagnostics.ts';
 import {
   ClosedError,
   type ErrorContext,
@@ -99,20 +100,31 @@ export class Dispatcher {
     if (!Number.isNaN(seconds)) {
       const plugin = target.guard === null ? target.plugin : target.guard.label(target.plugin);
       this.#metrics.call(plugin, target.hook, seconds);
-      if (failure?.kind === 'trap') this.#metrics.trap(plugin, target.hook, failure.place ?? 'unknown');
-      else if (failure?.kind === 'rejected') this.#metrics.trap(plugin, target.hook, 'reject');
+      if (failure?.kind === 'trap') this.#countTrap(target, plugin, failure.place ?? 'unknown', failure.trap);
+      else if (failure?.kind === 'rejected') this.#countTrap(target, plugin, 'reject', null);
     } else if (failure?.kind === 'saturated') {
-      this.#metrics.saturation(failure.place as SaturatedResource);
+      this.countSaturation(failure.place as SaturatedResource, target);
     }
   }
 
-  /** Counts a refusal that no call met. */
-  countSaturation(resource: SaturatedResource): void {
+  #countTrap(target: CallTarget, plugin: string, phase: string, trap: string | null): void {
+    this.#metrics.trap(plugin, target.hook, phase);
+    publishTrap(target, phase, trap);
+  }
+
+  /** Counts a refusal for want of a resource, of a call's or of an admission's. */
+  countSaturation(resource: SaturatedResource, target?: Pick<CallTarget, 'context'>): void {
     this.#metrics.saturation(resource);
+    publishSaturation(resource, target);
   }
 
   /** Calls on this thread. Throws the runtime error of a failure, and whatever `encode` or `read` throws. */
   inline<T>(target: CallTarget, encode: (scratch: CallScratch) => void, read: ReadAnswer<T>): T {
+    if (isCallTraced()) return traceInline(target, () => this.#inline(target, encode, read));
+    return this.#inline(target, encode, read);
+  }
+
+  #inline<T>(target: CallTarget, encode: (scratch: CallScratch) => void, read: ReadAnswer<T>): T {
     this.checkOpen();
     const { guard } = target;
     const began = guard === null ? 0 : guard.enter(target.principal, target.context);
@@ -167,11 +179,21 @@ export class Dispatcher {
    * Calls on another thread. The request is staged before this returns its promise, so later changes to the caller's
    * buffers do not matter. Rejects as `inline` throws, and with `signal.reason` when the signal aborts.
    */
-  async threaded<T>(
+  threaded<T>(
     target: CallTarget,
     encode: (scratch: CallScratch) => void,
     read: ReadAnswer<T>,
     options: { readonly signal?: AbortSignal | undefined } = {},
+  ): Promise<T> {
+    if (isCallTraced()) return traceThreaded(target, () => this.#threaded(target, encode, read, options));
+    return this.#threaded(target, encode, read, options);
+  }
+
+  async #threaded<T>(
+    target: CallTarget,
+    encode: (scratch: CallScratch) => void,
+    read: ReadAnswer<T>,
+    options: { readonly signal?: AbortSignal | undefined },
   ): Promise<T> {
     this.checkOpen();
     options.signal?.throwIfAborted();
@@ -218,7 +240,7 @@ export class Dispatcher {
   #checkStaging(target: CallTarget, bytes: number): void {
     const { maxStagingBytes } = this.config;
     if (bytes <= maxStagingBytes) return;
-    this.countSaturation('staging');
+    this.countSaturation('staging', target);
     const neverFits = `the request takes ${bytes} bytes, more than maxStagingBytes (${maxStagingBytes})`;
     throw new PoolSaturatedError('staging', target.context(), neverFits);
   }

@@ -1,7 +1,8 @@
 /** Shape plugins: what goes to the upstream, and what becomes of its response. */
+import { areDroppedHeadersWatched, publishDroppedHeaders } from '../diagnostics.ts';
 import { DialectError } from '../errors.ts';
 import { shapedRequest } from '../policy/decision.ts';
-import { requestHeaders } from '../policy/headers.ts';
+import { droppedByShape, requestHeaders } from '../policy/headers.ts';
 import type { WasmtimeRuntime } from '../runtime.ts';
 import type { SlotKey } from '../slot-key.ts';
 import type { Cell, PluginSlot } from '../slots.ts';
@@ -148,13 +149,16 @@ export class WasmtimeUpstreamDialect extends Adapter {
       principal: principalValue(principal, edition.oauthPrincipalKind),
       upstream: { baseUrl: baseUrl === null ? null : baseUrl.href },
     };
+    const target = targetOf(cell, 'shape', options, request.principal.id, wireBounds.outputBodyBytes);
     return {
-      target: targetOf(cell, 'shape', options, request.principal.id, wireBounds.outputBodyBytes),
+      target,
       encode: encodeMessage(edition.request, request),
       read: (bytes, owned) => {
         const answer = decodeAnswer(edition.response, bytes);
         const shaped = shapedRequest(answer, baseUrl, { originPolicy: shapeOriginPolicy, bounds: wireBounds });
-        return { ...shaped, body: keep(shaped.body, owned) };
+        const request = { ...shaped, body: keep(shaped.body, owned) };
+        if (areDroppedHeadersWatched()) publishDroppedHeaders(target, droppedByShape(answer.headers));
+        return request;
       },
       bytes: request.body.length,
     };

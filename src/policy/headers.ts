@@ -89,6 +89,12 @@ export function shapedHeaders(
   return toPairs(grouped(kept));
 }
 
+/** The names of the lines that `shapedHeaders` drops, in lower case. */
+export function droppedByShape(headers: readonly (string | Uint8Array)[]): string[] {
+  const names = headers.filter((_, index) => index % 2 === 0).map((name) => asciiLowerCase(name as string));
+  return names.filter(isDroppedByShape);
+}
+
 /**
  * The headers of a transform's answer: every line is kept and must be a header.
  * @throws AnswerRefused

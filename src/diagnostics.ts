@@ -1,0 +1,201 @@
+/**
+ * Events on `node:diagnostics_channel`, for loggers and tracers. docs/diagnostics.md lists the names and fields. An event is
+ * built only for a channel that has subscribers. Node calls subscribers at once and reports what they throw as an uncaught
+ * exception.
+ */
+import { channel, tracingChannel } from 'node:diagnostics_channel';
+import type { ErrorContext, SaturatedResource } from './errors.ts';
+import type { Slot } from './slots.ts';
+import type { HookKind, SlotKind } from './types.ts';
+
+const PREFIX = 'cc-lb-runtime-wasmtime';
+const admission = channel(`${PREFIX}:admission`);
+const swap = channel(`${PREFIX}:swap`);
+const eviction = channel(`${PREFIX}:eviction`);
+const trap = channel(`${PREFIX}:trap`);
+const saturation = channel(`${PREFIX}:saturation`);
+const droppedHeader = channel(`${PREFIX}:dropped-header`);
+const call = tracingChannel<object, CallEvent>(`${PREFIX}:call`);
+const { start, end, asyncStart, asyncEnd, error } = call;
+
+/** Whose hook an event concerns; what is not known is undefined. */
+export interface EventSubject {
+  /** The name under which the plugin was registered; in probes, its own. */
+  readonly plugin: string | undefined;
+  /** The principal of the slot's key. */
+  readonly principal: string | undefined;
+  readonly versionId: number | undefined;
+  readonly hook: HookKind | undefined;
+}
+
+/** A module was inspected, compiled and probed, or refused. */
+export interface AdmissionEvent {
+  /** The name that is registered; for `admitWasm`, the plugin's own, undefined where it was refused. */
+  readonly plugin: string | undefined;
+  /** Undefined for `admitWasm`. */
+  readonly principal: string | undefined;
+  /** The hook that had to be declared. */
+  readonly kind: HookKind | undefined;
+  /** Undefined for a refused module. */
+  readonly contentHash: string | undefined;
+  /** Why the module was refused. */
+  readonly error: unknown;
+}
+
+/** A version went into service. */
+export interface SwapEvent {
+  readonly plugin: string;
+  readonly principal: string;
+  readonly kind: SlotKind;
+  readonly versionId: number;
+  /** The version that it replaces; undefined for the first of a slot. */
+  readonly previousVersionId: number | undefined;
+  readonly contentHash: string;
+}
+
+/** A slot was taken out of service. */
+export interface EvictionEvent {
+  readonly plugin: string;
+  readonly principal: string;
+  readonly kind: SlotKind;
+  /** The version that was current. */
+  readonly versionId: number;
+}
+
+/** A guest trapped or overran its deadline, or its answer was rejected. */
+export interface TrapEvent extends EventSubject {
+  /** As in the metric: `cc_lb_alloc`, `memory.write`, an export, or `reject`. */
+  readonly phase: string;
+  /** wasmtime's name of the trap in kebab-case; undefined where the answer was rejected. */
+  readonly trap: string | undefined;
+}
+
+/** A call or an admission was refused because a bound is used up. */
+export interface SaturationEvent extends EventSubject {
+  readonly resource: SaturatedResource;
+}
+
+/** A header line of a shape's answer was dropped, because the load balancer alone decides it. */
+export interface DroppedHeaderEvent extends EventSubject {
+  /** Lower-case. */
+  readonly name: string;
+}
+
+/** The context of one call on the tracing channel. Node adds `result` or `error`. */
+export interface CallEvent extends EventSubject {
+  readonly where: 'inline' | 'thread';
+}
+
+/** Who is called, made when an event needs it. */
+interface Subject {
+  readonly context: () => ErrorContext;
+}
+
+function subjectOf(target: Subject | undefined): EventSubject {
+  const { plugin, principal, versionId, hook } = target?.context() ?? {};
+  return { plugin, principal, versionId, hook: hook as HookKind | undefined };
+}
+
+/** Whether anybody traces calls: without, a call must not pay for a closure. */
+export function isCallTraced(): boolean {
+  return (
+    start.hasSubscribers ||
+    end.hasSubscribers ||
+    error.hasSubscribers ||
+    asyncStart.hasSubscribers ||
+    asyncEnd.hasSubscribers
+  );
+}
+
+/** Traces a call on this thread. */
+export function traceInline<T>(target: Subject, run: () => T): T {
+  return call.traceSync(run, { ...subjectOf(target), where: 'inline' });
+}
+
+/** Traces a call off this thread. */
+export function traceThreaded<T>(target: Subject, run: () => Promise<T>): Promise<T> {
+  return call.tracePromise(run, { ...subjectOf(target), where: 'thread' });
+}
+
+/** What is known of an admission before it begins: for one of a registration, its name and principal. */
+interface AdmissionFacts {
+  readonly plugin?: string;
+  readonly principal?: string;
+  readonly kind: HookKind | undefined;
+}
+
+/** What an admission comes to, as far as events say it. */
+interface Admitted {
+  readonly contentHash: string;
+  readonly metadata: { readonly name: string };
+}
+
+/** Reports the outcome of an admission on this thread. */
+export function reportAdmission<T extends Admitted>(facts: AdmissionFacts, run: () => T): T {
+  let admitted: T;
+  try {
+    admitted = run();
+  } catch (error) {
+    publishAdmission(facts, undefined, error);
+    throw error;
+  }
+  publishAdmission(facts, admitted, undefined);
+  return admitted;
+}
+
+/** Reports the outcome of an admission off this thread. */
+export async function reportAdmissionAsync<T extends Admitted>(
+  facts: AdmissionFacts,
+  admitted: Promise<T>,
+): Promise<T> {
+  try {
+    publishAdmission(facts, await admitted, undefined);
+  } catch (error) {
+    publishAdmission(facts, undefined, error);
+  }
+  return admitted;
+}
+
+function publishAdmission(facts: AdmissionFacts, admitted: Admitted | undefined, error: unknown): void {
+  if (!admission.hasSubscribers) return;
+  const { plugin = admitted?.metadata.name, principal, kind } = facts;
+  const contentHash = admitted?.contentHash;
+  admission.publish({ plugin, principal, kind, contentHash, error } satisfies AdmissionEvent);
+}
+
+/** Reports that a slot's version went into service, and which one it replaces. */
+export function publishSwap({ kind, current }: Slot, previousVersionId: number | undefined): void {
+  if (!swap.hasSubscribers) return;
+  const { pluginName: plugin, principal, versionId, contentHash } = current;
+  swap.publish({ plugin, principal, kind, versionId, previousVersionId, contentHash } satisfies SwapEvent);
+}
+
+/** Reports that a slot was taken out of service. */
+export function publishEviction({ kind, current }: Slot): void {
+  if (!eviction.hasSubscribers) return;
+  const { pluginName: plugin, principal, versionId } = current;
+  eviction.publish({ plugin, principal, kind, versionId } satisfies EvictionEvent);
+}
+
+/** Reports a trap, or with phase `reject` a rejected answer. */
+export function publishTrap(target: Subject, phase: string, name: string | null): void {
+  if (!trap.hasSubscribers) return;
+  trap.publish({ ...subjectOf(target), phase, trap: name ?? undefined } satisfies TrapEvent);
+}
+
+/** Reports that a bound is used up. */
+export function publishSaturation(resource: SaturatedResource, target?: Subject): void {
+  if (!saturation.hasSubscribers) return;
+  saturation.publish({ ...subjectOf(target), resource } satisfies SaturationEvent);
+}
+
+/** Whether anybody listens for dropped headers, which are looked for only then. */
+export function areDroppedHeadersWatched(): boolean {
+  return droppedHeader.hasSubscribers;
+}
+
+/** Reports each header line that a shape's answer lost. */
+export function publishDroppedHeaders(target: Subject, names: Iterable<string>): void {
+  const subject = subjectOf(target);
+  for (const name of names) droppedHeader.publish({ ...subject, name } satisfies DroppedHeaderEvent);
+}

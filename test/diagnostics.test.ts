@@ -1,0 +1,275 @@
+import diagnosticsChannel from 'node:diagnostics_channel';
+import { readFileSync } from 'node:fs';
+import { afterEach, describe, expect, it } from 'vitest';
+import {
+  admitWasm,
+  admitWasmAsync,
+  type CallEvent,
+  GuestTrapError,
+  ModuleRejectedError,
+  type PluginSlot,
+  SlotKey,
+  WasmtimeFilterPlugin,
+  type WasmtimeRuntime,
+  WasmtimeUpstreamDialect,
+} from '../src/index.ts';
+import { rejected, thrown } from './support/errors.ts';
+import { guest } from './support/guest.ts';
+import { plugin } from './support/plugins.ts';
+import { lonelyRuntime, newRuntime } from './support/runtimes.ts';
+import { caller, candidates, request, upstream } from './support/samples.ts';
+
+const PREFIX = 'cc-lb-runtime-wasmtime';
+const key = new SlotKey('alice', 'k');
+const subscriptions: [string, (event: unknown) => void][] = [];
+
+afterEach(() => {
+  for (const [name, listener] of subscriptions.splice(0)) diagnosticsChannel.unsubscribe(name, listener);
+});
+
+/** The events of a channel from now on. */
+function eventsOf(name: string): unknown[] {
+  const events: unknown[] = [];
+  const listener = (event: unknown) => void events.push(event);
+  diagnosticsChannel.subscribe(name, listener);
+  subscriptions.push([name, listener]);
+  return events;
+}
+
+const PHASES = ['start', 'end', 'error', 'asyncStart', 'asyncEnd'] as const;
+type Phase = (typeof PHASES)[number];
+
+/** Which phases of calls were published, and the context of each call. */
+function tracedCalls(): { phases: Phase[]; contexts: Set<CallEvent & { result?: unknown; error?: unknown }> } {
+  const phases: Phase[] = [];
+  const contexts = new Set<CallEvent>();
+  for (const phase of PHASES) {
+    const name = `tracing:${PREFIX}:call:${phase}`;
+    const listener = (context: unknown) => {
+      phases.push(phase);
+      contexts.add(context as CallEvent);
+    };
+    diagnosticsChannel.subscribe(name, listener);
+    subscriptions.push([name, listener]);
+  }
+  return { phases, contexts };
+}
+
+function misbehave(runtime: WasmtimeRuntime): WasmtimeFilterPlugin {
+  return new WasmtimeFilterPlugin(runtime, runtime.registerFilter(key, 'm', plugin('misbehave')));
+}
+
+const bad = guest({ metadata: { name: '' } });
+
+describe('admission', () => {
+  it('is published for a registration with its name, principal and content', async () => {
+    const events = eventsOf(`${PREFIX}:admission`);
+    const runtime = newRuntime();
+    const slots: PluginSlot[] = [
+      runtime.registerFilter(key, 'one', plugin('cache-aware')),
+      await runtime.registerFilterAsync(key, 'two', plugin('cache-aware-v2')),
+    ];
+    const { contentHash } = slots[1]!.current;
+    const common = { principal: 'alice', kind: 'filter', error: undefined };
+    expect(events).toEqual([
+      { ...common, plugin: 'one', contentHash: expect.stringMatching(/^[0-9a-f]{64}$/) },
+      { ...common, plugin: 'two', contentHash },
+    ]);
+    // The same content is not admitted again.
+    runtime.registerFilter(key, 'two', plugin('cache-aware-v2'));
+    expect(events).toHaveLength(2);
+  });
+
+  it('is published with the error of a refused module', async () => {
+    const events = eventsOf(`${PREFIX}:admission`);
+    const runtime = newRuntime();
+    const errors = [
+      thrown(ModuleRejectedError, () => runtime.registerFilter(key, 'bad', bad)),
+      await rejected(ModuleRejectedError, runtime.registerFilterAsync(key, 'bad', bad)),
+    ];
+    const common = { plugin: 'bad', principal: 'alice', kind: 'filter', contentHash: undefined };
+    expect(events).toEqual(errors.map((error) => ({ ...common, error })));
+  });
+
+  it("is published for admitWasm with the plugin's own name", async () => {
+    const events = eventsOf(`${PREFIX}:admission`);
+    const runtime = newRuntime();
+    const { contentHash } = admitWasm(runtime, plugin('cache-aware'));
+    await admitWasmAsync(runtime, plugin('cache-aware'), 'filter');
+    thrown(ModuleRejectedError, () => admitWasm(runtime, bad));
+    expect(events).toMatchObject([
+      { plugin: 'cache-aware', principal: undefined, kind: undefined, contentHash },
+      { plugin: 'cache-aware', kind: 'filter', contentHash },
+      { plugin: undefined, error: { code: 'CC_LB_MODULE_REJECTED' } },
+    ]);
+  });
+});
+
+describe('slots', () => {
+  it('publish each version that goes into service', () => {
+    const events = eventsOf(`${PREFIX}:swap`);
+    const runtime = newRuntime();
+    const first = runtime.registerFilter(key, 'one', plugin('cache-aware')).current;
+    runtime.registerFilter(key, 'one', plugin('cache-aware'));
+    const second = runtime.registerFilter(key, 'two', plugin('cache-aware-v2')).current;
+    thrown(ModuleRejectedError, () => runtime.registerFilter(key, 'bad', bad));
+    const common = { principal: 'alice', kind: 'filter' };
+    expect(events).toEqual([
+      { ...common, plugin: 'one', versionId: 1, previousVersionId: undefined, contentHash: first.contentHash },
+      { ...common, plugin: 'two', versionId: 2, previousVersionId: 1, contentHash: second.contentHash },
+    ]);
+  });
+
+  it('publish their eviction, by key, by sweep and by close', () => {
+    const events = eventsOf(`${PREFIX}:eviction`);
+    const runtime = newRuntime();
+    const put = (name: string) => runtime.registerFilter(SlotKey.global(name), name, plugin('cache-aware'));
+    for (const name of ['a', 'b', 'c']) put(name);
+    runtime.evictSlot(SlotKey.global('a'));
+    runtime.evictSlot(SlotKey.global('a'));
+    runtime.retainSlots([SlotKey.global('c')]);
+    runtime.close();
+    const common = { principal: '__global__', kind: 'filter', versionId: 1 };
+    expect(events).toEqual(['a', 'b', 'c'].map((name) => ({ ...common, plugin: name })));
+  });
+});
+
+describe('a call', () => {
+  it('on this thread is traced from start to end', () => {
+    const runtime = newRuntime();
+    const filter = misbehave(runtime);
+    const { phases, contexts } = tracedCalls();
+    const output = filter.filter(request(), caller(), candidates(1));
+    expect(phases).toEqual(['start', 'end']);
+    const context = { plugin: 'm', principal: 'alice', versionId: 1, hook: 'filter', where: 'inline', result: output };
+    expect([...contexts]).toEqual([context]);
+  });
+
+  it('off this thread is traced until its promise settles', async () => {
+    const runtime = newRuntime();
+    const filter = misbehave(runtime);
+    const { phases, contexts } = tracedCalls();
+    const called = filter.filterAsync(request(), caller(), candidates(1), { where: 'thread' });
+    expect(phases).toEqual(['start', 'end']);
+    const output = await called;
+    expect(phases).toEqual(['start', 'end', 'asyncStart', 'asyncEnd']);
+    const context = { plugin: 'm', principal: 'alice', versionId: 1, hook: 'filter', where: 'thread', result: output };
+    expect([...contexts]).toEqual([context]);
+  });
+
+  it('that fails is traced with the error behind that of the adapter', async () => {
+    const runtime = newRuntime();
+    const filter = misbehave(runtime);
+    const { phases, contexts } = tracedCalls();
+    const trapping = caller({ do: 'read-outside' });
+    const inline = thrown(Error, () => filter.filter(request(), trapping, candidates(1)));
+    expect(phases.splice(0)).toEqual(['start', 'error', 'end']);
+    const threaded = await rejected(Error, filter.filterAsync(request(), trapping, candidates(1), { where: 'thread' }));
+    expect(phases).toEqual(['start', 'end', 'error', 'asyncStart', 'asyncEnd']);
+    expect([...contexts].map(({ error }) => error)).toEqual([inline.cause, threaded.cause]);
+    for (const { error } of contexts) expect(error).toBeInstanceOf(GuestTrapError);
+  });
+
+  it('of a raw request and of a probe is traced too', () => {
+    const runtime = lonelyRuntime();
+    const { contexts } = tracedCalls();
+    runtime.registerObserve(key, 'o', guest({ hooks: ['observe'] }));
+    runtime.callObserve(key, new Uint8Array(0));
+    expect([...contexts]).toMatchObject([
+      { plugin: 'guest', principal: undefined, versionId: undefined, hook: 'observe' },
+      { plugin: 'o', principal: 'alice', versionId: 1, hook: 'observe' },
+    ]);
+  });
+
+  it('is not failed by a subscriber that throws', async () => {
+    const runtime = newRuntime();
+    const filter = misbehave(runtime);
+    const listener = () => {
+      throw new Error('deliberate');
+    };
+    const name = `tracing:${PREFIX}:call:start`;
+    const uncaught = new Promise<Error>((resolve) => {
+      const handlers = process.listeners('uncaughtException');
+      process.removeAllListeners('uncaughtException');
+      process.once('uncaughtException', (error) => {
+        for (const handler of handlers) process.on('uncaughtException', handler);
+        resolve(error);
+      });
+    });
+    diagnosticsChannel.subscribe(name, listener);
+    const { keptUpstreamIds } = filter.filter(request(), caller(), candidates(1));
+    diagnosticsChannel.unsubscribe(name, listener);
+    expect(keptUpstreamIds).toHaveLength(1);
+    expect((await uncaught).message).toBe('deliberate');
+  });
+});
+
+describe('failures', () => {
+  it('of a guest are published with phase and trap', async () => {
+    const events = eventsOf(`${PREFIX}:trap`);
+    const filter = misbehave(newRuntime());
+    const fail = (deed: string, deadlineMs = 1000) =>
+      thrown(Error, () => filter.filter(request(), caller({ do: deed }), candidates(1), { deadlineMs }));
+    fail('read-outside');
+    fail('loop', 20);
+    const off = { where: 'thread', deadlineMs: 20 } as const;
+    await rejected(Error, filter.filterAsync(request(), caller({ do: 'loop' }), candidates(1), off));
+    const common = { plugin: 'm', principal: 'alice', versionId: 1, hook: 'filter', phase: 'cc_lb_filter' };
+    expect(events).toEqual([
+      { ...common, trap: 'memory-out-of-bounds' },
+      { ...common, trap: 'interrupt' },
+      { ...common, trap: 'interrupt' },
+    ]);
+  });
+
+  it('of an answer outside the contract are published with phase reject', () => {
+    const events = eventsOf(`${PREFIX}:trap`);
+    const runtime = newRuntime();
+    const answer = 'i64.const 5';
+    const bytes = guest({
+      hook: `(if (result i64) (i32.lt_u (local.get 1) (i32.const 2048)) (then $answer) (else ${answer}))`,
+    });
+    const filter = new WasmtimeFilterPlugin(runtime, runtime.registerFilter(key, 'g', bytes));
+    thrown(Error, () => filter.filter(request({ body: Buffer.alloc(4096) }), caller(), []));
+    expect(events).toMatchObject([{ plugin: 'g', hook: 'filter', phase: 'reject', trap: undefined }]);
+  });
+
+  it('for want of a resource are published with it', async () => {
+    const events = eventsOf(`${PREFIX}:saturation`);
+    const filter = misbehave(lonelyRuntime({ maxStagingBytes: 3000 }));
+    const call = filter.filterAsync(request({ body: Buffer.alloc(3000) }), caller(), [], { where: 'thread' });
+    await rejected(Error, call);
+    const subject = { plugin: 'm', principal: 'alice', versionId: 1, hook: 'filter' };
+    expect(events).toEqual([{ ...subject, resource: 'staging' }]);
+  });
+});
+
+it("publishes the header lines that a shape's answer loses", async () => {
+  const events = eventsOf(`${PREFIX}:dropped-header`);
+  const runtime = newRuntime();
+  const dialect = new WasmtimeUpstreamDialect(runtime, runtime.registerShape(key, 's', plugin('rewrite')));
+  const headers: [string, string][] = [
+    ['accept', '*/*'],
+    ['Connection', 'close'],
+    ['x-anthropic-a', '1'],
+    ['x-anthropic-b', '2'],
+  ];
+  for (const where of ['inline', 'thread'] as const) {
+    await dialect.shapeAsync(request({ headers }), upstream, caller(), { where });
+    const subject = { plugin: 's', principal: 'alice', versionId: 1, hook: 'shape' };
+    const names = ['connection', 'x-anthropic-a', 'x-anthropic-b'];
+    expect(events.splice(0)).toEqual(names.map((name) => ({ ...subject, name })));
+  }
+});
+
+it('has every channel in its document, and no other', () => {
+  const code = readFileSync(new URL('../src/diagnostics.ts', import.meta.url), 'utf8');
+  const document = readFileSync(new URL('../docs/diagnostics.md', import.meta.url), 'utf8');
+  const plain = [...code.matchAll(/ channel\(`\$\{PREFIX\}:([a-z-]+)`\)/g)].map(([, name]) => `${PREFIX}:${name}`);
+  const traced = [...code.matchAll(/tracingChannel<[^(]*\(`\$\{PREFIX\}:([a-z-]+)`\)/g)].flatMap(([, name]) =>
+    PHASES.map((phase) => `tracing:${PREFIX}:${name}:${phase}`),
+  );
+  const documented = [...document.matchAll(/^\| `([^`]+)` \|/gm)].map(([, name]) => name);
+  expect(plain.length).toBeGreaterThan(5);
+  expect(documented.toSorted()).toEqual([...plain, ...traced].toSorted());
+});
