@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use cc_lb_engine::deadline::Cancel;
 use cc_lb_engine::engine::HotEngine;
-use cc_lb_engine::failure::Failure;
+use cc_lb_engine::failure::{Failure, Kind, catching};
 use cc_lb_engine::module::Bounds;
 use napi::bindgen_prelude::Either;
 use napi::{Env, Result, Task};
@@ -53,7 +53,7 @@ impl Task for CompileTask {
     type JsValue = Either<NativeModule, NativeFailure>;
 
     fn compute(&mut self) -> Result<Compiled> {
-        Ok(self.run())
+        Ok(Compiled(catching(Kind::Compile, || self.run().0)))
     }
 
     fn resolve(&mut self, _env: Env, compiled: Compiled) -> Result<Self::JsValue> {

@@ -1,8 +1,8 @@
 //! A module's bytes on their way through inspection.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
+use cc_lb_engine::failure::{Kind, catching};
 use cc_lb_engine::inspect::inspect;
 use napi::bindgen_prelude::AsyncTask;
 use napi::{Env, Result, Task};
@@ -75,7 +75,8 @@ impl Task for InspectTask {
     type JsValue = NativeInspection;
 
     fn compute(&mut self) -> Result<NativeInspection> {
-        catch_unwind(AssertUnwindSafe(|| self.run())).map_err(|_| napi::Error::from_reason("inspection panicked"))
+        let caught = catching(Kind::Rejected, || Ok(self.run()));
+        caught.map_err(|failure| napi::Error::from_reason(failure.message))
     }
 
     fn resolve(&mut self, _env: Env, inspection: NativeInspection) -> Result<NativeInspection> {

@@ -8,7 +8,7 @@ use std::time::Duration;
 use cc_lb_engine::call::{Call, Outcome, Request, call};
 use cc_lb_engine::deadline::Cancel;
 use cc_lb_engine::engine::HotEngine;
-use cc_lb_engine::failure::{Failure, Kind};
+use cc_lb_engine::failure::{Failure, Kind, catching};
 use cc_lb_engine::module::CompiledModule;
 use napi::bindgen_prelude::{AsyncTask, BufferSlice};
 use napi::{Env, Result, ScopedTask};
@@ -16,7 +16,6 @@ use napi_derive::napi;
 
 use crate::failure::NativeFailure;
 use crate::tasks::cancel_at_end;
-
 
 /// Bytes of buffers that are kept for the next requests, and how many buffers.
 const KEPT_BYTES: usize = 32 << 20;
@@ -154,14 +153,11 @@ pub struct NativeTaskOutcome<'env> {
     pub seconds: f64,
 }
 
-impl<'task> ScopedTask<'task> for CallTask {
-    type Output = Outcome<Vec<u8>>;
-    type JsValue = NativeTaskOutcome<'task>;
-
-    fn compute(&mut self) -> Result<Self::Output> {
+impl CallTask {
+    fn run(&mut self) -> Outcome<Vec<u8>> {
         let cancelled = Failure::new(Kind::Cancelled, "the call was cancelled");
         let Some(staged) = self.staged.take() else {
-            return Ok(Outcome { result: Err(cancelled), seconds: f64::NAN });
+            return Outcome { result: Err(cancelled), seconds: f64::NAN };
         };
         HotEngine::prepare_thread();
         let request = Request { head: &staged.bytes, body: &[], tail: &[] };
@@ -188,7 +184,17 @@ impl<'task> ScopedTask<'task> for CallTask {
         if result.is_err() && self.cancel.is_cancelled() {
             result = Err(cancelled);
         }
-        Ok(Outcome { result, seconds: outcome.seconds })
+        Outcome { result, seconds: outcome.seconds }
+    }
+}
+
+impl<'task> ScopedTask<'task> for CallTask {
+    type Output = Outcome<Vec<u8>>;
+    type JsValue = NativeTaskOutcome<'task>;
+
+    fn compute(&mut self) -> Result<Self::Output> {
+        let caught = catching(Kind::Trap, || Ok(self.run()));
+        Ok(caught.unwrap_or_else(|failure| Outcome { result: Err(failure), seconds: f64::NAN }))
     }
 
     fn resolve(&mut self, env: &'task Env, outcome: Self::Output) -> Result<NativeTaskOutcome<'task>> {

@@ -116,7 +116,8 @@ fn build(options: &EngineOptions, reservations: Option<&Arc<Reservations>>) -> R
     config
         .strategy(Strategy::Cranelift)
         .cranelift_opt_level(OptLevel::Speed)
-        // The proposals that plugins may not use. Threads and the component model are left out of the build.
+        // The proposals that plugins may not use. The component model is left out of the build.
+        .wasm_threads(false)
         .wasm_memory64(false)
         .wasm_multi_memory(false)
         .wasm_function_references(false)

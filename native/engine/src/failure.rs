@@ -1,5 +1,7 @@
 //! Failures as data: what went wrong, where, and how wasmtime names it. TypeScript turns them into its classes.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
 use wasmtime::Trap;
 
 /// What kind of failure this is; decides the TypeScript class.
@@ -88,6 +90,11 @@ impl Failure {
     }
 }
 
+/// Runs `work`; a panic becomes a failure of this kind. Callers that C calls use it, because a panic must not cross C.
+pub fn catching<R>(kind: Kind, work: impl FnOnce() -> Result<R, Failure>) -> Result<R, Failure> {
+    catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|payload| Err(Failure::panic(kind, &*payload)))
+}
+
 /// The error and its causes in one line, outermost first.
 pub fn chain(error: &wasmtime::Error) -> String {
     error.chain().map(ToString::to_string).collect::<Vec<_>>().join(": ")
@@ -109,5 +116,18 @@ fn trap_name(trap: Trap) -> &'static str {
         Trap::Interrupt => "interrupt",
         Trap::AllocationTooLarge => "allocation-too-large",
         _ => "unknown",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_panic_becomes_a_failure_of_the_kind_that_is_given() {
+        let failure = catching::<()>(Kind::Compile, || panic!("deliberate")).expect_err("it panics");
+        assert_eq!(failure.kind, Kind::Compile);
+        assert!(failure.message.ends_with("deliberate"));
+        assert_eq!(catching(Kind::Compile, || Ok(1)).expect("no panic"), 1);
     }
 }

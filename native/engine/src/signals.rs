@@ -5,8 +5,19 @@
 mod imp {
     use std::sync::OnceLock;
 
-    const SIGNALS: [libc::c_int; 4] = [libc::SIGSEGV, libc::SIGBUS, libc::SIGILL, libc::SIGFPE];
-    static INSTALLED: OnceLock<[usize; 4]> = OnceLock::new();
+    /// The signals that wasmtime installs a handler for, as its `foreach_handler` decides: where it installs none, another
+    /// handler harms nobody.
+    const SIGNALS: &[(libc::c_int, &str)] = &[
+        (libc::SIGSEGV, "SIGSEGV"),
+        (libc::SIGILL, "SIGILL"),
+        // Division by zero.
+        #[cfg(any(target_arch = "x86_64", target_arch = "s390x"))]
+        (libc::SIGFPE, "SIGFPE"),
+        // How these systems report an access to a guard page.
+        #[cfg(any(target_vendor = "apple", target_os = "freebsd"))]
+        (libc::SIGBUS, "SIGBUS"),
+    ];
+    static INSTALLED: OnceLock<Vec<usize>> = OnceLock::new();
 
     fn current(signal: libc::c_int) -> usize {
         let mut action = std::mem::MaybeUninit::<libc::sigaction>::zeroed();
@@ -19,7 +30,7 @@ mod imp {
 
     /// Notes the handlers right after the first engine installed them.
     pub fn remember_handler() {
-        INSTALLED.get_or_init(|| SIGNALS.map(current));
+        INSTALLED.get_or_init(|| SIGNALS.iter().map(|&(signal, _)| current(signal)).collect());
     }
 
     /// The signals whose handler is no longer the one that the engine installed.
@@ -27,8 +38,8 @@ mod imp {
         let Some(installed) = INSTALLED.get() else {
             return Vec::new();
         };
-        let names = ["SIGSEGV", "SIGBUS", "SIGILL", "SIGFPE"];
-        (0..SIGNALS.len()).filter(|&at| current(SIGNALS[at]) != installed[at]).map(|at| names[at]).collect()
+        let changed = SIGNALS.iter().zip(installed).filter(|&(&(signal, _), &handler)| current(signal) != handler);
+        changed.map(|(&(_, name), _)| name).collect()
     }
 }
 

@@ -15,13 +15,17 @@ pub fn check(wasm_stack: usize) -> Result<(), (usize, usize)> {
     let marker = 0u8;
     let here = std::ptr::from_ref(&marker) as usize;
     let lowest = LOWEST.with(|cell| {
-        cell.get().unwrap_or_else(|| {
-            let lowest = lowest_address().unwrap_or(0);
-            cell.set(Some(lowest));
-            lowest
-        })
+        if cell.get().is_none() {
+            cell.set(lowest_address());
+        }
+        cell.get()
     });
-    let left = here.saturating_sub(lowest);
+    judge(here, lowest, wasm_stack)
+}
+
+/// A stack whose end is unknown counts as used up: what lies below it may be anything.
+fn judge(here: usize, lowest: Option<usize>, wasm_stack: usize) -> Result<(), (usize, usize)> {
+    let left = lowest.map_or(0, |lowest| here.saturating_sub(lowest));
     let needed = wasm_stack.saturating_add(HOST_MARGIN);
     if left < needed { Err((left, needed)) } else { Ok(()) }
 }
@@ -102,6 +106,13 @@ fn lowest_address() -> Option<usize> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_stack_whose_end_is_unknown_takes_no_guest() {
+        let here = 64 << 20;
+        assert_eq!(judge(here, None, 1 << 10), Err((0, (1 << 10) + HOST_MARGIN)));
+        assert_eq!(judge(here, Some(here - (1 << 10) - HOST_MARGIN), 1 << 10), Ok(()));
+    }
 
     #[test]
     fn a_small_thread_refuses_a_large_guest_and_takes_a_small_one() {

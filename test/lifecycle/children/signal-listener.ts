@@ -1,8 +1,8 @@
-/** JavaScript takes the signal that guests trap by: the runtime's health says so before anything happens. */
+/** JavaScript takes a signal: the runtime's health says so if guests trap by it. */
 import { Misbehave } from '../guests.ts';
 
 const { runtime } = new Misbehave();
-const tell = () => console.log(JSON.stringify(runtime.health()));
-tell();
-process.on('SIGSEGV', () => {});
-tell();
+const printHealth = () => console.log(JSON.stringify(runtime.health()));
+printHealth();
+process.on(process.argv[2]!, () => {});
+printHealth();
