@@ -55,7 +55,7 @@ export interface RequestContext {
   readonly cachePricing?: CachePricing;
 }
 
-/** How the caller authenticated. Filters and shapes of PDK 0.1.0 see OAuth as `o_auth_subject`. */
+/** How the caller authenticated. Plugins of PDK 0.1.0 see OAuth as `o_auth_subject`, whatever the hook. */
 export type PrincipalKind = 'api_key' | 'oauth_subject' | 'internal_key' | 'workload_identity' | 'subscription_bearer';
 
 /** The authenticated caller. */
@@ -156,7 +156,7 @@ export interface AuthnCompleteEvent {
   /** Identifies the caller. */
   readonly principalId: string;
   /** How the caller authenticated. */
-  readonly principalKind: string;
+  readonly principalKind: PrincipalKind;
 }
 
 /** The request goes to this upstream. */

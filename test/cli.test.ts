@@ -128,9 +128,9 @@ describe('call', () => {
 
   it.each([
     ['transform_response', 'status:418', 'replaced: 418'],
-    ['transform_response', 'body', '"MODEL"'],
+    ['transform_response', 'body', '"CONTENT"'],
     ['transform_response', 'other', 'unchanged'],
-    ['transform_sse_event', 'repeat:2', 'replaced by 2\n\nevent: message_start\ndata: {'],
+    ['transform_sse_event', 'repeat:2', 'replaced by 2\n\nevent: content_block_start\ndata: {'],
     ['transform_sse_event', 'drop', 'dropped'],
   ])('prints the result of %s with %s', async (hook, transform, expected) => {
     const path = await request(hook, 'transform.json', (sample) => ({

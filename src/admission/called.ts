@@ -1,6 +1,6 @@
 /** Which layout each hook of a plugin is called with. */
 import type { CellEditions } from '../slots.ts';
-import { HOOK_KINDS } from '../types.ts';
+import { HOOK_KINDS, type HookKind } from '../types.ts';
 import type { EditionByHook } from '../wire/editions.ts';
 import type { PluginMetadata } from './metadata.ts';
 
@@ -8,27 +8,28 @@ const OLDEST_PDK = '0.1.0';
 
 /**
  * The editions that the fingerprints select, as far as the host calls their hooks: a transform in noop mode is declared
- * and never called, and null here. The fingerprint of a shape does not tell how its PDK spells OAuth callers; see
- * `isOldestShape`.
+ * and never called, and null here. The fingerprints of shape and observe do not say how their PDK spells OAuth callers;
+ * see `isOldest`.
  */
 export function calledEditions(metadata: PluginMetadata, editions: CellEditions): CellEditions {
   const called: { -readonly [Hook in keyof CellEditions]: CellEditions[Hook] } = { ...editions };
   for (const hook of ['transform_response', 'transform_sse_event'] as const) {
     if (editions[hook] && metadata.hooks[hook]?.mode === 'noop') called[hook] = null;
   }
-  if (editions.shape && isOldestShape(metadata, editions)) called.shape = asOldest(editions.shape);
+  if (editions.shape && isOldest('shape', metadata, editions)) called.shape = asOldest(editions.shape);
+  if (editions.observe && isOldest('observe', metadata, editions)) called.observe = asOldest(editions.observe);
   return called;
 }
 
 /**
- * Whether a shape was built with PDK 0.1.0. Later releases write the `mode` of every hook, that one of none; and a
- * hook that it does not know, or knows with another fingerprint, tells a later release as well.
+ * Whether a hook was built with PDK 0.1.0. Later releases write the `mode` of every hook, that one of none; and a hook
+ * that it does not know, or knows with another fingerprint, shows a later release as well.
  */
-function isOldestShape(metadata: PluginMetadata, editions: CellEditions): boolean {
-  if (metadata.hooks.shape?.mode !== null) return false;
-  return HOOK_KINDS.every((hook) => editions[hook]?.pdkReleases.includes(OLDEST_PDK) ?? true);
+function isOldest(hook: HookKind, metadata: PluginMetadata, editions: CellEditions): boolean {
+  if (metadata.hooks[hook]?.mode !== null) return false;
+  return HOOK_KINDS.every((other) => editions[other]?.pdkReleases.includes(OLDEST_PDK) ?? true);
 }
 
-function asOldest(shape: EditionByHook['shape']): EditionByHook['shape'] {
-  return { ...shape, oauthPrincipalKind: 'o_auth_subject', pdkReleases: [OLDEST_PDK] };
+function asOldest<E extends EditionByHook[HookKind]>(edition: E): E {
+  return { ...edition, oauthPrincipalKind: 'o_auth_subject', pdkReleases: [OLDEST_PDK] };
 }

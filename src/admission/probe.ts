@@ -34,7 +34,12 @@ const exchange = {
   requestPath: '/v1/messages',
   canonicalModelId: MODEL,
   responseStatus: 200,
-  responseHeaders: HEADERS,
+};
+const response = { ...exchange, responseHeaders: HEADERS, body: Buffer.from('{"content":[]}') };
+const streamed = {
+  ...exchange,
+  responseHeaders: ['content-type', 'text/event-stream'],
+  event: { event: 'content_block_start', data: Buffer.from('{"type":"content_block_start"}') },
 };
 const candidate = {
   upstreamId: '00000000-0000-4000-8000-000000000001',
@@ -71,11 +76,8 @@ export function probesFor(editions: CellEditions): Probe[] {
     const event = { type: 'request_started', requestId: REQUEST_ID, downstreamUserAgent: 'cc-lb-probe/1.0' } as const;
     probes.push({ hook: 'observe', encode: encodeMessage(observe.request, event), read: () => {}, note: '' });
   }
-  if (transform_response) probes.push(probe(transform_response, { ...exchange, body: BODY }, ''));
-  if (transform_sse_event) {
-    const event = { event: 'message_start', data: Buffer.from('{"type":"message_start"}') };
-    probes.push(probe(transform_sse_event, { ...exchange, event }, ''));
-  }
+  if (transform_response) probes.push(probe(transform_response, response, ''));
+  if (transform_sse_event) probes.push(probe(transform_sse_event, streamed, ''));
   return probes;
 }
 

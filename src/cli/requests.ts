@@ -41,7 +41,6 @@ const exchange = {
   requestPath: '/v1/messages',
   canonicalModelId: MODEL,
   status: 200,
-  headers: HEADERS,
 };
 const candidate = (digit: number) => ({
   upstreamId: `00000000-0000-4000-8000-00000000000${digit}`,
@@ -56,8 +55,12 @@ export const SAMPLES: Readonly<Record<HookKind, object>> = {
   filter: { context, principal, candidates: [1, 2, 3].map(candidate) },
   shape: { context, upstream, principal },
   observe: { type: 'request_started', requestId: 'sample-1', downstreamUserAgent: 'cc-lb-plugin/1.0' },
-  transform_response: { ...exchange, body: BODY },
-  transform_sse_event: { ...exchange, event: { event: 'message_start', data: '{"type":"message_start"}' } },
+  transform_response: { ...exchange, headers: HEADERS, body: '{"content":[]}' },
+  transform_sse_event: {
+    ...exchange,
+    headers: [['content-type', 'text/event-stream']],
+    event: { event: 'content_block_start', data: '{"type":"content_block_start"}' },
+  },
 };
 
 /** A registered plugin with a request that can be sent repeatedly. */

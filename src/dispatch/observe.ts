@@ -4,6 +4,7 @@ import type { WasmtimeRuntime } from '../runtime.ts';
 import type { SlotKey } from '../slot-key.ts';
 import type { PluginSlot } from '../slots.ts';
 import type { ObserveEvent } from '../types.ts';
+import type { ObserveEventValue } from '../wire/messages/observe.ts';
 import {
   Adapter,
   type AsyncCallOptions,
@@ -18,7 +19,7 @@ import {
   targetOf,
 } from './adapter.ts';
 import { encodeMessage } from './call.ts';
-import { upstreamUrl } from './values.ts';
+import { principalKindValue, upstreamUrl } from './values.ts';
 
 const tell: TellFault = (fault, context) => new ObservabilityError(`observe plugin failed: ${fault.message}`, context);
 
@@ -67,16 +68,31 @@ export class WasmtimeObservabilityHook extends Adapter {
   #prepare(event: ObserveEvent, options: CallOptions | undefined): PreparedCall<void> {
     checkObject(event, 'event');
     const cell = this.cell();
-    const value =
-      event.type === 'upstream_chosen'
-        ? { type: event.type, upstream: { baseUrl: upstreamUrl(event.upstream)?.href ?? null } }
-        : event;
+    const edition = cell.editions.observe!;
     return {
       target: targetOf(cell, 'observe', options, undefined),
-      encode: encodeMessage(cell.editions.observe!.request, value),
+      encode: encodeMessage(edition.request, eventValue(event, edition.oauthPrincipalKind)),
       read: () => {},
       bytes: 0,
     };
+  }
+}
+
+/** An event as this edition has it. */
+function eventValue(event: ObserveEvent, oauthPrincipalKind: string): ObserveEventValue {
+  switch (event.type) {
+    case 'upstream_chosen':
+      return { type: event.type, upstream: { baseUrl: upstreamUrl(event.upstream)?.href ?? null } };
+    case 'authn_complete': {
+      const { type, principalId, principalKind } = event;
+      return {
+        type,
+        principalId,
+        principalKind: principalKindValue(principalKind, oauthPrincipalKind, 'principalKind'),
+      };
+    }
+    default:
+      return event;
   }
 }
 

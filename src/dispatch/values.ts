@@ -21,10 +21,15 @@ const urls = new Map<string, URL>();
 export function principalValue(principal: Principal, oauthPrincipalKind: string): PrincipalValue {
   checkObject(principal, 'principal');
   const { id, kind, claims } = principal;
+  return { id, kind: principalKindValue(kind, oauthPrincipalKind, 'principal.kind'), claims: claimsToWire(claims) };
+}
+
+/** The kind of a principal as this edition spells it. */
+export function principalKindValue(kind: PrincipalKind, oauthPrincipalKind: string, path: string): string {
   if (!PRINCIPAL_KINDS.has(kind)) {
-    throw new InvalidArgumentError('principal.kind', `expected one of ${[...PRINCIPAL_KINDS].join(', ')}`);
+    throw new InvalidArgumentError(path, `expected one of ${[...PRINCIPAL_KINDS].join(', ')}`);
   }
-  return { id, kind: kind === 'oauth_subject' ? oauthPrincipalKind : kind, claims: claimsToWire(claims) };
+  return kind === 'oauth_subject' ? oauthPrincipalKind : kind;
 }
 
 /** An upstream's base URL, normalised, or null. Not to be changed: it is shared. */

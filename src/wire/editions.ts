@@ -33,8 +33,8 @@ export interface Edition<Hook extends HookKind, Request, Response> {
   /** The PDK releases whose plugins carry the fingerprint. */
   readonly pdkReleases: readonly string[];
   /**
-   * How the principal kind of an OAuth caller is spelt: wire 0.2.0 had its own way. For a shape this is the spelling
-   * since then; which PDK a shape was built with, its fingerprint does not tell.
+   * How the principal kind of an OAuth caller is spelled: wire 0.2.0 had its own way. For shape and observe this is the
+   * spelling since then; their fingerprints do not say which PDK they were built with.
    */
   readonly oauthPrincipalKind: 'o_auth_subject' | 'oauth_subject';
   readonly request: Message<Request>;

@@ -57,6 +57,17 @@ describe('schemas of the hooks that are called', () => {
     expect(called.shape?.request).toBe(shape.request);
     expect(called.filter).toBe(editions.filter);
   });
+
+  it.each<[string, Partial<Record<HookKind, HookMode | null>>, CellEditions, string]>([
+    ['an observe hook without mode', { observe: null }, { observe }, 'o_auth_subject'],
+    ['beside a shape without mode', { observe: null, shape: null }, { observe, shape }, 'o_auth_subject'],
+    ['an observe hook with a mode', { observe: 'active' }, { observe }, 'oauth_subject'],
+    ['without one, beside a later filter', { observe: null }, { observe, filter: newestFilter }, 'oauth_subject'],
+  ])('spell OAuth callers of an observer: %s', (_, modes, editions, kind) => {
+    const called = calledEditions(metadata(modes), editions);
+    expect(called.observe?.oauthPrincipalKind).toBe(kind);
+    expect(called.observe?.request).toBe(observe.request);
+  });
 });
 
 describe.each([

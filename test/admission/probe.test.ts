@@ -112,13 +112,13 @@ describe('samples of the other hooks', () => {
       requestPath: '/v1/messages',
       canonicalModelId: MODEL,
       responseStatus: 200,
-      responseHeaders: headers,
     };
+    const start = { event: 'content_block_start', data: bytesOf('{"type":"content_block_start"}') };
     expect(decoded).toMatchObject([
       ['shape', { ...request, method: 'POST', path: '/v1/messages', query: null, headers, body: bytesOf(BODY) }],
       ['observe', { type: 'request_started', requestId: 'probe-req-1', downstreamUserAgent: 'cc-lb-probe/1.0' }],
-      ['transform_response', { ...response, body: bytesOf(BODY) }],
-      ['transform_sse_event', { ...response, event: { event: 'message_start' } }],
+      ['transform_response', { ...response, responseHeaders: headers, body: bytesOf('{"content":[]}') }],
+      ['transform_sse_event', { ...response, responseHeaders: ['content-type', 'text/event-stream'], event: start }],
     ]);
   });
 });

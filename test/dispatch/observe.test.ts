@@ -67,6 +67,13 @@ describe.each(['report-0-1-0', 'report-0-1-1', 'report-0-1-2'])('an observer of 
     expect(observer().observe(wrong as typeof event)).toBeInstanceOf(ObservabilityError);
   });
 
+  it('sees OAuth callers as its PDK spells them, whatever the caller writes', () => {
+    const seen = name === 'report-0-1-0' ? 'o_auth_subject' : 'oauth_subject';
+    const event = { type: 'authn_complete', principalKind: 'oauth_subject' } as const;
+    expect(observer().observe({ ...event, principalId: fnvText(seen) })).toBeUndefined();
+    expect(observer().observe({ ...event, principalId: fnvText('other') })).toBeInstanceOf(ObservabilityError);
+  });
+
   it('reads every field of request_finished', () => {
     const status = Buffer.alloc(2);
     status.writeUInt16LE(201);

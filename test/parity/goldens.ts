@@ -3,6 +3,7 @@
 import { readFileSync } from 'node:fs';
 import type {
   FilterOutput,
+  HookKind,
   Json,
   ObserveEvent,
   Principal,
@@ -95,7 +96,7 @@ export interface GoldenModule {
 }
 
 /** The names of the golden files. */
-export const GOLDEN_FILES = ['calls', 'filter-answers', 'shape-answers', 'modules'] as const;
+export const GOLDEN_FILES = ['calls', 'filter-answers', 'shape-answers', 'modules', 'transforms'] as const;
 
 /** Returns the SHA-256 hash of each guest that a golden file was made with, by the guest's name. */
 export function goldenPlugins(file: (typeof GOLDEN_FILES)[number]): Record<string, string> {
@@ -115,6 +116,14 @@ export function goldenCalls(file: 'calls' | 'filter-answers' | 'shape-answers'):
 /** Returns every module of the golden file. */
 export function goldenModules(): GoldenModule[] {
   return cases<GoldenModule & { bytes: string }>('modules').map((module) => ({
+    ...module,
+    bytes: Buffer.from(module.bytes as string, 'base64'),
+  }));
+}
+
+/** Every plugin of the golden file for the samples of transforms. */
+export function goldenTransforms(): { name: string; bytes: Uint8Array; admit: 'ok' | { hook: HookKind } }[] {
+  return cases<ReturnType<typeof goldenTransforms>[number] & { bytes: string }>('transforms').map((module) => ({
     ...module,
     bytes: Buffer.from(module.bytes as string, 'base64'),
   }));

@@ -9,7 +9,8 @@ import {
   ProbeFailedError,
   WasmtimeRuntime,
 } from '../../src/index.ts';
-import { type GoldenModule, type GoldenVerdict, goldenModules } from './goldens.ts';
+import { thrown } from '../support/errors.ts';
+import { type GoldenModule, type GoldenVerdict, goldenModules, goldenTransforms } from './goldens.ts';
 
 type Kind = 'ok' | Exclude<GoldenVerdict, 'ok'>['error'];
 
@@ -68,6 +69,13 @@ function verdictOf({ bytes, kind }: GoldenModule, stage: (typeof STAGES)[number]
 }
 
 const goldenKind = (verdict: GoldenVerdict): Kind => (verdict === 'ok' ? 'ok' : verdict.error);
+
+describe('golden plugins that accept one request of a transform', () => {
+  it.each(goldenTransforms())('$name', ({ bytes, admit }) => {
+    if (admit === 'ok') expect(admitWasm(runtimes.admit, bytes, 'shape').metadata.name).toBe('n');
+    else expect(thrown(ProbeFailedError, () => admitWasm(runtimes.admit, bytes, 'shape')).hook).toBe(admit.hook);
+  });
+});
 
 describe('golden modules', () => {
   it.each(goldenModules())('$name', (module) => {

@@ -118,7 +118,7 @@ describe('mixed-editions', () => {
     });
     expect(respond({}, guest)).toEqual([null, null, 'req-7']);
     expect(stream({}, guest)).toEqual([['ping', 'req-7']]);
-    const event = { type: 'authn_complete', principalId: 'p', principalKind: 'k' } as const;
+    const event = { type: 'authn_complete', principalId: 'p', principalKind: 'api_key' } as const;
     expect(call(guest, 'observe', encodeToBytes(EDITIONS.observe[0]!.request, event))).toHaveLength(0);
   });
 });

@@ -3,9 +3,10 @@ import type { ObserveEvent } from '../../types.ts';
 import { field, type Message, message, option, text, u16, u64 } from '../rkyv.ts';
 import { type UpstreamValue, upstream } from './common.ts';
 
-/** An event as it crosses: the upstream is its base URL alone. */
+/** An event as it crosses: the upstream is its base URL alone, and the schema decides how a principal's kind is spelled. */
 export type ObserveEventValue =
-  | Exclude<ObserveEvent, { type: 'upstream_chosen' }>
+  | Exclude<ObserveEvent, { type: 'upstream_chosen' | 'authn_complete' }>
+  | { readonly type: 'authn_complete'; readonly principalId: string; readonly principalKind: string }
   | { readonly type: 'upstream_chosen'; readonly upstream: UpstreamValue };
 
 export const observeEvent: Message<ObserveEventValue> = message('ObserveEvent', {

@@ -152,9 +152,11 @@ fn event(rng: &mut Rng, kind: &str, number: u64) -> Value {
             json!({ "type": kind, "requestId": id, "downstreamUserAgent": hex(&[id.as_bytes()]) })
         }
         "authn_complete" => {
-            let principal = ["api_key", "o_auth_subject", "internal_key", "workload_identity", "subscription_bearer"];
-            let principal = principal[number as usize % 5];
-            json!({ "type": kind, "principalId": hex(&[principal.as_bytes()]), "principalKind": principal })
+            // The guest sees OAuth in the spelling of wire 0.2.0; a caller always writes the later one.
+            let seen = ["api_key", "o_auth_subject", "internal_key", "workload_identity", "subscription_bearer"];
+            let seen = seen[number as usize % 5];
+            let written = if seen == "o_auth_subject" { "oauth_subject" } else { seen };
+            json!({ "type": kind, "principalId": hex(&[seen.as_bytes()]), "principalKind": written })
         }
         "upstream_chosen" if number == 0 => json!({ "type": kind, "upstream": { "kind": "anthropic_direct" } }),
         "upstream_chosen" => {
