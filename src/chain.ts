@@ -288,8 +288,8 @@ class FilterRun {
     for (const id of [...output.keptUpstreamIds, ...output.perCandidateReasons.map(({ upstreamId }) => upstreamId)]) {
       if (unnamed.delete(id)) continue;
       return this.#ids.includes(id)
-        ? `the answer names upstream ${id} twice`
-        : `the answer names upstream ${id}, which the filter was not asked about`;
+        ? `the answer names upstream ${id} more than once`
+        : `the answer names upstream ${id}, which is not one of the candidates`;
     }
     return null;
   }

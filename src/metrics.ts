@@ -80,7 +80,7 @@ export function guardedSink(sink: MetricsSink | undefined, path = 'metrics'): Re
   }
   for (const method of OPTIONAL) {
     if (sink[method] !== undefined && typeof sink[method] !== 'function') {
-      throw new InvalidArgumentError(`${path}.${method}`, 'expected a function or nothing');
+      throw new InvalidArgumentError(`${path}.${method}`, 'expected a function or undefined');
     }
   }
   return new GuardedSink(sink);

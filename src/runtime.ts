@@ -294,7 +294,7 @@ export class WasmtimeRuntime {
       problems.push(`${abandonedCompiles} compilations outlived their time limit and still run`);
     if (lostCompileBytes > this.config.maxCompileBytes) {
       const lost = `compilations that took too much memory have kept ${lostCompileBytes} bytes`;
-      problems.push(`${lost}: nothing is admitted until the process is started anew`);
+      problems.push(`${lost}: nothing is admitted until the process restarts`);
     }
     return { ok: problems.length === 0, problems };
   }

@@ -180,8 +180,8 @@ describe('cc-lb-plugin', () => {
   });
 
   it.each([
-    [['explain', 'x.wasm'], 'no command explain'],
-    [['toString'], 'no command toString'],
+    [['explain', 'x.wasm'], 'unknown command "explain"'],
+    [['toString'], 'unknown command "toString"'],
     [['inspect'], 'expected one file'],
     [['inspect', 'a.wasm', 'b.wasm'], 'expected one file'],
     [['inspect', 'a.wasm', '--loud'], '--loud'],

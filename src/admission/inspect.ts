@@ -89,8 +89,7 @@ function fileProblems(facts: NativeModuleFacts): string[] {
   }
   found.sort((a, b) => a.at - b.at);
   const problems = found.map(({ problem }) => problem);
-  if (facts.sectionsUnlisted > 0)
-    problems.push(`sections: ${facts.sectionsUnlisted} more cc_lb sections than are read`);
+  if (facts.sectionsUnlisted > 0) problems.push(`sections: ${facts.sectionsUnlisted} cc_lb sections beyond the limit`);
   if (facts.parseError !== null) {
     // The parser prints bytes one a line.
     const message = facts.parseError.message.replace(/\s+/g, ' ');
@@ -106,7 +105,8 @@ function exportProblems(facts: NativeModuleFacts): string[] {
     ['cc_lb_alloc', 'func'],
     ['cc_lb_free', 'func'],
   ] as const) {
-    if (!exports(facts, name, kind)) problems.push(`export ${name}: missing, expected a ${kind}`);
+    if (!exports(facts, name, kind))
+      problems.push(`export ${name}: missing, expected a ${kind === 'func' ? 'function' : kind}`);
   }
   return problems;
 }
@@ -124,7 +124,7 @@ function hookProblems(
       problems.push(`hooks.${hook}.wire_version: found ${wireVersion}, expected ${WIRE_VERSION}`);
     }
     if (!exports(facts, `cc_lb_${hook}`, 'func')) {
-      problems.push(`export cc_lb_${hook}: missing, expected a func for the declared hook ${hook}`);
+      problems.push(`export cc_lb_${hook}: missing, expected a function for the declared hook ${hook}`);
     }
     const name = `${SCHEMA_PREFIX}${hook}.v${WIRE_VERSION}`;
     const section = lastSection(facts, name);

@@ -162,7 +162,7 @@ export class JsonReader {
         from = this.#at;
       } else if (char < ' ') {
         // The empty string, the end, is smaller too.
-        throw this.#error(char === '' ? 'a string does not end' : 'a control character stands in a string');
+        throw this.#error(char === '' ? 'unterminated string' : 'control character in a string');
       } else {
         this.#at++;
       }
@@ -177,7 +177,7 @@ export class JsonReader {
       this.#at++;
       return short;
     }
-    if (char !== 'u') throw this.#error('an unknown escape stands in a string');
+    if (char !== 'u') throw this.#error('unknown escape in a string');
     const unit = this.#unit();
     if (!strict || unit < 0xd800 || unit > 0xdfff) return String.fromCharCode(unit);
     if (unit < 0xdc00 && this.#text.startsWith('\\u', this.#at)) {
@@ -185,13 +185,13 @@ export class JsonReader {
       const low = this.#unit();
       if (low >= 0xdc00 && low <= 0xdfff) return String.fromCharCode(unit, low);
     }
-    throw this.#error('a lone surrogate is escaped in a string');
+    throw this.#error('escaped lone surrogate in a string');
   }
 
   /** The code unit of `uXXXX`. */
   #unit(): number {
     const digits = this.#text.slice(this.#at + 1, this.#at + 5);
-    if (!HEX.test(digits)) throw this.#error('an escape lacks its four hexadecimal digits');
+    if (!HEX.test(digits)) throw this.#error('escape without four hexadecimal digits');
     this.#at += 5;
     return Number.parseInt(digits, 16);
   }

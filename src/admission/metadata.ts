@@ -62,7 +62,7 @@ export function readMetadata(section: Uint8Array): MetadataReading {
   try {
     text = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(section);
   } catch {
-    return { metadata: null, problems: ['expected JSON in UTF-8'], badModes: [] };
+    return { metadata: null, problems: ['not UTF-8 text, expected JSON'], badModes: [] };
   }
   const hooks = new Map<string, HookMetadata>();
   const badModes: BadMode[] = [];
@@ -159,7 +159,7 @@ function readHook(json: JsonReader, hook: string, badModes: BadMode[]): HookMeta
       mode = modeOf(value);
       if (isHookKind(hook)) {
         if (mode === null) badModes.push({ hook, problem: `${path}.mode: expected "active" or "noop"` });
-        else if (seen.has(key)) badModes.push({ hook, problem: `${path}.mode: stands twice, expected it once` });
+        else if (seen.has(key)) badModes.push({ hook, problem: `duplicate field \`${path}.mode\`` });
       }
       seen.add(key);
     } else {
@@ -188,7 +188,7 @@ function contentProblems(texts: Record<string, string>, hooks: ReadonlyMap<strin
   if (hooks.size === 0) problems.push('hooks: empty, expected at least one hook');
   for (const hook of [...hooks.keys()].sort()) {
     if (!isHookKind(hook)) {
-      problems.push(`hooks: ${quoted(hook)} is no hook, expected one of ${HOOK_KINDS.join(', ')}`);
+      problems.push(`hooks: ${quoted(hook)} is not a hook, expected one of ${HOOK_KINDS.join(', ')}`);
       continue;
     }
     for (const field of HOOK_TEXT_FIELDS) {
@@ -199,7 +199,7 @@ function contentProblems(texts: Record<string, string>, hooks: ReadonlyMap<strin
 }
 
 function once(seen: Set<string>, field: string, path: string): void {
-  if (seen.has(field)) throw new JsonError(`${path}: stands twice, expected it once`);
+  if (seen.has(field)) throw new JsonError(`duplicate field \`${path}\``);
   seen.add(field);
 }
 

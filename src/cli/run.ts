@@ -27,7 +27,7 @@ export async function run(argv: readonly string[], io: Io): Promise<number> {
   }
   const command = Object.hasOwn(COMMANDS, name) ? COMMANDS[name]! : undefined;
   if (command === undefined) {
-    const message = `no command ${name}`;
+    const message = `unknown command ${JSON.stringify(name)}`;
     if (argv.includes('--json')) io.out(usageJson({ message }));
     else io.err(`cc-lb-plugin: ${message}\n\n${help()}`);
     return USAGE;

@@ -367,8 +367,10 @@ export function rawRequest(input: Uint8Array): (scratch: CallScratch) => void {
 export function checkBytes(value: unknown, path: string): asserts value is Uint8Array {
   if (!isUint8Array(value)) throw new InvalidArgumentError(path, 'expected a Uint8Array');
   if (value.buffer instanceof SharedArrayBuffer) {
-    throw new InvalidArgumentError(path, 'expected memory of its own: a SharedArrayBuffer may change during the call');
+    throw new InvalidArgumentError(
+      path,
+      'expected a Uint8Array that is not over a SharedArrayBuffer, whose bytes may change during the call',
+    );
   }
-  if (isGone(value))
-    throw new InvalidArgumentError(path, 'expected bytes, but their buffer was detached or has shrunk');
+  if (isGone(value)) throw new InvalidArgumentError(path, 'the buffer of the Uint8Array is detached or has shrunk');
 }

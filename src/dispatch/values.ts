@@ -41,7 +41,7 @@ export function upstreamUrl(upstream: Upstream): URL | null {
   const { baseUrl } = upstream;
   if (baseUrl === undefined || baseUrl === null) return null;
   if (typeof baseUrl !== 'string' && !(baseUrl instanceof URL)) {
-    throw new InvalidArgumentError('upstream.baseUrl', 'expected a URL, a string or nothing');
+    throw new InvalidArgumentError('upstream.baseUrl', 'expected a URL, a string, null, or undefined');
   }
   const text = String(baseUrl);
   const known = urls.get(text);

@@ -41,7 +41,7 @@ export function filterOutput(
     const result = results[index]!;
     const upstreamId = result.upstreamId === sent[index] ? result.upstreamId : parseUuid(result.upstreamId);
     if (upstreamId === null) {
-      throw new AnswerRefused('upstream_id', `upstream_id ${quoted(result.upstreamId)} is no UUID`);
+      throw new AnswerRefused('upstream_id', `upstream_id ${quoted(result.upstreamId)} is not a valid UUID`);
     }
     const text = truncateUtf8(result.reason, bounds.reasonBytes);
     if (result.decision === ACCEPT) keptUpstreamIds.push(upstreamId);
@@ -87,7 +87,7 @@ export function shapedRequest(
     );
   }
   if (!isToken(answer.method)) {
-    throw new AnswerRefused('method', `method ${quoted(answer.method)} is no token`);
+    throw new AnswerRefused('method', `method ${quoted(answer.method)} is not a valid token`);
   }
   return { url, method: answer.method, headers: shapedHeaders(answer.headers, rules.bounds), body: answer.body };
 }
@@ -104,6 +104,6 @@ function parseUrl(text: string): URL {
   try {
     return new URL(text);
   } catch {
-    throw new AnswerRefused('url', `${quoted(text)} is no absolute URL`);
+    throw new AnswerRefused('url', `${quoted(text)} is not an absolute URL`);
   }
 }

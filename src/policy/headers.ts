@@ -222,7 +222,7 @@ function push(kept: string[], name: unknown, value: unknown, drops: number): str
   let text: string;
   if (typeof value === 'string') text = value;
   else if (isUint8Array(value) && !isGone(value)) text = latin1(value);
-  else if (isUint8Array(value)) return "the value's buffer was detached or has shrunk";
+  else if (isUint8Array(value)) return "the value's buffer is detached or has shrunk";
   else return 'the value must be a string or a Uint8Array';
   if (!checkValue(known, text)) return 'the value may hold tab, 0x20-0x7E and 0x80-0xFF only, as latin1 code units';
   if ((known.groups & drops) === 0) kept.push(known.lower, text);
@@ -231,10 +231,13 @@ function push(kept: string[], name: unknown, value: unknown, drops: number): str
 
 /** Appends a line of a plugin's answer. */
 function pushAnswered(kept: string[], known: KnownName | undefined, name: string, value: string | Uint8Array): void {
-  if (known === undefined) throw new AnswerRefused('header_name', `${quoted(name)} is no header name`);
+  if (known === undefined) throw new AnswerRefused('header_name', `${quoted(name)} is not a valid header name`);
   const text = typeof value === 'string' ? value : latin1(value);
   if (!checkValue(known, text)) {
-    throw new AnswerRefused('header_value', `header ${quoted(name)} has a value that no header may have`);
+    throw new AnswerRefused(
+      'header_value',
+      `header ${quoted(name)} has a value with characters that are not allowed in a header`,
+    );
   }
   kept.push(known.lower, text);
 }

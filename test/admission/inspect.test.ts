@@ -71,8 +71,8 @@ describe('inspectWasm of invalid bytes', () => {
     expect(problems.slice(1)).toEqual([
       `section ${METADATA}: missing, expected the plugin's metadata`,
       'export memory: missing, expected a memory',
-      'export cc_lb_alloc: missing, expected a func',
-      'export cc_lb_free: missing, expected a func',
+      'export cc_lb_alloc: missing, expected a function',
+      'export cc_lb_free: missing, expected a function',
     ]);
   });
 
@@ -130,7 +130,7 @@ describe('exports', () => {
     ['cc_lb_alloc', 'func', /\(export "cc_lb_alloc"\)/],
     ['cc_lb_free', 'func', /\(export "cc_lb_free"\)/],
   ])('report a missing, misspelled or mistyped %s', (name, kind, pattern) => {
-    const problem = `export ${name}: missing, expected a ${kind}`;
+    const problem = `export ${name}: missing, expected a ${kind === 'func' ? 'function' : kind}`;
     expect(without(pattern)).toEqual([problem]);
     expect(without(pattern, `(export "${name}_")`)).toEqual([problem]);
     const global = `(global (export "${name}") i32 (i32.const 0))`;
@@ -143,7 +143,9 @@ describe('exports', () => {
       assemble(guestText({ hooks: [hook] }).replace(`(export "cc_lb_${hook}")`, '')),
       ...guestSections({ hooks: [hook] }),
     );
-    expect(problemsOf(bytes)).toEqual([`export cc_lb_${hook}: missing, expected a func for the declared hook ${hook}`]);
+    expect(problemsOf(bytes)).toEqual([
+      `export cc_lb_${hook}: missing, expected a function for the declared hook ${hook}`,
+    ]);
   });
 
   it('ignore an export of a hook that is not declared', () => {
@@ -217,7 +219,7 @@ describe('custom sections', () => {
     const many = Array.from({ length: 2000 }, (_, n) => customSection(`cc_lb.x${n}`, Buffer.alloc(1)));
     const { facts, problems } = inspectWasm(append(guest(), ...many));
     expect(facts.sectionsUnlisted).toBeGreaterThan(0);
-    expect(problems[0]).toBe(`sections: ${facts.sectionsUnlisted} more cc_lb sections than are read`);
+    expect(problems[0]).toBe(`sections: ${facts.sectionsUnlisted} cc_lb sections beyond the limit`);
   });
 
   it('reject more memories, types and functions than inspection reads', () => {

@@ -77,7 +77,7 @@ describe('metadata problems', () => {
     [plugin({ filter: { description: 'd', usage: 'u' } }), 'hooks.filter.wire_version: missing'],
     [plugin({ filter: hook({ wire_version: 256 }) }), 'hooks.filter.wire_version: expected an integer from 0 to 255'],
     [plugin({ filter: hook() }, { name: 1 }), 'name: expected a string'],
-    ['{"name":"a","name":"b"}', 'name: stands twice'],
+    ['{"name":"a","name":"b"}', 'duplicate field `name`'],
     ['{"version":"a"}', 'name: missing'],
     ['[]', 'metadata: expected an object'],
     ['', 'metadata: expected an object'],
@@ -90,7 +90,7 @@ describe('metadata problems', () => {
     'report the bytes %o as invalid UTF-8',
     (bytes) => {
       const section = Buffer.concat([Buffer.from('{"name":"'), Buffer.from(bytes), Buffer.from('"}')]);
-      expect(readMetadata(section)).toMatchObject({ metadata: null, problems: ['expected JSON in UTF-8'] });
+      expect(readMetadata(section)).toMatchObject({ metadata: null, problems: ['not UTF-8 text, expected JSON'] });
     },
   );
 
@@ -130,7 +130,7 @@ describe('modes', () => {
 
   it('reject a repeated mode', () => {
     const text = plugin({ filter: hook({ mode: 'active' }) }).replace('"mode"', '"mode":"active","mode"');
-    expect(modeProblems(read(text), false)[0]).toContain('twice');
+    expect(modeProblems(read(text), false)[0]).toContain('duplicate field `hooks.');
     expect(modeProblems(read(text), true)).toEqual([]);
   });
 

@@ -116,7 +116,7 @@ describe('a call on another thread', () => {
     for (const where of ['inline', 'thread'] as const) {
       for (const body of [detached, shrunk]) {
         const call = dialect.shapeAsync(request({ body }), upstream, caller(), { where });
-        expect((await rejected(InvalidArgumentError, call)).message).toMatch(/^body: .*detached or has shrunk/);
+        expect((await rejected(InvalidArgumentError, call)).message).toMatch(/^body: .*is detached or has shrunk/);
       }
       const empty = await dialect.shapeAsync(request({ body: new Uint8Array(0) }), upstream, caller(), { where });
       expect(empty.body).toHaveLength(0);

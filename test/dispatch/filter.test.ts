@@ -271,7 +271,7 @@ describe('what becomes of a filter’s answer', () => {
         { upstreamId: 'upstream-7', decision: 'no', reason: '' },
       ]),
     );
-    expect(error.message).toBe('filter plugin failed: upstream_id "upstream-7" is no UUID');
+    expect(error.message).toBe('filter plugin failed: upstream_id "upstream-7" is not a valid UUID');
     expect(error).toMatchObject({
       kind: 'runtime',
       hook: 'filter',

@@ -1,0 +1,18 @@
+/** The language of messages: texts that users read are plain technical English. */
+import { readdirSync, readFileSync } from 'node:fs';
+import { expect, it } from 'vitest';
+
+const AVOIDED = /\b(is no|are no|is none|stands?|twice|anew|gone|told|tells|what becomes of|in place of|lacks its)\b/;
+
+/** The string and template literals of a TypeScript source, comments left out. */
+function literals(source: string): string[] {
+  const code = source.replace(/\/\*.*?\*\/|(?<=^|\s)\/\/[^\n]*/gs, '');
+  return [...code.matchAll(/'(?:[^'\\\n]|\\.)*'|`(?:[^`\\]|\\.)*`|"(?:[^"\\\n]|\\.)*"/g)].map(([text]) => text);
+}
+
+const folder = new URL('../src/', import.meta.url);
+const files = readdirSync(folder, { recursive: true, encoding: 'utf8' }).filter((name) => name.endsWith('.ts'));
+
+it.each(files)('of %s are plain technical English', (name) => {
+  expect(literals(readFileSync(new URL(name, folder), 'utf8')).filter((text) => AVOIDED.test(text))).toEqual([]);
+});
