@@ -97,7 +97,7 @@ describe('requestHeaders', () => {
   it('rejects a detached view and accepts an empty one', () => {
     const value = new Uint8Array([0x41]);
     detach(value);
-    expect(() => requestHeaders([['a', value]], open)).toThrow("headers[0]: the value's buffer was detached");
+    expect(() => requestHeaders([['a', value]], open)).toThrow("headers[0]: the value's buffer is detached");
     expect(requestHeaders([['a', new Uint8Array(0)]], open)).toEqual(['a', '']);
   });
 

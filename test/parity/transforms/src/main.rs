@@ -139,7 +139,11 @@ fn module(judged: HookKind, accepted: &[u8]) -> Vec<u8> {
     let mut fields = format!("(data (i32.const {ACCEPTED_AT}) \"{}\")", escaped(accepted));
     for (index, (hook, answer, _)) in answers.iter().enumerate() {
         let at = 0x100 * (index + 1);
-        let check = if *hook == judged { format!("(call $check (local.get 0) (local.get 1) (i32.const {}))", accepted.len()) } else { String::new() };
+        let check = if *hook == judged {
+            format!("(call $check (local.get 0) (local.get 1) (i32.const {}))", accepted.len())
+        } else {
+            String::new()
+        };
         fields += &format!(
             "(data (i32.const {at}) \"{}\")
              (func (export \"cc_lb_{hook}\") (param i32 i32) (result i64) {check} (i64.const {}))",
