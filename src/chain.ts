@@ -1,6 +1,6 @@
 import * as z from 'zod';
+import { type AsyncCallOptions, type CallOptions, isAbort } from './adapters/adapter.ts';
 import { failurePolicySchema, parseArgument } from './config.ts';
-import { type AsyncCallOptions, type CallOptions, isAbort } from './dispatch/adapter.ts';
 import { FilterError, InvalidArgumentError, type ObservabilityError, type WasmtimeRuntimeError } from './errors.ts';
 import { type PluginFailurePolicy, unavailableResponse } from './policy/failure.ts';
 import { passThroughHeaders, rereadable } from './policy/headers.ts';

@@ -7,6 +7,8 @@ const MAX_DEPTH = 127;
 const MAX_INSERTED = 16;
 const MIN_I64 = -(2n ** 63n);
 const MAX_U64 = 2n ** 64n - 1n;
+// A constant: for the oldest target the bundler turns the literal into a constructor's call.
+const LONE_SURROGATE = /\p{Surrogate}/u;
 /** ASCII without quote, backslash and control characters. */
 const PRINTS_AS_IS = /^[ !#-[\]-\x7f]*$/;
 
@@ -136,7 +138,7 @@ function rank(unit: number): number {
 }
 
 function hasLoneSurrogate(text: string): boolean {
-  return /\p{Surrogate}/u.test(text);
+  return LONE_SURROGATE.test(text);
 }
 
 /** Whether the object is a literal of this or another realm, not an instance of a class. */

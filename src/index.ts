@@ -1,5 +1,9 @@
 /** The public surface of the package, and nothing else. */
 
+export type { AsyncCallOptions, CallOptions } from './adapters/adapter.ts';
+export { WasmtimeFilterPlugin } from './adapters/filter.ts';
+export { WasmtimeObservabilityHook } from './adapters/observe.ts';
+export { WasmtimeUpstreamDialect } from './adapters/shape.ts';
 export { inspectWasm, type ModuleInspection } from './admission/inspect.ts';
 export type { HookMetadata, HookMode, PluginMetadata } from './admission/metadata.ts';
 export { type Admission, admitWasm, admitWasmAsync } from './admit-wasm.ts';
@@ -39,10 +43,6 @@ export type {
   SwapEvent,
   TrapEvent,
 } from './diagnostics.ts';
-export type { AsyncCallOptions, CallOptions } from './dispatch/adapter.ts';
-export { WasmtimeFilterPlugin } from './dispatch/filter.ts';
-export { WasmtimeObservabilityHook } from './dispatch/observe.ts';
-export { WasmtimeUpstreamDialect } from './dispatch/shape.ts';
 export { buildHotEngine, type HotEngine } from './engine.ts';
 export {
   type AdapterFailureKind,

@@ -1,5 +1,5 @@
 /** Transforms of whole responses, with the failure policy enforced. */
-import { type AsyncCallOptions, type CallOptions, isAbort } from './dispatch/adapter.ts';
+import { type AsyncCallOptions, type CallOptions, isAbort } from './adapters/adapter.ts';
 import { ResponseTransformError, type WasmtimeRuntimeError } from './errors.ts';
 import type { PluginFailurePolicy } from './policy/failure.ts';
 import { pluginFailed, pluginFailureOrThrow, type Unavailable } from './policy/unavailable.ts';

@@ -11,10 +11,9 @@ import {
 } from './config.ts';
 import { publishEviction, publishSwap, reportAdmission, reportAdmissionAsync } from './diagnostics.ts';
 import { unlessAborted } from './dispatch/abort.ts';
-import { targetOf } from './dispatch/adapter.ts';
-import { checkBytes, Dispatcher, rawRequest } from './dispatch/call.ts';
+import { Dispatcher } from './dispatch/call.ts';
 import { queueLength } from './dispatch/queue.ts';
-import { keep } from './dispatch/values.ts';
+import { RawCall } from './dispatch/raw-call.ts';
 import { buildHotEngine, type HotEngine } from './engine.ts';
 import { InvalidArgumentError, ModuleRejectedError, SlotNotFoundError } from './errors.ts';
 import { Isolation } from './isolation/isolation.ts';
@@ -23,6 +22,7 @@ import { native } from './native.ts';
 import { KeyMap, keyOf, type SlotKey } from './slot-key.ts';
 import { checkSlotKind, noSlotAt, type PluginSlot, Slot } from './slots.ts';
 import type { SlotKind } from './types.ts';
+import { checkBytes } from './validate.ts';
 import {
   type AsyncSlotOptions,
   asyncSlotOptionsSchema,
@@ -332,7 +332,7 @@ export class WasmtimeRuntime {
     const slot = this.#slots.get(at);
     if (slot === undefined) throw noSlotAt(at);
     checkSlotKind(slot, kind);
-    return this.#dispatcher.inline(targetOf(slot.current, kind, undefined, undefined), rawRequest(bytes), keep);
+    return this.#dispatcher.inline(new RawCall(slot.current, kind, bytes));
   }
 
   #register(kind: SlotKind, key: SlotKey, name: string, bytes: Uint8Array, options: SlotOptions = {}): PluginSlot {

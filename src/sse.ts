@@ -1,8 +1,8 @@
 import { Transform, type TransformCallback } from 'node:stream';
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import * as z from 'zod';
+import type { AsyncCallOptions } from './adapters/adapter.ts';
 import { deadlineSchema, parseArgument } from './config.ts';
-import type { AsyncCallOptions } from './dispatch/adapter.ts';
 import { InvalidArgumentError, ResponseTransformError, type WasmtimeRuntimeError } from './errors.ts';
 import { isPluginFailure, type PluginFailurePolicy } from './policy/failure.ts';
 import { rereadable } from './policy/headers.ts';

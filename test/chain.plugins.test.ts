@@ -1,10 +1,10 @@
 /** PluginChain over real plugins: the effect of each failure policy when a plugin misbehaves. */
 import { readFileSync } from 'node:fs';
 import { afterAll, describe, expect, it } from 'vitest';
+import { WasmtimeFilterPlugin } from '../src/adapters/filter.ts';
+import { WasmtimeObservabilityHook } from '../src/adapters/observe.ts';
+import { WasmtimeUpstreamDialect } from '../src/adapters/shape.ts';
 import { PluginChain } from '../src/chain.ts';
-import { WasmtimeFilterPlugin } from '../src/dispatch/filter.ts';
-import { WasmtimeObservabilityHook } from '../src/dispatch/observe.ts';
-import { WasmtimeUpstreamDialect } from '../src/dispatch/shape.ts';
 import { ClosedError, DialectError, FilterError, InvalidArgumentError, ObservabilityError } from '../src/errors.ts';
 import { WasmtimeRuntime } from '../src/runtime.ts';
 import { SlotKey } from '../src/slot-key.ts';

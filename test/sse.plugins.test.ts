@@ -1,7 +1,7 @@
 /** SseTransformer with a real plugin. */
 import { readFileSync } from 'node:fs';
 import { afterAll, describe, expect, it } from 'vitest';
-import { WasmtimeUpstreamDialect } from '../src/dispatch/shape.ts';
+import { WasmtimeUpstreamDialect } from '../src/adapters/shape.ts';
 import { ResponseTransformError } from '../src/errors.ts';
 import { WasmtimeRuntime } from '../src/runtime.ts';
 import { SlotKey } from '../src/slot-key.ts';

@@ -2,8 +2,7 @@
  * Admission: read → compile → probe. The order is written once, as a generator of steps; a driver carries each step
  * out on this thread or off it.
  */
-import type { CallTarget, Dispatcher } from '../dispatch/call.ts';
-import { ANY_ANSWER, checkBytes } from '../dispatch/call.ts';
+import { ANY_ANSWER, type Dispatcher, type HookCall } from '../dispatch/call.ts';
 import { enqueue } from '../dispatch/queue.ts';
 import type { HotEngine } from '../engine.ts';
 import {
@@ -19,6 +18,7 @@ import {
 import { type NativeFailure, type NativeModule, native } from '../native.ts';
 import type { CellEditions } from '../slots.ts';
 import { HOOK_KINDS, type HookKind } from '../types.ts';
+import { checkBytes } from '../validate.ts';
 import { WireError } from '../wire/decode.ts';
 import { findEdition } from '../wire/editions.ts';
 import { calledEditions } from './called.ts';
@@ -175,21 +175,24 @@ export function knownModule(engine: HotEngine, contentHash: string): AdmittedMod
 function* send(probe: Probe, module: NativeModule, metadata: PluginMetadata, dispatcher: Dispatcher): Steps<void> {
   const context = () => ({ plugin: metadata.name, hook: probe.hook });
   const { deadlineMs } = dispatcher.config;
-  const target: CallTarget = {
+  const call = (signal: AbortSignal | undefined): HookCall<void> => ({
     module,
     hook: probe.hook,
     plugin: PROBE_LABEL,
+    deadlineMs,
     principal: '',
     guard: null,
-    deadlineMs,
-    context,
     maxAnswerBytes: ANY_ANSWER,
     probe: true,
-  };
+    signal,
+    context,
+    encode: probe.encode,
+    decode: probe.decode,
+  });
   try {
     yield* carryOut({
-      sync: () => dispatcher.inline(target, probe.encode, probe.read),
-      async: (signal) => dispatcher.threaded(target, probe.encode, probe.read, { signal }),
+      sync: () => dispatcher.inline(call(undefined)),
+      async: (signal) => dispatcher.threaded(call(signal)),
     });
   } catch (error) {
     // A start function runs when the probe instantiates; the contract names that failure for itself.

@@ -1,9 +1,9 @@
 /** What is wrong with a module, judged from its facts alone: nothing runs. */
 
-import { checkBytes } from '../dispatch/call.ts';
 import { InvalidArgumentError } from '../errors.ts';
 import { type NativeModuleFacts, native } from '../native.ts';
 import { HOOK_KINDS, type HookKind } from '../types.ts';
+import { checkBytes } from '../validate.ts';
 import { type EditionByHook, explainFingerprint, findEdition } from '../wire/editions.ts';
 import { type MetadataReading, modeProblems, type PluginMetadata, readMetadata } from './metadata.ts';
 

@@ -53,7 +53,7 @@ export interface Probe {
   readonly hook: HookKind;
   readonly encode: (scratch: CallScratch) => void;
   /** Throws where the answer does not decode. */
-  readonly read: (bytes: Uint8Array) => void;
+  readonly decode: (bytes: Buffer, start: number, end: number) => void;
   /** Said beside a failure: what the sample is for, if it is not the canonical one. */
   readonly note: string;
 }
@@ -74,7 +74,12 @@ export function probesFor(editions: CellEditions): Probe[] {
   if (shape) probes.push(probe(shape, { ...request, upstream }, ''));
   if (observe) {
     const event = { type: 'request_started', requestId: REQUEST_ID, downstreamUserAgent: 'cc-lb-probe/1.0' } as const;
-    probes.push({ hook: 'observe', encode: encodeMessage(observe.request, event), read: () => {}, note: '' });
+    probes.push({
+      hook: 'observe',
+      encode: (scratch) => encodeMessage(observe.request, event, scratch),
+      decode: () => {},
+      note: '',
+    });
   }
   if (transform_response) probes.push(probe(transform_response, response, ''));
   if (transform_sse_event) probes.push(probe(transform_sse_event, streamed, ''));
@@ -88,8 +93,8 @@ function probe<Hook extends Answering>(edition: EditionByHook[Hook], sample: Req
   const { hook, request, response } = edition as EditionByHook['shape'];
   return {
     hook: hook as HookKind,
-    encode: encodeMessage(request, sample as RequestOf<'shape'>),
-    read: (bytes) => void decodeAnswer(response, bytes),
+    encode: (scratch) => encodeMessage(request, sample as RequestOf<'shape'>, scratch),
+    decode: (bytes, start, end) => void decodeAnswer(response, bytes, start, end),
     note,
   };
 }

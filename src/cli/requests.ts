@@ -1,9 +1,9 @@
 /** The requests of `call` and `bench`: a sample, or one from a JSON file. */
 
-import type { AsyncCallOptions } from '../dispatch/adapter.ts';
-import { WasmtimeFilterPlugin } from '../dispatch/filter.ts';
-import { WasmtimeObservabilityHook } from '../dispatch/observe.ts';
-import { WasmtimeUpstreamDialect } from '../dispatch/shape.ts';
+import type { AsyncCallOptions } from '../adapters/adapter.ts';
+import { WasmtimeFilterPlugin } from '../adapters/filter.ts';
+import { WasmtimeObservabilityHook } from '../adapters/observe.ts';
+import { WasmtimeUpstreamDialect } from '../adapters/shape.ts';
 import { ModuleRejectedError } from '../errors.ts';
 import type { WasmtimeRuntime } from '../runtime.ts';
 import { SlotKey } from '../slot-key.ts';

@@ -2,24 +2,16 @@
  * One hook call: encode, guest, decode. The inline and the off-thread form share everything but the thread that
  * the guest runs on.
  */
-import { isUint8Array } from 'node:util/types';
 import type { HotEngineConfig } from '../config.ts';
 import { isCallTraced, publishSaturation, publishTrap, traceInline, traceThreaded } from '../diagnostics.ts';
-import {
-  ClosedError,
-  type ErrorContext,
-  errorOf,
-  InvalidArgumentError,
-  PoolSaturatedError,
-  type SaturatedResource,
-} from '../errors.ts';
+import { ClosedError, type ErrorContext, errorOf, PoolSaturatedError, type SaturatedResource } from '../errors.ts';
 import type { VersionGuard } from '../isolation/guard.ts';
 import type { CallOutcome } from '../isolation/slot-stats.ts';
 import type { MetricsSink } from '../metrics.ts';
 import type { NativeFailure, NativeModule } from '../native.ts';
 import { AnswerRefused } from '../policy/refusal.ts';
 import { HOOK_KINDS, type HookKind } from '../types.ts';
-import { isGone } from '../views.ts';
+import { checkBytes } from '../validate.ts';
 import { WireError } from '../wire/decode.ts';
 import { encodeRequest } from '../wire/encode.ts';
 import type { Message } from '../wire/rkyv.ts';
@@ -27,14 +19,12 @@ import { onAbort } from './abort.ts';
 import { enqueue } from './queue.ts';
 import { type CallScratch, leaseScratch, returnScratch } from './scratch.ts';
 
-/** Numbers of the hooks on the native boundary. */
-const HOOK_NUMBERS = Object.fromEntries(HOOK_KINDS.map((hook, number) => [hook, number])) as Record<HookKind, number>;
 const NO_BODY = new Uint8Array(0);
 /** The one failure that arises on this side of the boundary. */
 const QUEUE_FULL: NativeFailure = { failed: true, kind: 'saturated', place: 'queue', trap: null, message: '' };
 
-/** Whose hook is called, and for how long at most. */
-export interface CallTarget {
+/** One call of a hook: what is called, under which limits, and both directions of its message. */
+export interface HookCall<Answer> {
   readonly module: NativeModule;
   readonly hook: HookKind;
   /** The `plugin` label of its metrics. */
@@ -44,19 +34,19 @@ export interface CallTarget {
   readonly principal: string;
   /** The guard of the slot version; null for probes, which belong to no slot. */
   readonly guard: VersionGuard | null;
-  /** Where it came from, for errors. Made when there is one. */
-  readonly context: () => ErrorContext;
   /** A larger answer is refused before it is copied. */
   readonly maxAnswerBytes: number;
   /** Probes run outside the budget. */
-  readonly probe?: boolean;
+  readonly probe: boolean;
+  /** Ends a call off this thread. */
+  readonly signal: AbortSignal | undefined;
+  /** Where the call came from, for errors. */
+  context(): ErrorContext;
+  /** Writes the request into `scratch`. Runs getters of the caller's, and may throw what these throw. */
+  encode(scratch: CallScratch): void;
+  /** Makes the answer of `bytes[start, end)`. Of leased bytes nothing may be kept. */
+  decode(bytes: Buffer, start: number, end: number, leased: boolean): Answer;
 }
-
-/**
- * What is made of an answer. `owned` tells bytes that belong to the answer alone from a view of leased memory, of
- * which nothing may be kept.
- */
-export type ReadAnswer<T> = (bytes: Uint8Array, owned: boolean) => T;
 
 /** Calls hooks for one runtime and counts what happened. */
 export class Dispatcher {
@@ -96,68 +86,64 @@ export class Dispatcher {
   }
 
   /** Counts what happened to one call, after everything it leased was given back. */
-  #count(target: CallTarget, failure: NativeFailure | null, seconds: number): void {
+  #count(call: HookCall<unknown>, failure: NativeFailure | null, seconds: number): void {
     if (!Number.isNaN(seconds)) {
-      const plugin = target.guard === null ? target.plugin : target.guard.label(target.plugin);
-      this.#metrics.call(plugin, target.hook, seconds);
-      if (failure?.kind === 'trap') this.#countTrap(target, plugin, failure.place ?? 'unknown', failure.trap);
-      else if (failure?.kind === 'rejected') this.#countTrap(target, plugin, 'reject', null);
+      const plugin = call.guard === null ? call.plugin : call.guard.label(call.plugin);
+      this.#metrics.call(plugin, call.hook, seconds);
+      if (failure?.kind === 'trap') this.#countTrap(call, plugin, failure.place ?? 'unknown', failure.trap);
+      else if (failure?.kind === 'rejected') this.#countTrap(call, plugin, 'reject', null);
     } else if (failure?.kind === 'saturated') {
-      this.countSaturation(failure.place as SaturatedResource, target);
+      this.countSaturation(failure.place as SaturatedResource, call);
     }
   }
 
-  #countTrap(target: CallTarget, plugin: string, phase: string, trap: string | null): void {
-    this.#metrics.trap(plugin, target.hook, phase);
-    publishTrap(target, phase, trap);
+  #countTrap(call: HookCall<unknown>, plugin: string, phase: string, trap: string | null): void {
+    this.#metrics.trap(plugin, call.hook, phase);
+    publishTrap(call, phase, trap);
   }
 
   /** Counts a refusal for want of a resource, of a call's or of an admission's. */
-  countSaturation(resource: SaturatedResource, target?: Pick<CallTarget, 'context'>): void {
+  countSaturation(resource: SaturatedResource, call?: Pick<HookCall<unknown>, 'context'>): void {
     this.#metrics.saturation(resource);
-    publishSaturation(resource, target);
+    publishSaturation(resource, call);
   }
 
-  /** Calls on this thread. Throws the runtime error of a failure, and whatever `encode` or `read` throws. */
-  inline<T>(target: CallTarget, encode: (scratch: CallScratch) => void, read: ReadAnswer<T>): T {
-    if (isCallTraced()) return traceInline(target, () => this.#inline(target, encode, read));
-    return this.#inline(target, encode, read);
+  /** Calls on this thread. Throws the runtime error of a failure, and whatever `encode` or `decode` throws. */
+  inline<Answer>(call: HookCall<Answer>): Answer {
+    return isCallTraced() ? traceInline(call, () => this.#inline(call)) : this.#inline(call);
   }
 
-  #inline<T>(target: CallTarget, encode: (scratch: CallScratch) => void, read: ReadAnswer<T>): T {
+  #inline<Answer>(call: HookCall<Answer>): Answer {
     this.checkOpen();
-    const { guard } = target;
-    const began = guard === null ? 0 : guard.enter(target.principal, target.context);
+    const { guard } = call;
+    const began = guard === null ? 0 : guard.enter(call.principal, call);
     const scratch = leaseScratch();
     let failure: NativeFailure | null = null;
     let seconds = Number.NaN;
-    let value: T | undefined;
+    let value: Answer | undefined;
     let refused: { error: unknown } | null = null;
     let outcome: CallOutcome = 'none';
     try {
-      encode(scratch);
+      encode(call, scratch);
       const { bytes, start, headLength, tailLength } = scratch;
-      const body = scratch.body ?? NO_BODY;
-      const hook = HOOK_NUMBERS[target.hook];
-      const probe = target.probe === true;
-      const answer = target.module.call(
-        hook,
+      const answer = call.module.call(
+        HOOK_KINDS.indexOf(call.hook),
         bytes,
         start,
         headLength,
         tailLength,
-        body,
-        target.deadlineMs,
-        target.maxAnswerBytes,
-        probe,
+        scratch.body ?? NO_BODY,
+        call.deadlineMs,
+        call.maxAnswerBytes,
+        call.probe,
       );
       seconds = scratch.seconds;
       try {
         const end = start + headLength + tailLength;
-        if (typeof answer === 'number') value = read(bytes.subarray(end, end + answer), false);
+        if (typeof answer === 'number') value = call.decode(bytes, end, end + answer, true);
         else if ('failed' in answer) failure = answer;
         else {
-          value = read(answer, true);
+          value = call.decode(answer, 0, answer.length, false);
           scratch.expect(end + answer.length);
         }
         outcome = failure === null ? 'success' : outcomeOf(failure);
@@ -167,69 +153,57 @@ export class Dispatcher {
       }
     } finally {
       returnScratch(scratch);
-      if (guard !== null) guard.exit(began, target.principal, outcome, seconds);
+      if (guard !== null) guard.exit(began, call.principal, outcome, seconds);
     }
-    this.#count(target, failure, seconds);
-    if (failure !== null) throw failureOf(failure, target);
+    this.#count(call, failure, seconds);
+    if (failure !== null) throw failureOf(failure, call);
     if (refused !== null) throw refused.error;
-    return value as T;
+    return value as Answer;
   }
 
   /**
    * Calls on another thread. The request is staged before this returns its promise, so later changes to the caller's
    * buffers do not matter. Rejects as `inline` throws, and with `signal.reason` when the signal aborts.
    */
-  threaded<T>(
-    target: CallTarget,
-    encode: (scratch: CallScratch) => void,
-    read: ReadAnswer<T>,
-    options: { readonly signal?: AbortSignal | undefined } = {},
-  ): Promise<T> {
-    if (isCallTraced()) return traceThreaded(target, () => this.#threaded(target, encode, read, options));
-    return this.#threaded(target, encode, read, options);
+  threaded<Answer>(call: HookCall<Answer>): Promise<Answer> {
+    return isCallTraced() ? traceThreaded(call, () => this.#threaded(call)) : this.#threaded(call);
   }
 
-  async #threaded<T>(
-    target: CallTarget,
-    encode: (scratch: CallScratch) => void,
-    read: ReadAnswer<T>,
-    options: { readonly signal?: AbortSignal | undefined },
-  ): Promise<T> {
+  async #threaded<Answer>(call: HookCall<Answer>): Promise<Answer> {
     this.checkOpen();
-    options.signal?.throwIfAborted();
-    const began = target.guard === null ? 0 : target.guard.enter(target.principal, target.context);
+    call.signal?.throwIfAborted();
+    const { guard } = call;
+    const began = guard === null ? 0 : guard.enter(call.principal, call);
     let staged: ReturnType<NativeModule['stage']> | undefined;
     try {
-      staged = this.#stage(target, encode);
+      staged = this.#stage(call);
     } finally {
-      if (staged === undefined) target.guard?.exit(began, target.principal, 'none', 0);
+      if (staged === undefined) guard?.exit(began, call.principal, 'none', 0);
     }
     if ('failed' in staged) {
-      target.guard?.exit(began, target.principal, outcomeOf(staged), 0);
-      throw this.#failed(target, staged, Number.NaN);
+      guard?.exit(began, call.principal, outcomeOf(staged), 0);
+      throw this.#failed(call, staged, Number.NaN);
     }
-    return this.#run(target, began, staged, read, options);
+    return this.#run(call, began, staged);
   }
 
-  #stage(target: CallTarget, encode: (scratch: CallScratch) => void): ReturnType<NativeModule['stage']> {
+  #stage(call: HookCall<unknown>): ReturnType<NativeModule['stage']> {
     const scratch = leaseScratch();
     try {
-      encode(scratch);
+      encode(call, scratch);
       const { bytes, start, headLength, tailLength } = scratch;
       const body = scratch.body ?? NO_BODY;
-      this.#checkStaging(target, headLength + tailLength + body.length);
-      const hook = HOOK_NUMBERS[target.hook];
-      const probe = target.probe === true;
-      return target.module.stage(
-        hook,
+      this.#checkStaging(call, headLength + tailLength + body.length);
+      return call.module.stage(
+        HOOK_KINDS.indexOf(call.hook),
         bytes,
         start,
         headLength,
         tailLength,
         body,
-        target.deadlineMs,
-        target.maxAnswerBytes,
-        probe,
+        call.deadlineMs,
+        call.maxAnswerBytes,
+        call.probe,
       );
     } finally {
       returnScratch(scratch);
@@ -237,25 +211,23 @@ export class Dispatcher {
   }
 
   /** Waiting frees no memory for a request that is larger than all of it. */
-  #checkStaging(target: CallTarget, bytes: number): void {
+  #checkStaging(call: HookCall<unknown>, bytes: number): void {
     const { maxStagingBytes } = this.config;
     if (bytes <= maxStagingBytes) return;
-    this.countSaturation('staging', target);
+    this.countSaturation('staging', call);
     const neverFits = `the request takes ${bytes} bytes, more than maxStagingBytes (${maxStagingBytes})`;
-    throw new PoolSaturatedError('staging', target.context(), neverFits);
+    throw new PoolSaturatedError('staging', call.context(), neverFits);
   }
 
-  async #run<T>(
-    target: CallTarget,
+  async #run<Answer>(
+    call: HookCall<Answer>,
     began: number,
     staged: Exclude<ReturnType<NativeModule['stage']>, NativeFailure>,
-    read: ReadAnswer<T>,
-    { signal }: { readonly signal?: AbortSignal | undefined },
-  ): Promise<T> {
-    const { guard, principal } = target;
+  ): Promise<Answer> {
+    const { guard, principal, signal } = call;
     const run = () => {
       try {
-        guard?.recheck(began, principal, target.context);
+        guard?.recheck(began, principal, call);
       } catch (error) {
         staged.cancel();
         throw error;
@@ -264,12 +236,12 @@ export class Dispatcher {
     };
     let queued: ReturnType<typeof enqueue<Awaited<ReturnType<typeof staged.run>>>>;
     try {
-      queued = enqueue(run, target.probe ? Number.POSITIVE_INFINITY : this.config.maxQueuedCalls);
+      queued = enqueue(run, call.probe ? Number.POSITIVE_INFINITY : this.config.maxQueuedCalls);
     } catch (error) {
       staged.cancel();
       const full = error instanceof PoolSaturatedError;
       guard?.exit(began, principal, full ? 'saturated' : 'none', 0);
-      throw full ? this.#failed(target, QUEUE_FULL, Number.NaN) : error;
+      throw full ? this.#failed(call, QUEUE_FULL, Number.NaN) : error;
     }
     this.#inFlight++;
     let stopListening: (() => void) | undefined;
@@ -293,11 +265,12 @@ export class Dispatcher {
       seconds = outcome.seconds;
       if (outcome.failure !== null) {
         ended = outcomeOf(outcome.failure);
-        throw this.#failed(target, outcome.failure, seconds);
+        throw this.#failed(call, outcome.failure, seconds);
       }
-      this.#count(target, null, seconds);
+      this.#count(call, null, seconds);
       try {
-        const value = read(outcome.answer!, true);
+        const answer = outcome.answer!;
+        const value = call.decode(answer, 0, answer.length, false);
         ended = 'success';
         return value;
       } catch (error) {
@@ -311,9 +284,9 @@ export class Dispatcher {
     }
   }
 
-  #failed(target: CallTarget, failure: NativeFailure, seconds: number): Error {
-    this.#count(target, failure, seconds);
-    return failureOf(failure, target);
+  #failed(call: HookCall<unknown>, failure: NativeFailure, seconds: number): Error {
+    this.#count(call, failure, seconds);
+    return failureOf(failure, call);
   }
 }
 
@@ -341,36 +314,21 @@ function outcomeOfRefusal(error: unknown): CallOutcome {
   return error instanceof WireError || error instanceof AnswerRefused ? 'invalid-answer' : 'none';
 }
 
-function failureOf(failure: NativeFailure, target: CallTarget): Error {
+function failureOf(failure: NativeFailure, call: HookCall<unknown>): Error {
   if (failure.kind === 'answer-size') return new AnswerRefused('size', failure.message);
-  return errorOf(failure, target.context());
+  return errorOf(failure, call.context());
 }
 
-/** Encodes a message, checking that the body is memory that may cross and did not change meanwhile. */
-export function encodeMessage<T>(message: Message<T>, value: T): (scratch: CallScratch) => void {
-  return (scratch) => {
-    encodeRequest(message, value, scratch);
-    if (scratch.body !== null) checkBytes(scratch.body, 'body');
-  };
+/** Encoding runs getters of the caller's, which may abort the call. */
+function encode(call: HookCall<unknown>, scratch: CallScratch): void {
+  call.signal?.throwIfAborted();
+  call.encode(scratch);
+  call.signal?.throwIfAborted();
 }
 
-/** Puts bytes that are encoded already in a scratch's place of the body. */
-export function rawRequest(input: Uint8Array): (scratch: CallScratch) => void {
-  return (scratch) => {
-    scratch.headLength = 0;
-    scratch.tailLength = 0;
-    scratch.body = input;
-  };
-}
-
-/** Throws an InvalidArgumentError unless `value` is a Uint8Array over memory that is there and no other thread writes to. */
-export function checkBytes(value: unknown, path: string): asserts value is Uint8Array {
-  if (!isUint8Array(value)) throw new InvalidArgumentError(path, 'expected a Uint8Array');
-  if (value.buffer instanceof SharedArrayBuffer) {
-    throw new InvalidArgumentError(
-      path,
-      'expected a Uint8Array that is not over a SharedArrayBuffer, whose bytes may change during the call',
-    );
-  }
-  if (isGone(value)) throw new InvalidArgumentError(path, 'the buffer of the Uint8Array is detached or has shrunk');
+/** Encodes a message, checking that its body was not detached meanwhile. */
+export function encodeMessage<T>(message: Message<T>, value: T, scratch: CallScratch): void {
+  encodeRequest(message, value, scratch);
+  // The encoder checks that the length did not change, and that of detached memory is 0.
+  if (scratch.body?.length === 0) checkBytes(scratch.body, 'body');
 }

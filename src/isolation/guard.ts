@@ -6,6 +6,11 @@ import { RETIRED_LABEL } from './labels.ts';
 import type { SlotBreaker } from './slot-breaker.ts';
 import type { CallOutcome, SlotStats } from './slot-stats.ts';
 
+/** A call that can say where it came from. */
+interface Described {
+  context(): ErrorContext;
+}
+
 /** The guard of one slot version. */
 export class VersionGuard {
   readonly key: SlotKey;
@@ -28,20 +33,20 @@ export class VersionGuard {
   }
 
   /** Lets a call of `principal` through and dates it for `exit`. Throws PluginUnavailableError. */
-  enter(principal: string, context: () => ErrorContext): number {
-    if (this.switches.engaged) this.#checkEnabled(context);
+  enter(principal: string, call: Described): number {
+    if (this.switches.engaged) this.#checkEnabled(call);
     const { breaker } = this;
     if (breaker === null) return 0;
     const waitMs = breaker.enter(principal);
-    if (waitMs > 0) throw this.#refused(openError(waitMs, context));
+    if (waitMs > 0) throw this.#refused(openError(waitMs, call));
     return breaker.began;
   }
 
   /** Refuses a call that was let through and has waited since, where its plugin was disabled or its breaker opened. */
-  recheck(began: number, principal: string, context: () => ErrorContext): void {
-    if (this.switches.engaged) this.#checkEnabled(context);
+  recheck(began: number, principal: string, call: Described): void {
+    if (this.switches.engaged) this.#checkEnabled(call);
     const waitMs = this.breaker?.waitOf(began, principal) ?? 0;
-    if (waitMs > 0) throw this.#refused(openError(waitMs, context));
+    if (waitMs > 0) throw this.#refused(openError(waitMs, call));
   }
 
   /** Counts the end of a call that `enter` let through, and the seconds that it spent in the guest. */
@@ -54,9 +59,9 @@ export class VersionGuard {
     breaker.exit(began, principal, verdict, Number.isNaN(seconds) ? 0 : seconds);
   }
 
-  #checkEnabled(context: () => ErrorContext): void {
+  #checkEnabled(call: Described): void {
     const reason = this.switches.reason(this.key);
-    if (reason !== undefined) throw this.#refused(new PluginUnavailableError('disabled', reason, null, context()));
+    if (reason !== undefined) throw this.#refused(new PluginUnavailableError('disabled', reason, null, call.context()));
   }
 
   #refused(error: PluginUnavailableError): PluginUnavailableError {
@@ -65,6 +70,6 @@ export class VersionGuard {
   }
 }
 
-function openError(waitMs: number, context: () => ErrorContext): PluginUnavailableError {
-  return new PluginUnavailableError('breaker-open', 'its calls failed too often', Math.ceil(waitMs), context());
+function openError(waitMs: number, call: Described): PluginUnavailableError {
+  return new PluginUnavailableError('breaker-open', 'its calls failed too often', Math.ceil(waitMs), call.context());
 }

@@ -1,29 +1,23 @@
 /** Filters: which of the candidates may serve a request. */
+import type { HotEngineConfig } from '../config.ts';
+import { encodeMessage } from '../dispatch/call.ts';
+import type { CallScratch } from '../dispatch/scratch.ts';
 import { FilterError, GuestTrapError, InvalidArgumentError } from '../errors.ts';
 import { filterOutput } from '../policy/decision.ts';
 import { requestHeaders } from '../policy/headers.ts';
 import type { WasmtimeRuntime } from '../runtime.ts';
 import type { SlotKey } from '../slot-key.ts';
-import type { PluginSlot } from '../slots.ts';
+import type { Cell, PluginSlot } from '../slots.ts';
 import type { FilterOutput, Principal, RequestContext, UpstreamCandidate } from '../types.ts';
 import { parseUuid } from '../uuid.ts';
+import { checkObject } from '../validate.ts';
 import { decodeAnswer } from '../wire/decode.ts';
-import {
-  Adapter,
-  type AsyncCallOptions,
-  type CallOptions,
-  callAnywhere,
-  callInline,
-  checkObject,
-  followed,
-  type PreparedCall,
-  type TellFault,
-  targetOf,
-} from './adapter.ts';
-import { encodeMessage } from './call.ts';
+import type { EditionByHook } from '../wire/editions.ts';
+import type { FilterRequest } from '../wire/messages/filter.ts';
+import { Adapter, AdapterCall, type AsyncCallOptions, type CallOptions, followed, type WrapError } from './adapter.ts';
 import { bodyOf, principalValue } from './values.ts';
 
-const tell: TellFault = (fault, context) =>
+const toFilterError: WrapError = (fault, context) =>
   new FilterError(
     fault instanceof GuestTrapError ? 'trap' : 'runtime',
     `filter plugin failed: ${fault.message}`,
@@ -62,7 +56,7 @@ export class WasmtimeFilterPlugin extends Adapter {
     candidates: readonly UpstreamCandidate[],
     options?: CallOptions,
   ): FilterOutput {
-    return callInline(this.runtime, 'filter', () => this.#prepare(ctx, principal, candidates, options), tell);
+    return this.inline(this.#call(ctx, principal, candidates, options));
   }
 
   /** The same as a promise, on the thread that `options.where` says. Rejects as `filter` throws. */
@@ -72,20 +66,18 @@ export class WasmtimeFilterPlugin extends Adapter {
     candidates: readonly UpstreamCandidate[],
     options?: AsyncCallOptions,
   ): Promise<FilterOutput> {
-    const prepare = () => this.#prepare(ctx, principal, candidates, options);
-    return callAnywhere(this.runtime, 'filter', prepare, tell, options);
+    return this.anywhere(this.#call(ctx, principal, candidates, options), options);
   }
 
-  #prepare(
+  #call(
     ctx: RequestContext,
     principal: Principal,
     candidates: readonly UpstreamCandidate[],
     options: CallOptions | undefined,
-  ): PreparedCall<FilterOutput> {
+  ): FilterCall {
     checkObject(ctx, 'ctx');
-    const cell = this.cell();
-    const edition = cell.editions.filter!;
-    const { wireBounds, cookieRedaction } = this.runtime.dispatcher.config;
+    const version = this.versionFor('filter', toFilterError);
+    const { config } = this.runtime.dispatcher;
     const sent: string[] = [];
     const request = {
       requestId: ctx.requestId,
@@ -96,17 +88,46 @@ export class WasmtimeFilterPlugin extends Adapter {
       method: ctx.method,
       path: ctx.path,
       query: ctx.query,
-      headers: requestHeaders(ctx.headers, { cookieRedaction }),
+      headers: requestHeaders(ctx.headers, config),
       body: bodyOf(ctx.body),
-      principal: principalValue(principal, edition.oauthPrincipalKind),
+      principal: principalValue(principal, version.editions.filter!.oauthPrincipalKind),
       candidates: canonical(candidates, sent),
     };
-    return {
-      target: targetOf(cell, 'filter', options, request.principal.id, wireBounds.outputBodyBytes),
-      encode: encodeMessage(edition.request, request),
-      read: (bytes) => filterOutput(decodeAnswer(edition.response, bytes).results, wireBounds, sent),
-      bytes: request.body.length,
-    };
+    return new FilterCall(version, config, request, sent, options);
+  }
+}
+
+class FilterCall extends AdapterCall<FilterOutput> {
+  readonly wrapError = toFilterError;
+  private readonly schema: EditionByHook['filter'];
+  private readonly bounds: HotEngineConfig['wireBounds'];
+  private readonly request: FilterRequest;
+  private readonly sent: readonly string[];
+
+  constructor(
+    version: Cell,
+    config: HotEngineConfig,
+    request: FilterRequest,
+    sent: readonly string[],
+    options: CallOptions | undefined,
+  ) {
+    super('filter', version, options, {
+      principal: request.principal.id,
+      maxAnswerBytes: config.wireBounds.outputBodyBytes,
+      bodyBytes: request.body.length,
+    });
+    this.schema = version.editions.filter!;
+    this.bounds = config.wireBounds;
+    this.request = request;
+    this.sent = sent;
+  }
+
+  encode(scratch: CallScratch): void {
+    encodeMessage(this.schema.request, this.request, scratch);
+  }
+
+  decode(bytes: Buffer, start: number, end: number, leased: boolean): FilterOutput {
+    return filterOutput(decodeAnswer(this.schema.response, bytes, start, end, leased).results, this.bounds, this.sent);
   }
 }
 

@@ -1,10 +1,10 @@
 /** From what callers hand in to what the codec takes: principals, upstreams, bodies. */
 import { claimsToWire } from '../claims.ts';
 import { InvalidArgumentError } from '../errors.ts';
+import { Memo } from '../memo.ts';
 import type { Principal, PrincipalKind, Upstream } from '../types.ts';
+import { checkBytes, checkObject } from '../validate.ts';
 import type { PrincipalValue } from '../wire/messages/common.ts';
-import { checkObject } from './adapter.ts';
-import { checkBytes } from './call.ts';
 
 const PRINCIPAL_KINDS: ReadonlySet<unknown> = new Set<PrincipalKind>([
   'api_key',
@@ -15,7 +15,7 @@ const PRINCIPAL_KINDS: ReadonlySet<unknown> = new Set<PrincipalKind>([
 ]);
 /** Base URLs are few and recur with every request. */
 const KNOWN_URLS = 256;
-const urls = new Map<string, URL>();
+const urls = new Memo<string, URL>(KNOWN_URLS);
 
 /** A principal as this edition spells it. */
 export function principalValue(principal: Principal, oauthPrincipalKind: string): PrincipalValue {
@@ -48,7 +48,6 @@ export function upstreamUrl(upstream: Upstream): URL | null {
   if (known !== undefined) return known;
   if (!URL.canParse(text)) throw new InvalidArgumentError('upstream.baseUrl', 'expected an absolute URL');
   const url = new URL(text);
-  if (urls.size === KNOWN_URLS) urls.clear();
   urls.set(text, url);
   return url;
 }
@@ -57,9 +56,4 @@ export function upstreamUrl(upstream: Upstream): URL | null {
 export function bodyOf(body: unknown): Uint8Array {
   checkBytes(body, 'body');
   return body;
-}
-
-/** Bytes that may be kept: a copy unless they belong to the answer alone. A plain Uint8Array either way, never a Buffer. */
-export function keep(view: Uint8Array, owned: boolean): Uint8Array {
-  return owned ? new Uint8Array(view.buffer, view.byteOffset, view.byteLength) : new Uint8Array(view);
 }

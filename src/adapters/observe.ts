@@ -1,27 +1,26 @@
 /** Observers: they are told, and cannot fail a request. */
+import { ANY_ANSWER, encodeMessage } from '../dispatch/call.ts';
+import type { CallScratch } from '../dispatch/scratch.ts';
 import { ObservabilityError } from '../errors.ts';
 import type { WasmtimeRuntime } from '../runtime.ts';
 import type { SlotKey } from '../slot-key.ts';
-import type { PluginSlot } from '../slots.ts';
+import type { Cell, PluginSlot } from '../slots.ts';
 import type { ObserveEvent } from '../types.ts';
+import { checkObject } from '../validate.ts';
 import type { ObserveEventValue } from '../wire/messages/observe.ts';
 import {
   Adapter,
+  AdapterCall,
   type AsyncCallOptions,
   type CallOptions,
-  callAnywhere,
-  callInline,
-  checkObject,
   followed,
   isAbort,
-  type PreparedCall,
-  type TellFault,
-  targetOf,
+  type WrapError,
 } from './adapter.ts';
-import { encodeMessage } from './call.ts';
 import { principalKindValue, upstreamUrl } from './values.ts';
 
-const tell: TellFault = (fault, context) => new ObservabilityError(`observe plugin failed: ${fault.message}`, context);
+const toObservabilityError: WrapError = (fault, context) =>
+  new ObservabilityError(`observe plugin failed: ${fault.message}`, context);
 
 /** An observe plugin of a slot. */
 export class WasmtimeObservabilityHook extends Adapter {
@@ -47,7 +46,7 @@ export class WasmtimeObservabilityHook extends Adapter {
    */
   observe(event: ObserveEvent, options?: CallOptions): ObservabilityError | undefined {
     try {
-      callInline(this.runtime, 'observe', () => this.#prepare(event, options), tell);
+      this.inline(this.#call(event, options));
       return undefined;
     } catch (error) {
       return returned(error);
@@ -57,7 +56,7 @@ export class WasmtimeObservabilityHook extends Adapter {
   /** The same as a promise, on the thread that `options.where` says; rejects with `signal.reason` when aborted. */
   async observeAsync(event: ObserveEvent, options?: AsyncCallOptions): Promise<ObservabilityError | undefined> {
     try {
-      await callAnywhere(this.runtime, 'observe', () => this.#prepare(event, options), tell, options);
+      await this.anywhere(this.#call(event, options), options);
       return undefined;
     } catch (error) {
       if (isAbort(error, options?.signal)) throw error;
@@ -65,16 +64,11 @@ export class WasmtimeObservabilityHook extends Adapter {
     }
   }
 
-  #prepare(event: ObserveEvent, options: CallOptions | undefined): PreparedCall<void> {
+  #call(event: ObserveEvent, options: CallOptions | undefined): ObserveCall {
     checkObject(event, 'event');
-    const cell = this.cell();
-    const edition = cell.editions.observe!;
-    return {
-      target: targetOf(cell, 'observe', options, undefined),
-      encode: encodeMessage(edition.request, eventValue(event, edition.oauthPrincipalKind)),
-      read: () => {},
-      bytes: 0,
-    };
+    const version = this.versionFor('observe', toObservabilityError);
+    const value = eventValue(event, version.editions.observe!.oauthPrincipalKind);
+    return new ObserveCall(version, value, options);
   }
 }
 
@@ -94,6 +88,22 @@ function eventValue(event: ObserveEvent, oauthPrincipalKind: string): ObserveEve
     default:
       return event;
   }
+}
+
+class ObserveCall extends AdapterCall<void> {
+  readonly wrapError = toObservabilityError;
+  private readonly event: ObserveEventValue;
+
+  constructor(version: Cell, event: ObserveEventValue, options: CallOptions | undefined) {
+    super('observe', version, options, { principal: undefined, maxAnswerBytes: ANY_ANSWER, bodyBytes: 0 });
+    this.event = event;
+  }
+
+  encode(scratch: CallScratch): void {
+    encodeMessage(this.version.editions.observe!.request, this.event, scratch);
+  }
+
+  decode(): void {}
 }
 
 function returned(error: unknown): ObservabilityError {

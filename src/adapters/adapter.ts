@@ -1,6 +1,8 @@
-/** What the adapters share: which cell a call goes to, its options, and how its failures are told. */
+/** What the adapters share: which version a call gets, its options, and the errors of its failures. */
 import { accessOf, type RuntimeAccess } from '../access.ts';
 import { deadlineSchema } from '../config.ts';
+import { ANY_ANSWER, type HookCall } from '../dispatch/call.ts';
+import type { CallScratch } from '../dispatch/scratch.ts';
 import {
   ClosedError,
   type ErrorContext,
@@ -8,15 +10,16 @@ import {
   SlotNotFoundError,
   WasmtimeRuntimeError,
 } from '../errors.ts';
+import type { VersionGuard } from '../isolation/guard.ts';
+import type { NativeModule } from '../native.ts';
 import type { PluginFailurePolicy } from '../policy/failure.ts';
 import { AnswerRefused } from '../policy/refusal.ts';
 import type { WasmtimeRuntime } from '../runtime.ts';
 import { keyOf, type SlotKey } from '../slot-key.ts';
 import { type Cell, checkSlotKind, noSlotAt, type PluginSlot, Slot } from '../slots.ts';
 import type { HookKind, SlotKind } from '../types.ts';
+import { checkObject, checkSignal } from '../validate.ts';
 import { WireError } from '../wire/decode.ts';
-import { ANY_ANSWER, type CallTarget, type ReadAnswer } from './call.ts';
-import type { CallScratch } from './scratch.ts';
 
 /** Options of a call on this thread. */
 export interface CallOptions {
@@ -106,36 +109,87 @@ export abstract class Adapter {
     return this.#runtime;
   }
 
-  /** The cell of this call. Throws Closed, or SlotNotFound for a slot that is followed and not there. */
-  protected cell(): Cell {
+  /** The version that a call of `hook` gets. Throws Closed, or the adapter's error for a slot that does not exist. */
+  protected versionFor(hook: HookKind, wrapError: WrapError): Cell {
     this.#runtime.dispatcher.checkOpen();
     if (this.#pinned !== null) return this.#pinned;
     const slot = this.#runtime.slot(this.#key);
-    if (slot === undefined) throw noSlotAt(this.#key);
-    checkSlotKind(slot, this.#kind);
+    try {
+      if (slot === undefined) throw noSlotAt(this.#key);
+      checkSlotKind(slot, this.#kind);
+    } catch (error) {
+      throw toHookError(error, hook, wrapError, undefined);
+    }
     return slot.current;
+  }
+
+  /** Makes a call on this thread. Throws the adapter's error for a failure of the plugin. */
+  protected inline<Answer>(call: AdapterCall<Answer>): Answer {
+    try {
+      return this.#runtime.dispatcher.inline(call);
+    } catch (error) {
+      throw toHookError(error, call.hook, call.wrapError, call);
+    }
+  }
+
+  /** Makes a call on the thread that `options` say. Rejects as `inline` throws, and with the signal's reason. */
+  protected async anywhere<Answer>(call: AdapterCall<Answer>, options: AsyncCallOptions | undefined): Promise<Answer> {
+    const signal = options?.signal;
+    checkSignal(signal);
+    call.signal = signal;
+    try {
+      if (!goesToThread(call.hook, call.bodyBytes, options)) return this.#runtime.dispatcher.inline(call);
+      return await this.#runtime.dispatcher.threaded(call);
+    } catch (error) {
+      throw isAbort(error, signal) ? error : toHookError(error, call.hook, call.wrapError, call);
+    }
   }
 }
 
-/** The target of one call of a cell's hook by `principal`, where one is known. Throws an InvalidArgumentError for bad options. */
-export function targetOf(
-  cell: Cell,
-  hook: HookKind,
-  options: CallOptions | undefined,
-  principal: unknown,
-  answerBytes = ANY_ANSWER,
-): CallTarget {
-  if (options !== undefined) checkOptions(options);
-  return {
-    module: cell.module,
-    hook,
-    plugin: cell.pluginName,
-    principal: typeof principal === 'string' ? principal : '',
-    guard: cell.guard,
-    deadlineMs: options?.deadlineMs === undefined ? cell.deadlineMs : checkDeadline(options.deadlineMs),
-    maxAnswerBytes: Math.min(answerBytes, ANY_ANSWER),
-    context: () => contextOf(cell, hook),
-  };
+/** One call of an adapter. Its constructor checks the arguments; its subclasses know the hook's messages. */
+export abstract class AdapterCall<Answer> implements HookCall<Answer> {
+  readonly module: NativeModule;
+  readonly hook: HookKind;
+  readonly plugin: string;
+  readonly deadlineMs: number;
+  readonly principal: string;
+  readonly guard: VersionGuard;
+  readonly maxAnswerBytes: number;
+  readonly probe = false;
+  /** Set for a call that gives a promise; the other forms take the option and ignore it. */
+  signal: AbortSignal | undefined = undefined;
+  /** Bytes of the caller's that the request carries; decides where `auto` makes the call. */
+  readonly bodyBytes: number;
+  protected readonly version: Cell;
+
+  /** A call of `version` by `principal`, where one is known. Throws an InvalidArgumentError for bad options. */
+  constructor(
+    hook: HookKind,
+    version: Cell,
+    options: CallOptions | undefined,
+    limits: { readonly principal: unknown; readonly maxAnswerBytes: number; readonly bodyBytes: number },
+  ) {
+    if (options !== undefined) checkOptions(options);
+    this.module = version.module;
+    this.hook = hook;
+    this.plugin = version.pluginName;
+    this.deadlineMs = options?.deadlineMs === undefined ? version.deadlineMs : checkDeadline(options.deadlineMs);
+    this.principal = typeof limits.principal === 'string' ? limits.principal : '';
+    this.guard = version.guard;
+    this.maxAnswerBytes = Math.min(limits.maxAnswerBytes, ANY_ANSWER);
+    this.bodyBytes = limits.bodyBytes;
+    this.version = version;
+  }
+
+  context(): ErrorContext {
+    const { pluginName, principal, versionId } = this.version;
+    return { plugin: pluginName, principal, versionId, hook: this.hook };
+  }
+
+  abstract encode(scratch: CallScratch): void;
+  abstract decode(bytes: Buffer, start: number, end: number, leased: boolean): Answer;
+  /** The adapter's error of a failure of the plugin. */
+  abstract readonly wrapError: WrapError;
 }
 
 /**
@@ -149,10 +203,6 @@ function checkOptions(options: object): void {
       throw new InvalidArgumentError(`options.${name}`, 'unknown field');
     }
   }
-}
-
-function contextOf(cell: Cell, hook: HookKind): ErrorContext {
-  return { plugin: cell.pluginName, principal: cell.principal, versionId: cell.versionId, hook };
 }
 
 function checkDeadline(deadlineMs: unknown): number {
@@ -176,100 +226,37 @@ function goesToThread(hook: HookKind, bytes: number, options: AsyncCallOptions |
   }
 }
 
-/** One call, ready to be made on either side. */
-export interface PreparedCall<T> {
-  readonly target: CallTarget;
-  readonly encode: (scratch: CallScratch) => void;
-  readonly read: ReadAnswer<T>;
-  /** Bytes of the caller's that the request carries; decides where `auto` makes the call. */
-  readonly bytes: number;
-}
-
-/** Makes a call on this thread; `tell` turns the plugin's failures into the adapter's class. */
-export function callInline<T>(
-  access: RuntimeAccess,
-  hook: HookKind,
-  prepare: () => PreparedCall<T>,
-  tell: TellFault,
-): T {
-  let call: PreparedCall<T> | undefined;
-  try {
-    call = prepare();
-    return access.dispatcher.inline(call.target, call.encode, call.read);
-  } catch (error) {
-    throw told(error, hook, tell, call?.target);
-  }
-}
-
-/** Makes a call where `options` say. */
-export async function callAnywhere<T>(
-  access: RuntimeAccess,
-  hook: HookKind,
-  prepare: () => PreparedCall<T>,
-  tell: TellFault,
-  options: AsyncCallOptions | undefined,
-): Promise<T> {
-  checkSignal(options?.signal);
-  let call: PreparedCall<T> | undefined;
-  try {
-    call = prepare();
-    const { target, read } = call;
-    const encode = unlessAbortedMeanwhile(call.encode, options?.signal);
-    if (!goesToThread(hook, call.bytes, options)) return access.dispatcher.inline(target, encode, read);
-    return await access.dispatcher.threaded(target, encode, read, { signal: options?.signal });
-  } catch (error) {
-    if (isAbort(error, options?.signal)) throw error;
-    throw told(error, hook, tell, call?.target);
-  }
-}
-
 /** Whether the call failed because it was aborted. The reason may be anything, an error of this package too. */
 export function isAbort(error: unknown, signal: AbortSignal | undefined): boolean {
   return signal?.aborted === true && error === signal.reason;
 }
 
-/** Encoding runs getters of the caller's, which may abort the call. */
-function unlessAbortedMeanwhile(encode: PreparedCall<unknown>['encode'], signal: AbortSignal | undefined) {
-  if (signal === undefined) return encode;
-  return (scratch: CallScratch) => {
-    signal.throwIfAborted();
-    encode(scratch);
-    signal.throwIfAborted();
-  };
-}
-
-/** What to throw for an error of a call: the adapter's own error where the plugin is at fault, else the error itself. */
-export function told(error: unknown, hook: HookKind, tell: TellFault, target?: CallTarget): unknown {
-  return isPluginsFault(error) ? tell(error, faultContext(error, hook, target)) : error;
-}
-
 /** What a plugin's failure can be: the runtime's error, an answer that does not decode, or one that breaks a rule. */
-export type Fault = WasmtimeRuntimeError | WireError | AnswerRefused;
+export type PluginFault = WasmtimeRuntimeError | WireError | AnswerRefused;
 /** Makes the adapter's error of a failure. */
-export type TellFault = (fault: Fault, context: ErrorContext) => Error;
+export type WrapError = (fault: PluginFault, context: ErrorContext) => Error;
 
 /**
- * Whether an error of a call is the plugin's failure, to be told by the adapter's own class. Bad arguments and a closed
+ * What to throw for an error of a call: the adapter's own error where the plugin is at fault, else the error itself.
+ * `call` is undefined where the slot had no version to call.
+ */
+function toHookError(
+  error: unknown,
+  hook: HookKind,
+  wrapError: WrapError,
+  call: HookCall<unknown> | undefined,
+): unknown {
+  if (!isPluginFault(error)) return error;
+  if (!(error instanceof WasmtimeRuntimeError)) return wrapError(error, { ...call?.context(), hook, cause: error });
+  const { plugin, principal, versionId } = error;
+  return wrapError(error, { plugin, principal, versionId, hook, cause: error });
+}
+
+/**
+ * Whether an error of a call is the plugin's failure, which the adapter's own class reports. Bad arguments and a closed
  * runtime are the caller's, and an aborted call rejects with the signal's reason.
  */
-function isPluginsFault(error: unknown): error is Fault {
+function isPluginFault(error: unknown): error is PluginFault {
   if (error instanceof InvalidArgumentError || error instanceof ClosedError) return false;
   return error instanceof WasmtimeRuntimeError || error instanceof WireError || error instanceof AnswerRefused;
-}
-
-function faultContext(error: Fault, hook: HookKind, target: CallTarget | undefined): ErrorContext {
-  if (!(error instanceof WasmtimeRuntimeError)) return { ...target?.context(), hook, cause: error };
-  const { plugin, principal, versionId } = error;
-  return { plugin, principal, versionId, hook, cause: error };
-}
-
-function checkSignal(signal: unknown): void {
-  if (signal !== undefined && !(signal instanceof AbortSignal)) {
-    throw new InvalidArgumentError('options.signal', 'expected an AbortSignal');
-  }
-}
-
-/** Throws an InvalidArgumentError unless `value` is an object. */
-export function checkObject(value: unknown, path: string): void {
-  if (typeof value !== 'object' || value === null) throw new InvalidArgumentError(path, 'expected an object');
 }

@@ -1,0 +1,165 @@
+/** Shape plugins: what goes to the upstream, and what becomes of its response. */
+import type { HotEngineConfig } from '../config.ts';
+import { areDroppedHeadersWatched, publishDroppedHeaders } from '../diagnostics.ts';
+import { encodeMessage } from '../dispatch/call.ts';
+import type { CallScratch } from '../dispatch/scratch.ts';
+import { DialectError } from '../errors.ts';
+import { shapedRequest } from '../policy/decision.ts';
+import { droppedByShape, requestHeaders } from '../policy/headers.ts';
+import type { WasmtimeRuntime } from '../runtime.ts';
+import type { SlotKey } from '../slot-key.ts';
+import type { Cell, PluginSlot } from '../slots.ts';
+import type {
+  Principal,
+  RequestContext,
+  ShapedRequest,
+  TransformResponseInput,
+  TransformResponseOutput,
+  TransformSseEventInput,
+  TransformSseEventOutput,
+  Upstream,
+} from '../types.ts';
+import { checkObject } from '../validate.ts';
+import { decodeAnswer } from '../wire/decode.ts';
+import type { EditionByHook } from '../wire/editions.ts';
+import type { ShapeRequest } from '../wire/messages/shape.ts';
+import { Adapter, AdapterCall, type AsyncCallOptions, type CallOptions, followed, type WrapError } from './adapter.ts';
+import { ResponseCall, SseEventCall, toTransformError } from './transform.ts';
+import { bodyOf, principalValue, upstreamUrl } from './values.ts';
+
+const toDialectError: WrapError = (fault, context) =>
+  new DialectError(`shape plugin failed: ${fault.message}`, context);
+
+/** A shape plugin of a slot, and the transforms that belong to it. */
+export class WasmtimeUpstreamDialect extends Adapter {
+  /**
+   * Pinned to the version that `slot` has now. Throws ModuleRejected for a slot of another kind, SlotNotFound for an
+   * evicted one, InvalidArgument for anything else, and Closed.
+   */
+  constructor(runtime: WasmtimeRuntime, slot: PluginSlot) {
+    super('shape', runtime, slot);
+  }
+
+  /**
+   * One that takes the slot's version of the moment at each call; an absent slot is a failure of that call.
+   * Throws InvalidArgument for anything but a key, and Closed.
+   */
+  static follow(runtime: WasmtimeRuntime, key: SlotKey): WasmtimeUpstreamDialect {
+    return new WasmtimeUpstreamDialect(runtime, followed(key));
+  }
+
+  /**
+   * Lets the plugin write the request for `upstream`. The call runs on this thread, for at most the deadline.
+   * Throws DialectError for whatever the plugin does wrong, InvalidArgument for bad arguments, and Closed.
+   */
+  shape(ctx: RequestContext, upstream: Upstream, principal: Principal, options?: CallOptions): ShapedRequest {
+    return this.inline(this.#call(ctx, upstream, principal, options));
+  }
+
+  /** The same as a promise, on the thread that `options.where` says. Rejects as `shape` throws. */
+  async shapeAsync(
+    ctx: RequestContext,
+    upstream: Upstream,
+    principal: Principal,
+    options?: AsyncCallOptions,
+  ): Promise<ShapedRequest> {
+    return this.anywhere(this.#call(ctx, upstream, principal, options), options);
+  }
+
+  /**
+   * Lets the plugin change a whole response. A plugin without the hook, or with it in noop mode, is not called.
+   * Throws ResponseTransformError for whatever the plugin does wrong, InvalidArgument for bad arguments, and Closed.
+   */
+  transformResponse(input: TransformResponseInput, options?: CallOptions): TransformResponseOutput {
+    checkObject(input, 'input');
+    const version = this.versionFor('transform_response', toTransformError);
+    if (!version.editions.transform_response) return { kind: 'unchanged' };
+    return this.inline(new ResponseCall(version, this.runtime.dispatcher.config, input, options));
+  }
+
+  /** The same as a promise, on the thread that `options.where` says. Rejects as `transformResponse` throws. */
+  async transformResponseAsync(
+    input: TransformResponseInput,
+    options?: AsyncCallOptions,
+  ): Promise<TransformResponseOutput> {
+    checkObject(input, 'input');
+    const version = this.versionFor('transform_response', toTransformError);
+    if (!version.editions.transform_response) return { kind: 'unchanged' };
+    return this.anywhere(new ResponseCall(version, this.runtime.dispatcher.config, input, options), options);
+  }
+
+  /** Lets the plugin change one event of a stream; otherwise like `transformResponse`. */
+  transformSseEvent(input: TransformSseEventInput, options?: CallOptions): TransformSseEventOutput {
+    checkObject(input, 'input');
+    const version = this.versionFor('transform_sse_event', toTransformError);
+    if (!version.editions.transform_sse_event) return { kind: 'unchanged' };
+    return this.inline(new SseEventCall(version, this.runtime.dispatcher.config, input, options));
+  }
+
+  /** The same as a promise, on the thread that `options.where` says. Rejects as `transformSseEvent` throws. */
+  async transformSseEventAsync(
+    input: TransformSseEventInput,
+    options?: AsyncCallOptions,
+  ): Promise<TransformSseEventOutput> {
+    checkObject(input, 'input');
+    const version = this.versionFor('transform_sse_event', toTransformError);
+    if (!version.editions.transform_sse_event) return { kind: 'unchanged' };
+    return this.anywhere(new SseEventCall(version, this.runtime.dispatcher.config, input, options), options);
+  }
+
+  #call(ctx: RequestContext, upstream: Upstream, principal: Principal, options: CallOptions | undefined): ShapeCall {
+    checkObject(ctx, 'ctx');
+    const version = this.versionFor('shape', toDialectError);
+    const { config } = this.runtime.dispatcher;
+    const baseUrl = upstreamUrl(upstream);
+    const request = {
+      requestId: ctx.requestId,
+      method: ctx.method,
+      path: ctx.path,
+      query: ctx.query,
+      headers: requestHeaders(ctx.headers, config),
+      body: bodyOf(ctx.body),
+      principal: principalValue(principal, version.editions.shape!.oauthPrincipalKind),
+      upstream: { baseUrl: baseUrl === null ? null : baseUrl.href },
+    };
+    return new ShapeCall(version, config, request, baseUrl, options);
+  }
+}
+
+class ShapeCall extends AdapterCall<ShapedRequest> {
+  readonly wrapError = toDialectError;
+  private readonly schema: EditionByHook['shape'];
+  private readonly config: HotEngineConfig;
+  private readonly request: ShapeRequest;
+  private readonly baseUrl: URL | null;
+
+  constructor(
+    version: Cell,
+    config: HotEngineConfig,
+    request: ShapeRequest,
+    baseUrl: URL | null,
+    options: CallOptions | undefined,
+  ) {
+    super('shape', version, options, {
+      principal: request.principal.id,
+      maxAnswerBytes: config.wireBounds.outputBodyBytes,
+      bodyBytes: request.body.length,
+    });
+    this.schema = version.editions.shape!;
+    this.config = config;
+    this.request = request;
+    this.baseUrl = baseUrl;
+  }
+
+  encode(scratch: CallScratch): void {
+    encodeMessage(this.schema.request, this.request, scratch);
+  }
+
+  decode(bytes: Buffer, start: number, end: number, leased: boolean): ShapedRequest {
+    const { shapeOriginPolicy, wireBounds } = this.config;
+    const answer = decodeAnswer(this.schema.response, bytes, start, end, leased);
+    const shaped = shapedRequest(answer, this.baseUrl, { originPolicy: shapeOriginPolicy, bounds: wireBounds });
+    if (areDroppedHeadersWatched()) publishDroppedHeaders(this, droppedByShape(answer.headers));
+    return shaped;
+  }
+}

@@ -1,0 +1,49 @@
+/** A call with a request that is encoded already, whose answer is not decoded. */
+import type { ErrorContext } from '../errors.ts';
+import type { VersionGuard } from '../isolation/guard.ts';
+import type { NativeModule } from '../native.ts';
+import type { Cell } from '../slots.ts';
+import type { HookKind } from '../types.ts';
+import { ANY_ANSWER, type HookCall } from './call.ts';
+import type { CallScratch } from './scratch.ts';
+
+/** One raw call. */
+export class RawCall implements HookCall<Uint8Array> {
+  readonly module: NativeModule;
+  readonly hook: HookKind;
+  readonly plugin: string;
+  readonly deadlineMs: number;
+  readonly principal = '';
+  readonly guard: VersionGuard;
+  readonly maxAnswerBytes = ANY_ANSWER;
+  readonly probe = false;
+  readonly signal = undefined;
+  readonly #version: Cell;
+  readonly #request: Uint8Array;
+
+  constructor(version: Cell, hook: HookKind, request: Uint8Array) {
+    this.module = version.module;
+    this.hook = hook;
+    this.plugin = version.pluginName;
+    this.deadlineMs = version.deadlineMs;
+    this.guard = version.guard;
+    this.#version = version;
+    this.#request = request;
+  }
+
+  context(): ErrorContext {
+    const { pluginName, principal, versionId } = this.#version;
+    return { plugin: pluginName, principal, versionId, hook: this.hook };
+  }
+
+  encode(scratch: CallScratch): void {
+    scratch.headLength = 0;
+    scratch.tailLength = 0;
+    scratch.body = this.#request;
+  }
+
+  decode(bytes: Buffer, start: number, end: number, leased: boolean): Uint8Array {
+    const view = new Uint8Array(bytes.buffer, bytes.byteOffset + start, end - start);
+    return leased ? new Uint8Array(view) : view;
+  }
+}

@@ -1,0 +1,28 @@
+/** Checks of arguments that are not objects of options; those are parsed by the schemas beside them. */
+import { isUint8Array } from 'node:util/types';
+import { InvalidArgumentError } from './errors.ts';
+import { isGone } from './views.ts';
+
+/** Throws an InvalidArgumentError unless `value` is an object. */
+export function checkObject(value: unknown, path: string): void {
+  if (typeof value !== 'object' || value === null) throw new InvalidArgumentError(path, 'expected an object');
+}
+
+/** Throws an InvalidArgumentError unless `value` is a Uint8Array over attached memory that no other thread writes to. */
+export function checkBytes(value: unknown, path: string): asserts value is Uint8Array {
+  if (!isUint8Array(value)) throw new InvalidArgumentError(path, 'expected a Uint8Array');
+  if (value.buffer instanceof SharedArrayBuffer) {
+    throw new InvalidArgumentError(
+      path,
+      'expected a Uint8Array that is not over a SharedArrayBuffer, whose bytes may change during the call',
+    );
+  }
+  if (isGone(value)) throw new InvalidArgumentError(path, 'the buffer of the Uint8Array is detached or has shrunk');
+}
+
+/** Throws an InvalidArgumentError unless `value` is an AbortSignal or absent. */
+export function checkSignal(value: unknown): asserts value is AbortSignal | undefined {
+  if (value !== undefined && !(value instanceof AbortSignal)) {
+    throw new InvalidArgumentError('options.signal', 'expected an AbortSignal');
+  }
+}
