@@ -1,12 +1,12 @@
-// npm run advisories: known vulnerabilities in crates (RustSec, through cargo-deny) and npm packages (npm audit). What
-// cannot be asked here, for want of a tool or of network, is skipped with a line that says so.
+// npm run advisories: reports known vulnerabilities in crates (RustSec, through cargo-deny) and npm packages (npm audit).
+// A check whose tool or network is not available is skipped with a message.
 import { spawnSync } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
 import { cargoDeny } from './cargo-deny.mjs';
 import { skipped } from './skipped.mjs';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
-// A database that was fetched before serves without network.
+// Uses the database of an earlier run, without network.
 const offline = process.argv.includes('--offline') ? ['--disable-fetch'] : [];
 const crates = reachable()
   ? cargoDeny('advisories', ['check', 'advisories', ...offline])
@@ -31,7 +31,7 @@ function npmAudit() {
   });
   const report = parsed(stdout);
   if (report?.metadata === undefined) {
-    return skipped('advisories of npm packages, because the registry gave no answer to `npm audit`');
+    return skipped('advisories of npm packages, because the registry did not answer `npm audit`');
   }
   const { total } = report.metadata.vulnerabilities;
   console.log(`${status === 0 ? '✓' : '✗'} advisories of npm packages (${total} found)`);

@@ -1,5 +1,5 @@
-// Builds dist/: the declarations by TypeScript, the code by esbuild as one module with zod inside. Loading zod's hundred
-// files alone takes longer than the whole package may.
+// Builds dist/: declarations with TypeScript, and code with esbuild as one module that includes zod. Loading the hundred
+// files of zod would take longer than the import time that the package allows.
 import { spawnSync } from 'node:child_process';
 import { rmSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';

@@ -1,10 +1,10 @@
-// Builds the addon into build/Release. `--profile dist` makes what is published; everyday work uses `release`.
+// Builds the addon into build/Release. `--profile dist` builds the published binary; development uses `release`.
 import { spawnSync } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
 
-/** Runs the @napi-rs/cli build with cargo's own progress on the terminal; exits with its status if it fails. */
+/** Runs the build of @napi-rs/cli with cargo's output on the terminal. Exits with its status if it fails. */
 export function buildNative(profile = 'release', extra = []) {
   const cli = fileURLToPath(import.meta.resolve('@napi-rs/cli')).replace(/index\.[cm]?js$/, 'cli.js');
   const result = spawnSync(

@@ -1,9 +1,9 @@
-// Builds the guests of test/plugins/ into test/plugins/wasm/, and two of them with other settings into bench/guests/.
+// Builds the guests of test/plugins/ into test/plugins/wasm/, and two of them with other build settings into bench/guests/.
 //
 //   node scripts/build-plugins.mjs            build everything
-//   node scripts/build-plugins.mjs --check    build, change nothing, exit 1 where a committed file differs
+//   node scripts/build-plugins.mjs --check    build, change nothing, and exit with 1 if a committed file differs
 //
-// Two ways lead to wasm32: rustup's target, or a compiler that comes with the sources of the standard library (Debian:
+// The wasm32 target comes from rustup, or from a compiler with the sources of the standard library (Debian:
 // rustc-web and rust-web-src). The bytes depend on the compiler; test/plugins/README.md names the one that was used.
 
 import { execFileSync, spawnSync } from 'node:child_process';
@@ -37,13 +37,13 @@ const variants = {
 };
 const check = process.argv.includes('--check');
 
-/** The output of a command, or undefined where it is missing or fails. */
+/** Returns the output of a command; undefined if it is missing or fails. */
 function ask(command, ...args) {
   const { status, stdout } = spawnSync(command, args, { encoding: 'utf8' });
   return status === 0 ? stdout.trim() : undefined;
 }
 
-/** Every program on PATH whose name matches, each once. */
+/** Returns every program on PATH whose name matches, without duplicates. */
 function programs(pattern) {
   const found = new Map();
   for (const folder of (process.env.PATH ?? '').split(delimiter)) {
@@ -57,7 +57,7 @@ function programs(pattern) {
   return [...found.values()];
 }
 
-/** Each compiler on PATH with what it can offer for wasm32. */
+/** Returns each compiler on PATH with what it supports for wasm32. */
 function compilers() {
   return programs(/^rustc(-\d[\d.]*)?$/).flatMap((path) => {
     const sysroot = ask(path, '--print', 'sysroot');
@@ -74,7 +74,7 @@ function compilers() {
   });
 }
 
-/** How to build for wasm32 on this machine: a compiler, its extra cargo arguments and environment. */
+/** Returns how to build for wasm32 on this machine: a compiler, additional cargo arguments, and the environment. */
 function recipe() {
   if (ask('cargo', '--version') === undefined) {
     return { missing: ['cargo is not on PATH: install Rust 1.95 or later (https://rustup.rs)'] };
@@ -89,7 +89,7 @@ function recipe() {
   }
   const sources = known.find((compiler) => compiler.hasSources);
   if (sources && linker) {
-    // build-std is an unstable cargo feature, which RUSTC_BOOTSTRAP opens on a stable compiler.
+    // build-std is an unstable cargo feature, which RUSTC_BOOTSTRAP enables on a stable compiler.
     const env = { RUSTC_BOOTSTRAP: '1', [linkerVariable()]: linker };
     return { compiler: sources, arguments: ['-Zbuild-std=core,alloc,panic_abort'], env };
   }
@@ -108,7 +108,7 @@ function linkerVariable() {
   return `CARGO_TARGET_${TARGET.toUpperCase().replaceAll('-', '_')}_LINKER`;
 }
 
-/** The plugin crates of a workspace: those that make a cdylib. */
+/** Returns the plugin crates of a workspace: those with a cdylib target. */
 function crates(workspace) {
   const metadata = JSON.parse(
     execFileSync('cargo', ['metadata', '--no-deps', '--format-version=1', '--locked'], { cwd: workspace }).toString(),
@@ -125,7 +125,7 @@ if (how.missing) {
 }
 console.log(`${how.compiler.version} (${how.arguments.length ? 'with its library sources' : `with target ${TARGET}`})`);
 
-// No build path may reach a committed file.
+// Committed files must not contain paths of the build machine.
 const cargoHome = process.env.CARGO_HOME ?? join(homedir(), '.cargo');
 const flags = [`--remap-path-prefix=${plugins}=plugins`, `--remap-path-prefix=${cargoHome}=cargo`];
 let differing = 0;
@@ -145,7 +145,7 @@ for (const [setting, options] of Object.entries(variants.settings)) {
 }
 process.exit(differing === 0 ? 0 : 1);
 
-/** Builds crates of a workspace; exits where that fails. */
+/** Builds crates of a workspace. Exits if the build fails. */
 function build(workspace, names, { env = {}, flags: more = [], features = [] }) {
   const selected = [...names.flatMap((name) => ['-p', name]), ...features.flatMap((name) => ['--features', name])];
   const options = ['--release', '--locked', '--ignore-rust-version', '--target', TARGET, ...how.arguments, ...selected];
@@ -167,7 +167,7 @@ function built(workspace, name) {
   return readFileSync(join(workspace, 'target', TARGET, 'release', `${name.replaceAll('-', '_')}.wasm`));
 }
 
-/** Writes what was built, or only compares it. */
+/** Writes a built file, or only compares it under --check. */
 function keep(bytes, file) {
   const same = existsSync(file) && readFileSync(file).equals(bytes);
   if (!same && check) differing += 1;

@@ -5,7 +5,7 @@ import { skipped } from './skipped.mjs';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
 
-/** Whether the check passed; one that cannot be run here is skipped, see `skipped`. */
+/** Runs a check; returns whether it passed. A check that cannot run here is skipped, see `skipped`. */
 export function cargoDeny(what, args) {
   const program = process.env.CARGO_DENY ?? 'cargo-deny';
   const { error } = spawnSync(program, ['--version']);

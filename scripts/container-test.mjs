@@ -1,9 +1,9 @@
-// npm run test:container: builds examples/container around the packed package and runs it as its README says: not root,
+// npm run test:container: builds examples/container around the packed package and runs it as its README describes: not root,
 // nothing writable, no capabilities, 512 MiB, the tool's own seccomp profile. Needs docker or podman, a base image to
 // build on, and the binary of this machine under prebuilds/.
 //
-//   --tool podman                         in place of docker
-//   --build-flag=…, --run-flag=…          more flags for the tool, each as often as needed
+//   --tool podman                         instead of docker
+//   --build-flag=…, --run-flag=…          additional flags for the tool; may be repeated
 import { spawnSync } from 'node:child_process';
 import { cpSync, existsSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -41,7 +41,7 @@ try {
 inContainer();
 inContainer('node', SMOKE);
 inContainer('sh', '-c', 'test "$(id -u)" != 0 && ! touch /app/written 2> /dev/null');
-console.log('✓ the image builds from the tarball, and the engine has what it needs in it');
+console.log('✓ the image builds from the tarball, and the engine runs in it');
 
 function inContainer(...command) {
   must(values.tool, 'run', '--rm', ...CONFINED, ...values['run-flag'], IMAGE, ...command);

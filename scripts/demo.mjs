@@ -1,4 +1,4 @@
-// Sets everything up, then runs the demo of examples/load-balancer.
+// Prepares the checkout, then runs the demo of examples/load-balancer.
 import { spawnSync } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
 import { setUp } from './setup.mjs';

@@ -1,5 +1,5 @@
 // Builds the oracle and the fuzzer, then runs it: npm run fuzz -- [--count N | --seconds S] [--seed X] [--first I]
-// npm run fuzz -- --remake-vectors writes test/oracle/vectors anew instead.
+// npm run fuzz -- --remake-vectors rewrites test/oracle/vectors instead.
 import { spawnSync } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
 

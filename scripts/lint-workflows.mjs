@@ -1,5 +1,5 @@
-// npm run lint:workflows: actionlint over .github/workflows. It is taken from PATH, or built by Go; without both the
-// check is skipped with a line that says so.
+// npm run lint:workflows: runs actionlint on .github/workflows. actionlint comes from PATH or is built by Go; without both
+// the check is skipped with a message.
 import { spawnSync } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
 import { skipped } from './skipped.mjs';
@@ -11,7 +11,7 @@ const how = [['actionlint'], ['go', 'run', ACTIONLINT]].find(
   ([program, ...args]) => spawnSync(program, [...args, '-version'], { cwd: root }).status === 0,
 );
 if (how === undefined) {
-  const why = 'the workflows are not linted, because neither actionlint nor a Go that can fetch it is here';
+  const why = 'the workflows are not linted, because neither actionlint nor a Go that can fetch it is installed';
   process.exit(skipped(why) ? 0 : 1);
 }
 const [program, ...args] = how;

@@ -1,11 +1,11 @@
-// npm run test:pack: what `npm install` would give a user, judged and used.
+// npm run test:pack: checks and uses the package as `npm install` installs it.
 //
-// Packs the package, judges the tarball, installs it into an empty folder without install scripts, without Rust on PATH
-// and without a local build, and uses it under each supported line of Node. Prints a table, exits 1 on any failure.
+// Packs the package, checks the tarball, installs it into an empty folder without install scripts, without Rust on PATH
+// and without a local build, and uses it under each supported release line of Node. Prints a table; exits with 1 on failure.
 //
-//   --no-limits       prints the times without judging them, for a machine that is busy with other work
-//   --all-platforms   needs the binary of every platform in the tarball, not this machine's alone
-//   --keep <folder>   leaves the tarball there that was judged and used
+//   --no-limits       prints the times without checking them, for a busy machine
+//   --all-platforms   requires the binary of every platform in the tarball, not only of this machine
+//   --keep <folder>   copies the tarball to this folder
 import { spawnSync } from 'node:child_process';
 import {
   chmodSync,
@@ -30,8 +30,8 @@ import {
   tryNode,
   tryOther,
   trySingleExecutable,
-} from './pack-test/scenarios.mjs';
-import { judgeDeclarations, judgeTarball } from './pack-test/tarball.mjs';
+} from '../test/packed/scenarios.mjs';
+import { checkDeclarations, checkTarball } from '../test/packed/tarball.mjs';
 import { addSmokeTest, npm, pack } from './packed.mjs';
 import { hostTarget, prebuildPath, TARGETS } from './prebuild-targets.mjs';
 import { bun, deno, node } from './prebuild-tools.mjs';
@@ -49,18 +49,18 @@ const { values } = parseArgs({
 });
 const failures = [];
 const work = mkdtempSync(join(tmpdir(), 'cc-lb-pack-'));
-// A user with fewer rights must be able to read it.
+// A user with fewer permissions must be able to read it.
 chmodSync(work, 0o755);
 const bin = join(work, 'bin');
 mkdirSync(bin);
 symlinkSync(process.execPath, join(bin, process.platform === 'win32' ? 'node.exe' : 'node'));
 try {
-  buildWhatIsMissing();
+  buildMissingParts();
   const tarball = pack(work);
-  failures.push(...judgeTarball(tarball, values['all-platforms'] ? TARGETS : [hostTarget()]));
+  failures.push(...checkTarball(tarball, values['all-platforms'] ? TARGETS : [hostTarget()]));
   const app = join(work, 'app');
   install(tarball.path, app);
-  failures.push(...judgeDeclarations(app));
+  failures.push(...checkDeclarations(app));
   use(app);
   if (values.keep !== undefined) keep(tarball, values.keep);
 } finally {
@@ -68,10 +68,10 @@ try {
 }
 for (const failure of failures) console.error(`✗ ${failure}`);
 const total = failures.length;
-console.log(total === 0 ? '\nThe package is fit to publish.' : `\n${total} ${total === 1 ? 'failure' : 'failures'}.`);
+console.log(total === 0 ? '\nThe package is ready to publish.' : `\n${total} ${total === 1 ? 'failure' : 'failures'}.`);
 process.exit(total === 0 ? 0 : 1);
 
-function buildWhatIsMissing() {
+function buildMissingParts() {
   must(process.execPath, ['scripts/build-dist.mjs'], { cwd: root });
   const target = hostTarget();
   if (existsSync(join(root, prebuildPath(target)))) return;
@@ -83,7 +83,7 @@ function keep({ path, filename }, folder) {
   copyFileSync(path, join(folder, filename));
 }
 
-/** Installs into `app` twice; the second time, with npm's cache filled, is timed. */
+/** Installs into `app` twice. Measures the second installation, which uses npm's cache. */
 function install(tarball, app) {
   for (const source of ['--prefer-offline', '--offline']) {
     rmSync(app, { recursive: true, force: true });
@@ -95,7 +95,7 @@ function install(tarball, app) {
     const elapsed = performance.now() - started;
     if (source === '--offline') limit('install from a file', elapsed, LIMITS.installMs);
   }
-  const programs = join(root, 'scripts/pack-test');
+  const programs = join(root, 'test/packed');
   for (const file of readdirSync(programs)) {
     if (!['tarball.mjs', 'scenarios.mjs'].includes(file)) copyFileSync(join(programs, file), join(app, file));
   }
@@ -125,7 +125,7 @@ function use(app) {
   failures.push(...nodes.flatMap((command) => trySingleExecutable(command, app, addon)));
 }
 
-/** The newest version of Node that npm has. */
+/** Returns the newest version of Node on npm. */
 function newest() {
   const args = [npm(), 'view', 'node', 'version', '--loglevel=error'];
   return must(process.execPath, args, {
@@ -135,9 +135,9 @@ function newest() {
   }).stdout.trim();
 }
 
-function limit(what, elapsed, most) {
-  const kept = elapsed <= most;
-  console.log(`${kept ? '✓' : '✗'} ${what}: ${Math.round(elapsed)} ms (limit ${most} ms)`);
+function limit(what, elapsed, max) {
+  const kept = elapsed <= max;
+  console.log(`${kept ? '✓' : '✗'} ${what}: ${Math.round(elapsed)} ms (limit ${max} ms)`);
   if (!kept && !values['no-limits']) failures.push(`${what}: ${Math.round(elapsed)} ms`);
 }
 

@@ -1,4 +1,4 @@
-// The package as npm would publish it, and the smoke test of binaries against where that is installed.
+// Packs the package as npm publishes it, and adds the smoke test of binaries to an installation.
 import { spawnSync } from 'node:child_process';
 import { cpSync, existsSync, mkdirSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
@@ -6,14 +6,14 @@ import { fileURLToPath } from 'node:url';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
 
-/** The script that is npm, for `node`. */
+/** Returns the path of npm's script, to be run by Node. */
 export function npm() {
-  const beside = dirname(process.execPath);
-  const candidates = [process.env.npm_execpath, join(beside, '../lib/node_modules/npm/bin/npm-cli.js')];
-  return candidates.find((path) => path && existsSync(path)) ?? join(beside, 'node_modules/npm/bin/npm-cli.js');
+  const nodeFolder = dirname(process.execPath);
+  const candidates = [process.env.npm_execpath, join(nodeFolder, '../lib/node_modules/npm/bin/npm-cli.js')];
+  return candidates.find((path) => path && existsSync(path)) ?? join(nodeFolder, 'node_modules/npm/bin/npm-cli.js');
 }
 
-/** Packs into `folder` what `npm publish` would, of what is built; gives npm's description of it with its `path`. */
+/** Packs the built package into `folder` as `npm publish` does. Returns npm's description of it with its `path`. */
 export function pack(folder) {
   const args = [npm(), 'pack', '--json', '--ignore-scripts', '--loglevel=error', '--pack-destination', folder];
   const options = { cwd: root, encoding: 'utf8', stdio: ['ignore', 'pipe', 'inherit'] };
@@ -24,10 +24,10 @@ export function pack(folder) {
   return { ...description, path: join(folder, description.filename) };
 }
 
-/** The smoke test that `addSmokeTest` adds, from the folder it was added to. */
+/** The path of the smoke test in the folder of `addSmokeTest`. */
 export const SMOKE = 'scripts/prebuild-smoke.mjs';
 
-/** Puts the smoke test of binaries into `folder`, where it uses the package that is installed there. */
+/** Copies the smoke test of binaries into `folder`, where it uses the installed package. */
 export function addSmokeTest(folder) {
   for (const path of [SMOKE, 'test/plugins/wasm']) cpSync(join(root, path), join(folder, path), { recursive: true });
   mkdirSync(join(folder, 'dist'));

@@ -1,5 +1,5 @@
 // The action of binding.gyp: builds the addon with @napi-rs/cli into build/Release of the folder named as the argument,
-// for the target that prebuildify's environment names, or for this machine.
+// for the target in prebuildify's environment, or for this machine.
 import { spawnSync } from 'node:child_process';
 import { chmodSync, existsSync, mkdirSync, writeFileSync } from 'node:fs';
 import { homedir } from 'node:os';
@@ -13,11 +13,11 @@ const root = fileURLToPath(new URL('..', import.meta.url));
 const moduleFolder = process.argv[2] ?? root;
 const target = requestedTarget();
 const profile = process.env.CC_LB_PREBUILD_PROFILE ?? 'dist';
-const crossing = process.env.CC_LB_PREBUILD_ZIG === '1';
+const useZig = process.env.CC_LB_PREBUILD_ZIG === '1';
 
 if (process.env.CC_LB_PREBUILD_PATH !== undefined) process.env.PATH = process.env.CC_LB_PREBUILD_PATH;
 const compiler = rust(target.triple);
-Object.assign(process.env, compiler.env, crossing ? zigEnvironment(target) : {}, {
+Object.assign(process.env, compiler.env, useZig ? zigEnvironment(target) : {}, {
   CARGO_ENCODED_RUSTFLAGS: rustFlags(target).join('\x1f'),
 });
 buildNative(profile, [
@@ -36,7 +36,7 @@ function requestedTarget() {
   );
 }
 
-/** A compiler for the target: one that has its standard library, or can add it, or has the sources to build it. */
+/** Returns a compiler that has the standard library of the target, can add it, or has the sources to build it. */
 function rust(triple) {
   if (hasStandardLibrary('rustc', triple)) return { env: {}, arguments: [] };
   const mayAdd = process.env.CC_LB_PREBUILD_RUSTUP !== '0';
@@ -44,7 +44,7 @@ function rust(triple) {
   for (const rustc of ['rustc', '/usr/bin/rustc']) {
     const sysroot = ask(rustc, '--print', 'sysroot');
     if (sysroot === undefined || !existsSync(join(sysroot, 'lib/rustlib/src/rust/library/std'))) continue;
-    // build-std is an unstable cargo feature, which RUSTC_BOOTSTRAP opens on a stable compiler.
+    // build-std is an unstable cargo feature, which RUSTC_BOOTSTRAP enables on a stable compiler.
     return {
       env: { RUSTC: rustc, RUSTC_BOOTSTRAP: '1' },
       arguments: ['--ignore-rust-version', '-Zbuild-std=std,panic_unwind'],
@@ -62,7 +62,7 @@ function hasStandardLibrary(rustc, triple) {
   return sysroot !== undefined && existsSync(join(sysroot, 'lib', 'rustlib', triple, 'lib'));
 }
 
-/** zig as C compiler and linker. rustc and its C helpers pass their own --target=, which zig would misread. */
+/** Uses zig as C compiler and linker. The wrapper drops the --target= of rustc, which zig would misinterpret. */
 function zigEnvironment({ triple, zig: zigTarget }) {
   const folder = join(CROSS, 'wrappers');
   mkdirSync(folder, { recursive: true });
@@ -88,8 +88,8 @@ function script(path, body) {
 }
 
 /**
- * No path of the building machine may reach the binary. A musl addon shares the process's libc; a Windows one brings its C
- * runtime, as node.exe does, because not every Windows has one.
+ * The binary must not contain paths of the build machine. A musl addon uses the libc of the process. A Windows addon links
+ * its C runtime statically, as node.exe does, because Windows may lack one.
  */
 function rustFlags({ libc, platform }) {
   const cargoHome = process.env.CARGO_HOME ?? join(homedir(), '.cargo');
@@ -101,7 +101,7 @@ function rustFlags({ libc, platform }) {
   ];
 }
 
-/** The output of a command, or undefined where it is missing or fails. */
+/** Returns the output of a command; undefined if it is missing or fails. */
 function ask(command, ...args) {
   const { status, stdout } = spawnSync(command, args, { encoding: 'utf8', stdio: ['ignore', 'pipe', 'ignore'] });
   return status === 0 ? stdout.trim() : undefined;

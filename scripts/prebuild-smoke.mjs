@@ -1,6 +1,6 @@
-// Loads the built package beside this script and uses what differs between platforms: admission, calls inline, off the
-// thread and in a Worker, traps of every kind of signal, deadlines, that no call sees what another left, both allocation
-// strategies. Runs in any Node, without a test runner, and prints one line.
+// Loads the built package and uses what differs between platforms: admission, calls inline, off-thread
+// and in a Worker, traps of every kind of signal, deadlines, isolation between calls, and both allocation
+// strategies. Runs in any Node without a test runner, and prints one line.
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { setTimeout } from 'node:timers/promises';
@@ -44,8 +44,8 @@ async function exercise(config) {
   );
   const best = [candidates[2].upstreamId];
   assert.deepEqual(filter.filter(context, caller(), candidates).keptUpstreamIds, best);
-  const elsewhere = await filter.filterAsync(context, caller(), candidates, { where: 'thread' });
-  assert.deepEqual(elsewhere.keptUpstreamIds, best);
+  const offThread = await filter.filterAsync(context, caller(), candidates, { where: 'thread' });
+  assert.deepEqual(offThread.keptUpstreamIds, best);
 
   const rewrite = await runtime.registerShapeAsync(key('shape'), 'rewrite', plugin('rewrite'));
   const shaped = new WasmtimeUpstreamDialect(runtime, rewrite).shape(context, upstream, caller());
@@ -68,17 +68,17 @@ async function exercise(config) {
     'overflow-stack': 'stack-overflow',
     loop: 'interrupt',
   };
-  for (const [deed, trap] of Object.entries(traps)) {
-    const thrown = catching(() => misbehave.filter(context, caller({ do: deed }), candidates));
-    assert.equal(thrown.cause?.trap, trap, `${deed}: ${thrown.cause ?? thrown}`);
-    trapElsewhere();
+  for (const [behavior, trap] of Object.entries(traps)) {
+    const thrown = catching(() => misbehave.filter(context, caller({ do: behavior }), candidates));
+    assert.equal(thrown.cause?.trap, trap, `${behavior}: ${thrown.cause ?? thrown}`);
+    trapInV8();
   }
   const canary = new WasmtimeFilterPlugin(runtime, runtime.registerFilter(key('canary'), 'canary', plugin('canary')));
   for (let call = 0; call < 40; call++) {
     const { perCandidateReasons } = canary.filter(context, caller(), []);
     const reports = perCandidateReasons.map(({ text }) => text);
     assert.deepEqual(reports, ['calls=1 canaries=0']);
-    // Lets the thread that prepares instances come to work.
+    // The pause lets the preparation thread run.
     if (call % 10 === 9) await setTimeout(20);
   }
   assert.deepEqual(runtime.health().problems, []);
@@ -86,8 +86,8 @@ async function exercise(config) {
   runtime.close();
 }
 
-/** The JavaScript engine's own wasm, whose traps may come by the same signals. */
-function trapElsewhere() {
+/** Traps in the JavaScript engine's own wasm, which may use the same signals. */
+function trapInV8() {
   // (module (memory 1) (func (export "f") (drop (i32.load (i32.const -1)))))
   const module = new WebAssembly.Module(
     Buffer.from('0061736d01000000010401600000030201000503010001070501016600000a0a010800417f2802001a0b', 'hex'),
@@ -114,7 +114,7 @@ if (isMainThread) {
     worker.once('message', resolve);
     worker.once('error', reject);
   });
-  // Traps after the Worker has gone: the image must still be mapped.
+  // Traps after the Worker has ended: the code of the addon must still be mapped.
   await exercise({ allocationStrategy: 'on-demand' });
   const libc = process.report?.getReport().header.glibcVersionRuntime;
   console.log(`ok: Node ${process.versions.node} ${process.platform}-${process.arch}${libc ? ` glibc ${libc}` : ''}`);

@@ -1,5 +1,5 @@
 // The platforms that have a prebuilt binary. `zig` is the C compiler's name for a Linux target: it fixes the oldest
-// glibc that the binary may ask for, whatever the machine it is built on.
+// glibc that the binary needs, independent of the build machine.
 export const TARGETS = [
   { platform: 'linux', arch: 'x64', libc: 'glibc', triple: 'x86_64-unknown-linux-gnu', zig: 'x86_64-linux-gnu.2.28' },
   { platform: 'linux', arch: 'x64', libc: 'musl', triple: 'x86_64-unknown-linux-musl', zig: 'x86_64-linux-musl' },
@@ -19,7 +19,7 @@ export const TARGETS = [
 /** The oldest glibc that a glibc binary may need. */
 export const GLIBC_BASELINE = '2.28';
 
-/** Where prebuildify puts a target's binary and node-gyp-build looks for it, relative to the package. */
+/** The path of a target's binary relative to the package, as prebuildify writes it and node-gyp-build finds it. */
 export function prebuildPath({ platform, arch, libc }) {
   return `prebuilds/${platform}-${arch}/cc-lb-runtime-wasmtime${libc ? `.${libc}` : ''}.node`;
 }
@@ -36,7 +36,7 @@ function hostLibc() {
   return process.report.getReport().header.glibcVersionRuntime === undefined ? 'musl' : 'glibc';
 }
 
-/** The target with this name, such as `linux-x64-musl`; exits with the list of names if there is none. */
+/** Returns the target with this name, such as `linux-x64-musl`. Exits with the list of names if there is none. */
 export function targetNamed(name) {
   const found = TARGETS.find((target) => target.name === name);
   if (found === undefined) {

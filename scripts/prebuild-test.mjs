@@ -1,6 +1,6 @@
 // npm run test:prebuilds: loads each Linux binary under prebuilds/ in a Node of its platform and uses it
-// (prebuild-smoke.mjs): this machine's natively, musl ones under musl's own loader, arm64 ones under qemu. On other
-// systems, and for what is not built, only what can run is run; the rest is named as skipped.
+// (prebuild-smoke.mjs): natively, under musl's loader for musl, and under qemu for arm64. Binaries that are not built or
+// cannot run on this system are reported as skipped.
 //
 //   node scripts/prebuild-test.mjs linux-arm64-musl …    only these
 import { spawnSync } from 'node:child_process';
@@ -28,7 +28,7 @@ console.table(rows);
 for (const failure of failures) console.error(`✗ ${failure}`);
 process.exit(failures.length === 0 ? 0 : 1);
 
-/** The ways to run a target's Node here: what it is called, the command, and the environment it needs. */
+/** Returns the ways to run a target's Node on this machine: name, command and environment. */
 function nodesOf({ platform, arch, libc, name }) {
   if (name === host?.name) return [{ how: 'this Node', command: [process.execPath], env: { LIBC: libc ?? '' } }];
   if (platform !== 'linux' || process.platform !== 'linux' || !['x64', 'arm64'].includes(process.arch)) return [];
@@ -52,7 +52,7 @@ function check(target, command, env) {
   const row = { result: smoke.ok ? smoke.text : 'FAILED', seconds: Math.round((Date.now() - started) / 100) / 10 };
   if (!smoke.ok) failures.push(`${name}: ${smoke.text}`);
   if (libc === undefined) return row;
-  // With the other libc's binary the message has to name the remedy.
+  // With the binary of the other libc, the message must name the remedy.
   const other = libc === 'glibc' ? 'musl' : 'glibc';
   if (!existsSync(join(root, prebuildPath({ platform, arch, libc: other })))) {
     return { ...row, 'wrong libc': 'SKIPPED: not built' };

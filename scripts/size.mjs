@@ -1,7 +1,7 @@
-// npm run size: the size of each prebuilt binary against its budget, and what else makes a binary fit to publish: no path of
-// the building machine inside; on Linux stripped, with an old enough glibc; on Windows its own C runtime.
+// npm run size: checks the size of each prebuilt binary against its budget, and that it is fit to publish: no path of the
+// build machine inside; on Linux stripped, with an old enough glibc; on Windows with its own C runtime.
 //
-//   --all-platforms   those that are not built are missed
+//   --all-platforms   reports binaries that are not built as missing
 import { existsSync, readFileSync } from 'node:fs';
 import { homedir } from 'node:os';
 import { join, sep } from 'node:path';
@@ -10,8 +10,8 @@ import { GLIBC_BASELINE, prebuildPath, TARGETS } from './prebuild-targets.mjs';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
 const BUDGET_BYTES = 12_000_000;
-/** With the slashes of the system and with those that compilers may write instead. */
-const PLACES = [root, homedir() + sep].flatMap((place) => [...new Set([place, place.replaceAll(sep, '/')])]);
+/** Paths that must not be inside, with the separators of the system and with those that compilers may write. */
+const PATHS = [root, homedir() + sep].flatMap((path) => [...new Set([path, path.replaceAll(sep, '/')])]);
 
 const all = process.argv.includes('--all-platforms');
 let failed = false;
@@ -19,7 +19,7 @@ let found = 0;
 for (const target of TARGETS) {
   const path = join(root, prebuildPath(target));
   if (!existsSync(path)) {
-    if (all) console.log(`✗ ${prebuildPath(target)} is not there`);
+    if (all) console.log(`✗ ${prebuildPath(target)} is missing`);
     failed ||= all;
     continue;
   }
@@ -27,7 +27,7 @@ for (const target of TARGETS) {
   const bytes = readFileSync(path);
   const faults = [
     ...(bytes.length > BUDGET_BYTES ? [`over the budget of ${BUDGET_BYTES / 1e6} MB`] : []),
-    ...PLACES.filter((place) => bytes.includes(place)).map((place) => `${place} stands in it`),
+    ...PATHS.filter((path) => bytes.includes(path)).map((path) => `it contains the path ${path}`),
     ...(target.platform === 'linux' ? elfFaults(bytes, target) : []),
     ...(/vcruntime\d+\.dll/i.test(bytes.toString('latin1')) ? ['it needs a C runtime that Windows may lack'] : []),
   ];
@@ -42,12 +42,12 @@ process.exit(failed || found === 0 ? 1 : 0);
 function elfFaults(bytes, { libc }) {
   const faults = sectionNames(bytes).filter((name) => /^\.(symtab|debug_.*)$/.test(name));
   const stripped = faults.map((name) => `not stripped: it has a section ${name}`);
-  if (libc === 'musl') return bytes.includes('GLIBC_2.') ? [...stripped, 'it asks for glibc'] : stripped;
+  if (libc === 'musl') return bytes.includes('GLIBC_2.') ? [...stripped, 'it needs glibc'] : stripped;
   const newest = newestGlibc(bytes);
   return compare(newest, GLIBC_BASELINE) > 0 ? [...stripped, `it needs glibc ${newest}`] : stripped;
 }
 
-/** The newest version among the `GLIBC_x.y` that the binary's symbols ask for. */
+/** Returns the newest `GLIBC_x.y` version that the binary's symbols need. */
 function newestGlibc(bytes) {
   const versions = bytes.toString('latin1').match(/(?<=\0GLIBC_)2\.\d+(?:\.\d+)?(?=\0)/g) ?? [];
   return versions.sort(compare).at(-1) ?? 'none';
@@ -58,7 +58,7 @@ function compare(a, b) {
   return left[0] - right[0] || left[1] - right[1] || (left[2] ?? 0) - (right[2] ?? 0);
 }
 
-/** The names of the sections of a 64-bit little-endian ELF file. */
+/** Returns the names of the sections of a 64-bit little-endian ELF file. */
 function sectionNames(bytes) {
   const at = Number(bytes.readBigUInt64LE(0x28));
   const size = bytes.readUInt16LE(0x3a);

@@ -1,6 +1,6 @@
 /**
- * Says that a check was left out here, and why. True if that will do: with CC_LB_NO_SKIPS=1, as the workflows set it, it
- * will not.
+ * Reports that a check is skipped, and why. Returns true if skipping is allowed. CC_LB_NO_SKIPS=1, which the workflows
+ * set, disallows it.
  */
 export function skipped(why) {
   console.warn(`SKIPPED: ${why}`);

@@ -1,4 +1,4 @@
-// What a first program does with the package: admit a plugin, call it, close.
+// A minimal program: admits a plugin, calls it and closes the runtime.
 const { readFileSync } = require('node:fs');
 const { join } = require('node:path');
 
@@ -11,7 +11,7 @@ const candidates = [1, 2, 3].map((n) => ({
   predictedCacheReadTokens: n * 100,
 }));
 
-/** Makes a call; throws unless the plugin's choice comes back. */
+/** Makes a call. Throws unless it returns the choice of the plugin. */
 exports.use = ({ SlotKey, WasmtimeFilterPlugin, WasmtimeRuntime }, config) => {
   const runtime = new WasmtimeRuntime(config);
   const slot = runtime.registerFilter(SlotKey.global('cache-aware'), 'cache-aware', plugin);

@@ -1,20 +1,20 @@
-// The ways in which the installed package is used, each a function of the command that starts Node.
+// The scenarios of using the installed package. Each is a function of the command that starts Node.
 import { spawnSync } from 'node:child_process';
 import { copyFileSync, mkdirSync, rmSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { buildSync } from 'esbuild';
-import { SMOKE } from '../packed.mjs';
+import { SMOKE } from '../../scripts/packed.mjs';
 
 const MEASUREMENTS = 7;
 const POSTJECT = fileURLToPath(import.meta.resolve('postject')).replace(/api\.js$/, 'cli.js');
 const NOBODY = 65_534;
-/** What Node's documentation names as the mark that makes a copy of it look for a program inside. */
+/** The documented fuse that makes a copy of Node run the program inside it. */
 const SEA_FUSE = 'NODE_SEA_FUSE_fce680ab2cc467b6e072b8b5df1996b2';
-/** Bytes of address space that hold Node and a small pool, but not the default pool of 20 GiB. */
+/** Address space in KiB that suffices for Node and a small pool, but not for the default pool of 20 GiB. */
 const ADDRESS_SPACE_KIB = 4 * 1024 * 1024;
 
-/** What a user's shell would have, without Rust, a local build or this package's variables. */
+/** Returns the environment of a user's shell, without Rust, a local build or the variables of this package. */
 export function bareEnvironment(bin) {
   const { HOME, TMPDIR, SystemRoot, TEMP, npm_config_cache, npm_config_registry } = process.env;
   const kept = { HOME, TMPDIR, SystemRoot, TEMP, npm_config_cache, npm_config_registry };
@@ -38,7 +38,7 @@ function versionOf(command, app) {
   return start(command, ['-p', 'process.versions.node'], app).stdout.trim();
 }
 
-/** Prepares the files that scenarios run, beside the installed package. */
+/** Creates the files that scenarios run, in the folder of the installed package. */
 export function prepare(app) {
   const entryPoints = [join(app, 'esm.mjs')];
   const common = { entryPoints, bundle: true, platform: 'node', target: 'node20', logLevel: 'error' };
@@ -57,7 +57,7 @@ function permission(version) {
     : '--experimental-permission';
 }
 
-/** Each way of use by its column's name: the arguments for Node and the environment. */
+/** The scenarios by the name of their column: the arguments for Node and the environment. */
 function scenarios(version, addon) {
   return {
     ESM: { args: ['esm.mjs'] },
@@ -74,7 +74,7 @@ function scenarios(version, addon) {
   };
 }
 
-/** Runs every scenario under one Node: the cells of its row and what failed. */
+/** Runs every scenario under one Node. Returns the cells of its row and the failures. */
 export function tryNode(command, app, addon) {
   const version = versionOf(command, app);
   const row = { Node: version };
@@ -92,7 +92,7 @@ export function tryNode(command, app, addon) {
   return { row, failures };
 }
 
-/** Uses the package under another runtime that loads Node's addons. */
+/** Uses the package under another runtime that supports Node's addons. */
 export function tryOther(name, command, app) {
   const { stdout } = start(command.slice(0, 1), ['--version'], app);
   const [version] = stdout.match(/\d+\.\d+\.\d+/) ?? ['of unknown version'];
@@ -103,14 +103,14 @@ export function tryOther(name, command, app) {
   );
 }
 
-/** Deno says what it lacks: without the right to load addons, the import fails with the remedy; with it, it does not. */
+/** Under Deno without permission to load addons, the import must fail with the remedy; with it, it must succeed. */
 export function tryDenoPermissions(deno, app) {
   const command = [deno, 'run', '--no-prompt', '--allow-read', '--allow-env'];
   const refused = start(command, ['esm.mjs'], app);
-  const told = refused.why.includes('Remedy: start Deno with --allow-ffi');
-  console.log(`${told ? '✓' : '✗'} Deno without --allow-ffi is told`);
+  const isReported = refused.why.includes('Remedy: start Deno with --allow-ffi');
+  console.log(`${isReported ? '✓' : '✗'} Deno without --allow-ffi reports the remedy`);
   return [
-    ...(told ? [] : [`Deno without --allow-ffi: ${refused.why}`]),
+    ...(isReported ? [] : [`Deno without --allow-ffi: ${refused.why}`]),
     ...report({ 'Deno with --allow-ffi': { command: [...command, '--allow-ffi'], args: ['worker.mjs'] } }, app),
   ];
 }
@@ -119,7 +119,7 @@ function median(values) {
   return Math.round(values.toSorted((a, b) => a - b)[values.length >> 1] ?? Number.NaN);
 }
 
-/** Uses the package where a container would: little address space, few rights, nothing to write to. */
+/** Uses the package as confined as in a container: little address space, few permissions, no writable folder. */
 export function tryConfined(command, app) {
   if (process.platform !== 'linux') return [];
   const version = versionOf(command, app);
@@ -137,7 +137,7 @@ export function tryConfined(command, app) {
   return report(cases, app);
 }
 
-/** A single executable: made by Node itself where it can, else by injecting what it prepared into a copy of it. */
+/** Builds a single executable, with --build-sea if Node supports it, else by injecting a blob into a copy of Node. */
 export function trySingleExecutable(command, app, addon) {
   const name = `Node ${versionOf(command, app)}: single executable`;
   const output = join(app, 'single');
@@ -145,11 +145,11 @@ export function trySingleExecutable(command, app, addon) {
   const main = 'bundled/whole.cjs';
   const config = (file) => JSON.stringify({ main, output: file, disableExperimentalSEAWarning: true });
   writeFileSync(join(app, 'sea.json'), config('single'));
-  const made = start(command, ['--build-sea', 'sea.json'], app);
-  if (!made.ok) {
+  const built = start(command, ['--build-sea', 'sea.json'], app);
+  if (!built.ok) {
     writeFileSync(join(app, 'sea.json'), config('single.blob'));
     const prepared = start(command, ['--experimental-sea-config', 'sea.json'], app);
-    if (!prepared.ok) return [`${name}: ${made.why} ${prepared.why}`];
+    if (!prepared.ok) return [`${name}: ${built.why} ${prepared.why}`];
     copyFileSync(command[0], output);
     const blob = ['NODE_SEA_BLOB', 'single.blob', '--sentinel-fuse', SEA_FUSE];
     const injected = start([process.execPath], [POSTJECT, 'single', ...blob], app);

@@ -1,6 +1,6 @@
 import { Worker } from 'node:worker_threads';
 
-// Two at once, and one after they have gone.
+// Two Workers at the same time, and one after they have ended.
 const run = () =>
   new Promise((resolve, reject) => {
     new Worker(new URL('esm.mjs', import.meta.url)).once('error', reject).once('exit', resolve);

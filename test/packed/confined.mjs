@@ -1,4 +1,4 @@
-// Under a limit on address space: a pool that does not fit says what to lower, a smaller one and the default engine work.
+// Runs with limited address space: a default pool fails with the setting to lower; a small pool and the default engine work.
 import assert from 'node:assert/strict';
 import * as runtime from 'cc-lb-runtime-wasmtime';
 import { use } from './use.cjs';

@@ -1,8 +1,8 @@
-// npm run licences: checks the licences of everything that is published, and writes THIRD_PARTY_LICENCES.md.
+// npm run licenses: checks the licenses of everything that is published, and writes THIRD_PARTY_LICENSES.md.
 //
-//   --check   changes nothing, exits 1 where the file is not what it should be
+//   --check   changes nothing, and exits with 1 if the file is out of date
 //
-// cargo-deny judges the crates (deny.toml) where it is installed; without it that part is skipped, loudly.
+// cargo-deny checks the crates (deny.toml). If it is not installed, that part is skipped with a message.
 import { spawnSync } from 'node:child_process';
 import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
@@ -12,37 +12,37 @@ import { cargoDeny } from './cargo-deny.mjs';
 import { TARGETS } from './prebuild-targets.mjs';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
-const FILE = join(root, 'THIRD_PARTY_LICENCES.md');
+const FILE = join(root, 'THIRD_PARTY_LICENSES.md');
 const NPM_ALLOWED = ['MIT', 'ISC', 'Apache-2.0', 'BSD-2-Clause', 'BSD-3-Clause'];
-const LICENCE_FILE = /^(licen[cs]e|copying|unlicense)([.-].*)?$/i;
+const LICENSE_FILE = /^(licen[cs]e|copying|unlicense)([.-].*)?$/i;
 
 const { values } = parseArgs({ options: { check: { type: 'boolean', default: false } } });
-let failed = !cargoDeny('licences, bans and sources', ['check', 'licenses', 'bans', 'sources']);
+let failed = !cargoDeny('licenses, bans and sources', ['check', 'licenses', 'bans', 'sources']);
 
 const parts = [...crates(), ...npmPackages()].sort((a, b) => (a.id < b.id ? -1 : 1));
 const text = document(parts);
 const current = existsSync(FILE) ? readFileSync(FILE, 'utf8') : '';
 if (values.check && current !== text) {
-  console.error('✗ THIRD_PARTY_LICENCES.md is out of date: run `npm run licences`');
+  console.error('✗ THIRD_PARTY_LICENSES.md is out of date: run `npm run licenses`');
   failed = true;
 } else {
   if (current !== text) writeFileSync(FILE, text);
-  console.log(`✓ THIRD_PARTY_LICENCES.md names ${parts.length} parts`);
+  console.log(`✓ THIRD_PARTY_LICENSES.md lists ${parts.length} components`);
 }
 process.exit(failed ? 1 : 0);
 
-/** The crates that are linked into an addon of any target. Build scripts and macros leave no code of theirs in it. */
+/** The third-party crates that are linked into the addon of any target. Build scripts and procedural macros are not linked. */
 function crates() {
   const linked = new Set();
   for (const { triple } of TARGETS) {
     const only = ['--edges', 'normal,no-proc-macro', '--target', triple, '--prefix', 'none', '--format', '{p}'];
     for (const line of cargo('tree', ...only).split('\n')) linked.add(line.split(' ').slice(0, 2).join(' '));
   }
-  const { packages, resolve } = JSON.parse(cargo('metadata', '--format-version=1'));
+  const { packages } = JSON.parse(cargo('metadata', '--format-version=1'));
   return packages
-    .filter(({ name, version, id }) => linked.has(`${name} v${version}`) && id !== resolve.root)
+    .filter(({ name, version, source }) => linked.has(`${name} v${version}`) && source !== null)
     .map(({ name, version, license, repository, manifest_path }) =>
-      part({ kind: 'crate', name, version, licence: license, home: repository, folder: dirname(manifest_path) }),
+      component({ kind: 'crate', name, version, license, home: repository, folder: dirname(manifest_path) }),
     );
 }
 
@@ -70,10 +70,10 @@ function npmPackages() {
         dependencies = {},
       } = JSON.parse(readFileSync(join(folder, 'package.json'), 'utf8'));
       if (!NPM_ALLOWED.includes(license)) {
-        console.error(`✗ ${name} ${version} has licence ${license}`);
+        console.error(`✗ ${name} ${version} has license ${license}`);
         failed = true;
       }
-      found.set(name, part({ kind: 'npm', name, version, licence: license, home: homepage, folder }));
+      found.set(name, component({ kind: 'npm', name, version, license, home: homepage, folder }));
       visit(Object.keys(dependencies));
     }
   };
@@ -81,32 +81,32 @@ function npmPackages() {
   return [...found.values()];
 }
 
-/** What is offered under Apache-2.0 is used under it; of the rest the licence's own text is kept. */
-function part({ kind, name, version, licence, home, folder }) {
-  const apache = /\bApache-2\.0\b/.test(licence);
-  const files = apache ? [] : readdirSync(folder).filter((file) => LICENCE_FILE.test(file));
-  // Of several offered licences MIT's text is enough.
+/** Returns a component with its license texts. Work offered under Apache-2.0 is used under it and needs no other text. */
+function component({ kind, name, version, license, home, folder }) {
+  const apache = /\bApache-2\.0\b/.test(license);
+  const files = apache ? [] : readdirSync(folder).filter((file) => LICENSE_FILE.test(file));
+  // The MIT text suffices for a choice of licenses that includes it.
   const chosen = files.filter((file) => /mit/i.test(file)).slice(0, 1);
   const texts = (chosen.length > 0 ? chosen : files).map((file) => readFileSync(join(folder, file), 'utf8').trim());
-  return { id: `${kind} ${name} ${version}`, kind, name, version, licence, home: home ?? '', texts };
+  return { id: `${kind} ${name} ${version}`, kind, name, version, license, home: home ?? '', texts };
 }
 
 function document(all) {
   const rows = all.map(
-    ({ kind, name, version, licence, home }) => `| ${kind} | ${name} | ${version} | ${licence} | ${home} |`,
+    ({ kind, name, version, license, home }) => `| ${kind} | ${name} | ${version} | ${license} | ${home} |`,
   );
   const texts = all
     .filter((one) => one.texts.length > 0)
     .map(({ name, version, texts: each }) => `## ${name} ${version}\n\n${each.map(indented).join('\n\n')}\n`);
-  return `# Licences of others' work in this package
+  return `# Licenses of third-party work in this package
 
-Crates are linked into the addon; npm packages are installed with it or bundled into it. What is offered under Apache-2.0,
-with or without the LLVM exception, is used under it: its text is in LICENSE. The other licences follow the table.
+Crates are linked into the addon; npm packages are installed with it or bundled into it. Work that is offered under Apache-2.0,
+with or without the LLVM exception, is used under it: its text is in LICENSE. The other licenses follow the table.
 
 Rust's standard library (MIT OR Apache-2.0, https://github.com/rust-lang/rust) is linked in as well, and with it the crates
 that its library/Cargo.lock names, each under MIT, Apache-2.0 or a choice that has one of them.
 
-| kind | name | version | licence | home |
+| kind | name | version | license | home |
 | --- | --- | --- | --- | --- |
 ${rows.join('\n')}
 

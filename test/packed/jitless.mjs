@@ -1,4 +1,4 @@
-// With V8's own compiler off, any memory that is writable and executable at once would be the engine's.
+// Runs without V8's compiler, so that any mapping that is writable and executable would belong to the engine.
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import * as runtime from 'cc-lb-runtime-wasmtime';

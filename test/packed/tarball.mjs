@@ -1,14 +1,14 @@
-// Judges the tarball: what it holds, how it declares itself, and whether its declarations compile.
+// Checks the tarball: its files, its manifest, and whether its declarations compile.
 import { spawnSync } from 'node:child_process';
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { prebuildPath } from '../prebuild-targets.mjs';
-import { typescript } from '../prebuild-tools.mjs';
+import { prebuildPath } from '../../scripts/prebuild-targets.mjs';
+import { typescript } from '../../scripts/prebuild-tools.mjs';
 
 const root = fileURLToPath(new URL('../..', import.meta.url));
 const NEEDED = [
-  ...['package.json', 'README.md', 'CHANGELOG.md', 'SECURITY.md', 'LICENSE', 'THIRD_PARTY_LICENCES.md'],
+  ...['package.json', 'README.md', 'CHANGELOG.md', 'SECURITY.md', 'LICENSE', 'THIRD_PARTY_LICENSES.md'],
   ...['dist/index.js', 'dist/index.d.ts', 'dist/cli/main.js', 'docs/errors.md', 'docs/support.md', 'docs/promises.md'],
   'test/plugins/wasm/cache-aware.wasm',
 ];
@@ -17,19 +17,19 @@ const EXPECTED = [
   /^docs\/\w+\.(md|svg)$/,
   /^prebuilds\/[a-z0-9]+-[a-z0-9]+\/cc-lb-runtime-wasmtime(\.(glibc|musl))?\.node$/,
 ];
-/** Which zod's own declarations need. */
+/** The oldest version that compiles the declarations of zod. */
 const OLDEST_TYPESCRIPT = '5.4';
 const INSTALL_SCRIPTS = ['preinstall', 'install', 'postinstall', 'prepare'];
 
-/** What is wrong with the tarball that `npm pack` described, and that needs the binaries of these targets. */
-export function judgeTarball({ path, files, size, unpackedSize }, targets) {
-  const held = files.map((file) => file.path);
+/** Returns the problems of the tarball that `npm pack` described. It must contain the binaries of `targets`. */
+export function checkTarball({ path, files, size, unpackedSize }, targets) {
+  const present = files.map((file) => file.path);
   const needed = [...NEEDED, ...targets.map(prebuildPath)];
   const failures = [
-    ...needed.filter((file) => !held.includes(file)).map((file) => `the tarball lacks ${file}`),
-    ...held
+    ...needed.filter((file) => !present.includes(file)).map((file) => `the tarball does not contain ${file}`),
+    ...present
       .filter((file) => !needed.includes(file) && !EXPECTED.some((pattern) => pattern.test(file)))
-      .map((file) => `the tarball holds ${file}`),
+      .map((file) => `the tarball contains ${file}`),
   ];
   const { scripts } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8'));
   for (const name of INSTALL_SCRIPTS) if (scripts[name]) failures.push(`package.json has the script ${name}`);
@@ -38,7 +38,7 @@ export function judgeTarball({ path, files, size, unpackedSize }, targets) {
     console.log(`  ${file.path}  ${megabytes(file.size)}`);
   }
   failures.push(...tool('publint --strict', 'publint/src/cli.js', ['--strict', path]));
-  // Every supported line of Node can require an ES module, so that a require finds one is no fault.
+  // Every supported release line of Node can require an ES module, so this rule does not apply.
   const attw = ['--ignore-rules', 'cjs-resolves-to-esm', '--no-emoji', path];
   failures.push(...tool('are the types wrong', '@arethetypeswrong/cli/dist/index.js', attw));
   return failures;
@@ -83,12 +83,12 @@ export function kept(headers: Headers): readonly string[] {
     throw error;
   }
 }
-// @ts-expect-error an unknown strategy is refused by the types
+// @ts-expect-error the types reject an unknown strategy
 new WasmtimeRuntime({ allocationStrategy: 'sometimes' });
 `;
 
-/** Compiles a strict user's program against the installed declarations, which are checked too. */
-export function judgeDeclarations(app) {
+/** Compiles a program in strict mode against the installed declarations, and checks the declarations themselves. */
+export function checkDeclarations(app) {
   const newest = join(dirname(fileURLToPath(import.meta.resolve('typescript/package.json'))), 'bin/tsc');
   const uses = [
     { module: 'nodenext', moduleResolution: 'nodenext', file: 'consumer.mts' },
