@@ -40,7 +40,7 @@ console.log(machine);
 mkdirSync(new URL('../build/bench/', import.meta.url), { recursive: true });
 const columns = options.append && existsSync(results) ? JSON.parse(readFileSync(results, 'utf8')).columns : {};
 for (const group of groups(options.columns)) await measureGroup(group);
-console.log('\nwrote build/bench/results.json; node bench/report.mjs draws docs/performance.md from it');
+console.log('\nwrote build/bench/results.json; npm run bench:report writes docs/performance.md from it');
 
 function parse() {
   const { values } = parseArgs({
@@ -136,7 +136,13 @@ async function measureColumn(column, contestants, warmupMs) {
     }
     rounds.push(measured);
   }
-  const summary = { ...summarize(rounds), goals: column.goals, rounds: rounds.length, command: column.command };
+  const summary = {
+    ...summarize(rounds),
+    label: column.label,
+    goals: column.goals,
+    rounds: rounds.length,
+    command: column.command,
+  };
   columns[column.name] = summary;
   console.log(line(column.name, summary));
   writeFileSync(results, `${JSON.stringify({ machine, columns }, null, 2)}\n`);

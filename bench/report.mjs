@@ -1,0 +1,118 @@
+// `npm run bench:report`: writes the tables of docs/performance.md and its chart from build/bench/results.json.
+import { readFileSync, writeFileSync } from 'node:fs';
+import { draw } from './chart.mjs';
+
+const at = (path) => new URL(`../${path}`, import.meta.url);
+const DOCUMENT = at('docs/performance.md');
+const CHART = at('docs/performance.svg');
+const BEGIN = '<!-- npm run bench:report writes from here -->';
+const END = '<!-- to here -->';
+
+const { machine, columns } = JSON.parse(readFileSync(at('build/bench/results.json'), 'utf8'));
+const all = Object.entries(columns).map(([name, column]) => ({ name, ...column }));
+const plain = all
+  .filter(({ command }) => command.work === 'request' && command.guests === 'plain')
+  .sort(({ command: a }, { command: b }) => a.bodyBytes - b.bodyBytes || a.principals - b.principals);
+const rounds = [...new Set(all.map((column) => column.rounds))].join(' or ');
+const caption = `${machine}; medians of ${rounds} rounds, npm run bench`;
+
+const number = (value) => (value >= 100 ? value.toFixed(0) : value.toPrecision(value >= 10 ? 3 : 2));
+const time = (micros) => (micros >= 1000 ? `${number(micros / 1000)} ms` : `${number(micros)} µs`);
+const ratio = (value) => (value === null || value === undefined ? '–' : `${value.toFixed(2)} ×`);
+const rate = (value) => Math.round(value).toLocaleString('en');
+const quantiles = ({ p50Us, p90Us, p99Us, cpuUs }) => [p50Us, p90Us, p99Us, cpuUs].map(time).join(' / ');
+const body = ({ label, command }) => `${label}, ${command.principals}`;
+
+function table(head, rows) {
+  const line = (cells) => `| ${cells.join(' | ')} |`;
+  return [line(head), line(head.map(() => '---')), ...rows.map(line)].join('\n');
+}
+
+function oneThread(chosen, label) {
+  const head = ['', 'Rust: p50 / p90 / p99 / CPU', 'this package', 'p50, p99, CPU', 'resident memory'];
+  return table(
+    head,
+    chosen.map((column) => {
+      const { rust, package: ours } = column.figures;
+      const { p50Us, p99Us, cpuUs } = column.ratios.rust.one;
+      const memory = [rust, ours].map(({ one }) => `${Math.round(one.rssKiB / 1024)}`).join(', ');
+      const ratios = [p50Us, p99Us, cpuUs].map((value) => value.toFixed(2)).join(', ');
+      return [label(column), quantiles(rust.one), quantiles(ours.one), ratios, `${memory} MiB`];
+    }),
+  );
+}
+
+function twoThreads(chosen) {
+  const head = [
+    '',
+    'Rust: one, two threads',
+    'this package: one, two threads',
+    'two processes',
+    'two threads to one, to two processes',
+  ];
+  return table(
+    head,
+    chosen.map((column) => {
+      const { rust, package: ours } = column.figures;
+      const { toOne, toProcesses } = column.scaling.package;
+      return [
+        body(column),
+        [rust.one, rust.threads].map((mode) => rate(mode.requestsPerSecond)).join(', '),
+        [ours.one, ours.threads].map((mode) => rate(mode.requestsPerSecond)).join(', '),
+        ours.processes === undefined ? '–' : rate(ours.processes.requestsPerSecond),
+        `${ratio(toOne)}, ${ratio(toProcesses)}`,
+      ];
+    }),
+  );
+}
+
+/** Work without a counterpart in the Rust crate, beside the earlier build that was measured with it. */
+function otherWork(chosen) {
+  const head = ['', 'earlier build: p50 / p90 / p99 / CPU', 'this package', 'p50, p99, CPU'];
+  return table(
+    head,
+    chosen.map((column) => {
+      const { baseline, package: ours } = column.figures;
+      const against = column.ratios.baseline?.one;
+      const ratios =
+        against === undefined
+          ? '–'
+          : [against.p50Us, against.p99Us, against.cpuUs].map((value) => value.toFixed(2)).join(', ');
+      return [column.name, baseline === undefined ? '–' : quantiles(baseline.one), quantiles(ours.one), ratios];
+    }),
+  );
+}
+
+const sections = [
+  `Measured on ${machine}; medians of ${rounds} rounds.`,
+  '**One thread.** Body size and principals; time of a request and its CPU time over all threads of the process.',
+  oneThread(plain, body),
+  '**Two threads.** Requests a second; threads are Workers of one process.',
+  twoThreads(plain.filter(({ figures }) => figures.package.threads !== undefined)),
+  '**Guests built with other settings.**',
+  oneThread(
+    all.filter(({ command }) => command.work === 'request' && command.guests !== 'plain'),
+    ({ name }) => name.replace('request, ', ''),
+  ),
+  '**Other calls** that the Rust crate has: one filter call; a request with all observe events.',
+  oneThread(
+    all.filter(({ command }) => ['filter', 'observed'].includes(command.work)),
+    ({ name }) => name,
+  ),
+  '**Transforms**, which the Rust crate does not call: one event of 200 bytes; a request with 20 of them and all observe events.',
+  otherWork(all.filter(({ command }) => ['event', 'stream'].includes(command.work))),
+];
+
+const text = readFileSync(DOCUMENT, 'utf8');
+const [before, rest] = text.split(BEGIN);
+const after = rest?.split(END)[1];
+if (after === undefined) throw new Error(`docs/performance.md lacks the lines ${BEGIN} and ${END}`);
+writeFileSync(DOCUMENT, `${before}${BEGIN}\n\n${sections.join('\n\n')}\n\n${END}${after}`);
+writeFileSync(
+  CHART,
+  draw(
+    plain.map((column) => ({ label: column.name.replace('request, ', ''), ratio: column.ratios.rust.one })),
+    caption,
+  ),
+);
+console.log('wrote docs/performance.md and docs/performance.svg');
