@@ -26,8 +26,8 @@ const node = (strategy, path) => ({
 const KNOWN = {
   rust: rust('on-demand'),
   'rust-pooling': rust('pooling'),
-  package: node('on-demand', () => '.'),
-  'package-pooling': node('pooling', () => '.'),
+  package: node('on-demand', ({ subject }) => subject),
+  'package-pooling': node('pooling', ({ subject }) => subject),
   baseline: node('on-demand', ({ baseline }) => baseline),
   'baseline-pooling': node('pooling', ({ baseline }) => baseline),
 };

@@ -17,6 +17,7 @@ const USAGE = `npm run bench -- [options]
   --contestants A,B      of ${CONTESTANT_NAMES.join(', ')}
                          (rust,package, and baseline where --baseline is given)
   --baseline PATH        another build of this package: a folder with dist/ and build/
+  --package PATH         the build to measure (this one)
   --modes A,B            of one, threads, processes (all that a column has)
   --append               keep the columns of earlier runs in build/bench/results.json
   --no-build             measure what is built
@@ -50,6 +51,7 @@ function parse() {
       columns: { type: 'string', default: '' },
       contestants: { type: 'string' },
       baseline: { type: 'string' },
+      package: { type: 'string', default: '.' },
       modes: { type: 'string' },
       append: { type: 'boolean', default: false },
       'no-build': { type: 'boolean', default: false },
@@ -77,6 +79,7 @@ function parse() {
   return {
     names,
     baseline: values.baseline,
+    subject: values.package,
     append: values.append,
     build: !values['no-build'],
     list: values.list,
@@ -103,7 +106,7 @@ function groups(all) {
 }
 
 async function measureGroup(group) {
-  const contestants = options.names.map((name) => new Contestant(name, { baseline: options.baseline }));
+  const contestants = options.names.map((name) => new Contestant(name, options));
   try {
     // Admission of all modules, which takes seconds where there are many principals, and not in turns.
     const setUpOnly = { warmupMs: 0, measureMs: 0, minimum: 1 };
