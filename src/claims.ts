@@ -142,7 +142,7 @@ function hasLoneSurrogate(text: string): boolean {
 }
 
 /** Whether the object is a literal of this or another realm, not an instance of a class. */
-function isPlainObject(value: unknown): value is Readonly<Record<string, unknown>> {
+export function isPlainObject(value: unknown): value is Readonly<Record<string, unknown>> {
   if (typeof value !== 'object' || value === null || Array.isArray(value)) return false;
   const prototype: unknown = Object.getPrototypeOf(value);
   return prototype === null || Object.getPrototypeOf(prototype) === null;

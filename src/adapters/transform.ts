@@ -2,12 +2,11 @@
 import type { HotEngineConfig } from '../config.ts';
 import { encodeMessage } from '../dispatch/call.ts';
 import type { CallScratch } from '../dispatch/scratch.ts';
-import { GuestTrapError, InvalidArgumentError, ResponseTransformError } from '../errors.ts';
+import { GuestTrapError, ResponseTransformError } from '../errors.ts';
 import { checkStatus } from '../policy/decision.ts';
-import { responseHeaders, transformedHeaders } from '../policy/headers.ts';
+import { transformedHeaders } from '../policy/headers.ts';
 import type { Cell } from '../slots.ts';
 import type {
-  TransformContext,
   TransformResponseInput,
   TransformResponseOutput,
   TransformSseEventInput,
@@ -17,8 +16,10 @@ import { checkBytes, checkObject } from '../validate.ts';
 import { decodeAnswer } from '../wire/decode.ts';
 import type { EditionByHook } from '../wire/editions.ts';
 import type { TransformResponseRequest, TransformSseEventRequest } from '../wire/messages/transform.ts';
+import type { Prefix } from '../wire/prefix.ts';
 import { AdapterCall, type CallOptions, type WrapError } from './adapter.ts';
-import { bodyOf, principalValue, upstreamUrl } from './values.ts';
+import { exchangeOf, streamExchangeOf } from './exchange.ts';
+import { bodyOf } from './values.ts';
 
 /** The class of a transform's failures. */
 export const toTransformError: WrapError = (fault, context) =>
@@ -36,7 +37,7 @@ export class ResponseCall extends AdapterCall<TransformResponseOutput> {
 
   constructor(version: Cell, config: HotEngineConfig, input: TransformResponseInput, options: CallOptions | undefined) {
     const schema = version.editions.transform_response!;
-    const request = { ...exchange(input, schema.oauthPrincipalKind), body: bodyOf(input.body) };
+    const request = { ...exchangeOf(input, schema.oauthPrincipalKind).value, body: bodyOf(input.body) };
     super('transform_response', version, options, {
       principal: request.principal.id,
       maxAnswerBytes: config.wireBounds.outputBodyBytes,
@@ -69,49 +70,40 @@ export class SseEventCall extends AdapterCall<TransformSseEventOutput> {
   readonly wrapError = toTransformError;
   private readonly schema: EditionByHook['transform_sse_event'];
   private readonly request: TransformSseEventRequest;
+  private readonly prefix: Prefix | null;
 
   constructor(version: Cell, config: HotEngineConfig, input: TransformSseEventInput, options: CallOptions | undefined) {
     const { event } = input;
     checkObject(event, 'event');
     checkBytes(event.data, 'event.data');
     const schema = version.editions.transform_sse_event!;
-    const request = { ...exchange(input, schema.oauthPrincipalKind), event };
+    const { value, prefix } = streamExchangeOf(input, schema.oauthPrincipalKind);
     super('transform_sse_event', version, options, {
-      principal: request.principal.id,
+      principal: value.principal.id,
       maxAnswerBytes: config.wireBounds.outputBodyBytes,
       bodyBytes: event.data.length,
     });
     this.schema = schema;
-    this.request = request;
+    this.request = {
+      requestId: value.requestId,
+      principal: value.principal,
+      upstream: value.upstream,
+      requestMethod: value.requestMethod,
+      requestPath: value.requestPath,
+      canonicalModelId: value.canonicalModelId,
+      responseStatus: value.responseStatus,
+      responseHeaders: value.responseHeaders,
+      event,
+    };
+    this.prefix = prefix;
   }
 
   encode(scratch: CallScratch): void {
-    encodeMessage(this.schema.request, this.request, scratch);
+    encodeMessage(this.schema.request, this.request, scratch, this.prefix);
   }
 
   decode(bytes: Buffer, start: number, end: number, leased: boolean): TransformSseEventOutput {
     const answer = decodeAnswer(this.schema.response, bytes, start, end, leased);
     return answer.kind === 'replace' ? { kind: 'replace', events: answer.events } : { kind: answer.kind };
   }
-}
-
-/** The wire has room for 16 bits; which codes make sense is between the upstream and its client. */
-function statusOf(status: unknown): number {
-  if (typeof status !== 'number' || !Number.isInteger(status) || status < 0 || status > 0xffff) {
-    throw new InvalidArgumentError('status', 'expected an integer from 0 to 65535');
-  }
-  return status;
-}
-
-function exchange(input: TransformContext, oauthPrincipalKind: string) {
-  return {
-    requestId: input.requestId,
-    principal: principalValue(input.principal, oauthPrincipalKind),
-    upstream: { baseUrl: upstreamUrl(input.upstream)?.href ?? null },
-    requestMethod: input.requestMethod,
-    requestPath: input.requestPath,
-    canonicalModelId: input.canonicalModelId,
-    responseStatus: statusOf(input.status),
-    responseHeaders: responseHeaders(input.headers),
-  };
 }

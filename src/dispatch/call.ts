@@ -14,6 +14,7 @@ import { HOOK_KINDS, type HookKind } from '../types.ts';
 import { checkBytes } from '../validate.ts';
 import { WireError } from '../wire/decode.ts';
 import { encodeRequest } from '../wire/encode.ts';
+import type { Prefix } from '../wire/prefix.ts';
 import type { Message } from '../wire/rkyv.ts';
 import { onAbort } from './abort.ts';
 import { enqueue } from './queue.ts';
@@ -327,8 +328,13 @@ function encode(call: HookCall<unknown>, scratch: CallScratch): void {
 }
 
 /** Encodes a message, checking that its body was not detached meanwhile. */
-export function encodeMessage<T>(message: Message<T>, value: T, scratch: CallScratch): void {
-  encodeRequest(message, value, scratch);
+export function encodeMessage<T>(
+  message: Message<T>,
+  value: T,
+  scratch: CallScratch,
+  prefix: Prefix | null = null,
+): void {
+  encodeRequest(message, value, scratch, prefix);
   // The encoder checks that the length did not change, and that of detached memory is 0.
   if (scratch.body?.length === 0) checkBytes(scratch.body, 'body');
 }

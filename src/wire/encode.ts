@@ -14,6 +14,7 @@
 import { isUint8Array } from 'node:util/types';
 import { InvalidArgumentError } from '../errors.ts';
 import type { ListMemo, Rows } from './list-memo.ts';
+import type { Prefix } from './prefix.ts';
 import { type Message, type Plan, STEP, type Step, type Words } from './rkyv.ts';
 import { HeapScratch, type Scratch } from './scratch.ts';
 import { float, floatWords, MAX_RUN, NOT_ASCII, Refusal, Writer } from './writer.ts';
@@ -37,20 +38,47 @@ interface UnknownList {
 class Encoder extends Writer {
   private unknown: UnknownList | null = null;
 
-  encode(message: Message<unknown>, value: unknown, scratch: Scratch, careful: boolean): void {
+  encode(message: Message<unknown>, value: unknown, scratch: Scratch, prefix: Prefix | null, careful: boolean): void {
     this.begin(scratch, careful);
     this.unknown = null;
     scratch.headLength = 0;
     scratch.tailLength = 0;
     scratch.body = null;
     const plan = selectPlan(message, value);
-    this.writeOutOfLine(plan, value);
+    const end = prefix === null ? null : this.beginWith(prefix, plan, value);
+    if (end === null) this.writeOutOfLine(plan, value);
     const at = this.leaveObjects(message.size, message.align);
     if (at + this.shift > MAX_DISTANCE) throw new Refusal('', 'must encode to less than 2 GiB');
     this.flush();
     this.writeObject(plan, at, 0, this.shift);
     this.measure(scratch);
     if (this.unknown !== null) this.learn(this.unknown);
+    if (prefix !== null && prefix.encoded === null && end !== null) {
+      const bytes = new Uint8Array(this.bytes.subarray(scratch.start, end.at));
+      prefix.encoded = { start: scratch.start, bytes, notes: this.notes.slice(0, end.noted) };
+    }
+  }
+
+  /** `writeOutOfLine` for a message that begins with `prefix`; returns where that ends, or null where it does not fit. */
+  private beginWith(prefix: Prefix, plan: Plan, value: unknown): { at: number; noted: number } | null {
+    const { steps } = plan;
+    const fields = plan.read(value);
+    const { encoded } = prefix;
+    this.reserveNotes(steps.length + (encoded?.notes.length ?? 0));
+    let i = 0;
+    if (encoded === null) for (; i < prefix.fields; i++) this.writeField(steps[i]!, fields[i]);
+    else {
+      if (encoded.start !== this.at) return null;
+      this.reserve(this.at + encoded.bytes.length);
+      this.bytes.set(encoded.bytes, this.at);
+      this.notes.set(encoded.notes);
+      this.at += encoded.bytes.length;
+      this.noted = encoded.notes.length;
+      i = prefix.fields;
+    }
+    const { at, noted } = this;
+    for (; i < steps.length; i++) this.writeField(steps[i]!, fields[i]);
+    return { at, noted };
   }
 
   private learn({ memo, rows, alignment, from, to }: UnknownList): void {
@@ -417,25 +445,32 @@ let idle: Encoder | null = new Encoder();
 
 /**
  * Encodes `value` as rkyv would, into `scratch`: the head at `start`, the tail behind it, the body left where it is.
+ * `prefix` belongs to values whose first fields are equal, and is encoded with the first of them.
  * Throws an InvalidArgumentError with the field's path for a value that cannot cross.
  */
-export function encodeRequest<T>(message: Message<T>, value: T, scratch: Scratch): void {
+export function encodeRequest<T>(message: Message<T>, value: T, scratch: Scratch, prefix: Prefix | null = null): void {
   const encoder = idle ?? new Encoder();
   idle = null;
   try {
-    encoder.encode(message, value, scratch, false);
+    encoder.encode(message, value, scratch, prefix, false);
   } catch (error) {
     if (error !== NOT_ASCII) throw explain(message, error);
-    encodeCarefully(encoder, message, value, scratch);
+    encodeCarefully(encoder, message, value, scratch, prefix);
   } finally {
     encoder.release();
     idle = encoder;
   }
 }
 
-function encodeCarefully(encoder: Encoder, message: Message<unknown>, value: unknown, scratch: Scratch): void {
+function encodeCarefully(
+  encoder: Encoder,
+  message: Message<unknown>,
+  value: unknown,
+  scratch: Scratch,
+  prefix: Prefix | null,
+): void {
   try {
-    encoder.encode(message, value, scratch, true);
+    encoder.encode(message, value, scratch, prefix, true);
   } catch (error) {
     throw explain(message, error);
   }

@@ -41,4 +41,7 @@ export const upstream = {
   variants: [{ name: 'anthropic_direct', fields: [field('baseUrl', option(text))] }],
 } as const;
 
-export const sseEvent = struct<SseEventValue>([field('event', text), field('data', bytes)]);
+export const sseEvent = struct<SseEventValue>([field('event', text), field('data', bytes)], {
+  read: (value) => [value.event, value.data],
+  make: ([event, data]) => ({ event, data }),
+});

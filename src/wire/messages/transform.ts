@@ -11,7 +11,8 @@ import {
   upstream,
 } from './common.ts';
 
-interface TransformRequest {
+/** What both transforms are told of the exchange; the first fields of their requests. */
+export interface ExchangeValue {
   readonly requestId: string;
   readonly principal: PrincipalValue;
   readonly upstream: UpstreamValue;
@@ -22,11 +23,11 @@ interface TransformRequest {
   readonly responseHeaders: FlatHeaders;
 }
 /** What `transform_response` is asked. */
-export interface TransformResponseRequest extends TransformRequest {
+export interface TransformResponseRequest extends ExchangeValue {
   readonly body: Uint8Array;
 }
 /** What `transform_sse_event` is asked. */
-export interface TransformSseEventRequest extends TransformRequest {
+export interface TransformSseEventRequest extends ExchangeValue {
   readonly event: SseEventValue;
 }
 
@@ -45,6 +46,9 @@ export type TransformSseEventResult =
   | { readonly kind: 'replace'; readonly events: readonly SseEventValue[] }
   | { readonly kind: 'drop' };
 
+/** How many fields the exchange has. */
+export const EXCHANGE_FIELDS = 8;
+
 const exchange = [
   field('requestId', text),
   field('principal', principal),
@@ -58,12 +62,36 @@ const exchange = [
 
 export const transformResponseRequest: Message<TransformResponseRequest> = message(
   'TransformResponseRequest',
-  struct<TransformResponseRequest>([...exchange, field('body', body)]),
+  struct<TransformResponseRequest>([...exchange, field('body', body)], {
+    read: (r) => [
+      r.requestId,
+      r.principal,
+      r.upstream,
+      r.requestMethod,
+      r.requestPath,
+      r.canonicalModelId,
+      r.responseStatus,
+      r.responseHeaders,
+      r.body,
+    ],
+  }),
 );
 
 export const transformSseEventRequest: Message<TransformSseEventRequest> = message(
   'TransformSseEventRequest',
-  struct<TransformSseEventRequest>([...exchange, field('event', sseEvent)]),
+  struct<TransformSseEventRequest>([...exchange, field('event', sseEvent)], {
+    read: (r) => [
+      r.requestId,
+      r.principal,
+      r.upstream,
+      r.requestMethod,
+      r.requestPath,
+      r.canonicalModelId,
+      r.responseStatus,
+      r.responseHeaders,
+      r.event,
+    ],
+  }),
 );
 
 export const transformResponseResult: Message<TransformResponseResult> = message('TransformResponseResult', {

@@ -1,0 +1,122 @@
+import { describe, expect, it } from 'vitest';
+import { exchangeOf, streamExchangeOf } from '../../src/adapters/exchange.ts';
+import { InvalidArgumentError } from '../../src/errors.ts';
+import type { TransformContext } from '../../src/types.ts';
+import { thrown } from '../support/errors.ts';
+
+const OAUTH = 'oauth_subject';
+
+type Writable<T> = { -readonly [Key in keyof T]: T[Key] };
+
+function context(changes: Partial<TransformContext> = {}): Writable<TransformContext> {
+  return {
+    requestId: 'req-1',
+    principal: { id: 'p', kind: 'api_key', claims: { plan: 'team', seats: 3, none: null } },
+    upstream: { kind: 'anthropic_direct', baseUrl: 'https://upstream.test' },
+    requestMethod: 'POST',
+    requestPath: '/v1/messages',
+    canonicalModelId: 'm',
+    status: 200,
+    headers: [
+      ['content-type', 'text/event-stream'],
+      ['X-Thing', 'a'],
+    ],
+    ...changes,
+  };
+}
+
+/** The value that an input has by itself, whatever was seen before. */
+function expectRight(input: TransformContext): void {
+  expect(streamExchangeOf(input, OAUTH).value).toEqual(exchangeOf(input, OAUTH).value);
+}
+
+describe('an exchange of a stream', () => {
+  it('is remembered for every event, and for an equal input of other objects', () => {
+    const input = context();
+    const first = streamExchangeOf(input, OAUTH);
+    expectRight(input);
+    expect(streamExchangeOf({ ...input }, OAUTH)).toBe(first);
+    expect(streamExchangeOf(context(), OAUTH)).toBe(first);
+    expect(first.prefix).not.toBeNull();
+  });
+
+  it('is made again when anything in the input changes, in place or not', () => {
+    const input = context();
+    const claims = input.principal.claims as Record<string, unknown>;
+    const headers = input.headers as [string, string][];
+    const principal = input.principal as Writable<TransformContext['principal']>;
+    const upstream = input.upstream as Writable<TransformContext['upstream']>;
+    const changes: (() => void)[] = [
+      () => Object.assign(input, { requestId: 'req-2' }),
+      () => Object.assign(input, { requestMethod: 'PUT' }),
+      () => Object.assign(input, { requestPath: '/other' }),
+      () => Object.assign(input, { canonicalModelId: 'other' }),
+      () => Object.assign(input, { status: 404 }),
+      () => Object.assign(principal, { id: 'other' }),
+      () => Object.assign(principal, { kind: 'oauth_subject' }),
+      () => Object.assign(upstream, { baseUrl: 'https://other.test' }),
+      () => Object.assign(upstream, { baseUrl: null }),
+      () => Object.assign(claims, { seats: 0 }),
+      () => Object.assign(claims, { seats: -0 }),
+      () => Object.assign(claims, { seats: '0' }),
+      () => Object.assign(claims, { more: true }),
+      () => delete claims.plan,
+      () => Object.assign(claims, { nested: { a: [1] } }),
+      () => Object.assign(claims.nested as object, { a: [2] }),
+      () => delete claims.nested,
+      () => headers.push(['last', 'v']),
+      () => Object.assign(headers[0]!, { 1: 'text/plain' }),
+      () => Object.assign(headers[0]!, { 0: 'Content-Type' }),
+      () => headers.pop(),
+    ];
+    for (const change of changes) {
+      expectRight(input);
+      change();
+      expectRight(input);
+      expectRight(input);
+    }
+  });
+
+  it('has the spelling of OAuth callers that the schema has', () => {
+    const input = context({ principal: { id: 'p', kind: 'oauth_subject', claims: {} } });
+    for (const spelling of ['oauth_subject', 'o_auth_subject', 'oauth_subject']) {
+      expect(streamExchangeOf(input, spelling).value.principal.kind).toBe(spelling);
+    }
+  });
+
+  it.each([
+    ['headers of bytes', context({ headers: [['a', Buffer.from('b')]] })],
+    ['headers as an object', context({ headers: { a: 'b', c: ['d', 'e'] } })],
+    ['headers of a map', context({ headers: new Map([['a', 'b']]) })],
+    [
+      'a base URL that is a URL',
+      context({ upstream: { kind: 'anthropic_direct', baseUrl: new URL('https://a.test') } }),
+    ],
+    ['long text', context({ requestPath: `/${'p'.repeat(5_000)}` })],
+    ['many lines', context({ headers: Array.from({ length: 100 }, (_, i) => [`x-${i}`, 'v'] as const) })],
+  ])('is right with %s, which are not remembered', (_, input) => {
+    expectRight(input);
+    expectRight(input);
+    expect(streamExchangeOf(input, OAUTH).prefix).toBeNull();
+  });
+
+  it('refuses what an equal exchange before it does not excuse', () => {
+    class Claims {
+      plan = 'team';
+    }
+    const cases: [Partial<TransformContext>, string][] = [
+      [{ principal: null as never }, 'principal'],
+      [{ principal: { id: 'p', kind: 'api_key', claims: new Claims() as never } }, 'principal.claims'],
+      [{ upstream: { kind: 'other' as never, baseUrl: 'https://upstream.test' } }, 'upstream.kind'],
+      [{ upstream: null as never }, 'upstream'],
+      [{ status: 1.5 }, 'status'],
+      [{ headers: [['content-type']] as never }, 'headers[0]'],
+      [{ headers: null as never }, 'headers'],
+    ];
+    streamExchangeOf(context({ principal: { id: 'p', kind: 'api_key', claims: { plan: 'team' } } }), OAUTH);
+    for (const [changes, path] of cases) {
+      streamExchangeOf(context(), OAUTH);
+      expect(thrown(InvalidArgumentError, () => streamExchangeOf(context(changes), OAUTH)).path).toBe(path);
+    }
+  });
+});
