@@ -1,27 +1,62 @@
-/** Whole bodies in memory, up to a limit. */
+/** The body of a client's request: in memory up to a limit, or as a stream where nothing needs it whole. */
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { Refusal } from './refusal.ts';
 
-/**
- * The body of a client's request. One that is announced as too large is refused before a byte is read, and before a
- * client that waits for `100 Continue` sends it.
- * @throws Refusal
- */
-export async function readRequest(request: IncomingMessage, response: ServerResponse, limit: number): Promise<Buffer> {
-  const tooLarge = new Refusal(413, 'request_too_large', `the body is larger than ${limit} bytes`);
-  if (Number(request.headers['content-length'] ?? 0) > limit) throw tooLarge;
-  if (request.headers.expect?.toLowerCase() === '100-continue') response.writeContinue();
-  return readAll(request, limit, tooLarge);
+/** From this size on a body that no plugin reads is streamed, in bytes. */
+const STREAMED_FROM = 64 * 1024;
+const NO_BODY = Buffer.alloc(0);
+
+/** A whole body, or the request that streams it. */
+export type Body = Buffer | IncomingMessage;
+
+/** The answer to a body beyond the limit. Its stack would say nothing, and is made for those alone. */
+function tooLarge(limit: number): Refusal {
+  return new Refusal(413, 'request_too_large', `the body is larger than ${limit} bytes`);
 }
 
-/** Everything that a stream gives. @throws `tooLarge` beyond the limit, in bytes */
-export async function readAll(stream: AsyncIterable<Buffer>, limit: number, tooLarge: Error): Promise<Buffer> {
-  const chunks: Buffer[] = [];
-  let size = 0;
-  for await (const chunk of stream) {
-    size += chunk.length;
-    if (size > limit) throw tooLarge;
-    chunks.push(chunk);
+/**
+ * Gives `take` the body; `refuse` what is wrong with it. One that is announced as too large is refused before a byte is
+ * read, and before a client that waits for `100 Continue` sends it. Neither is called where the client leaves.
+ */
+export function readBody(
+  request: IncomingMessage,
+  response: ServerResponse,
+  { limit, needsWhole }: { readonly limit: number; readonly needsWhole: boolean },
+  take: (body: Body) => void,
+  refuse: (refusal: Refusal) => void,
+): void {
+  const { headers } = request;
+  const announced = headers['content-length'];
+  if (announced === undefined && headers['transfer-encoding'] === undefined) {
+    take(NO_BODY);
+    return;
   }
-  return chunks.length === 1 ? chunks[0]! : Buffer.concat(chunks, size);
+  const length = Number(announced);
+  if (length > limit) {
+    refuse(tooLarge(limit));
+    return;
+  }
+  if (headers.expect !== undefined && headers.expect.toLowerCase() === '100-continue') response.writeContinue();
+  if (!needsWhole && length >= STREAMED_FROM) {
+    take(request);
+    return;
+  }
+  let first: Buffer | undefined;
+  let rest: Buffer[] | undefined;
+  let size = 0;
+  let isRefused = false;
+  request.on('data', (chunk: Buffer) => {
+    size += chunk.length;
+    if (isRefused) return;
+    if (size > limit) {
+      isRefused = true;
+      rest = undefined;
+      refuse(tooLarge(limit));
+    } else if (first === undefined) first = chunk;
+    else if (rest === undefined) rest = [first, chunk];
+    else rest.push(chunk);
+  });
+  request.on('end', () => {
+    if (!isRefused) take(rest === undefined ? (first ?? NO_BODY) : Buffer.concat(rest, size));
+  });
 }

@@ -8,13 +8,44 @@ import type { Routes } from './routes.ts';
 const addressSchema = z.strictObject({ host: z.string().optional(), port: z.int().min(0).max(65_535).optional() });
 const claimSchema = z.json() as z.ZodType<Json>;
 
+const count = (min: number) => z.int().min(min);
+const milliseconds = z
+  .int()
+  .min(1)
+  .max(2 ** 31 - 1);
+
 const fileSchema = z.strictObject({
   listen: addressSchema.default({ port: 8080 }),
   admin: addressSchema.default({ port: 9090 }),
   /** The runtime judges it, and says which field is wrong. */
   engine: z.unknown().optional() as z.ZodType<HotEngineConfigInput | undefined, HotEngineConfigInput | undefined>,
-  maxBodyBytes: z.int().min(0).optional(),
-  maxRequests: z.int().min(1).optional(),
+  limits: z
+    .strictObject({
+      bodyBytes: count(0),
+      headerBytes: count(1_024),
+      headers: count(1),
+      requests: count(1),
+      connections: count(1),
+      upstreamConnections: z.int().min(1).nullable(),
+    })
+    .partial()
+    .optional(),
+  timeouts: z
+    .strictObject({
+      connectMs: milliseconds,
+      headersMs: milliseconds,
+      idleMs: milliseconds,
+      requestHeadersMs: milliseconds,
+      requestMs: milliseconds,
+      keepAliveMs: milliseconds,
+      streamCommentMs: milliseconds,
+    })
+    .partial()
+    .optional(),
+  breaker: z
+    .strictObject({ failures: count(1), openMs: milliseconds })
+    .partial()
+    .optional(),
   upstreams: z
     .array(
       z.strictObject({

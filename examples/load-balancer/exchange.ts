@@ -1,28 +1,40 @@
-/** One request on its way: client → filters → shape → upstream, and back by `relay.ts`. */
+/** One request on its way: client → filters → shape → upstream, and its answer back. */
 import { randomUUID } from 'node:crypto';
-import type { IncomingMessage, ServerResponse } from 'node:http';
-import type { Readable } from 'node:stream';
+import { type IncomingHttpHeaders, IncomingMessage, type ServerResponse } from 'node:http';
 import {
   ClosedError,
   type ObserveEvent,
   outcomeToHttp,
-  type Principal,
+  PoolSaturatedError,
   type RequestContext,
-  type ShapedRequest,
+  ResponseTransformError,
+  type StageReport,
+  type TransformContext,
   type Unavailable,
-  type Upstream,
   WasmtimeRuntimeError,
 } from 'cc-lb-runtime-wasmtime';
-import { type Dispatcher, request as send } from 'undici';
-import { readRequest } from './body.ts';
-import { type CacheLedger, type Prompt, promptOf } from './cache-ledger.ts';
-import { endToEnd, headerValue, pairs } from './headers.ts';
-import { Refusal } from './refusal.ts';
-import { type Answer, relay } from './relay.ts';
-import type { Plugins, UpstreamRoute, View } from './routes.ts';
-import { NO_USAGE, type Usage, type UsageReader, usageReader } from './usage.ts';
+import type { Dispatcher } from 'undici';
+import {
+  type Answer,
+  type Recipient,
+  sendUnavailable,
+  TransformedAnswer,
+  TransformedEvents,
+  UnchangedAnswer,
+} from './answer.ts';
+import { Attempt, type AttemptOwner } from './attempt.ts';
+import { type Body, readBody } from './body.ts';
+import type { CacheLedger } from './cache-ledger.ts';
+import { endToEnd, linesOf, towardsUpstream } from './headers.ts';
+import type { KeepAlive } from './keep-alive.ts';
+import { Prompt } from './prompt.ts';
+import { Refusal, sendRefusal } from './refusal.ts';
+import type { PrincipalRoute } from './routes.ts';
+import { hasDotSegments, plainTarget } from './target.ts';
+import { isEventStream, NO_USAGE, type Usage, type UsageReader, usageReader } from './usage.ts';
+import type { Plugins, Target, View } from './view.ts';
 
-/** Something that an operator should hear of. */
+/** Something that an operator should know. */
 export interface LogEntry {
   readonly level: 'warn' | 'error';
   readonly requestId: string;
@@ -30,195 +42,329 @@ export interface LogEntry {
   readonly error: unknown;
 }
 
+/** What one request came to, for a log. */
+export interface RequestRecord {
+  readonly requestId: string;
+  readonly method: string;
+  readonly path: string;
+  readonly principal: string | null;
+  readonly upstream: string | null;
+  /** 499 where the client left before it got an answer. */
+  readonly status: number;
+  readonly durationMs: number;
+  /** What each filter decided, and why. */
+  readonly decisions: readonly { readonly plugin: string; readonly kept: number | null; readonly reason: string }[];
+  /** Upstreams that could not be reached before. */
+  readonly passedOver: number;
+}
+
 /** What every exchange of a load balancer shares. */
-export interface Surroundings {
+export interface Shared {
+  /** For shapes that leave their upstream's origin. */
   readonly dispatcher: Dispatcher;
   readonly ledger: CacheLedger;
+  readonly keepAlive: KeepAlive;
   readonly maxBodyBytes: number;
   readonly log: (entry: LogEntry) => void;
+  readonly accessLog: ((record: RequestRecord) => void) | undefined;
 }
 
-/** The request as plugins see it, and as the ledger does. */
-interface Read {
-  readonly context: RequestContext;
-  readonly prompt: Prompt | null;
-}
-
-/** Counted where the client left before it was told anything. */
+/** Counted where the client left before it got an answer. */
 const CLIENT_LEFT = 499;
-/** After these nothing can have reached the upstream, and the next one may be asked. */
-const NEVER_SENT = new Set(['ECONNREFUSED', 'ENOTFOUND', 'EAI_AGAIN', 'UND_ERR_CONNECT_TIMEOUT']);
-/** Segments by which a path would leave the base URL that it is appended to. */
-const DOT_SEGMENTS = /(^|[/\\])(\.|%2e){2}([/\\]|$)/i;
+/** Bytes of a body from which calls of plugins can be cancelled: an AbortSignal costs more than a small call. */
+const CANCELLED_FROM = 16 * 1024;
+const CLIENT_LEFT_REASON = new Error('the client has left');
+const TIMED_OUT = new Set(['UND_ERR_CONNECT_TIMEOUT', 'UND_ERR_HEADERS_TIMEOUT', 'UND_ERR_BODY_TIMEOUT']);
+const NO_STAGES: readonly StageReport[] = [];
 
 /** One request and its answer. */
-export class Exchange {
-  readonly #around: Surroundings;
+export class Exchange implements AttemptOwner {
+  readonly #shared: Shared;
   readonly #request: IncomingMessage;
   readonly #response: ServerResponse;
   readonly #requestId = randomUUID();
-  readonly #abandoned = new AbortController();
   /** One view for the whole exchange, whatever is published meanwhile. */
   readonly #view: View;
-  readonly #principal: Principal | undefined;
+  readonly #principal: PrincipalRoute | undefined;
   readonly #plugins: Plugins;
+  readonly #began = performance.now();
+  #body: Body | undefined;
+  #context: RequestContext | undefined;
+  #prompt: Prompt | undefined;
+  #targets: readonly Target[] = [];
+  #next = 0;
+  #attempt: Attempt | undefined;
+  #stages = NO_STAGES;
   #usage: UsageReader | undefined;
+  #chunks = 0;
+  /** Made for calls of plugins, which are cancelled when the client leaves. */
+  #aborter: AbortController | undefined;
+  #isClosed = false;
 
-  constructor(around: Surroundings, view: View, request: IncomingMessage, response: ServerResponse) {
-    this.#around = around;
+  constructor(shared: Shared, view: View, request: IncomingMessage, response: ServerResponse) {
+    this.#shared = shared;
     this.#request = request;
     this.#response = response;
     this.#view = view;
-    this.#principal = view.principalOf(keyOf(request));
+    this.#principal = view.principalOf(keyOf(request.headers));
     this.#plugins = view.pluginsOf(this.#principal);
-    response.on('error', () => this.abandon('the connection failed'));
-    response.once('close', () => {
-      if (!response.writableFinished) this.abandon('the client has left');
-    });
   }
 
-  /** Gives up: what is under way at an upstream or in a plugin is cancelled, and the connection cut. */
-  abandon(why: string): void {
-    this.#abandoned.abort(new Error(why));
+  /** Seconds since the request came. */
+  get seconds(): number {
+    return (performance.now() - this.#began) / 1_000;
+  }
+
+  /** The status of the answer. */
+  get status(): number {
+    return this.#response.headersSent ? this.#response.statusCode : CLIENT_LEFT;
+  }
+
+  /** Begins to answer the request. What fails is answered too; the exchange ends when its response closes. */
+  start(): void {
+    try {
+      if (this.#plugins.hasObservers) {
+        const downstreamUserAgent = this.#request.headers['user-agent'] ?? null;
+        this.#observe({ type: 'request_started', requestId: this.#requestId, downstreamUserAgent });
+      }
+      const principal = this.#principal;
+      if (principal === undefined) throw new Refusal(401, 'authentication_error', 'no principal has this key');
+      if (this.#plugins.hasObservers) {
+        this.#observe({ type: 'authn_complete', principalId: principal.id, principalKind: principal.kind });
+      }
+      if (hasDotSegments(this.#request.url!)) {
+        throw new Refusal(400, 'invalid_request_error', 'the target must be a path without dot segments');
+      }
+      const { hasFilters, dialect } = this.#plugins;
+      const rules = { limit: this.#shared.maxBodyBytes, needsWhole: hasFilters || dialect !== undefined };
+      readBody(
+        this.#request,
+        this.#response,
+        rules,
+        (body) => this.#route(body),
+        (refusal) => this.fail(refusal),
+      );
+    } catch (error) {
+      this.fail(error);
+    }
+  }
+
+  /** The response has closed: whatever still runs for it is cancelled, and observers are told how it ended. */
+  closed(): void {
+    this.#isClosed = true;
+    if (!this.#response.writableFinished) {
+      this.#attempt?.abandon();
+      this.#aborter?.abort(CLIENT_LEFT_REASON);
+    }
+    if (this.#plugins.hasObservers) {
+      const durationMs = Math.round(performance.now() - this.#began);
+      this.#observe({ type: 'request_finished', status: this.status, ...this.#usageSoFar(), durationMs });
+    }
+    this.#shared.accessLog?.(this.#record());
+  }
+
+  /** Cuts the connection. */
+  abandon(): void {
     this.#response.destroy();
   }
 
-  /** Answers the request, whatever happens. Gives the status of the answer. */
-  async run(): Promise<number> {
-    const begun = performance.now();
-    const downstreamUserAgent = this.#request.headers['user-agent'] ?? null;
-    this.#observe({ type: 'request_started', requestId: this.#requestId, downstreamUserAgent });
-    try {
-      await this.#serve();
-    } catch (error) {
-      this.#fail(error);
+  answered(attempt: Attempt, status: number, headers: IncomingHttpHeaders): Answer {
+    const type = headers['content-type'];
+    const isStream = isEventStream(type);
+    const { hasFilters, hasObservers, dialect, transformsEvents, transformsResponses } = this.#plugins;
+    if (hasFilters || hasObservers) this.#usage = usageReader(type);
+    const events =
+      isStream && headers['content-length'] === undefined ? this.#shared.keepAlive.watch(this.#response) : undefined;
+    const recipient: Recipient = {
+      response: this.#response,
+      resume: attempt.resume,
+      pluginFailed: (message, error) => this.#pluginFailed(message, error),
+      failed: (error) => {
+        attempt.abandon();
+        this.fail(error);
+      },
+    };
+    const isTransformed = isStream ? transformsEvents : transformsResponses;
+    if (!isTransformed || dialect === undefined || this.#request.method === 'HEAD') {
+      return new UnchangedAnswer(status, headers, recipient, events);
     }
-    const status = this.#response.headersSent ? this.#response.statusCode : CLIENT_LEFT;
-    const durationMs = Math.round(performance.now() - begun);
-    this.#observe({ type: 'request_finished', status, ...this.#usageSoFar(), durationMs });
-    return status;
+    const encoding = headers['content-encoding'] ?? 'identity';
+    if (encoding.toLowerCase() !== 'identity') {
+      const error = new ResponseTransformError('runtime', `the upstream's answer is encoded (${encoding})`);
+      this.#pluginFailed('an answer could not be transformed', error);
+      if (dialect.failurePolicy !== 'fail-closed') return new UnchangedAnswer(status, headers, recipient, events);
+      sendUnavailable(this.#response, error);
+      return DISCARDED;
+    }
+    const context = this.#transformContext(attempt, status, headers);
+    if (isStream) return new TransformedEvents(dialect, context, recipient, events);
+    const limits = { maxBytes: this.#shared.maxBodyBytes, signal: this.#signal() };
+    return new TransformedAnswer(dialect, context, recipient, limits);
   }
 
-  async #serve(): Promise<void> {
-    const principal = this.#principal;
-    if (principal === undefined) throw new Refusal(401, 'authentication_error', 'no principal has this key');
-    this.#observe({ type: 'authn_complete', principalId: principal.id, principalKind: principal.kind });
+  received(chunk: Buffer): void {
+    if (this.#usage === undefined) return;
+    const eventCount = this.#usage.feed(chunk);
+    if (!this.#plugins.hasObservers) return;
+    this.#observe({ type: 'chunk', batchIndex: this.#chunks++, eventCount, totalBytes: chunk.length });
+  }
 
-    const { context, prompt } = await this.#read();
-    const signal = this.#abandoned.signal;
-    const { chain } = this.#plugins;
-    const routed = await chain.filterAsync(context, principal, this.#candidates(prompt), { signal });
-    for (const { error } of routed.stages) if (error !== undefined) this.#log('warn', 'a filter failed', error);
-    if (routed.kind === 'unavailable') return this.#unavailable(routed);
+  completed({ upstream }: Attempt): void {
+    if (this.#prompt === undefined) return;
+    const { cacheReadInputTokens, cacheCreationInputTokens } = this.#usageSoFar();
+    const cached = Number(cacheReadInputTokens ?? 0) + Number(cacheCreationInputTokens ?? 0);
+    this.#shared.ledger.learn(upstream.id, this.#prompt, cached);
+  }
 
-    for (const [index, { upstreamId }] of routed.candidates.entries()) {
-      const upstream = this.#view.upstreams.find(({ id }) => id === upstreamId)!;
-      const shaped = await chain.shapeAsync(context, addressOf(upstream), principal, { signal });
-      if (shaped.kind === 'unavailable') return this.#unavailable(shaped);
-      if (shaped.kind === 'passed-through' && shaped.error) this.#log('warn', 'a shape failed', shaped.error);
-      this.#observe({ type: 'upstream_chosen', upstream: addressOf(upstream) });
-      let answer: Answer;
-      try {
-        answer = await this.#ask(upstream, shaped.request);
-      } catch (error) {
-        if (index === routed.candidates.length - 1 || !NEVER_SENT.has(codeOf(error))) throw error;
-        this.#log('warn', `upstream ${upstream.name} cannot be reached`, error);
-        continue;
-      }
-      await this.#relay(answer, upstream, context, principal);
-      const { cacheReadInputTokens, cacheCreationInputTokens } = this.#usageSoFar();
-      const cached = (cacheReadInputTokens ?? 0) + (cacheCreationInputTokens ?? 0);
-      this.#around.ledger.learn(upstream.id, prompt, cached);
+  failed(attempt: Attempt, error: Error): void {
+    if (this.#isClosed) return;
+    if (attempt.hasBegun || this.#next >= this.#targets.length) {
+      this.fail(error);
       return;
     }
+    this.#log('warn', `upstream ${attempt.upstream.name} cannot be reached`, error);
+    this.#send().catch((reason) => this.fail(reason));
   }
 
-  async #read(): Promise<Read> {
-    const { method = 'GET', url = '/', rawHeaders } = this.#request;
-    const questionMark = url.indexOf('?');
-    const path = questionMark < 0 ? url : url.slice(0, questionMark);
-    if (!path.startsWith('/') || DOT_SEGMENTS.test(path)) {
-      throw new Refusal(400, 'invalid_request_error', 'the target must be a path without dot segments');
+  /** Tells the client that something went wrong; never what a plugin or an upstream said. */
+  fail(error: unknown): void {
+    if (this.#isClosed) return;
+    if (!(error instanceof Refusal)) {
+      this.#log('error', 'a request failed', error);
+      this.#observeError(error instanceof WasmtimeRuntimeError ? 'plugin' : 'upstream', error);
     }
-    const body = await readRequest(this.#request, this.#response, this.#around.maxBodyBytes);
-    const { model, service_tier: tier, ...message } = parsed(body);
-    const context: RequestContext = {
-      requestId: this.#requestId,
-      method,
-      path,
-      query: questionMark < 0 ? null : url.slice(questionMark + 1),
-      headers: endToEnd(rawHeaders),
-      body,
-      canonicalModelId: typeof model === 'string' ? model : '',
-      serviceTier: typeof tier === 'string' ? tier : null,
-    };
-    return { context, prompt: promptOf({ model, ...message }) };
+    // Half an answer must not look whole.
+    if (this.#response.headersSent) this.#response.destroy();
+    else sendRefusal(this.#request, this.#response, refusalOf(error));
   }
 
-  #candidates(prompt: Prompt | null) {
-    const observedAtUnixSecs = Math.floor(Date.now() / 1000);
-    return this.#view.inTurn().map(({ id, name }) => ({
+  #route(body: Body): void {
+    this.#body = body;
+    this.#targets = this.#view.inTurn();
+    const routed = this.#plugins.hasFilters ? this.#filter() : this.#send();
+    routed.catch((error) => this.fail(error));
+  }
+
+  async #filter(): Promise<void> {
+    if (this.#targets.length === 0 && this.#view.targets.length > 0) throw noneAvailable();
+    const prompt = new Prompt(this.#body as Buffer);
+    this.#prompt = prompt;
+    const observedAtUnixSecs = Math.floor(Date.now() / 1_000);
+    const candidates = this.#targets.map(({ route: { id, name } }) => ({
       upstreamId: id,
       name,
       kind: 'anthropic_api_key',
       observedAtUnixSecs,
-      predictedCacheReadTokens: this.#around.ledger.predict(id, prompt),
+      predictedCacheReadTokens: this.#shared.ledger.predict(id, prompt),
     }));
+    const options = this.#callOptions();
+    const routed = await this.#plugins.chain.filterAsync(this.#contextOf(), this.#principal!, candidates, options);
+    this.#stages = routed.stages;
+    for (const { error } of routed.stages) if (error !== undefined) this.#log('warn', 'a filter failed', error);
+    if (routed.kind === 'unavailable') return this.#unavailable(routed);
+    if (routed.candidates.length < candidates.length) {
+      const kept = new Set(routed.candidates.map(({ upstreamId }) => upstreamId));
+      this.#targets = this.#targets.filter(({ route }) => kept.has(route.id));
+    }
+    return this.#send();
   }
 
-  async #ask(upstream: UpstreamRoute, { url, method, headers, body }: ShapedRequest): Promise<Answer> {
-    // Uncompressed, because usage is read from the answer and transforms need it.
-    const lines = [...headers.filter(([name]) => name !== 'accept-encoding'), ['accept-encoding', 'identity']];
+  /** Sends the request to the next of the targets. */
+  async #send(): Promise<void> {
+    const target = this.#targets[this.#next++];
+    if (target === undefined) {
+      if (this.#view.targets.length > 0) throw noneAvailable();
+      return this.#unavailable({ kind: 'unavailable', code: 'route_no_upstream_after_filter', status: 503 });
+    }
+    if (this.#plugins.dialect === undefined) {
+      const path = plainTarget(target.upstream, this.#request.url!);
+      if (path !== null) return this.#dispatch(target, { path, ...this.#unshaped(target) });
+    }
+    const { chain } = this.#plugins;
+    const upstream = { kind: 'anthropic_direct', baseUrl: target.route.baseUrl } as const;
+    const options = this.#callOptions();
+    const shaped = await chain.shapeAsync(this.#contextOf(), upstream, this.#principal!, options);
+    if (shaped.kind === 'unavailable') return this.#unavailable(shaped);
+    if (shaped.kind === 'passed-through' && shaped.error) this.#log('warn', 'a shape failed', shaped.error);
+    const { url, method, headers, body } = shaped.request;
+    const flat: string[] = [];
+    for (const [name, value] of headers) if (name !== 'accept-encoding') flat.push(name, value);
+    flat.push('accept-encoding', 'identity');
     // The upstream's key goes to the upstream alone, wherever a plugin may point.
-    if (upstream.apiKey !== undefined && url.origin === new URL(upstream.baseUrl).origin) {
-      lines.push(['x-api-key', upstream.apiKey]);
-    }
-    const answer = await send(url, {
-      dispatcher: this.#around.dispatcher,
-      method: method as Dispatcher.HttpMethod,
-      headers: lines.flat(),
-      body: body.length === 0 ? null : body,
-      signal: this.#abandoned.signal,
-      responseHeaders: 'raw',
-    });
-    // undici's types do not tell that raw headers are a flat list.
-    return { status: answer.statusCode, headers: pairs(answer.headers as unknown as string[]), body: answer.body };
+    const { apiKey } = target.route;
+    if (apiKey !== undefined && url.origin === target.upstream.origin) flat.push('x-api-key', apiKey);
+    const path = url.pathname + url.search;
+    this.#dispatch(target, { origin: url.origin, path, method, headers: flat, body: body.length === 0 ? null : body });
   }
 
-  async #relay(answer: Answer, upstream: UpstreamRoute, context: RequestContext, principal: Principal): Promise<void> {
-    const usage = usageReader(headerValue(answer.headers, 'content-type'));
-    this.#usage = usage;
-    const exchange = {
+  /** The request as it came, less what is of its hop. */
+  #unshaped({ route }: Target) {
+    const { rawHeaders, headers, method } = this.#request;
+    const readsAnswer = this.#plugins.hasFilters || this.#plugins.hasObservers;
+    const flat = towardsUpstream(rawHeaders, headers.connection, !readsAnswer);
+    if (readsAnswer) flat.push('accept-encoding', 'identity');
+    if (route.apiKey !== undefined) flat.push('x-api-key', route.apiKey);
+    const body = this.#body!;
+    // The announced length has been checked, and makes a stream that ends too early an error at the upstream.
+    if (body instanceof IncomingMessage) flat.push('content-length', headers['content-length']!);
+    return { method: method!, headers: flat, body: body instanceof Buffer && body.length === 0 ? null : body };
+  }
+
+  #dispatch(
+    { upstream, route }: Target,
+    options: Omit<Dispatcher.DispatchOptions, 'method'> & { method: string },
+  ): void {
+    if (this.#isClosed) return;
+    if (this.#plugins.hasObservers) {
+      this.#observe({ type: 'upstream_chosen', upstream: { kind: 'anthropic_direct', baseUrl: route.baseUrl } });
+    }
+    const attempt = new Attempt(this, upstream);
+    this.#attempt = attempt;
+    const isElsewhere = options.origin !== undefined && options.origin !== upstream.origin;
+    const dispatcher = isElsewhere ? this.#shared.dispatcher : upstream.dispatcher;
+    dispatcher.dispatch(options as Dispatcher.DispatchOptions, attempt);
+  }
+
+  #contextOf(): RequestContext {
+    if (this.#context !== undefined) return this.#context;
+    const { method = 'GET', url = '/', rawHeaders, headers } = this.#request;
+    const questionMark = url.indexOf('?');
+    this.#context = {
       requestId: this.#requestId,
-      principal,
-      upstream: addressOf(upstream),
-      requestMethod: context.method,
-      requestPath: context.path,
-      canonicalModelId: context.canonicalModelId ?? '',
-      status: answer.status,
-      headers: answer.headers,
+      method,
+      path: questionMark < 0 ? url : url.slice(0, questionMark),
+      query: questionMark < 0 ? null : url.slice(questionMark + 1),
+      headers: endToEnd(rawHeaders, headers.connection),
+      body: this.#body as Buffer,
+      canonicalModelId: this.#prompt?.model ?? '',
+      serviceTier: this.#prompt?.serviceTier ?? null,
     };
-    const client = {
-      response: this.#response,
-      signal: this.#abandoned.signal,
-      plugins: this.#plugins,
-      maxBodyBytes: this.#around.maxBodyBytes,
-      pluginFailed: (message: string, error: Error) => {
-        this.#log('warn', message, error);
-        this.#observeError('plugin', error);
-      },
-    };
-    await relay(answer, exchange, client, (body) => this.#metered(body, usage));
+    return this.#context;
   }
 
-  /** The same bytes, counted: each chunk that passes is an event for the observers. */
-  async *#metered(body: Readable, usage: UsageReader): AsyncGenerator<Buffer> {
-    let batchIndex = 0;
-    for await (const chunk of body as AsyncIterable<Buffer>) {
-      const eventCount = usage.feed(chunk);
-      this.#observe({ type: 'chunk', batchIndex: batchIndex++, eventCount, totalBytes: chunk.length });
-      yield chunk;
-    }
+  #transformContext({ upstream }: Attempt, status: number, headers: IncomingHttpHeaders): TransformContext {
+    const { method, path } = this.#contextOf();
+    this.#prompt ??= new Prompt(this.#body as Buffer);
+    return {
+      requestId: this.#requestId,
+      principal: this.#principal!,
+      upstream: { kind: 'anthropic_direct', baseUrl: upstream.baseUrl },
+      requestMethod: method,
+      requestPath: path,
+      canonicalModelId: this.#prompt.model,
+      status,
+      headers: linesOf(headers),
+    };
+  }
+
+  /** For calls of plugins that may run on another thread; small requests are over before their client can leave. */
+  #callOptions(): { readonly signal?: AbortSignal } {
+    return (this.#body as Buffer).length < CANCELLED_FROM ? {} : { signal: this.#signal() };
+  }
+
+  #signal(): AbortSignal {
+    this.#aborter ??= new AbortController();
+    return this.#aborter.signal;
   }
 
   #usageSoFar(): Usage {
@@ -231,68 +377,69 @@ export class Exchange {
     this.#response.writeHead(status, headers).end(body);
   }
 
-  /** Tells the client that something went wrong; never what a plugin or an upstream said. */
-  #fail(error: unknown): void {
-    if (this.#abandoned.signal.aborted) return;
-    if (!(error instanceof Refusal)) {
-      this.#log('error', 'a request failed', error);
-      this.#observeError(error instanceof WasmtimeRuntimeError ? 'plugin' : 'upstream', error);
-    }
-    if (this.#response.headersSent) {
-      // Half an answer must not look whole.
-      this.#response.destroy();
-      return;
-    }
-    const { status, type, message } = toldOf(error);
-    const headers: Record<string, string> = { 'content-type': 'application/json' };
-    // What is left of a request that was refused on sight is not read, and nothing can follow it.
-    if (!this.#request.complete) headers.connection = 'close';
-    const body = JSON.stringify({ type: 'error', error: { type, message } });
-    this.#response.writeHead(status, headers).end(body);
+  #pluginFailed(message: string, error: Error): void {
+    this.#log('warn', message, error);
+    this.#observeError('plugin', error);
   }
 
   #observeError(source: string, error: unknown): void {
+    if (!this.#plugins.hasObservers) return;
     const message = error instanceof Error ? error.message : String(error);
     this.#observe({ type: 'error', code: codeOf(error) || 'unknown', message, source });
   }
 
-  /** Observers are told on this thread, so that they hear of events in order; a slot's deadline bounds what they cost. */
+  /** Observers run on this thread, so that they get events in order; a slot's deadline bounds what they cost. */
   #observe(event: ObserveEvent): void {
     try {
       for (const error of this.#plugins.chain.observe(event)) this.#log('warn', 'an observer failed', error);
     } catch (error) {
-      this.#log('error', 'an event could not be told', error);
+      this.#log('error', 'an event could not be observed', error);
     }
   }
 
+  #record(): RequestRecord {
+    const { method = '', url = '' } = this.#request;
+    return {
+      requestId: this.#requestId,
+      method,
+      path: url,
+      principal: this.#principal?.id ?? null,
+      upstream: this.#attempt?.upstream.name ?? null,
+      status: this.status,
+      durationMs: Math.round(this.seconds * 1e6) / 1e3,
+      decisions: this.#stages.map(({ plugin, output, error }) => ({
+        plugin,
+        kept: output?.keptUpstreamIds.length ?? null,
+        reason: output?.reason ?? String(error),
+      })),
+      passedOver: Math.max(0, this.#next - 1),
+    };
+  }
+
   #log(level: LogEntry['level'], message: string, error: unknown): void {
-    this.#around.log({ level, requestId: this.#requestId, message, error });
+    this.#shared.log({ level, requestId: this.#requestId, message, error });
   }
 }
 
-function addressOf(upstream: UpstreamRoute): Upstream {
-  return { kind: 'anthropic_direct', baseUrl: upstream.baseUrl };
+/** Takes the body of an answer that is not handed on. */
+const DISCARDED: Answer = { data: () => true, end() {} };
+
+function noneAvailable(): Refusal {
+  return new Refusal(503, 'overloaded_error', 'no upstream is available', 1);
 }
 
-function toldOf(error: unknown): { status: number; type: string; message: string } {
+function refusalOf(error: unknown): Refusal {
   if (error instanceof Refusal) return error;
-  if (error instanceof ClosedError) return { status: 503, type: 'api_error', message: 'shutting down' };
-  return { status: 502, type: 'api_error', message: 'the upstream did not answer' };
+  if (error instanceof ClosedError) return new Refusal(503, 'api_error', 'shutting down');
+  if (error instanceof PoolSaturatedError) return new Refusal(503, 'overloaded_error', 'too many plugin calls', 1);
+  if (TIMED_OUT.has(codeOf(error))) return new Refusal(504, 'api_error', 'the upstream did not answer in time');
+  return new Refusal(502, 'api_error', 'the upstream did not answer');
 }
 
-function keyOf({ headers }: IncomingMessage): string {
+function keyOf(headers: IncomingHttpHeaders): string {
   const key = headers['x-api-key'];
   if (typeof key === 'string') return key;
   return /^Bearer (.+)$/i.exec(headers.authorization ?? '')?.[1] ?? '';
-}
-
-function parsed(body: Buffer): Record<string, unknown> {
-  try {
-    const value: unknown = JSON.parse(body.toString());
-    return typeof value === 'object' && value !== null ? (value as Record<string, unknown>) : {};
-  } catch {
-    return {};
-  }
 }
 
 function codeOf(error: unknown): string {

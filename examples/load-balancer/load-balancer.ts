@@ -4,22 +4,59 @@ import type { AddressInfo } from 'node:net';
 import { type ObserveStage, prometheusSink, WasmtimeRuntime } from 'cc-lb-runtime-wasmtime';
 import { Registry } from 'prom-client';
 import { Agent } from 'undici';
+import type { BreakerOptions } from './breaker.ts';
 import { CacheLedger } from './cache-ledger.ts';
-import { Exchange, type LogEntry, type Surroundings } from './exchange.ts';
+import { Exchange, type LogEntry, type RequestRecord, type Shared } from './exchange.ts';
+import { KeepAlive } from './keep-alive.ts';
 import { RequestMetrics } from './metrics.ts';
-import { Publisher, type Routes, type View } from './routes.ts';
+import { Publisher } from './publisher.ts';
+import { Refusal, sendRefusal } from './refusal.ts';
+import type { Routes } from './routes.ts';
+import { Upstreams, type UpstreamTimeouts } from './upstream.ts';
+import type { View } from './view.ts';
+
+/** Bounds of what clients may take. */
+export interface Limits {
+  /** Bytes of a request's body. */
+  readonly bodyBytes: number;
+  /** Bytes of a request's head. */
+  readonly headerBytes: number;
+  /** Header lines of a request; more are an error. */
+  readonly headers: number;
+  /** Requests at once; more are answered 503 with Retry-After. */
+  readonly requests: number;
+  /** Connections of clients at once; more are closed. */
+  readonly connections: number;
+  /** Connections to one upstream at once; null is no limit. */
+  readonly upstreamConnections: number | null;
+}
+
+/** Time limits, in milliseconds. */
+export interface Timeouts extends UpstreamTimeouts {
+  /** For a client to send the head of a request. */
+  readonly requestHeadersMs: number;
+  /** For a client to send a whole request. */
+  readonly requestMs: number;
+  /** That an idle connection of a client stays open. */
+  readonly keepAliveMs: number;
+  /** Of silence in an event stream until it gets a comment. */
+  readonly streamCommentMs: number;
+}
+
+type Some<Options> = { readonly [Name in keyof Options]?: Options[Name] | undefined };
 
 /** How a load balancer is set up; everything has a default. */
 export interface LoadBalancerOptions {
   /** The runtime's config; without one, plugins may not leave their upstream's origin. */
   readonly engine?: ConstructorParameters<typeof WasmtimeRuntime>[0];
-  /** Bytes of a request's body. */
-  readonly maxBodyBytes?: number | undefined;
-  /** Requests at once; more are answered 503 with Retry-After. */
-  readonly maxRequests?: number | undefined;
-  /** Told of what the plugins are told of, after them. */
+  readonly limits?: Some<Limits> | undefined;
+  readonly timeouts?: Some<Timeouts> | undefined;
+  readonly breaker?: Some<BreakerOptions> | undefined;
+  /** Get the events that the plugins get, after them. */
   readonly observers?: readonly ObserveStage[] | undefined;
   readonly log?: ((entry: LogEntry) => void) | undefined;
+  /** Called with each request that has ended. */
+  readonly accessLog?: ((record: RequestRecord) => void) | undefined;
 }
 
 /** Where a server listens. */
@@ -29,33 +66,81 @@ export interface Address {
   readonly port?: number | undefined;
 }
 
-const OVERLOADED = JSON.stringify({ type: 'error', error: { type: 'overloaded_error', message: 'too many requests' } });
+const LIMITS: Limits = {
+  bodyBytes: 32 * 1024 * 1024,
+  headerBytes: 16 * 1024,
+  headers: 200,
+  requests: 1_000,
+  connections: 10_000,
+  upstreamConnections: null,
+};
+const TIMEOUTS: Timeouts = {
+  connectMs: 5_000,
+  headersMs: 600_000,
+  idleMs: 300_000,
+  requestHeadersMs: 10_000,
+  requestMs: 120_000,
+  keepAliveMs: 72_000,
+  streamCommentMs: 15_000,
+};
+const BREAKER: BreakerOptions = { failures: 5, openMs: 10_000 };
+const OVERLOADED = new Refusal(503, 'overloaded_error', 'too many requests', 1);
 
 /** A load balancer, from its first `publish` and `listen` to its `close`. */
 export class LoadBalancer {
   readonly runtime: WasmtimeRuntime;
   readonly registry = new Registry();
   readonly #publisher: Publisher;
-  readonly #dispatcher = new Agent();
+  readonly #upstreams: Upstreams;
+  readonly #agent: Agent;
   readonly #server: Server;
   readonly #exchanges = new Set<Exchange>();
-  readonly #metrics = new RequestMetrics(this.registry);
-  readonly #around: Surroundings;
-  readonly #maxRequests: number;
-  #closing = false;
+  readonly #metrics: RequestMetrics;
+  readonly #shared: Shared;
+  readonly #limits: Limits;
+  #isClosing = false;
 
   constructor(options: LoadBalancerOptions = {}) {
-    const { engine, maxBodyBytes = 32 * 1024 * 1024, maxRequests = 1_000, log = logToStderr } = options;
-    this.#around = { dispatcher: this.#dispatcher, ledger: new CacheLedger(), maxBodyBytes, log };
-    this.#maxRequests = maxRequests;
+    const { engine, observers = [], log = logToStderr, accessLog } = options;
+    const limits = completed(LIMITS, options.limits);
+    const timeouts = completed(TIMEOUTS, options.timeouts);
+    const { connectMs, headersMs, idleMs } = timeouts;
+    this.#limits = limits;
+    this.#agent = new Agent({ connectTimeout: connectMs, headersTimeout: headersMs, bodyTimeout: idleMs });
+    const breaker = completed(BREAKER, options.breaker);
+    this.#upstreams = new Upstreams({ timeouts, breaker, connections: limits.upstreamConnections });
+    this.#shared = {
+      dispatcher: this.#agent,
+      ledger: new CacheLedger(),
+      keepAlive: new KeepAlive(timeouts.streamCommentMs),
+      maxBodyBytes: limits.bodyBytes,
+      log,
+      accessLog,
+    };
+    this.#metrics = new RequestMetrics(this.registry, () => {
+      this.runtime.publishPoolMetrics();
+      return this.#exchanges.size;
+    });
     this.runtime = new WasmtimeRuntime(
       { shapeOriginPolicy: 'selected-upstream-origin', ...engine },
       { metrics: prometheusSink(this.registry) },
     );
-    this.#publisher = new Publisher(this.runtime, options.observers ?? []);
-    this.#server = createServer((request, response) => void this.#handle(request, response));
-    // Otherwise a client that asks first whether its body is welcome would be told so unseen.
-    this.#server.on('checkContinue', (request, response) => void this.#handle(request, response));
+    this.#publisher = new Publisher({ runtime: this.runtime, upstreams: this.#upstreams, observers });
+    const handle = (request: IncomingMessage, response: ServerResponse) => this.#handle(request, response);
+    this.#server = createServer(
+      {
+        maxHeaderSize: limits.headerBytes,
+        headersTimeout: timeouts.requestHeadersMs,
+        requestTimeout: timeouts.requestMs,
+        keepAliveTimeout: timeouts.keepAliveMs,
+        noDelay: true,
+      },
+      handle,
+    );
+    this.#server.maxHeadersCount = limits.headers;
+    this.#server.maxConnections = limits.connections;
+    // Otherwise node would answer a client that asks first whether its body is welcome before the body's limit is checked.
+    this.#server.on('checkContinue', handle);
   }
 
   /** What new requests see. */
@@ -63,9 +148,24 @@ export class LoadBalancer {
     return this.#publisher.view;
   }
 
+  /** Requests being answered. */
+  get requestsInFlight(): number {
+    return this.#exchanges.size;
+  }
+
   /** Brings routes into service while requests are answered. Rejects, and goes on as before, if a plugin is refused. */
   publish(routes: Routes): Promise<View> {
     return this.#publisher.publish(routes);
+  }
+
+  /** Admits the plugins of routes, so that `commit` finds them compiled. Rejects where one is refused. */
+  prepare(routes: Routes): Promise<void> {
+    return this.#publisher.prepare(routes);
+  }
+
+  /** Brings routes into service that were prepared. */
+  commit(routes: Routes): Promise<View> {
+    return this.#publisher.commit(routes);
   }
 
   /** Begins to listen; gives the address to send requests to. */
@@ -75,33 +175,40 @@ export class LoadBalancer {
 
   /** Stops accepting, gives running requests `graceMs`, then cuts them off. Ends with everything released. */
   async close({ graceMs = 10_000 }: { graceMs?: number } = {}): Promise<void> {
-    this.#closing = true;
+    this.#isClosing = true;
     const closed = new Promise<void>((resolve) => this.#server.close(() => resolve()));
     const timer = setTimeout(() => {
-      for (const exchange of this.#exchanges) exchange.abandon('the load balancer shuts down');
+      for (const exchange of this.#exchanges) exchange.abandon();
       this.#server.closeAllConnections();
     }, graceMs);
     await closed;
     clearTimeout(timer);
-    await this.#dispatcher.destroy();
+    this.#shared.keepAlive.stop();
+    await Promise.all([this.#agent.destroy(), this.#upstreams.destroy()]);
     await this.runtime[Symbol.asyncDispose]();
   }
 
-  async #handle(request: IncomingMessage, response: ServerResponse): Promise<void> {
-    if (this.#closing) response.shouldKeepAlive = false;
-    if (this.#exchanges.size >= this.#maxRequests) {
-      const headers = { 'content-type': 'application/json', 'retry-after': '1', connection: 'close' };
-      response.writeHead(503, headers).end(OVERLOADED);
+  #handle(request: IncomingMessage, response: ServerResponse): void {
+    if (this.#isClosing) response.shouldKeepAlive = false;
+    if (this.#exchanges.size >= this.#limits.requests) {
+      this.#metrics.ended(OVERLOADED.status, 0);
+      sendRefusal(request, response, OVERLOADED);
       return;
     }
-    const begun = performance.now();
-    const exchange = new Exchange(this.#around, this.view, request, response);
+    const exchange = new Exchange(this.#shared, this.view, request, response);
     this.#exchanges.add(exchange);
-    this.#metrics.begun();
-    const status = await exchange.run();
-    this.#exchanges.delete(exchange);
-    this.#metrics.ended(status, (performance.now() - begun) / 1000);
+    response.on('close', () => {
+      this.#exchanges.delete(exchange);
+      this.#metrics.ended(exchange.status, exchange.seconds);
+      exchange.closed();
+    });
+    exchange.start();
   }
+}
+
+function completed<Options extends object>(defaults: Options, given: Some<Options> = {}): Options {
+  const present = Object.entries(given).filter(([, value]) => value !== undefined);
+  return { ...defaults, ...Object.fromEntries(present) };
 }
 
 /** Begins to listen; gives the URL of the server. */

@@ -12,8 +12,8 @@ if (path === undefined) {
   process.exit(2);
 }
 
-const { listen, admin, engine, maxBodyBytes, maxRequests, routes } = await readConfig(path);
-const balancer = new LoadBalancer({ engine, maxBodyBytes, maxRequests });
+const { listen, admin, routes, ...options } = await readConfig(path);
+const balancer = new LoadBalancer(options);
 await balancer.publish(routes);
 console.log(`requests: ${await balancer.listen(listen)}`);
 const adminListener = adminServer(balancer);

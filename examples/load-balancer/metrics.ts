@@ -5,31 +5,43 @@ const BUCKETS = [0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.
 
 /** The series of requests in one registry. */
 export class RequestMetrics {
-  readonly #requests: Counter;
   readonly #durations: Histogram;
-  readonly #inFlight: Gauge;
+  /** Added to the registry's counter when it is read: a request costs an increment. */
+  readonly #statuses = new Map<number, number>();
 
-  constructor(registry: Registry) {
+  /** `inFlight` is asked when the registry is read, before its other series are. */
+  constructor(registry: Registry, inFlight: () => number) {
     const registers = [registry];
-    const requests = { name: 'cc_lb_requests_total', help: 'Requests answered', labelNames: ['status'], registers };
-    this.#requests = new Counter(requests);
+    const statuses = this.#statuses;
+    new Gauge({
+      name: 'cc_lb_requests_in_flight',
+      help: 'Requests being answered',
+      registers,
+      collect() {
+        this.set(inFlight());
+      },
+    });
+    new Counter({
+      name: 'cc_lb_requests_total',
+      help: 'Requests answered; status 499 where the client left before it got an answer',
+      labelNames: ['status'],
+      registers,
+      collect() {
+        for (const [status, count] of statuses) this.inc({ status: String(status) }, count);
+        statuses.clear();
+      },
+    });
     this.#durations = new Histogram({
       name: 'cc_lb_request_duration_seconds',
       help: 'Time from a request to the end of its answer, in seconds',
       buckets: BUCKETS,
       registers,
     });
-    this.#inFlight = new Gauge({ name: 'cc_lb_requests_in_flight', help: 'Requests being answered', registers });
   }
 
-  begun(): void {
-    this.#inFlight.inc();
-  }
-
-  /** `status` is what the client was told; 499 where it left before it could be told anything. */
+  /** A request has ended. */
   ended(status: number, seconds: number): void {
-    this.#inFlight.dec();
-    this.#requests.inc({ status: String(status) });
+    this.#statuses.set(status, (this.#statuses.get(status) ?? 0) + 1);
     this.#durations.observe(seconds);
   }
 }

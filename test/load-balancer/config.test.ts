@@ -28,7 +28,10 @@ function wholeExample(): Tree {
     entry.file = resolve(dirname(example), entry.file);
     Object.assign(entry, { principal: 'team-a', failurePolicy: 'pass-through', deadlineMs: 20, ...entry });
   }
-  return { maxBodyBytes: 1_000_000, maxRequests: 10, ...content };
+  const limits = { bodyBytes: 1_000_000, headerBytes: 8_192, headers: 50, requests: 10, connections: 20 };
+  const waits = { connectMs: 1, headersMs: 1, idleMs: 1, requestHeadersMs: 1, requestMs: 1 };
+  const timeouts = { ...waits, keepAliveMs: 1, streamCommentMs: 1 };
+  return { limits, timeouts, breaker: { failures: 3, openMs: 1 }, ...content };
 }
 
 /** Every field in objects of `tree`, elements of arrays left out; what is inside `engine` and claims is judged elsewhere. */
@@ -54,7 +57,11 @@ const fields = fieldsOf(wholeExample());
 const named = (at: Path) => at.join('.').replace(/\.(\d+)/g, '[$1]');
 const OPTIONAL = new Set([
   ...['listen', 'admin'].flatMap((address) => [address, `${address}.host`, `${address}.port`]),
-  ...['engine', 'maxBodyBytes', 'maxRequests', 'upstreams[0].apiKeyVariable', 'principals[0].claims'],
+  ...['engine', 'upstreams[0].apiKeyVariable', 'principals[0].claims'],
+  ...['limits', 'timeouts', 'breaker'].flatMap((group) => {
+    const whole = wholeExample()[group] as Tree;
+    return [group, ...Object.keys(whole).map((name) => `${group}.${name}`)];
+  }),
   ...[0, 1, 2].flatMap((plugin) =>
     ['principal', 'failurePolicy', 'deadlineMs'].map((name) => `plugins[${plugin}].${name}`),
   ),

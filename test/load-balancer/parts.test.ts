@@ -1,6 +1,9 @@
 import { describe, expect, it } from 'vitest';
-import { CacheLedger, promptOf } from '../../examples/load-balancer/cache-ledger.ts';
+import { CacheLedger } from '../../examples/load-balancer/cache-ledger.ts';
+import { Prompt } from '../../examples/load-balancer/prompt.ts';
 import { NO_USAGE, usageReader } from '../../examples/load-balancer/usage.ts';
+
+const promptOf = (body: unknown) => new Prompt(Buffer.from(JSON.stringify(body)));
 
 describe('the cache ledger', () => {
   const turn = (...contents: string[]) => promptOf({ model: 'm', messages: contents.map((content) => ({ content })) });

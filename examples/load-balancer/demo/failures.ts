@@ -16,7 +16,8 @@ export async function refusal({ balancer, url, upstreams, wasm }: Stage): Promis
   const routes = routesOf(upstreams, wasm);
   const before = balancer.view;
   const plugins = [...routes.plugins, { kind: 'filter', name: 'spy', bytes: WITH_IMPORT } as const];
-  const error: unknown = await balancer.publish({ ...routes, plugins }).catch((reason: unknown) => reason);
+  const refused: unknown = await balancer.publish({ ...routes, plugins }).catch((reason: unknown) => reason);
+  const error = (refused as Error).cause;
   claim('refused', error instanceof ModuleRejectedError, (error as ModuleRejectedError).code);
   claim('reason', /env\.read_file/.test(String(error)), (error as ModuleRejectedError).reason);
   const { status } = await post(url, keyOf('team'), turn('tides', 1));

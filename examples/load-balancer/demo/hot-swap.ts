@@ -1,6 +1,6 @@
 /** Plugins are swapped while requests are in flight. */
 import { SlotKey } from 'cc-lb-runtime-wasmtime';
-import type { View } from '../routes.ts';
+import type { View } from '../view.ts';
 import { post, turn } from './client.ts';
 import { claim, section } from './report.ts';
 import { keyOf, routesOf } from './routes.ts';
@@ -56,7 +56,7 @@ export async function hotSwap({ balancer, url, upstreams, wasm }: Stage): Promis
 /** How many of three candidates without any prediction the filters of a view keep. */
 function keptBy(view: View): number {
   const ctx = { requestId: 'r', method: 'POST', path: '/', headers: {}, body: new Uint8Array() };
-  const candidates = view.upstreams.map(({ id, name }) => ({
+  const candidates = view.routes.upstreams.map(({ id, name }) => ({
     upstreamId: id,
     name,
     kind: 'anthropic_api_key',

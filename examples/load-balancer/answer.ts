@@ -1,0 +1,182 @@
+/** Ways of an upstream's answer to the client: as it comes, event by event through a transform, or whole through one. */
+import type { IncomingHttpHeaders, ServerResponse } from 'node:http';
+import {
+  outcomeToHttp,
+  ResponseTransformError,
+  SseTransformer,
+  type TransformContext,
+  towardsClient,
+  WasmtimeRuntimeError,
+  type WasmtimeUpstreamDialect,
+} from 'cc-lb-runtime-wasmtime';
+import { towardsClientUnchanged } from './headers.ts';
+import type { EventStream } from './keep-alive.ts';
+
+/** Takes an answer's body. */
+export interface Answer {
+  /** The next bytes; false asks to wait until `resume` is called. */
+  data(chunk: Buffer): boolean;
+  end(): void;
+}
+
+/** Whom an answer goes to, and who is told of what happens to it. */
+export interface Recipient {
+  readonly response: ServerResponse;
+  /** Asks for more after `data` was false. */
+  readonly resume: () => void;
+  /** A plugin failed; the answer goes on as the failure policy says. */
+  readonly pluginFailed: (message: string, error: Error) => void;
+  /** The answer cannot be completed. */
+  readonly failed: (error: unknown) => void;
+}
+
+/** Statuses whose messages have no body, and so no content-length. */
+const BODILESS = new Set([204, 304]);
+
+/** Sends every chunk on as it comes. A body that comes in one piece is sent together with its head. */
+export class UnchangedAnswer implements Answer {
+  readonly #response: ServerResponse;
+  readonly #resume: () => void;
+  readonly #events: EventStream | undefined;
+  readonly #length: number;
+  #whole: Buffer | undefined;
+
+  constructor(status: number, headers: IncomingHttpHeaders, { response, resume }: Recipient, events?: EventStream) {
+    this.#response = response;
+    this.#resume = resume;
+    this.#events = events;
+    this.#length = Number(headers['content-length']);
+    response.writeHead(status, towardsClientUnchanged(headers));
+    if (events !== undefined) response.flushHeaders();
+  }
+
+  data(chunk: Buffer): boolean {
+    if (chunk.length === this.#length) {
+      this.#whole = chunk;
+      return true;
+    }
+    this.#events?.sent(chunk);
+    if (this.#response.write(chunk)) return true;
+    this.#response.once('drain', this.#resume);
+    return false;
+  }
+
+  end(): void {
+    if (this.#whole === undefined) this.#response.end();
+    else this.#response.end(this.#whole);
+  }
+}
+
+/** Lets the shape plugin change the events of a stream. */
+export class TransformedEvents implements Answer {
+  readonly #transformer: SseTransformer;
+  readonly #resume: () => void;
+
+  constructor(dialect: WasmtimeUpstreamDialect, context: TransformContext, recipient: Recipient, events?: EventStream) {
+    const { response, resume, pluginFailed, failed } = recipient;
+    const transformer = new SseTransformer(dialect, context);
+    this.#transformer = transformer;
+    this.#resume = resume;
+    response.writeHead(context.status, towardsClient(context.headers, { replacedBody: true }).flat());
+    response.flushHeaders();
+    transformer.on('data', (chunk: Buffer) => {
+      events?.sent(chunk);
+      if (response.write(chunk)) return;
+      transformer.pause();
+      response.once('drain', () => transformer.resume());
+    });
+    transformer.on('error', failed);
+    transformer.on('end', () => {
+      if (transformer.failure !== undefined) pluginFailed('an event transform failed', transformer.failure);
+      response.end();
+    });
+    response.once('close', () => transformer.destroy());
+  }
+
+  data(chunk: Buffer): boolean {
+    if (this.#transformer.destroyed || this.#transformer.write(chunk)) return true;
+    this.#transformer.once('drain', this.#resume);
+    return false;
+  }
+
+  end(): void {
+    this.#transformer.end();
+  }
+}
+
+/** Lets the shape plugin change a whole answer, which is held until then. */
+export class TransformedAnswer implements Answer {
+  readonly #dialect: WasmtimeUpstreamDialect;
+  readonly #context: TransformContext;
+  readonly #recipient: Recipient;
+  readonly #maxBytes: number;
+  readonly #signal: AbortSignal;
+  readonly #chunks: Buffer[] = [];
+  #size = 0;
+
+  constructor(
+    dialect: WasmtimeUpstreamDialect,
+    context: TransformContext,
+    recipient: Recipient,
+    { maxBytes, signal }: { readonly maxBytes: number; readonly signal: AbortSignal },
+  ) {
+    this.#dialect = dialect;
+    this.#context = context;
+    this.#recipient = recipient;
+    this.#maxBytes = maxBytes;
+    this.#signal = signal;
+  }
+
+  data(chunk: Buffer): boolean {
+    this.#size += chunk.length;
+    if (this.#size > this.#maxBytes) {
+      this.#chunks.length = 0;
+      this.#recipient.failed(new Error(`the upstream's answer is larger than ${this.#maxBytes} bytes`));
+      return true;
+    }
+    this.#chunks.push(chunk);
+    return true;
+  }
+
+  end(): void {
+    if (this.#size > this.#maxBytes) return;
+    this.#transform(Buffer.concat(this.#chunks, this.#size)).catch(this.#recipient.failed);
+  }
+
+  async #transform(body: Buffer): Promise<void> {
+    const { response, pluginFailed } = this.#recipient;
+    const original = { status: this.#context.status, headers: this.#context.headers, body: body as Uint8Array };
+    let sent = original;
+    try {
+      const change = await this.#dialect.transformResponseAsync({ ...this.#context, body }, { signal: this.#signal });
+      if (change.kind === 'replace') {
+        const { kind: _, ...parts } = change;
+        sent = { ...original, ...parts };
+      }
+      // A client would take it for an interim answer, and wait for another.
+      if (sent.status < 200) {
+        throw new ResponseTransformError('runtime', `the answer's status ${sent.status} is no final one`);
+      }
+    } catch (error) {
+      if (!(error instanceof ResponseTransformError)) throw error;
+      pluginFailed('a response transform failed', error);
+      if (this.#dialect.failurePolicy === 'fail-closed') return sendUnavailable(response, error);
+      sent = original;
+    }
+    const lines = towardsClient(sent.headers, { replacedBody: sent.body !== body }).flat();
+    if (!BODILESS.has(sent.status)) lines.push('content-length', String(sent.body.length));
+    response.writeHead(sent.status, lines).end(sent.body);
+  }
+}
+
+/** The answer where a transform failed under `fail-closed`. */
+export function sendUnavailable(response: ServerResponse, error: ResponseTransformError): void {
+  const isSaturated = error.cause instanceof WasmtimeRuntimeError && error.cause.code === 'CC_LB_POOL_SATURATED';
+  const { status, headers, body } = outcomeToHttp({
+    kind: 'unavailable',
+    code: 'plugin_failed',
+    status: 503,
+    ...(isSaturated ? { retryAfterSeconds: 1 } : {}),
+  });
+  response.writeHead(status, headers).end(body);
+}

@@ -1,0 +1,63 @@
+/** A circuit breaker: after several failures in a row an upstream gets no requests for a while, then one as a trial. */
+
+/** When a breaker opens and for how long. */
+export interface BreakerOptions {
+  /** Failures in a row that open it. */
+  readonly failures: number;
+  /** Milliseconds until one request is let through as a trial. */
+  readonly openMs: number;
+}
+
+/** `half-open`: the next request, or the one under way, decides. */
+export type BreakerState = 'closed' | 'open' | 'half-open';
+
+/** The breaker of one upstream. Times are `performance.now()` milliseconds. */
+export class Breaker {
+  readonly #options: BreakerOptions;
+  #failures = 0;
+  #openUntil = 0;
+  #isOnTrial = false;
+
+  constructor(options: BreakerOptions) {
+    this.#options = options;
+  }
+
+  get state(): BreakerState {
+    if (this.#openUntil === 0) return 'closed';
+    return performance.now() < this.#openUntil ? 'open' : 'half-open';
+  }
+
+  /** Whether a request may be sent now. Changes nothing. */
+  get admits(): boolean {
+    if (this.#openUntil === 0) return true;
+    return !this.#isOnTrial && performance.now() >= this.#openUntil;
+  }
+
+  /** A request is sent; true where it is the trial, which must end in `succeeded`, `failed` or `abandoned`. */
+  begin(): boolean {
+    if (this.#openUntil === 0) return false;
+    this.#isOnTrial = true;
+    return true;
+  }
+
+  /** The upstream has answered. */
+  succeeded(): void {
+    this.#failures = 0;
+    this.#openUntil = 0;
+    this.#isOnTrial = false;
+  }
+
+  /** The upstream could not be reached or did not answer. */
+  failed(): void {
+    this.#failures++;
+    if (this.#openUntil !== 0 || this.#failures >= this.#options.failures) {
+      this.#openUntil = performance.now() + this.#options.openMs;
+    }
+    this.#isOnTrial = false;
+  }
+
+  /** The trial ended before the upstream showed anything, because its client left. */
+  abandoned(): void {
+    this.#isOnTrial = false;
+  }
+}

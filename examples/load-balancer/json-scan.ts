@@ -1,0 +1,56 @@
+/**
+ * Finds where values of a JSON text end, without reading them: text is skipped by the search for its closing quote. Each
+ * function answers with the index behind what it skipped, and -1 where the text ends before. The JSON is not validated.
+ */
+
+const QUOTE = 0x22;
+const BACKSLASH = 0x5c;
+
+/** Skips space, tab and line breaks. */
+export function skipSpace(text: Buffer, from: number): number {
+  let at = from;
+  for (; at < text.length; at++) {
+    const byte = text[at]!;
+    if (byte !== 0x20 && byte !== 0x0a && byte !== 0x0d && byte !== 0x09) break;
+  }
+  return at;
+}
+
+/** Skips a string; `from` is its opening quote. */
+export function endOfString(text: Buffer, from: number): number {
+  for (let quote = text.indexOf(QUOTE, from + 1); quote >= 0; quote = text.indexOf(QUOTE, quote + 1)) {
+    let escapes = 0;
+    while (text[quote - 1 - escapes] === BACKSLASH) escapes++;
+    if (escapes % 2 === 0) return quote + 1;
+  }
+  return -1;
+}
+
+/** Skips a value; `from` is its first byte. */
+export function endOfValue(text: Buffer, from: number): number {
+  let depth = 0;
+  let at = from;
+  while (at < text.length) {
+    switch (text[at]) {
+      case QUOTE:
+        at = endOfString(text, at);
+        if (at < 0) return -1;
+        if (depth === 0) return at;
+        continue;
+      case 0x7b: // {
+      case 0x5b: // [
+        depth++;
+        break;
+      case 0x7d: // }
+      case 0x5d: // ]
+        if (depth === 0) return at;
+        if (--depth === 0) return at + 1;
+        break;
+      case 0x2c: // ,
+        if (depth === 0) return at;
+        break;
+    }
+    at++;
+  }
+  return depth === 0 && at > from ? at : -1;
+}

@@ -1,0 +1,63 @@
+/** Comments in event streams that are silent for long, so that proxies and clients do not take them for dead. */
+import type { ServerResponse } from 'node:http';
+
+const COMMENT = ': keep-alive\n\n';
+const NEWLINE = 0x0a;
+const RETURN = 0x0d;
+
+/** One event stream on its way to a client. */
+export class EventStream {
+  readonly response: ServerResponse;
+  /** Whether something was sent since the last look. */
+  isActive = true;
+  /** Whether a comment may follow: in the middle of an event it would be a part of it. */
+  endsEvent = true;
+
+  constructor(response: ServerResponse) {
+    this.response = response;
+  }
+
+  /** To be called with each chunk that is sent. */
+  sent(chunk: Uint8Array): void {
+    this.isActive = true;
+    const { length } = chunk;
+    const last = chunk[length - 1];
+    const before = chunk[length - 2];
+    this.endsEvent =
+      (last === NEWLINE && (before === NEWLINE || (before === RETURN && chunk[length - 3] === NEWLINE))) ||
+      (last === RETURN && before === RETURN);
+  }
+}
+
+/** Sends a comment in each stream that was silent for `intervalMs`; at the latest after twice that time. */
+export class KeepAlive {
+  readonly #streams = new Set<EventStream>();
+  readonly #timer: NodeJS.Timeout;
+
+  constructor(intervalMs: number) {
+    this.#timer = setInterval(() => this.#sweep(), intervalMs);
+    this.#timer.unref();
+  }
+
+  /** Watches the stream of a response until it closes. */
+  watch(response: ServerResponse): EventStream {
+    const stream = new EventStream(response);
+    this.#streams.add(stream);
+    response.once('close', () => this.#streams.delete(stream));
+    return stream;
+  }
+
+  stop(): void {
+    clearInterval(this.#timer);
+  }
+
+  #sweep(): void {
+    for (const stream of this.#streams) {
+      const { response } = stream;
+      if (!stream.isActive && stream.endsEvent && !response.writableNeedDrain && !response.writableEnded) {
+        response.write(COMMENT);
+      }
+      stream.isActive = false;
+    }
+  }
+}

@@ -1,0 +1,109 @@
+/** Reads the few fields of a `/v1/messages` body that filters are given, without parsing the prompt. */
+import { createHash, type Hash } from 'node:crypto';
+import { endOfString, endOfValue, skipSpace } from './json-scan.ts';
+
+/** A range of bytes. */
+type Span = readonly [start: number, end: number];
+
+/** How many of a prompt's last messages a cached prefix may lie back. */
+const LOOK_BACK = 20;
+const NO_FIELDS: ReadonlyMap<string, Span> = new Map();
+const QUOTE = 0x22;
+const COLON = 0x3a;
+const COMMA = 0x2c;
+const OBJECT = 0x7b;
+const OBJECT_END = 0x7d;
+const LIST = 0x5b;
+const LIST_END = 0x5d;
+
+/** A body as filters are given it. One that is not a JSON object has no model and no prefixes. */
+export class Prompt {
+  readonly model: string;
+  readonly serviceTier: string | null;
+  readonly #body: Buffer;
+  readonly #fields: ReadonlyMap<string, Span>;
+  #prefixes: readonly string[] | undefined;
+
+  constructor(body: Buffer) {
+    this.#body = body;
+    this.#fields = fieldsOf(body) ?? NO_FIELDS;
+    this.model = textOf(body, this.#fields.get('model')) ?? '';
+    this.serviceTier = textOf(body, this.#fields.get('service_tier'));
+  }
+
+  /** A digest for each prefix that ends with a message, the whole prompt first; computed when it is first needed. */
+  get prefixes(): readonly string[] {
+    this.#prefixes ??= prefixDigests(this.#body, this.#fields);
+    return this.#prefixes;
+  }
+}
+
+/** The spans of an object's values by their keys; null for anything but an object. */
+function fieldsOf(body: Buffer): Map<string, Span> | null {
+  let at = skipSpace(body, 0);
+  if (body[at] !== OBJECT) return null;
+  const fields = new Map<string, Span>();
+  for (;;) {
+    at = skipSpace(body, at + 1);
+    if (body[at] === OBJECT_END) return fields;
+    if (body[at] !== QUOTE) return null;
+    const endOfKey = endOfString(body, at);
+    if (endOfKey < 0) return null;
+    const key = body.toString('latin1', at + 1, endOfKey - 1);
+    at = skipSpace(body, endOfKey);
+    if (body[at] !== COLON) return null;
+    const start = skipSpace(body, at + 1);
+    const end = endOfValue(body, start);
+    if (end < 0) return null;
+    fields.set(key, [start, end]);
+    at = skipSpace(body, end);
+    if (body[at] === OBJECT_END) return fields;
+    if (body[at] !== COMMA) return null;
+  }
+}
+
+/** The spans of a list's elements; none for anything but a list. */
+function spansOf(body: Buffer, list: Span | undefined): Span[] {
+  const spans: Span[] = [];
+  if (list === undefined || body[list[0]] !== LIST) return spans;
+  let at = list[0];
+  for (;;) {
+    const start = skipSpace(body, at + 1);
+    if (body[start] === LIST_END) return spans;
+    const end = endOfValue(body, start);
+    if (end < 0 || end > list[1]) return spans;
+    spans.push([start, end]);
+    at = skipSpace(body, end);
+    if (body[at] !== COMMA) return spans;
+  }
+}
+
+function textOf(body: Buffer, span: Span | undefined): string | null {
+  if (span === undefined || body[span[0]] !== QUOTE) return null;
+  try {
+    return JSON.parse(body.toString('utf8', span[0], span[1]));
+  } catch {
+    return null;
+  }
+}
+
+/** Digests of what an upstream's prompt cache is keyed by: model, tools and system, then one message after the other. */
+function prefixDigests(body: Buffer, fields: ReadonlyMap<string, Span>): string[] {
+  const messages = spansOf(body, fields.get('messages'));
+  if (messages.length === 0) return [];
+  const hash = createHash('sha256');
+  for (const name of ['model', 'tools', 'system']) add(hash, body, fields.get(name));
+  const digests: string[] = [];
+  for (let i = 0; i < messages.length; i++) {
+    add(hash, body, messages[i]);
+    if (i < messages.length - 1 && i >= messages.length - LOOK_BACK) digests.push(hash.copy().digest('base64url'));
+  }
+  digests.push(hash.digest('base64url'));
+  return digests.reverse();
+}
+
+/** The separator cannot occur in JSON, so that no two sequences of values are the same bytes. */
+function add(hash: Hash, body: Buffer, span: Span | undefined): void {
+  if (span !== undefined) hash.update(body.subarray(span[0], span[1]));
+  hash.update('\0');
+}

@@ -1,0 +1,115 @@
+/** Brings routes into service, one set after the other, in two phases. */
+import {
+  admitWasmAsync,
+  type ObserveStage,
+  type PluginSlot,
+  SlotKey,
+  type WasmtimeRuntime,
+} from 'cc-lb-runtime-wasmtime';
+import { checkNames, type PluginRoute, type Routes } from './routes.ts';
+import type { Upstreams } from './upstream.ts';
+import { View } from './view.ts';
+
+/** What a publisher works with. */
+export interface PublisherParts {
+  readonly runtime: WasmtimeRuntime;
+  readonly upstreams: Upstreams;
+  readonly observers: readonly ObserveStage[];
+}
+
+/** The view that requests see, and how it changes. */
+export class Publisher {
+  readonly #parts: PublisherParts;
+  #view: View;
+  #turn: Promise<unknown> = Promise.resolve();
+
+  constructor(parts: PublisherParts) {
+    this.#parts = parts;
+    this.#view = this.#viewOf({ upstreams: [], principals: [], plugins: [] }, []);
+  }
+
+  /** What a new request sees. */
+  get view(): View {
+    return this.#view;
+  }
+
+  /** `prepare`, then `commit`. */
+  async publish(routes: Routes): Promise<View> {
+    await this.prepare(routes);
+    return this.commit(routes);
+  }
+
+  /**
+   * Admits every plugin off this thread, so that `commit` finds it compiled; requests notice nothing. Rejects where one is
+   * refused; its error has the name under which the plugin is listed as `plugin`.
+   */
+  async prepare({ plugins }: Routes): Promise<void> {
+    checkNames(plugins);
+    for (const { name, kind, bytes } of plugins) {
+      try {
+        await admitWasmAsync(this.#parts.runtime, bytes, kind);
+      } catch (error) {
+        throw new PluginRefused(name, error);
+      }
+    }
+  }
+
+  /**
+   * Registers the plugins, then publishes the view, then evicts what it does not name: in this order no request meets a
+   * slot that does not exist. Sets are committed in the order of the calls.
+   */
+  commit(routes: Routes): Promise<View> {
+    const committed = this.#turn.then(() => this.#commit(routes));
+    this.#turn = committed.catch(() => {});
+    return committed;
+  }
+
+  async #commit(routes: Routes): Promise<View> {
+    const { runtime, upstreams } = this.#parts;
+    checkNames(routes.plugins);
+    try {
+      const slots: PluginSlot[] = [];
+      for (const plugin of routes.plugins) slots.push(await this.#register(plugin));
+      this.#view = this.#viewOf(routes, slots);
+      upstreams.retain(this.#view.targets.map(({ upstream }) => upstream));
+      return this.#view;
+    } finally {
+      runtime.retainSlots(this.#view.keys);
+    }
+  }
+
+  #viewOf(routes: Routes, slots: readonly PluginSlot[]): View {
+    const { runtime, upstreams, observers } = this.#parts;
+    return new View(runtime, routes, slots, upstreams, observers);
+  }
+
+  #register({ kind, name, bytes, principal, failurePolicy, deadlineMs }: PluginRoute): Promise<PluginSlot> {
+    const { runtime } = this.#parts;
+    const key = slotKeyOf({ principal, name });
+    const options = { failurePolicy, deadlineMs };
+    switch (kind) {
+      case 'filter':
+        return runtime.registerFilterAsync(key, name, bytes, options);
+      case 'shape':
+        return runtime.registerShapeAsync(key, name, bytes, options);
+      case 'observe':
+        return runtime.registerObserveAsync(key, name, bytes, options);
+    }
+  }
+}
+
+/** The slot of a plugin. */
+export function slotKeyOf({ principal, name }: Pick<PluginRoute, 'principal' | 'name'>): SlotKey {
+  return principal === undefined ? SlotKey.global(name) : new SlotKey(principal, name);
+}
+
+/** A plugin was not admitted; `cause` says why. */
+export class PluginRefused extends Error {
+  readonly plugin: string;
+
+  constructor(plugin: string, cause: unknown) {
+    super(`plugin ${JSON.stringify(plugin)} is refused: ${cause instanceof Error ? cause.message : cause}`, { cause });
+    this.name = 'PluginRefused';
+    this.plugin = plugin;
+  }
+}

@@ -1,0 +1,85 @@
+/** An upstream in service: its connections, its breaker and where below its base URL a request goes. */
+import { type Dispatcher, Pool } from 'undici';
+import { Breaker, type BreakerOptions } from './breaker.ts';
+import type { UpstreamRoute } from './routes.ts';
+
+/** Limits of one upstream's connections, in milliseconds. */
+export interface UpstreamTimeouts {
+  /** For a connection to be made. */
+  readonly connectMs: number;
+  /** Until the head of an answer has come. */
+  readonly headersMs: number;
+  /** Between two chunks of an answer. */
+  readonly idleMs: number;
+}
+
+/** What every upstream of a load balancer is made with. */
+export interface UpstreamOptions {
+  readonly timeouts: UpstreamTimeouts;
+  readonly breaker: BreakerOptions;
+  /** Connections to one upstream at once; requests beyond wait for one. */
+  readonly connections: number | null;
+}
+
+/** One upstream. It outlives swaps of routes that keep its id and base URL. */
+export class Upstream {
+  readonly id: string;
+  readonly name: string;
+  readonly origin: string;
+  readonly baseUrl: string;
+  /** The base URL's path, without a slash at its end. */
+  readonly basePath: string;
+  readonly dispatcher: Dispatcher;
+  readonly breaker: Breaker;
+
+  constructor({ id, name, baseUrl }: UpstreamRoute, { timeouts, breaker, connections }: UpstreamOptions) {
+    const url = new URL(baseUrl);
+    this.id = id;
+    this.name = name;
+    this.origin = url.origin;
+    this.baseUrl = baseUrl;
+    this.basePath = url.pathname.replace(/\/$/, '');
+    this.breaker = new Breaker(breaker);
+    this.dispatcher = new Pool(url.origin, {
+      connections,
+      connectTimeout: timeouts.connectMs,
+      headersTimeout: timeouts.headersMs,
+      bodyTimeout: timeouts.idleMs,
+    });
+  }
+}
+
+/** The upstreams of a load balancer, by id and base URL. */
+export class Upstreams {
+  readonly #options: UpstreamOptions;
+  readonly #known = new Map<string, Upstream>();
+
+  constructor(options: UpstreamOptions) {
+    this.#options = options;
+  }
+
+  /** The upstream of a route: the one in service where there is one. */
+  get(route: UpstreamRoute): Upstream {
+    const key = JSON.stringify([route.id, route.name, route.baseUrl]);
+    let upstream = this.#known.get(key);
+    if (upstream === undefined) {
+      upstream = new Upstream(route, this.#options);
+      this.#known.set(key, upstream);
+    }
+    return upstream;
+  }
+
+  /** Closes the others once their requests have ended. */
+  retain(kept: readonly Upstream[]): void {
+    for (const [key, upstream] of this.#known) {
+      if (kept.includes(upstream)) continue;
+      this.#known.delete(key);
+      void upstream.dispatcher.close();
+    }
+  }
+
+  /** Ends every connection. */
+  async destroy(): Promise<void> {
+    await Promise.all([...this.#known.values()].map(({ dispatcher }) => dispatcher.destroy()));
+  }
+}
