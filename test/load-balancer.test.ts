@@ -3,8 +3,6 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { ModuleRejectedError, PoolSaturatedError, ResponseTransformError, SlotKey } from 'cc-lb-runtime-wasmtime';
 import { Agent, request } from 'undici';
 import { describe, expect, it } from 'vitest';
-import { adminServer } from '../examples/load-balancer/admin.ts';
-import { listening } from '../examples/load-balancer/load-balancer.ts';
 import { guest, loadBalancer, plugin, principal, routes, until, upstream } from './load-balancer/support.ts';
 
 const SSE = { 'content-type': 'text/event-stream' };
@@ -409,23 +407,20 @@ describe('closing', () => {
   });
 });
 
-describe('the admin server', () => {
-  it('serves metrics and health', async () => {
+describe('the registry', () => {
+  it('has the series of requests and of the runtime', async () => {
     const server = await upstream(ok);
     const { url, balancer } = await loadBalancer(routes([server], { plugins: [plugin('filter', 'cache-aware')] }));
-    const admin = adminServer(balancer);
-    const adminUrl = await listening(admin);
     await reply(url);
     await reply(url, { key: 'stranger' });
-    const metrics = await (await request(`${adminUrl}/metrics`)).body.text();
+    await until(() => balancer.requestsInFlight === 0);
+    const metrics = await balancer.registry.metrics();
     expect(metrics).toContain('cc_lb_requests_total{status="200"} 1');
     expect(metrics).toContain('cc_lb_requests_total{status="401"} 1');
+    expect(metrics).toContain('cc_lb_requests_in_flight 0');
     expect(metrics).toMatch(/cc_lb_plugin_call_duration_seconds_count\{.*plugin="cache-aware".*\} \d/);
+    expect(await balancer.registry.metrics()).toContain('cc_lb_requests_total{status="200"} 1');
     expect(metrics).toContain('cc_lb_plugin_memory_max_pages 2048');
-    const health = await request(`${adminUrl}/health`);
-    expect(await health.body.json()).toEqual({ ok: true, problems: [], slots: 1 });
-    expect((await request(adminUrl)).statusCode).toBe(404);
-    admin.close();
   });
 });
 

@@ -56,6 +56,8 @@ export interface RequestRecord {
   readonly decisions: readonly { readonly plugin: string; readonly kept: number | null; readonly reason: string }[];
   /** Upstreams that could not be reached before. */
   readonly passedOver: number;
+  /** `Date.now()` milliseconds. */
+  readonly endedAt: number;
 }
 
 /** What every exchange of a load balancer shares. */
@@ -413,6 +415,7 @@ export class Exchange implements AttemptOwner {
         reason: output?.reason ?? String(error),
       })),
       passedOver: Math.max(0, this.#next - 1),
+      endedAt: Date.now(),
     };
   }
 

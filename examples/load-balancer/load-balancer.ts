@@ -125,6 +125,8 @@ export class LoadBalancer {
       { shapeOriginPolicy: 'selected-upstream-origin', ...engine },
       { metrics: prometheusSink(this.registry) },
     );
+    // Made now, so that they are there when the registry is first read.
+    this.runtime.publishPoolMetrics();
     this.#publisher = new Publisher({ runtime: this.runtime, upstreams: this.#upstreams, observers });
     const handle = (request: IncomingMessage, response: ServerResponse) => this.#handle(request, response);
     this.#server = createServer(

@@ -1,36 +1,29 @@
 /**
- * Runs the load balancer from a config file: `node main.js config.json`. SIGHUP reads the file again and swaps in what it
- * says, SIGTERM and SIGINT shut down gracefully.
+ * Runs the load balancer from a config file: `node main.js config.json`. SIGHUP reads the file again and swaps in the routes
+ * that it has, SIGTERM and SIGINT shut down gracefully.
  */
-import { adminServer } from './admin.ts';
-import { readConfig } from './config.ts';
-import { LoadBalancer, listening } from './load-balancer.ts';
+import { ConfigError, readConfig } from './config.ts';
+import { Service } from './service.ts';
 
-const [path] = process.argv.slice(2);
-if (path === undefined) {
+const [file] = process.argv.slice(2);
+if (file === undefined) {
   console.error('usage: node main.js config.json');
   process.exit(2);
 }
 
-const { listen, admin, routes, ...options } = await readConfig(path);
-const balancer = new LoadBalancer(options);
-await balancer.publish(routes);
-console.log(`requests: ${await balancer.listen(listen)}`);
-const adminListener = adminServer(balancer);
-console.log(`metrics and health: ${await listening(adminListener, admin)}`);
+let service: Service;
+try {
+  service = new Service(file, await readConfig(file));
+  await service.start();
+} catch (error) {
+  console.error(error instanceof ConfigError ? error.message : error);
+  process.exit(1);
+}
 
-process.on('SIGHUP', async () => {
-  try {
-    const { keys } = await balancer.publish((await readConfig(path)).routes);
-    console.log(`swapped in: ${keys.join(', ')}`);
-  } catch (error) {
-    console.error(`not swapped in: ${error instanceof Error ? error.message : error}`);
-  }
-});
-
+process.on('SIGHUP', () => void service.reload());
 for (const signal of ['SIGTERM', 'SIGINT'] as const) {
   process.once(signal, async () => {
-    await balancer.close();
-    adminListener.close();
+    await service.close();
+    process.exit(0);
   });
 }

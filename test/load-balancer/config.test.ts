@@ -1,9 +1,10 @@
+import { createHash, generateKeyPairSync, sign } from 'node:crypto';
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { dirname, join, resolve } from 'node:path';
+import { basename, dirname, join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterAll, afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { readConfig } from '../../examples/load-balancer/config.ts';
+import { ConfigError, readConfig } from '../../examples/load-balancer/config.ts';
 import { guest } from './support.ts';
 
 type Path = readonly (string | number)[];
@@ -21,17 +22,22 @@ afterEach(() => {
   delete process.env.ANTHROPIC_API_KEY;
 });
 
-/** The example with every field that it leaves out, and paths that hold from another folder. */
+const { publicKey, privateKey } = generateKeyPairSync('ed25519');
+
+/** The example with every field that it leaves out, and signed copies of its plugins. */
 function wholeExample(): Tree {
   const content = JSON.parse(readFileSync(example, 'utf8'));
   for (const entry of content.plugins) {
-    entry.file = resolve(dirname(example), entry.file);
-    Object.assign(entry, { principal: 'team-a', failurePolicy: 'pass-through', deadlineMs: 20, ...entry });
+    const bytes = readFileSync(resolve(dirname(example), entry.file));
+    entry.file = join(folder, basename(entry.file));
+    writeFileSync(entry.file, bytes);
+    writeFileSync(entry.file.replace('.wasm', '.sig'), sign(null, bytes, privateKey));
+    const sha256 = createHash('sha256').update(bytes).digest('hex');
+    Object.assign(entry, { principal: 'team-a', failurePolicy: 'pass-through', deadlineMs: 20, sha256, ...entry });
   }
-  const limits = { bodyBytes: 1_000_000, headerBytes: 8_192, headers: 50, requests: 10, connections: 20 };
-  const waits = { connectMs: 1, headersMs: 1, idleMs: 1, requestHeadersMs: 1, requestMs: 1 };
-  const timeouts = { ...waits, keepAliveMs: 1, streamCommentMs: 1 };
-  return { limits, timeouts, breaker: { failures: 3, openMs: 1 }, ...content };
+  content.admin.tokenVariable = 'ANTHROPIC_API_KEY';
+  const trustedKeys = [publicKey.export({ type: 'spki', format: 'pem' })];
+  return { trustedKeys, pluginFolder: { path: 'plugins', settleMs: 1 }, ...content };
 }
 
 /** Every field in objects of `tree`, elements of arrays left out; what is inside `engine` and claims is judged elsewhere. */
@@ -57,13 +63,21 @@ const fields = fieldsOf(wholeExample());
 const named = (at: Path) => at.join('.').replace(/\.(\d+)/g, '[$1]');
 const OPTIONAL = new Set([
   ...['listen', 'admin'].flatMap((address) => [address, `${address}.host`, `${address}.port`]),
-  ...['engine', 'upstreams[0].apiKeyVariable', 'principals[0].claims'],
+  ...['engine', 'workers', 'graceMs', 'trustedKeys', 'admin.tokenVariable'],
+  ...[
+    'upstreams[0].apiKeyVariable',
+    'principals[0].claims',
+    'pluginFolder',
+    'pluginFolder.settleMs',
+    'log',
+    'log.level',
+  ],
   ...['limits', 'timeouts', 'breaker'].flatMap((group) => {
     const whole = wholeExample()[group] as Tree;
     return [group, ...Object.keys(whole).map((name) => `${group}.${name}`)];
   }),
   ...[0, 1, 2].flatMap((plugin) =>
-    ['principal', 'failurePolicy', 'deadlineMs'].map((name) => `plugins[${plugin}].${name}`),
+    ['principal', 'failurePolicy', 'deadlineMs', 'sha256'].map((name) => `plugins[${plugin}].${name}`),
   ),
 ]);
 
@@ -84,12 +98,19 @@ describe('the config file', () => {
     const content = wholeExample();
     const { upstreams, principals, plugins, ...settings } = content;
     const { routes, ...rest } = await read(content);
-    expect(rest).toEqual(settings);
+    const { tokenVariable: __, ...admin } = settings.admin as Tree;
+    const folder = { ...(settings.pluginFolder as Tree), path: resolve(dirname(path), 'plugins') };
+    const trustedKeys = rest.trustedKeys.map((key) => key.export({ type: 'spki', format: 'pem' }));
+    expect({ ...rest, trustedKeys }).toEqual({
+      ...settings,
+      admin: { ...admin, token: 'theirs' },
+      pluginFolder: folder,
+    });
     const { apiKeyVariable: _, ...upstream } = (upstreams as Tree)[0] as Tree;
     expect(routes.upstreams).toEqual([{ ...upstream, apiKey: 'theirs' }]);
     expect(routes.principals).toEqual(principals);
     for (const [index, { bytes, ...plugin }] of routes.plugins.entries()) {
-      const { file, ...expected } = (plugins as Tree)[index] as Tree;
+      const { file, sha256: _, ...expected } = (plugins as Tree)[index] as Tree;
       expect(plugin).toEqual(expected);
       expect(Buffer.compare(bytes, readFileSync(file as string))).toBe(0);
     }
@@ -132,5 +153,36 @@ describe('the config file', () => {
     ['no upstream', { upstreams: [] as unknown as Tree }, /upstreams/],
   ] as [string, Tree, RegExp][])('with %s is refused', async (_, change, message) => {
     await expect(read({ ...wholeExample(), ...change })).rejects.toThrow(message);
+  });
+
+  it('with several mistakes is refused with all of them, each with its path and reason', async () => {
+    const content = wholeExample();
+    delete process.env.ANTHROPIC_API_KEY;
+    const [upstream, plugins] = [(content.upstreams as Tree)[0] as Tree, content.plugins as Record<number, Tree>];
+    upstream.id = 'not a UUID';
+    content.upstreams = [upstream, { ...upstream, baseUrl: 'ftp://files.test' }] as unknown as Tree;
+    content.engine = { deadlineMs: 0, unheardOf: 1 };
+    plugins[0]!.file = 'missing.wasm';
+    plugins[1]!.sha256 = '0'.repeat(64);
+    plugins[2]!.name = plugins[1]!.name as string;
+    (content.limits as Tree).requests = 0;
+    content.trustedKeys = [(content.trustedKeys as Tree)[0], 'no key'] as unknown as Tree;
+    content.port = 1;
+    const error = await read(content).catch((reason: unknown) => reason);
+    expect(error).toBeInstanceOf(ConfigError);
+    const problems = new Map((error as ConfigError).problems.map(({ path, reason }) => [path, reason]));
+    expect([...problems.keys()].sort()).toEqual([
+      ...['admin.tokenVariable', 'engine.deadlineMs', 'engine.unheardOf', 'limits.requests'],
+      ...['plugins[0].file', 'plugins[1].file', 'plugins[2].name', 'port', 'trustedKeys[1]'],
+      ...['upstreams[0].apiKeyVariable', 'upstreams[0].id', 'upstreams[1].apiKeyVariable'],
+      ...['upstreams[1].baseUrl', 'upstreams[1].id', 'upstreams[1].name'],
+    ]);
+    expect(problems.get('plugins[1].file')).toMatch(/SHA-256/);
+    expect(problems.get('port')).toBe('unknown field');
+  });
+
+  it('that is not JSON is refused with the place of the mistake', async () => {
+    writeFileSync(path, '{"listen": }');
+    await expect(readConfig(path)).rejects.toThrow(/JSON/);
   });
 });

@@ -83,3 +83,8 @@ export async function loadBalancer(served: Routes, options: LoadBalancerOptions 
 export async function until(condition: () => boolean): Promise<void> {
   while (!condition()) await new Promise((resolve) => setTimeout(resolve, 2));
 }
+
+/** `until` for a condition that has to be asked for. */
+export async function untilAsync(condition: () => Promise<boolean>): Promise<void> {
+  while (!(await condition())) await new Promise((resolve) => setTimeout(resolve, 20));
+}

@@ -1,28 +1,18 @@
-/** The demo: real plugins in a real load balancer. Each claim is checked before it is printed. */
-import { readFileSync } from 'node:fs';
-import { join } from 'node:path';
-import { adminServer } from '../admin.ts';
-import { LoadBalancer, listening } from '../load-balancer.ts';
+/** The demo: real plugins in the real program with two workers. Each claim is checked before it is printed. */
 import { failures, refusal } from './failures.ts';
 import { hotSwap } from './hot-swap.ts';
-import { EventTap, observation } from './observation.ts';
+import { metrics, operations } from './operations.ts';
 import { claim, section } from './report.ts';
-import { routesOf } from './routes.ts';
-import type { Stage } from './stage.ts';
+import { Stage } from './stage.ts';
 import { routing, shaping, streaming } from './traffic.ts';
 import { Upstream } from './upstream.ts';
 
 /** Runs the demo with the guests of the folder `guests`. Rejects where something did not happen. */
 export async function demo(guests: string): Promise<void> {
   const upstreams = ['north', 'east', 'south'].map((name) => new Upstream(name));
-  const events = new EventTap();
-  const log: Stage['log'] = [];
-  const balancer = new LoadBalancer({ observers: [events], log: (entry) => log.push(entry) });
-  const admin = adminServer(balancer);
-  const wasm = (name: string) => readFileSync(join(guests, `${name}.wasm`));
+  for (const upstream of upstreams) await upstream.listen();
+  const stage = new Stage(upstreams, guests);
   try {
-    for (const upstream of upstreams) await upstream.listen();
-    const stage: Stage = { balancer, url: await balancer.listen(), upstreams, log, events, wasm };
     await start(stage);
     await routing(stage);
     await shaping(stage);
@@ -30,19 +20,28 @@ export async function demo(guests: string): Promise<void> {
     await hotSwap(stage);
     await refusal(stage);
     await failures(stage);
-    await observation(stage, await listening(admin));
+    await operations(stage);
+    await metrics(stage);
+    section('Shutdown');
+    const code = await stage.stop();
+    claim('SIGTERM', code === 0, `exit code ${code}`);
   } finally {
-    admin.close();
-    await balancer.close({ graceMs: 1_000 });
+    await stage.stop().catch(() => {});
     for (const upstream of upstreams) upstream.close();
   }
 }
 
-async function start({ balancer, url, upstreams, wasm }: Stage): Promise<void> {
-  section('A load balancer with plugins');
-  const begun = performance.now();
-  const view = await balancer.publish(routesOf(upstreams, wasm));
-  const ms = performance.now() - begun;
-  claim('plugins admitted', view.keys.length === 7, `${view.keys.length} slots in ${ms.toFixed(0)} ms`);
-  claim('listening', true, `${url}, in front of ${upstreams.map(({ name }) => name).join(', ')}`);
+async function start(stage: Stage): Promise<void> {
+  section('A load balancer with plugins, in two processes');
+  const began = performance.now();
+  await stage.start();
+  const ms = performance.now() - began;
+  const { plugins, workers } = await stage.status();
+  claim(
+    'plugins admitted',
+    plugins.length === 7,
+    `${plugins.length} slots in each worker, started in ${ms.toFixed(0)} ms`,
+  );
+  claim('workers', workers.length === 2 && workers.every(({ isServing }) => isServing), `${workers.length}`);
+  claim('listening', true, `${stage.url}, in front of ${stage.upstreams.map(({ name }) => name).join(', ')}`);
 }

@@ -1,8 +1,8 @@
 /** Requests on their way: routing by predicted cache tokens, shaping, streaming. */
 import { request } from 'undici';
 import { post, turn } from './client.ts';
+import { keyOf } from './config.ts';
 import { claim, section, table } from './report.ts';
-import { keyOf } from './routes.ts';
 import type { Stage } from './stage.ts';
 
 const TURNS = 4;

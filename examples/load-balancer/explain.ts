@@ -1,0 +1,101 @@
+/** A dry run: what the plugins make of a request, without sending it. */
+import { randomUUID } from 'node:crypto';
+import type { HeaderPairs } from './headers.ts';
+import { Prompt } from './prompt.ts';
+import type { View } from './view.ts';
+
+/** The request to explain. */
+export interface DryRun {
+  /** The id of a principal. */
+  readonly principal: string;
+  readonly method: string;
+  /** Path and query. */
+  readonly path: string;
+  readonly headers: HeaderPairs;
+  readonly body: string;
+}
+
+/** What would happen to a request, and why. */
+export interface Explanation {
+  readonly candidates: readonly { readonly name: string; readonly breaker: string }[];
+  readonly filters: readonly {
+    readonly plugin: string;
+    /** Names of upstreams; null where the filter failed. */
+    readonly kept: readonly string[] | null;
+    readonly reason: string;
+    readonly rejected: readonly { readonly upstream: string; readonly reason: string; readonly text: string }[];
+  }[];
+  /** The upstreams that would be asked, in this order. */
+  readonly order: readonly string[];
+  /** The request to the first of them; null where there is none. */
+  readonly request: {
+    readonly kind: 'shaped' | 'passed-through';
+    readonly url: string;
+    readonly method: string;
+    readonly headers: HeaderPairs;
+    readonly bodyBytes: number;
+  } | null;
+  /** Why no upstream would get the request, or why its shape was passed over. */
+  readonly problem: string | null;
+}
+
+/** Runs filters and shape for a request. Rejects for a principal that the view does not have. */
+export async function explain(
+  view: View,
+  { principal: id, method, path: url, headers, body }: DryRun,
+): Promise<Explanation> {
+  const principal = view.principal(id);
+  if (principal === undefined) throw new Error(`there is no principal ${JSON.stringify(id)}`);
+  const { chain } = view.pluginsOf(principal);
+  const prompt = new Prompt(Buffer.from(body));
+  const questionMark = url.indexOf('?');
+  const context = {
+    requestId: randomUUID(),
+    method,
+    path: questionMark < 0 ? url : url.slice(0, questionMark),
+    query: questionMark < 0 ? null : url.slice(questionMark + 1),
+    headers,
+    body: Buffer.from(body),
+    canonicalModelId: prompt.model,
+    serviceTier: prompt.serviceTier,
+  };
+  const { targets } = view;
+  const nameOf = (upstreamId: string) => targets.find(({ route }) => route.id === upstreamId)?.route.name ?? upstreamId;
+  const candidates = targets
+    .filter(({ upstream }) => upstream.breaker.admits)
+    .map(({ route: { id: upstreamId, name } }) => ({
+      upstreamId,
+      name,
+      kind: 'anthropic_api_key',
+      observedAtUnixSecs: Math.floor(Date.now() / 1_000),
+    }));
+  const routed = await chain.filterAsync(context, principal, candidates);
+  const explained = {
+    candidates: targets.map(({ route, upstream }) => ({ name: route.name, breaker: upstream.breaker.state })),
+    filters: routed.stages.map(({ plugin, output, error }) => ({
+      plugin,
+      kept: output?.keptUpstreamIds.map(nameOf) ?? null,
+      reason: output?.reason ?? String(error),
+      rejected: (output?.perCandidateReasons ?? []).map(({ upstreamId, reason, text }) => ({
+        upstream: nameOf(upstreamId),
+        reason,
+        text,
+      })),
+    })),
+  };
+  if (routed.kind === 'unavailable') return { ...explained, order: [], request: null, problem: routed.code };
+  const order = routed.candidates.map(({ name }) => name);
+  const first = targets.find(({ route }) => route.id === routed.candidates[0]!.upstreamId)!;
+  const upstream = { kind: 'anthropic_direct', baseUrl: first.route.baseUrl } as const;
+  const shaped = await chain.shapeAsync(context, upstream, principal);
+  if (shaped.kind === 'unavailable') return { ...explained, order, request: null, problem: String(shaped.error) };
+  const request = {
+    kind: shaped.kind,
+    url: shaped.request.url.href,
+    method: shaped.request.method,
+    headers: shaped.request.headers,
+    bodyBytes: shaped.request.body.length,
+  };
+  const problem = shaped.kind === 'passed-through' && shaped.error !== undefined ? String(shaped.error) : null;
+  return { ...explained, order, request, problem };
+}

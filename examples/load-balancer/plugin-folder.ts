@@ -1,0 +1,173 @@
+/**
+ * Plugins from a folder. `NAME.wasm` is a plugin; beside it, `NAME.json` may have its options and its pin, and `NAME.sig` its
+ * signature. Files are taken once they have not changed for a while, so that none is taken half-written.
+ */
+import type { KeyObject } from 'node:crypto';
+import { type FSWatcher, watch } from 'node:fs';
+import { readdir, readFile, stat } from 'node:fs/promises';
+import { join } from 'node:path';
+import { inspectWasm } from 'cc-lb-runtime-wasmtime';
+import { z } from 'zod';
+import type { PluginRoute } from './routes.ts';
+import { checkTrust, parseSignature } from './trust.ts';
+
+/** Where plugins are and who may sign them. */
+export interface PluginFolderOptions {
+  readonly path: string;
+  /** Where there are any, every plugin needs a signature by one of them. */
+  readonly trustedKeys: readonly KeyObject[];
+  /** Milliseconds that a file must not have changed. */
+  readonly settleMs: number;
+  /** Bytes of a file that is read. */
+  readonly maxBytes: number;
+}
+
+/** A plugin that is new, changed or removed (`route` null), or why it cannot be read. */
+export type FolderChange =
+  | { readonly name: string; readonly route: PluginRoute | null }
+  | { readonly name: string; readonly error: Error };
+
+const optionsSchema = z.strictObject({
+  kind: z.enum(['filter', 'shape', 'observe']).optional(),
+  principal: z.string().min(1).optional(),
+  failurePolicy: z.enum(['pass-through', 'fail-closed']).optional(),
+  deadlineMs: z.int().min(1).optional(),
+  sha256: z
+    .string()
+    .regex(/^[0-9a-f]{64}$/, 'expected a SHA-256 in lower-case hex')
+    .optional(),
+});
+const KINDS = ['filter', 'shape', 'observe'] as const;
+const EXTENSION = '.wasm';
+/** Watchers miss changes on some file systems, so the folder is read now and then too. */
+const RESCAN_MS = 10_000;
+
+/** Watches a folder and reports each change once. */
+export class PluginFolder {
+  readonly #options: PluginFolderOptions;
+  /** The state of each plugin's files that was reported last. */
+  readonly #reported = new Map<string, string>();
+  /** The state that is waiting to settle. */
+  #pending = new Map<string, string>();
+  #watcher: FSWatcher | undefined;
+  #timer: NodeJS.Timeout | undefined;
+  #isClosed = false;
+  #onChanges: ((changes: readonly FolderChange[]) => Promise<void>) | undefined;
+
+  constructor(options: PluginFolderOptions) {
+    this.#options = options;
+  }
+
+  /** What is there now, settled or not: for the start, when nothing is served yet. */
+  async read(): Promise<readonly FolderChange[]> {
+    const states = await this.#states();
+    const changes = await Promise.all([...states.keys()].map((name) => this.#load(name)));
+    for (const [name, state] of states) this.#reported.set(name, state);
+    return changes;
+  }
+
+  /** Reports later changes, a batch at a time. */
+  watch(onChanges: (changes: readonly FolderChange[]) => Promise<void>): void {
+    this.#onChanges = onChanges;
+    this.#watcher = watch(this.#options.path, () => this.#schedule(this.#options.settleMs));
+    this.#watcher.on('error', () => this.#watcher?.close());
+    this.#schedule(RESCAN_MS);
+  }
+
+  close(): void {
+    this.#isClosed = true;
+    this.#watcher?.close();
+    clearTimeout(this.#timer);
+  }
+
+  #schedule(delayMs: number): void {
+    if (this.#isClosed) return;
+    clearTimeout(this.#timer);
+    this.#timer = setTimeout(() => {
+      this.#scan().then((delay) => this.#schedule(delay));
+    }, delayMs);
+    this.#timer.unref();
+  }
+
+  /** Reports what has settled; gives the milliseconds until the next scan. */
+  async #scan(): Promise<number> {
+    let states: Map<string, string>;
+    try {
+      states = await this.#states();
+    } catch {
+      // A folder that cannot be read says nothing about its plugins.
+      return RESCAN_MS;
+    }
+    const changed = [...states].filter(([name, state]) => this.#reported.get(name) !== state);
+    const settled = changed.filter(([name, state]) => this.#pending.get(name) === state);
+    const removed = [...this.#reported.keys()].filter((name) => !states.has(name));
+    this.#pending = new Map(changed);
+    for (const [name, state] of settled) this.#reported.set(name, state);
+    for (const name of removed) this.#reported.delete(name);
+    if (settled.length + removed.length > 0) {
+      const loaded = await Promise.all(settled.map(([name]) => this.#load(name)));
+      await this.#onChanges?.([...loaded, ...removed.map((name) => ({ name, route: null }))]);
+    }
+    return changed.length > settled.length ? this.#options.settleMs : RESCAN_MS;
+  }
+
+  /** Sizes and times of every plugin's files, by the plugin's name. */
+  async #states(): Promise<Map<string, string>> {
+    const { path } = this.#options;
+    const files = await readdir(path);
+    const names = files.filter((file) => file.endsWith(EXTENSION)).map((file) => file.slice(0, -EXTENSION.length));
+    const states = new Map<string, string>();
+    for (const name of names.sort()) {
+      const parts = await Promise.all(
+        [EXTENSION, '.json', '.sig'].map((extension) => stateOf(join(path, name + extension))),
+      );
+      if (parts[0] !== '') states.set(name, parts.join(' '));
+    }
+    return states;
+  }
+
+  async #load(name: string): Promise<FolderChange> {
+    const { path, trustedKeys, maxBytes } = this.#options;
+    const file = join(path, name);
+    try {
+      const { size } = await stat(file + EXTENSION);
+      if (size > maxBytes) throw new Error(`the file has ${size} bytes, more than maxModuleBytes (${maxBytes})`);
+      const bytes = await readFile(file + EXTENSION);
+      const options = optionsSchema.safeParse(JSON.parse((await readIfThere(`${file}.json`))?.toString() ?? '{}'));
+      if (!options.success) throw new Error(`${name}.json: ${z.prettifyError(options.error)}`);
+      const { sha256, kind, ...rest } = options.data;
+      const signature = await readIfThere(`${file}.sig`);
+      checkTrust(bytes, { sha256, signature: signature && parseSignature(signature) }, trustedKeys);
+      return { name, route: { name, bytes, kind: kind ?? kindOf(bytes), ...rest } };
+    } catch (error) {
+      return { name, error: error instanceof Error ? error : new Error(String(error)) };
+    }
+  }
+}
+
+/** The only kind of slot that a module can serve. @throws Error where it is none or several */
+function kindOf(bytes: Buffer): PluginRoute['kind'] {
+  const { metadata, problems } = inspectWasm(bytes);
+  if (metadata === null) throw new Error(problems[0] ?? 'the module is not a plugin');
+  const kinds = KINDS.filter((kind) => metadata.hooks[kind] !== undefined);
+  if (kinds.length === 1) return kinds[0]!;
+  throw new Error(`the module declares ${kinds.join(' and ') || 'no hook of a slot'}: name its kind in the .json file`);
+}
+
+async function stateOf(path: string): Promise<string> {
+  try {
+    const { size, mtimeMs, ino } = await stat(path);
+    return `${size}:${mtimeMs}:${ino}`;
+  } catch {
+    return '';
+  }
+}
+
+async function readIfThere(path: string): Promise<Buffer | undefined> {
+  try {
+    return await readFile(path);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
+    throw error;
+  }
+}

@@ -1,0 +1,157 @@
+/** The whole program behind one object: workers, what they serve, the plugin folder and the admin server. */
+import type { Server } from 'node:http';
+import { AggregatorRegistry, Counter, Gauge, Registry } from 'prom-client';
+import { adminServer, type Operations } from './admin.ts';
+import { type Config, readConfig } from './config.ts';
+import { Deployment } from './deployment.ts';
+import type { DryRun, Explanation } from './explain.ts';
+import { listening } from './load-balancer.ts';
+import { createLogger, type Logger } from './logging.ts';
+import { type FolderChange, PluginFolder } from './plugin-folder.ts';
+import { pluginsOf, type Status, statusOf } from './status.ts';
+import type { PluginName } from './worker.ts';
+import { Workers } from './workers.ts';
+
+const DEFAULT_MAX_MODULE_BYTES = 32 * 1024 * 1024;
+
+/** A running load balancer of several processes. */
+export class Service implements Operations {
+  readonly token: string | undefined;
+  readonly #file: string;
+  readonly #config: Config;
+  readonly #logger: Logger;
+  readonly #workers: Workers;
+  readonly #registry = new Registry();
+  readonly #swaps: Counter;
+  readonly #admin: Server;
+  #deployment: Deployment;
+  #folder: PluginFolder | undefined;
+  #isDraining = false;
+
+  constructor(file: string, config: Config) {
+    this.#file = file;
+    this.#config = config;
+    this.token = config.admin.token;
+    const { workers: count, listen, log, engine, limits, timeouts, breaker } = config;
+    this.#logger = createLogger(log);
+    this.#workers = new Workers({ count, listen, log, engine, limits, timeouts, breaker, logger: this.#logger });
+    this.#deployment = new Deployment(this.#workers, this.#logger, config.routes);
+    const registers = [this.#registry];
+    this.#swaps = new Counter({
+      name: 'cc_lb_swaps_total',
+      help: 'Sets of routes that were brought into service, or refused',
+      labelNames: ['outcome'],
+      registers,
+    });
+    const workers = this.#workers;
+    new Counter({
+      name: 'cc_lb_worker_restarts_total',
+      help: 'Workers that were replaced',
+      registers,
+      collect() {
+        this.reset();
+        this.inc(workers.restarts);
+      },
+    });
+    new Gauge({ name: 'cc_lb_workers', help: 'Workers that the config asks for', registers }).set(count);
+    this.#admin = adminServer(this);
+  }
+
+  /** Starts everything. Rejects where a plugin of the config is refused; those of the folder are left out then. */
+  async start(): Promise<{ url: string; admin: string }> {
+    const { pluginFolder, trustedKeys, engine, routes, admin } = this.#config;
+    let found: readonly FolderChange[] = [];
+    if (pluginFolder !== undefined) {
+      const maxBytes = engine?.maxModuleBytes ?? DEFAULT_MAX_MODULE_BYTES;
+      this.#folder = new PluginFolder({ ...pluginFolder, trustedKeys, maxBytes });
+      found = await this.#folder.read();
+    }
+    const publishing = {
+      publish: async (changed: Config['routes']) => {
+        try {
+          await this.#workers.publish(changed);
+          this.#swaps.inc({ outcome: 'committed' });
+        } catch (error) {
+          this.#swaps.inc({ outcome: 'refused' });
+          throw error;
+        }
+      },
+    };
+    const url = await this.#workers.start(routes);
+    this.#deployment = new Deployment(publishing, this.#logger, routes);
+    // One by one, so that a bad file in the folder does not keep the others out.
+    await this.#deployment.takeChanges(found);
+    this.#folder?.watch((changes) => this.#deployment.takeChanges(changes));
+    const adminUrl = await listening(this.#admin, admin);
+    this.#logger.info({ url, admin: adminUrl, workers: this.#config.workers }, 'started');
+    return { url, admin: adminUrl };
+  }
+
+  /** Reads the config file again and brings its routes into service; the rest needs a restart. */
+  async reload(): Promise<void> {
+    try {
+      const { routes } = await readConfig(this.#file);
+      await this.#deployment.configure(routes);
+      this.#logger.info({ plugins: routes.plugins.map(({ name }) => name) }, 'the config was swapped in');
+    } catch (error) {
+      this.#logger.error({ err: error }, 'the config was not swapped in');
+    }
+  }
+
+  /** Takes no new requests, lets running ones finish for the grace of the config, then ends everything. */
+  async close(): Promise<void> {
+    if (this.#isDraining) return;
+    this.#isDraining = true;
+    this.#folder?.close();
+    await this.#workers.close(this.#config.graceMs);
+    this.#admin.close();
+    this.#admin.closeAllConnections();
+  }
+
+  get isReady(): boolean {
+    return !this.#isDraining && this.#workers.isReady;
+  }
+
+  async problems(): Promise<readonly string[]> {
+    const reports = await this.#workers.reports();
+    return reports.flatMap(({ pid, isServing, report }) => {
+      if (!isServing) return [];
+      if (report === null) return [`worker ${pid} does not answer`];
+      return report.health.problems.map((problem) => `worker ${pid}: ${problem}`);
+    });
+  }
+
+  async metrics(): Promise<{ text: string; contentType: string }> {
+    const own = await this.#registry.getMetricsAsJSON();
+    const all = AggregatorRegistry.aggregate([...(await this.#workers.metrics()), own]);
+    return { text: await all.metrics(), contentType: all.contentType };
+  }
+
+  async status(): Promise<Status> {
+    const { routes, refusals } = this.#deployment;
+    return statusOf(await this.#workers.reports(), routes, refusals, this.#workers.restarts, this.isReady);
+  }
+
+  async plugins(): Promise<Status['plugins']> {
+    return pluginsOf(await this.#workers.reports(), this.#deployment.routes);
+  }
+
+  async explain(run: DryRun): Promise<Explanation> {
+    return this.#workers.any.call('explain', run, 30_000);
+  }
+
+  async disable(name: PluginName & { readonly reason: string }): Promise<void> {
+    this.#logger.warn({ ...name }, 'an operator disables a plugin');
+    await this.#workers.disable(name);
+  }
+
+  async enable(name: PluginName): Promise<void> {
+    this.#logger.warn({ ...name }, 'an operator enables a plugin');
+    await this.#workers.enable(name);
+  }
+
+  async rollback({ plugin, principal }: PluginName): Promise<void> {
+    this.#logger.warn({ plugin, principal }, 'an operator rolls a plugin back');
+    await this.#deployment.rollback(plugin, principal);
+  }
+}

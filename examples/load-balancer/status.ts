@@ -1,0 +1,117 @@
+/** What the status page and `/plugins` show: the workers' reports put together. */
+import type { PluginRefusal } from './deployment.ts';
+import type { RequestRecord } from './exchange.ts';
+import type { Routes } from './routes.ts';
+import type { SlotReport } from './worker.ts';
+import type { MemberReport } from './workers.ts';
+
+/** One plugin over all workers. */
+export interface PluginStatus {
+  readonly plugin: string;
+  /** Null is everybody's. */
+  readonly principal: string | null;
+  readonly kind: string;
+  readonly version: string;
+  readonly contentHash: string;
+  /** The worst of the workers' breakers; null where the config enables none. */
+  readonly breaker: string | null;
+  /** Why an operator disabled it; null while it is enabled. */
+  readonly disabled: string | null;
+  /** Sums over the workers. */
+  readonly calls: number;
+  readonly failures: number;
+  readonly unavailable: number;
+  readonly passThroughs: number;
+}
+
+/** Everything the status page shows. */
+export interface Status {
+  readonly isReady: boolean;
+  readonly restarts: number;
+  readonly workers: readonly {
+    readonly pid: number;
+    readonly isServing: boolean;
+    readonly requestsInFlight: number;
+    readonly residentBytes: number;
+  }[];
+  /** Requests by status since the workers were started. */
+  readonly statuses: Readonly<Record<string, number>>;
+  readonly requestsInFlight: number;
+  readonly upstreams: readonly { readonly name: string; readonly breaker: string }[];
+  readonly plugins: readonly PluginStatus[];
+  /** Plugins whose last version was not taken. */
+  readonly refusals: readonly PluginRefusal[];
+  /** The last requests with what was decided, newest first. */
+  readonly recent: readonly RequestRecord[];
+}
+
+const WORST_FIRST = ['open', 'half-open', 'closed'];
+const RECENT = 20;
+
+/** Puts the workers' reports together. */
+export function statusOf(
+  members: readonly MemberReport[],
+  routes: Routes,
+  refusals: readonly PluginRefusal[],
+  restarts: number,
+  isReady: boolean,
+): Status {
+  const reports = members.flatMap(({ report }) => report ?? []);
+  const statuses: Record<string, number> = {};
+  for (const report of reports) {
+    for (const [status, count] of Object.entries(report.statuses)) statuses[status] = (statuses[status] ?? 0) + count;
+  }
+  const recent = reports.flatMap((report) => report.recent).sort((a, b) => b.endedAt - a.endedAt);
+  return {
+    isReady,
+    restarts,
+    workers: members.map(({ pid, isServing, report }) => ({
+      pid,
+      isServing,
+      requestsInFlight: report?.requestsInFlight ?? 0,
+      residentBytes: report?.residentBytes ?? 0,
+    })),
+    statuses,
+    requestsInFlight: reports.reduce((sum, report) => sum + report.requestsInFlight, 0),
+    upstreams: routes.upstreams.map(({ name }) => ({
+      name,
+      breaker: worst(
+        reports.flatMap((report) => report.upstreams.filter((one) => one.name === name)).map((one) => one.breaker),
+      ),
+    })),
+    plugins: pluginsOf(members, routes),
+    refusals,
+    recent: recent.slice(0, RECENT),
+  };
+}
+
+/** Every plugin that is served, in the order in which they are listed. */
+export function pluginsOf(members: readonly MemberReport[], { plugins }: Routes): PluginStatus[] {
+  const slots = members.flatMap(({ report }) => report?.slots ?? []);
+  return plugins.flatMap(({ name, principal }) => {
+    const same = slots.filter(
+      (slot) => slot.plugin === name && (principal === undefined || slot.principal === principal),
+    );
+    const [first] = same;
+    if (first === undefined) return [];
+    const sum = (count: (slot: SlotReport) => number) => same.reduce((total, slot) => total + count(slot), 0);
+    const breakers = same.flatMap((slot) => slot.breaker?.state ?? []);
+    return {
+      plugin: name,
+      principal: principal ?? null,
+      kind: first.kind,
+      version: first.version,
+      contentHash: first.contentHash,
+      breaker: breakers.length === 0 ? null : worst(breakers),
+      disabled: first.disabled,
+      calls: sum((slot) => slot.calls),
+      failures: sum(({ failures }) => Object.values({ ...failures }).reduce((total, count) => total + count, 0)),
+      unavailable: sum((slot) => slot.unavailable),
+      passThroughs: sum((slot) => slot.passThroughs),
+    };
+  });
+}
+
+function worst(breakers: readonly string[]): string {
+  return WORST_FIRST.find((state) => breakers.includes(state)) ?? 'closed';
+}

@@ -1,0 +1,135 @@
+/** A worker process: one load balancer, driven by the primary. */
+import { pathToFileURL } from 'node:url';
+import { SlotKey, type SlotStatus } from 'cc-lb-runtime-wasmtime';
+import type { MetricObjectWithValues, MetricValue } from 'prom-client';
+import type { RequestRecord } from './exchange.ts';
+import { type DryRun, type Explanation, explain } from './explain.ts';
+import { type Port, serve } from './ipc.ts';
+import { type Address, LoadBalancer, type LoadBalancerOptions } from './load-balancer.ts';
+import { createLogger, type LogOptions, logEntry, logRequest } from './logging.ts';
+import type { Routes } from './routes.ts';
+import { traceToOpenTelemetry } from './tracing.ts';
+
+/** What a worker is started with. */
+export interface WorkerOptions extends Pick<LoadBalancerOptions, 'engine' | 'limits' | 'timeouts' | 'breaker'> {
+  readonly log: LogOptions;
+}
+
+/** A slot's status as it crosses between processes. */
+export interface SlotReport extends Omit<SlotStatus, 'key'> {
+  readonly principal: string;
+  readonly plugin: string;
+  readonly version: string;
+}
+
+/** What a worker says of itself. */
+export interface WorkerReport {
+  readonly requestsInFlight: number;
+  readonly residentBytes: number;
+  readonly health: { readonly ok: boolean; readonly problems: readonly string[] };
+  readonly slots: readonly SlotReport[];
+  readonly upstreams: readonly { readonly name: string; readonly breaker: string }[];
+  /** Requests by status since the worker was started. */
+  readonly statuses: Readonly<Record<string, number>>;
+  /** The last requests, newest first. */
+  readonly recent: readonly RequestRecord[];
+}
+
+/** One series of a registry. */
+export type Metrics = MetricObjectWithValues<MetricValue<string>>[];
+/** Names a plugin. */
+export interface PluginName {
+  readonly plugin: string;
+  /** Absent is everybody's. */
+  readonly principal?: string | undefined;
+}
+
+/** What a worker offers to the primary. A type, so that it fits `Service`. */
+export type WorkerService = {
+  start(options: WorkerOptions): Promise<void>;
+  prepare(routes: Routes): Promise<void>;
+  commit(routes: Routes): Promise<void>;
+  listen(address: Address): Promise<string>;
+  report(argument: null): Promise<WorkerReport>;
+  metrics(argument: null): Promise<Metrics>;
+  disable(argument: PluginName & { readonly reason: string }): Promise<void>;
+  enable(argument: PluginName): Promise<void>;
+  explain(run: DryRun): Promise<Explanation>;
+  close(argument: { readonly graceMs: number }): Promise<void>;
+};
+
+/** What a worker sends once it takes calls. */
+export const READY = 'ready';
+/** How many requests a worker remembers for the status page. */
+const RECENT = 20;
+
+/** Offers a load balancer over a port; `exit` is called once it is closed. */
+export function serveWorker(port: Port, exit: () => void): void {
+  let balancer: LoadBalancer | undefined;
+  const recent: RequestRecord[] = [];
+  const statuses = new Map<number, number>();
+  const running = (): LoadBalancer => {
+    if (balancer === undefined) throw new Error('the worker was not started');
+    return balancer;
+  };
+
+  const service: WorkerService = {
+    async start({ log, ...options }) {
+      const logger = createLogger(log);
+      await traceToOpenTelemetry(logger);
+      const accessLog = (record: RequestRecord) => {
+        statuses.set(record.status, (statuses.get(record.status) ?? 0) + 1);
+        recent.unshift(record);
+        if (recent.length > RECENT) recent.pop();
+        logRequest(logger, record);
+      };
+      balancer = new LoadBalancer({ ...options, log: (entry) => logEntry(logger, entry), accessLog });
+    },
+    prepare: async (routes) => running().prepare(routes),
+    async commit(routes) {
+      await running().commit(routes);
+    },
+    listen: async (address) => running().listen(address),
+    async report() {
+      const { runtime, view, requestsInFlight } = running();
+      return {
+        requestsInFlight,
+        residentBytes: process.memoryUsage.rss(),
+        health: runtime.health(),
+        slots: runtime.slots().map(({ status, current }) => {
+          const { key, ...rest } = status;
+          return { ...rest, principal: key.principal, plugin: key.plugin, version: current.metadata.version };
+        }),
+        upstreams: view.targets.map(({ upstream }) => ({ name: upstream.name, breaker: upstream.breaker.state })),
+        statuses: Object.fromEntries(statuses),
+        recent,
+      };
+    },
+    metrics: async () => running().registry.getMetricsAsJSON(),
+    async disable({ plugin, principal, reason }) {
+      running().runtime.disable(keyOf({ plugin, principal }), reason);
+    },
+    async enable(name) {
+      running().runtime.enable(keyOf(name));
+    },
+    explain: async (run) => explain(running().view, run),
+    async close({ graceMs }) {
+      await balancer?.close({ graceMs });
+      setImmediate(exit);
+    },
+  };
+  serve(port, service);
+}
+
+function keyOf({ plugin, principal }: PluginName): SlotKey {
+  return principal === undefined ? SlotKey.global(plugin) : new SlotKey(principal, plugin);
+}
+
+if (process.argv[1] !== undefined && import.meta.url === pathToFileURL(process.argv[1]).href) {
+  serveWorker(process as Port, () => process.exit(0));
+  // The terminal's signals reach every process of the group; the primary closes its workers itself.
+  for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, () => {});
+  process.on('disconnect', () => process.exit(1));
+  // What the primary sends before this module has loaded is lost.
+  process.send?.(READY);
+}

@@ -1,0 +1,133 @@
+// The servers of the load test, each in processes of its own: the bare proxy, and this load balancer as it is shipped.
+import { fork, spawn } from 'node:child_process';
+import { createHash } from 'node:crypto';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { createServer } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { setTimeout as delay } from 'node:timers/promises';
+import { fileURLToPath } from 'node:url';
+
+const here = (file) => fileURLToPath(new URL(file, import.meta.url));
+const root = fileURLToPath(new URL('../..', import.meta.url));
+const KEY = 'load-test';
+const TICK_MS = 10;
+
+/** Header lines that every contestant gets. */
+export const HEADERS = { 'x-api-key': KEY, 'user-agent': 'load/1', accept: 'application/json' };
+
+/** Plugins of the balancer in the load test, by the name of their set. */
+export const PLUGIN_SETS = {
+  none: [],
+  'filter + shape': [
+    { kind: 'filter', name: 'cache-aware', file: 'cache-aware' },
+    { kind: 'shape', name: 'rewrite', file: 'rewrite' },
+  ],
+  'filter + shape + observe': [
+    { kind: 'filter', name: 'cache-aware', file: 'cache-aware' },
+    { kind: 'shape', name: 'rewrite', file: 'rewrite' },
+    { kind: 'observe', name: 'lifecycle', file: 'lifecycle' },
+  ],
+  transform: [{ kind: 'shape', name: 'transforms', file: 'transforms' }],
+};
+
+/** Starts a script that reports its address; `pids` are the processes whose CPU time counts. */
+export async function startScript(name, file, args = []) {
+  const child = fork(here(file), args, { stdio: ['ignore', 'inherit', 'inherit', 'ipc'] });
+  const { url } = await new Promise((resolve, reject) => {
+    child.once('message', resolve);
+    child.once('exit', (code) => reject(new Error(`${file} ended with ${code}`)));
+  });
+  return { name, url, headers: {}, pids: () => [child.pid], close: () => child.disconnect() };
+}
+
+/** Starts the load balancer with a set of plugins. */
+export async function startBalancer(name, upstreamUrl, { plugins = [], workers = 1, folder, log = 'warn' } = {}) {
+  const temporary = mkdtempSync(join(tmpdir(), 'loadtest-'));
+  const config = join(temporary, 'config.json');
+  const [port, adminPort] = [await freePort(), await freePort()];
+  const wasm = (file) => join(root, 'test/plugins/wasm', `${file}.wasm`);
+  const content = {
+    listen: { port },
+    admin: { port: adminPort },
+    workers,
+    log: { level: log },
+    upstreams: [0, 1].map((i) => ({
+      id: `00000000-0000-4000-8000-00000000000${i}`,
+      name: `upstream-${i}`,
+      baseUrl: upstreamUrl,
+    })),
+    principals: [
+      { id: 'load', kind: 'api_key', keySha256: createHash('sha256').update(KEY).digest('hex'), claims: { keep: 1 } },
+    ],
+    plugins: plugins.map(({ file, ...plugin }) => ({ ...plugin, file: wasm(file) })),
+    ...(folder === undefined ? {} : { pluginFolder: { path: folder, settleMs: 20 } }),
+  };
+  writeFileSync(config, JSON.stringify(content));
+  const child = spawn(process.execPath, [join(root, 'build/load-balancer/main.js'), config], {
+    stdio: ['ignore', log === 'info' ? 'ignore' : 'inherit', 'inherit'],
+  });
+  const admin = `http://127.0.0.1:${adminPort}`;
+  await answers(`${admin}/readyz`, child);
+  const status = async () => (await fetch(`${admin}/status`)).json();
+  const { workers: members } = await status();
+  return {
+    name,
+    url: `http://127.0.0.1:${port}`,
+    headers: {},
+    admin,
+    status,
+    pids: () => [child.pid, ...members.map(({ pid }) => pid)],
+    async close() {
+      const ended = new Promise((resolve) => child.once('exit', resolve));
+      child.kill('SIGTERM');
+      await ended;
+      rmSync(temporary, { recursive: true });
+    },
+  };
+}
+
+/** Waits until a server that was just started answers. */
+export async function answers(url, child, seconds = 60) {
+  for (const until = Date.now() + seconds * 1_000; Date.now() < until; await delay(50)) {
+    if (child.exitCode !== null) throw new Error(`the server of ${url} ended with ${child.exitCode}`);
+    try {
+      await (await fetch(url)).arrayBuffer();
+      return;
+    } catch {
+      // It is not listening yet.
+    }
+  }
+  throw new Error(`no answer from ${url} within ${seconds} s`);
+}
+
+/** A port that nothing listens on. */
+export async function freePort() {
+  const server = createServer();
+  await new Promise((resolve) => server.listen(0, '127.0.0.1', resolve));
+  const { port } = server.address();
+  await new Promise((resolve) => server.close(resolve));
+  return port;
+}
+
+/** Milliseconds of CPU time of a contestant's processes so far; NaN where the system does not say. */
+export function cpuMs({ pids }) {
+  try {
+    return pids().reduce((sum, pid) => sum + processMs(pid), 0);
+  } catch {
+    return Number.NaN;
+  }
+}
+
+/** Bytes of resident memory of a contestant's processes. */
+export function residentBytes({ pids }) {
+  return pids().reduce(
+    (sum, pid) => sum + Number(/VmRSS:\s+(\d+)/.exec(readFileSync(`/proc/${pid}/status`))?.[1]) * 1_024,
+    0,
+  );
+}
+
+function processMs(pid) {
+  const fields = readFileSync(`/proc/${pid}/stat`, 'utf8').split(') ')[1].split(' ');
+  return (Number(fields[11]) + Number(fields[12])) * TICK_MS;
+}

@@ -1,0 +1,52 @@
+// `npm run loadtest`: a bare node:http + undici proxy and this load balancer take turns in front of one upstream.
+//   --rounds N     turns of each (default 5)        --seconds N   length of a turn (default 2)
+//   --only NAME    one section: requests, streams, half-load, events, workers, swaps, gateways, soak
+//   --gateways     beside other gateways too, which are installed into a temporary folder
+//   --soak N       resident memory over N requests
+import { spawnSync } from 'node:child_process';
+import { mkdirSync, writeFileSync } from 'node:fs';
+import { cpus } from 'node:os';
+import { fileURLToPath } from 'node:url';
+import { parseArgs } from 'node:util';
+import { setUp } from '../setup.mjs';
+import { draw } from './chart.mjs';
+import { startScript } from './contestants.mjs';
+import { events, gateways, halfLoad, requests, soak, streams, swaps, workers } from './sections.mjs';
+
+const { values } = parseArgs({
+  options: {
+    rounds: { type: 'string', default: '5' },
+    seconds: { type: 'string', default: '2' },
+    only: { type: 'string' },
+    gateways: { type: 'boolean', default: false },
+    soak: { type: 'string' },
+  },
+});
+const options = {
+  rounds: Number(values.rounds),
+  durationMs: Number(values.seconds) * 1_000,
+  soakRequests: Number(values.soak ?? 1_000_000),
+};
+const root = fileURLToPath(new URL('../../', import.meta.url));
+const output = `${root}build/loadtest/`;
+
+setUp();
+const compiler = ['node_modules/typescript/bin/tsc', '-p', 'examples/load-balancer'];
+if (spawnSync(process.execPath, compiler, { cwd: root, stdio: 'inherit' }).status !== 0) process.exit(1);
+
+const machine = `${cpus().length} × ${cpus()[0].model}, Node ${process.version}, ${process.platform}-${process.arch}`;
+console.log(machine);
+const upstream = await startScript('upstream', 'upstream.mjs');
+const sections = { requests, streams, 'half-load': halfLoad, events, workers, swaps, gateways, soak };
+const onRequest = { gateways: values.gateways, soak: values.soak !== undefined };
+const results = {};
+for (const [name, section] of Object.entries(sections)) {
+  const isWanted = values.only === undefined ? (onRequest[name] ?? true) : values.only === name;
+  if (isWanted) results[name] = await section(upstream, options);
+}
+upstream.close();
+
+mkdirSync(output, { recursive: true });
+writeFileSync(`${output}loadtest.json`, JSON.stringify({ machine, ...options, results }, null, 2));
+if (results.requests !== undefined) writeFileSync(`${output}loadtest.svg`, draw(results.requests, machine));
+console.log(`\nwrote ${output}loadtest.json`);

@@ -1,0 +1,102 @@
+/** The load balancer as a program of several processes, for tests that start it. */
+import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
+import { createHash } from 'node:crypto';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { request } from 'undici';
+import { expect, onTestFinished } from 'vitest';
+import type { Status } from '../../examples/load-balancer/status.ts';
+import { until } from './support.ts';
+
+const root = fileURLToPath(new URL('../..', import.meta.url));
+
+/** The folder of the guests. */
+export const GUESTS = join(root, 'test', 'plugins', 'wasm');
+/** The token of programs that tests start. */
+export const TOKEN = 'token-of-the-tests';
+
+/** Compiles the program into a folder of its own, so that test files do not write to the same one. Gives the folder. */
+export function compileProgram(name: string): string {
+  const output = join(root, 'build', `load-balancer-${name}`);
+  const compiler = ['node_modules/typescript/bin/tsc', '-p', 'examples/load-balancer', '--outDir', output];
+  const compiled = spawnSync(process.execPath, compiler, { cwd: root, encoding: 'utf8' });
+  expect(compiled).toMatchObject({ status: 0, stdout: '' });
+  return output;
+}
+
+/** A folder that is removed when the test ends. */
+export function temporaryFolder(): string {
+  const folder = mkdtempSync(join(tmpdir(), 'balancer-'));
+  onTestFinished(() => rmSync(folder, { recursive: true, force: true }));
+  return folder;
+}
+
+/** A config for upstreams of tests, with principal and key `me`. */
+export function configFor(upstreams: readonly { url: string }[], rest: object = {}): object {
+  const any = { host: '127.0.0.1', port: 0 };
+  return {
+    listen: any,
+    admin: { ...any, tokenVariable: 'CC_LB_ADMIN_TOKEN' },
+    workers: 2,
+    graceMs: 5_000,
+    upstreams: upstreams.map(({ url }, i) => ({
+      id: `00000000-0000-4000-8000-00000000000${i}`,
+      name: `upstream-${i}`,
+      baseUrl: url,
+    })),
+    principals: [{ id: 'me', kind: 'api_key', keySha256: createHash('sha256').update('me').digest('hex'), claims: {} }],
+    plugins: [],
+    ...rest,
+  };
+}
+
+/** A running program. */
+export interface Program {
+  readonly child: ChildProcess;
+  readonly url: string;
+  readonly admin: string;
+  /** The lines of its log. */
+  readonly log: readonly Record<string, unknown>[];
+  /** Everything it printed. */
+  output(): string;
+  status(): Promise<Status>;
+  /** Asks for a change; gives status and body. */
+  change(operation: string, argument: object, token?: string): Promise<{ status: number; body: unknown }>;
+}
+
+/** Starts the program of `compileProgram` with a config file; it is killed when the test ends. */
+export async function startProgram(compiled: string, file: string, content?: object): Promise<Program> {
+  if (content !== undefined) writeFileSync(file, JSON.stringify(content));
+  const env = { ...process.env, ANTHROPIC_API_KEY: 'theirs', CC_LB_ADMIN_TOKEN: TOKEN };
+  const child = spawn(process.execPath, [join(compiled, 'main.js'), file], { cwd: root, env });
+  onTestFinished(() => void child.kill('SIGKILL'));
+  const log: Record<string, unknown>[] = [];
+  let text = '';
+  let rest = '';
+  child.stderr.on('data', (chunk) => (text += chunk));
+  child.stdout.on('data', (chunk) => {
+    text += chunk;
+    const lines = (rest + chunk).split('\n');
+    rest = lines.pop()!;
+    for (const line of lines) log.push(JSON.parse(line));
+  });
+  const started = () => log.find(({ msg }) => msg === 'started');
+  await until(() => started() !== undefined || child.exitCode !== null);
+  expect(child.exitCode, text).toBeNull();
+  const { url, admin } = started() as { url: string; admin: string };
+  return {
+    child,
+    url,
+    admin,
+    log,
+    output: () => text,
+    status: async () => (await (await request(`${admin}/status`)).body.json()) as Status,
+    async change(operation, argument, token = TOKEN) {
+      const headers = { authorization: `Bearer ${token}` };
+      const answer = await request(`${admin}${operation}`, { method: 'POST', headers, body: JSON.stringify(argument) });
+      return { status: answer.statusCode, body: await answer.body.json() };
+    },
+  };
+}
