@@ -92,6 +92,8 @@ export class SlotSeries {
     const [help, own] = SERIES[name];
     const labelNames = [...new Set<string>(['principal', 'plugin', ...own])];
     const configuration = { name, help, labelNames, registers: [this.#registry as PromClient.Registry] };
-    return name.endsWith('_total') ? new this.#client.Counter(configuration) : new this.#client.Gauge(configuration);
+    if (name.endsWith('_total')) return new this.#client.Counter(configuration);
+    // Of several processes the worst counts: a breaker is as open as the most open one.
+    return new this.#client.Gauge({ ...configuration, aggregator: 'max' });
   }
 }

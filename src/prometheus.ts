@@ -54,6 +54,18 @@ const HELP: Readonly<Record<string, string>> = {
 };
 
 /**
+ * How prom-client's AggregatorRegistry puts the gauges of several processes together; the others are added up. Limits are
+ * the same in each, and a share of the whole is the mean of equal shares.
+ */
+const AGGREGATORS: Readonly<Record<string, PromClient.Aggregator>> = {
+  cc_lb_plugin_pool_memories_utilization_ratio: 'average',
+  cc_lb_plugin_pool_core_instances_utilization_ratio: 'average',
+  cc_lb_plugin_memory_max_pages: 'max',
+  cc_lb_plugin_memory_reservation_bytes: 'max',
+  cc_lb_plugin_memory_guard_bytes: 'max',
+};
+
+/**
  * A sink that keeps the runtime's metrics in a prom-client Registry. Needs prom-client 15 or later: beside this package,
  * or as `client`, for a bundle. Series that the registry has already are used on, so that any number of runtimes can
  * share it.
@@ -80,7 +92,8 @@ export function prometheusSink(
     (registry.getSingleMetric(name) as PromClient.Counter | undefined) ??
     new Counter({ ...described(name), labelNames });
   const gauge = (name: string) =>
-    (registry.getSingleMetric(name) as PromClient.Gauge | undefined) ?? new Gauge(described(name));
+    (registry.getSingleMetric(name) as PromClient.Gauge | undefined) ??
+    new Gauge({ ...described(name), aggregator: AGGREGATORS[name] ?? 'sum' });
   const durations = () =>
     (registry.getSingleMetric(CALL_DURATION) as PromClient.Histogram | undefined) ??
     new Histogram({ ...described(CALL_DURATION), labelNames: ['plugin', 'hook'], buckets: BUCKETS });

@@ -1,7 +1,7 @@
 import { createRequire } from 'node:module';
 import { runInThisContext } from 'node:vm';
 import { buildSync } from 'esbuild';
-import promClient, { Counter, Registry } from 'prom-client';
+import promClient, { AggregatorRegistry, Counter, Registry } from 'prom-client';
 import { describe, expect, it } from 'vitest';
 import { type PoolStats, publishPoolMetrics } from '../src/metrics.ts';
 import { prometheusSink } from '../src/prometheus.ts';
@@ -88,6 +88,26 @@ describe('prometheusSink', () => {
     registry.clear();
     sink.saturation('pool');
     expect(await samples(registry)).toContain('cc_lb_plugin_pool_saturation_total{resource="pool"} 1');
+  });
+
+  it('adds counts of several processes up, and leaves limits and shares as they are', async () => {
+    const processes = await Promise.all(
+      [0.5, 1].map(async (share) => {
+        const registry = new Registry();
+        const sink = prometheusSink(registry);
+        sink.gauge('cc_lb_plugin_memory_max_pages', 2_048);
+        sink.gauge('cc_lb_plugin_pool_memories_used', 3);
+        sink.gauge('cc_lb_plugin_pool_memories_utilization_ratio', share);
+        sink.saturation('pool');
+        return registry.getMetricsAsJSON();
+      }),
+    );
+    const whole = AggregatorRegistry.aggregate(processes);
+    const text = await whole.metrics();
+    expect(text).toContain('cc_lb_plugin_memory_max_pages 2048');
+    expect(text).toContain('cc_lb_plugin_pool_memories_used 6');
+    expect(text).toContain('cc_lb_plugin_pool_memories_utilization_ratio 0.75');
+    expect(text).toContain('cc_lb_plugin_pool_saturation_total{resource="pool"} 2');
   });
 
   it('keeps other metrics of the registry', async () => {
