@@ -22,11 +22,13 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
+import { walks } from './documents.mjs';
 import {
   bareEnvironment,
   prepare,
   tryConfined,
   tryDenoPermissions,
+  tryDocuments,
   tryNode,
   tryOther,
   trySingleExecutable,
@@ -62,6 +64,7 @@ try {
   install(tarball.path, app);
   failures.push(...checkDeclarations(app));
   use(app);
+  readDocuments(tarball.path);
   if (values.keep !== undefined) keep(tarball, values.keep);
 } finally {
   rmSync(work, { recursive: true });
@@ -83,16 +86,21 @@ function keep({ path, filename }, folder) {
   copyFileSync(path, join(folder, filename));
 }
 
+/** Installs packages into a new folder; gives the milliseconds that npm took. */
+function installInto(folder, packages, source) {
+  rmSync(folder, { recursive: true, force: true });
+  mkdirSync(folder);
+  writeFileSync(join(folder, 'package.json'), '{"private":true}');
+  const options = ['--ignore-scripts', '--no-audit', '--no-fund', '--loglevel=error', source];
+  const started = performance.now();
+  must(process.execPath, [npm(), 'install', ...packages, ...options], { cwd: folder, env: bareEnvironment(bin) });
+  return performance.now() - started;
+}
+
 /** Installs into `app` twice. Measures the second installation, which uses npm's cache. */
 function install(tarball, app) {
   for (const source of ['--prefer-offline', '--offline']) {
-    rmSync(app, { recursive: true, force: true });
-    mkdirSync(app);
-    writeFileSync(join(app, 'package.json'), '{"private":true}');
-    const options = ['--ignore-scripts', '--no-audit', '--no-fund', '--loglevel=error', source];
-    const started = performance.now();
-    must(process.execPath, [npm(), 'install', tarball, ...options], { cwd: app, env: bareEnvironment(bin) });
-    const elapsed = performance.now() - started;
+    const elapsed = installInto(app, [tarball], source);
     if (source === '--offline') limit('install from a file', elapsed, LIMITS.installMs);
   }
   const programs = join(root, 'test/packed');
@@ -123,6 +131,15 @@ function use(app) {
   }
   failures.push(...nodes.flatMap((command) => tryConfined(command, app)));
   failures.push(...nodes.flatMap((command) => trySingleExecutable(command, app, addon)));
+}
+
+/** Does what a reader of the documents does, in empty folders. */
+function readDocuments(tarball) {
+  for (const [index, walk] of walks().entries()) {
+    const folder = join(work, `documents-${index}`);
+    installInto(folder, [tarball, ...walk.packages], '--prefer-offline');
+    for (const range of [...LINES, newest()]) failures.push(...tryDocuments([node(range)], folder, walk));
+  }
 }
 
 /** Returns the newest version of Node on npm. */

@@ -1,5 +1,4 @@
-import { spawnSync } from 'node:child_process';
-import { copyFileSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { Registry } from 'prom-client';
@@ -24,9 +23,6 @@ const PAGES = [
     .filter((name) => name.endsWith('.md'))
     .map((name) => `docs/${name}`),
 ];
-/** The pages whose snippets form one program, in reading order. */
-const PROGRAM = ['README.md', 'docs/guide.md', 'docs/operations.md'];
-
 /** The cells of every table row whose first cell is in backticks. */
 function rows(text: string): string[][] {
   return text
@@ -41,35 +37,6 @@ function rows(text: string): string[][] {
 }
 
 const unquoted = (cell: string) => cell.replaceAll('`', '');
-
-describe('the JavaScript of the documents', () => {
-  const snippets = (name: string) => [...page(name).matchAll(/```js\n(.*?)```/gs)].map(([, code]) => code!);
-  const blocks = PROGRAM.flatMap(snippets);
-
-  it('is only in pages whose snippets run', () => {
-    expect(PAGES.filter((name) => snippets(name).length > 0).toSorted()).toEqual(PROGRAM.toSorted());
-  });
-
-  it('runs and prints the documented output', () => {
-    // The file is inside the package, so that the package can import itself by name.
-    const folder = join(root, 'build', 'readme');
-    rmSync(folder, { recursive: true, force: true });
-    mkdirSync(folder, { recursive: true });
-    const guests = join(root, 'test', 'plugins', 'wasm');
-    for (const name of readdirSync(guests)) copyFileSync(join(guests, name), join(folder, name));
-    const program = blocks.join('\n');
-    writeFileSync(join(folder, 'program.mjs'), program);
-    const { stdout, stderr } = spawnSync(process.execPath, ['program.mjs'], { cwd: folder, encoding: 'utf8' });
-    const promised = [...program.matchAll(/\/\/ → (.*)$/gm)].map(([, text]) => text);
-    expect(stderr).toBe('');
-    expect(promised.length).toBeGreaterThan(blocks.length);
-    expect(stdout.trimEnd().split('\n')).toEqual(promised);
-  });
-
-  it('starts with an example of at most 30 lines', () => {
-    expect(blocks[0]!.trimEnd().split('\n').length).toBeLessThanOrEqual(30);
-  });
-});
 
 describe('the configuration table', () => {
   interface Field {

@@ -159,6 +159,31 @@ export function trySingleExecutable(command, app, addon) {
   return report({ [name]: { command: [output], args: [], options: { env } } }, app);
 }
 
+/**
+ * Copies every snippet of the documents into `folder`, where the package is installed and nothing else but what the
+ * documents say to install, and runs them in order.
+ */
+export function tryDocuments(command, folder, { pages, program, output, commands }) {
+  const name = `Node ${versionOf(command, folder)}: the snippets of ${pages.join(', ')}`;
+  const failures = [];
+  if (program !== '') {
+    writeFileSync(join(folder, 'program.mjs'), program);
+    const { ok, stdout, why } = start(command, ['program.mjs'], folder);
+    if (!ok) failures.push(why);
+    else if (stdout.trimEnd() !== output.join('\n')) failures.push(`printed ${JSON.stringify(stdout)}`);
+  }
+  const cli = join(folder, 'node_modules/cc-lb-runtime-wasmtime/dist/cli/main.js');
+  for (const [tool, ...args] of commands) {
+    if (tool === 'cp') copyFileSync(join(folder, args[0]), join(folder, args[1]));
+    else {
+      const { ok, why } = start(command, [cli, ...args.slice(1)], folder);
+      if (!ok) failures.push(`${args.join(' ')}: ${why}`);
+    }
+  }
+  console.log(`${failures.length === 0 ? '✓' : '✗'} ${name}`);
+  return failures.map((failure) => `${name}: ${failure}`);
+}
+
 function report(cases, app) {
   return Object.entries(cases).flatMap(([name, { command, args, options }]) => {
     const { ok, why } = start(command, args, app, options);

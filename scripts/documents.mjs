@@ -1,0 +1,46 @@
+// What a reader does who copies from README.md and docs/*.md, page by page: the packages to install, the program that the
+// JavaScript snippets make, and the commands of the package.
+import { readdirSync, readFileSync } from 'node:fs';
+import { posix } from 'node:path';
+
+const root = new URL('../', import.meta.url);
+/** Where a page continues the program of another page, it says so in these words. */
+const CONTINUES = /\bcontinue the \[[^\]]*\]\(([^)#]+)/;
+
+export function walks() {
+  const names = ['README.md', ...readdirSync(new URL('docs/', root)).map((name) => `docs/${name}`)];
+  const pages = new Map(names.filter((name) => name.endsWith('.md')).map((name) => [name, readPage(name)]));
+  const continued = new Set([...pages.values()].map(({ continues }) => continues));
+  const ends = [...pages].filter(([name, page]) => !continued.has(name) && hasContent(page));
+  return ends.map(([name]) => walk(pages, name));
+}
+
+function readPage(name) {
+  const text = readFileSync(new URL(name, root), 'utf8');
+  const target = CONTINUES.exec(text.replaceAll(/\s+/g, ' '))?.[1];
+  const lines = [...text.matchAll(/^ {4}(\S.*)$/gm)].map(([, line]) => line.replace(/\s+#.*$/, '').split(/\s+/));
+  return {
+    continues: target === undefined ? undefined : posix.join(posix.dirname(name), target),
+    snippets: [...text.matchAll(/^```js\n(.*?)^```/gms)].map(([, code]) => code),
+    packages: lines.flatMap(([tool, verb, ...rest]) => (tool === 'npm' && verb === 'install' ? rest : [])),
+    commands: lines.filter(([tool, name]) => tool === 'cp' || (tool === 'npx' && name === 'cc-lb-plugin')),
+  };
+}
+
+function hasContent({ snippets, commands }) {
+  return snippets.length > 0 || commands.length > 0;
+}
+
+function walk(pages, end) {
+  const names = [];
+  for (let name = end; name !== undefined; name = pages.get(name).continues) names.unshift(name);
+  const read = names.map((name) => pages.get(name));
+  const program = read.flatMap(({ snippets }) => snippets).join('\n');
+  return {
+    pages: names,
+    packages: read.flatMap(({ packages }) => packages).filter((name) => name !== 'cc-lb-runtime-wasmtime'),
+    program,
+    output: [...program.matchAll(/\/\/ → (.*)$/gm)].map(([, line]) => line),
+    commands: read.flatMap(({ commands }) => commands),
+  };
+}

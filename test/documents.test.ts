@@ -1,0 +1,55 @@
+/** What a reader does who copies every snippet, with the package as it is built. `npm run test:pack` does it with the tarball. */
+import { spawnSync } from 'node:child_process';
+import { copyFileSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { describe, expect, it } from 'vitest';
+import { walks } from '../scripts/documents.mjs';
+
+const root = fileURLToPath(new URL('..', import.meta.url));
+const INSTALLED = 'node_modules/cc-lb-runtime-wasmtime/';
+
+function nodeIn(folder: string, ...args: string[]) {
+  return spawnSync(process.execPath, args, { cwd: folder, encoding: 'utf8' });
+}
+
+it('covers every page with JavaScript', () => {
+  const pages = ['README.md', ...readdirSync(join(root, 'docs')).map((name) => `docs/${name}`)];
+  const withSnippets = pages.filter(
+    (name) => name.endsWith('.md') && /^```js$/m.test(readFileSync(join(root, name), 'utf8')),
+  );
+  const covered = new Set(walks().flatMap((walk) => walk.pages));
+  expect(withSnippets.filter((name) => !covered.has(name))).toEqual([]);
+  expect(withSnippets.length).toBeGreaterThan(3);
+});
+
+it('starts with an example of at most 30 lines', () => {
+  const [, first] = /^```js\n(.*?)^```/ms.exec(readFileSync(join(root, 'README.md'), 'utf8'))!;
+  expect(first!.trimEnd().split('\n').length).toBeLessThanOrEqual(30);
+});
+
+describe.each(walks().map((walk) => [walk.pages.join(', '), walk] as const))('the snippets of %s', (_, walk) => {
+  // The folder is inside the package, so that the package can import itself by name.
+  const folder = join(root, 'build', 'documents', walk.pages.at(-1)!.replaceAll(/\W/g, '-'));
+  rmSync(folder, { recursive: true, force: true });
+  mkdirSync(folder, { recursive: true });
+
+  it.runIf(walk.program !== '')('run in order and print the documented output', () => {
+    writeFileSync(join(folder, 'program.mjs'), walk.program);
+    const { stdout, stderr } = nodeIn(folder, 'program.mjs');
+    expect(stderr).toBe('');
+    expect(walk.output.length).toBeGreaterThan(0);
+    expect(stdout.trimEnd().split('\n')).toEqual(walk.output);
+  });
+
+  it.runIf(walk.commands.length > 0)('have commands that succeed', () => {
+    for (const [tool, ...args] of walk.commands) {
+      if (tool === 'cp') {
+        copyFileSync(join(root, args[0]!.replace(INSTALLED, '')), join(folder, args[1]!));
+        continue;
+      }
+      const ended = nodeIn(folder, join(root, 'dist/cli/main.js'), ...args.slice(1));
+      expect(ended, args.join(' ')).toMatchObject({ status: 0, stderr: '' });
+    }
+  });
+});
