@@ -1,14 +1,16 @@
 /** Admission without a slot, for tools. */
 import { accessOf } from './access.ts';
-import { admit, admitAsync } from './admission/admit.ts';
+import { admit, admitAsync, type InspectedModule } from './admission/admit.ts';
+import { hookFacts, type ModuleInspection } from './admission/inspect.ts';
 import type { PluginMetadata } from './admission/metadata.ts';
 import { reportAdmission, reportAdmissionAsync } from './diagnostics.ts';
 import type { WasmtimeRuntime } from './runtime.ts';
 import type { HookKind } from './types.ts';
 
-/** What `admitWasm` found. */
-export interface Admission {
+/** What `admitWasm` found: all that inspection knows, without problems, and the module's identity. */
+export interface Admission extends ModuleInspection {
   readonly metadata: PluginMetadata;
+  /** 64 lower-case hex digits over policy version, memory cap and bytes. */
   readonly contentHash: string;
 }
 
@@ -19,14 +21,16 @@ export interface Admission {
 export function admitWasm(runtime: WasmtimeRuntime, bytes: Uint8Array, kind?: HookKind): Admission {
   const access = accessOf(runtime);
   access.dispatcher.checkOpen();
-  const { metadata, contentHash } = reportAdmission({ kind }, () => admit(access, bytes, kind));
-  return { metadata, contentHash };
+  return admissionOf(reportAdmission({ kind }, () => admit(access, bytes, kind)));
 }
 
 /** The same off this thread. Rejects as `admitWasm` throws. */
 export async function admitWasmAsync(runtime: WasmtimeRuntime, bytes: Uint8Array, kind?: HookKind): Promise<Admission> {
   const access = accessOf(runtime);
   access.dispatcher.checkOpen();
-  const { metadata, contentHash } = await reportAdmissionAsync({ kind }, admitAsync(access, bytes, kind));
-  return { metadata, contentHash };
+  return admissionOf(await reportAdmissionAsync({ kind }, admitAsync(access, bytes, kind)));
+}
+
+function admissionOf({ facts, metadata, contentHash }: InspectedModule): Admission {
+  return { facts, metadata, ...hookFacts(facts, metadata), problems: [], contentHash };
 }

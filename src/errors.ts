@@ -183,9 +183,18 @@ export class FilterError extends WasmtimeRuntimeError {
   }
 }
 
+/** Whether a shape's answer has a URL that cannot be parsed, or anything else went wrong, as the Rust crate divides them. */
+export type DialectFailureKind = 'invalid-url' | 'unsupported-request';
+
 /** A shape plugin failed or its answer breaks the rules. */
 export class DialectError extends WasmtimeRuntimeError {
   override readonly code = 'CC_LB_DIALECT';
+  /** What the failure is about. */
+  readonly kind: DialectFailureKind;
+  constructor(kind: DialectFailureKind, message: string, context?: ErrorContext) {
+    super(message, context);
+    this.kind = kind;
+  }
 }
 
 /** A transform failed or its answer breaks the rules. */

@@ -48,6 +48,7 @@ export {
   type AdapterFailureKind,
   ClosedError,
   DialectError,
+  type DialectFailureKind,
   EngineInitError,
   type ErrorContext,
   FilterError,
@@ -82,7 +83,7 @@ export {
   type RuntimeStats,
   WasmtimeRuntime,
 } from './runtime.ts';
-export { SlotKey } from './slot-key.ts';
+export { GLOBAL_PRINCIPAL, SlotKey } from './slot-key.ts';
 export type { PluginCell, PluginSlot } from './slots.ts';
 export { type SseDialect, SseTransformer, type SseTransformerOptions } from './sse.ts';
 export * from './types.ts';

@@ -43,6 +43,8 @@ export type Cell = PluginCell & CellInternals;
 export interface PluginSlot {
   /** The key that it is registered under. */
   readonly key: SlotKey;
+  /** The name that it was first registered under; a version has the name of its own registration. */
+  readonly name: string;
   /** Its kind, for life. */
   readonly kind: SlotKind;
   /** The version that new calls get. */
@@ -54,6 +56,7 @@ export interface PluginSlot {
 /** A slot as the runtime knows it. */
 export class Slot implements PluginSlot {
   readonly key: SlotKey;
+  readonly name: string;
   readonly kind: SlotKind;
   #current: Cell;
   #previous: Cell | null = null;
@@ -61,6 +64,7 @@ export class Slot implements PluginSlot {
 
   constructor(key: SlotKey, kind: SlotKind, first: Cell) {
     this.key = key;
+    this.name = first.pluginName;
     this.kind = kind;
     this.#current = first;
     first.module.serve();

@@ -75,7 +75,7 @@ function shapeStage(act: (ctx: RequestContext) => never, failurePolicy: Policy):
   };
 }
 const trap = new FilterError('trap', 'unreachable');
-const shapeTrap = new DialectError('unreachable');
+const shapeTrap = new DialectError('unsupported-request', 'unreachable');
 
 /** The synchronous and the asynchronous form, which must agree. */
 const forms = [

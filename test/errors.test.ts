@@ -74,7 +74,7 @@ const TABLE: readonly Row[] = [
   { code: 'CC_LB_CLOSED', error: new ClosedError() },
   { code: 'CC_LB_STACK_EXHAUSTED', error: new StackExhaustedError('m', context) },
   { code: 'CC_LB_FILTER', error: new FilterError('runtime', 'm', context), fields: { kind: 'runtime' } },
-  { code: 'CC_LB_DIALECT', error: new DialectError('m', context) },
+  { code: 'CC_LB_DIALECT', error: new DialectError('unsupported-request', 'm', context) },
   {
     code: 'CC_LB_RESPONSE_TRANSFORM',
     error: new ResponseTransformError('trap', 'm', context),
@@ -128,7 +128,7 @@ describe('an error with a cause', () => {
       (cause: unknown) => new InstantiateFailedError('m', { cause }),
       (cause: unknown) => new ProbeFailedError('filter', 'm', { cause }),
       (cause: unknown) => new FilterError('trap', 'm', { cause }),
-      (cause: unknown) => new DialectError('m', { cause }),
+      (cause: unknown) => new DialectError('unsupported-request', 'm', { cause }),
       (cause: unknown) => new ResponseTransformError('trap', 'm', { cause }),
       (cause: unknown) => new ObservabilityError('m', { cause }),
     ]) {

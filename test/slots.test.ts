@@ -2,6 +2,7 @@ import { beforeEach, describe, expect, it } from 'vitest';
 import {
   ClosedError,
   FilterError,
+  GLOBAL_PRINCIPAL,
   InvalidArgumentError,
   ModuleRejectedError,
   ProbeFailedError,
@@ -39,6 +40,10 @@ describe('SlotKey', () => {
     expect(thrown(InvalidArgumentError, () => Reflect.construct(SlotKey, ['p'])).path).toBe('key.plugin');
     expect(() => Reflect.apply(SlotKey.global, SlotKey, [])).toThrow(InvalidArgumentError);
   });
+});
+
+it('GLOBAL_PRINCIPAL is the principal of slots that serve every caller', () => {
+  expect(SlotKey.global('p')).toEqual(new SlotKey(GLOBAL_PRINCIPAL, 'p'));
 });
 
 describe('KeyMap', () => {
@@ -207,6 +212,7 @@ describe('PluginSlot', () => {
       const slot = register('cache-aware');
       runtime.registerFilter(key, 'renamed', plugin('cache-aware'), { deadlineMs: 1 });
       expect(slot.current.pluginName).toBe('renamed');
+      expect(slot.name).not.toBe('renamed');
     });
 
     it.each([
@@ -280,6 +286,20 @@ describe('adapters', () => {
     expect([keep(pinned), keep(following)]).toEqual([1, 2]);
     expect([pinned.pluginName, following.pluginName]).toEqual(['cache-aware', 'cache-aware-v2']);
     expect(keep(new WasmtimeFilterPlugin(runtime, slot))).toBe(2);
+  });
+
+  it('expose the key of their slot and the version of their next call', () => {
+    const runtime = newRuntime();
+    const following = WasmtimeFilterPlugin.follow(runtime, key);
+    expect(following.slotKey).toEqual(key);
+    expect(following.versionId).toBeUndefined();
+    const slot = runtime.registerFilter(key, 'n', plugin('cache-aware'));
+    const pinned = new WasmtimeFilterPlugin(runtime, slot);
+    runtime.registerFilter(key, 'n', plugin('cache-aware-v2'));
+    expect(pinned.slotKey).toBe(slot.key);
+    expect([pinned.versionId, following.versionId]).toEqual([1, 2]);
+    runtime.evictSlot(key);
+    expect([pinned.versionId, following.versionId]).toEqual([1, undefined]);
   });
 
   it('work after the eviction of their slot until the runtime is closed', () => {

@@ -2,6 +2,7 @@
 import { accessOf, type RuntimeAccess } from '../access.ts';
 import { deadlineSchema } from '../config.ts';
 import { ANY_ANSWER, type HookCall } from '../dispatch/call.ts';
+import { RawCall } from '../dispatch/raw-call.ts';
 import type { CallScratch } from '../dispatch/scratch.ts';
 import {
   ClosedError,
@@ -18,7 +19,7 @@ import type { WasmtimeRuntime } from '../runtime.ts';
 import { keyOf, type SlotKey } from '../slot-key.ts';
 import { type Cell, checkSlotKind, noSlotAt, type PluginSlot, Slot } from '../slots.ts';
 import type { HookKind, SlotKind } from '../types.ts';
-import { checkObject, checkSignal } from '../validate.ts';
+import { checkBytes, checkObject, checkSignal } from '../validate.ts';
 import { WireError } from '../wire/decode.ts';
 
 /** Options of a call on this thread. */
@@ -93,6 +94,16 @@ export abstract class Adapter {
     return (this.#pinned ?? this.#runtime.slot(this.#key)?.current)?.pluginName ?? this.#key.plugin;
   }
 
+  /** The key of the slot that it is pinned to or follows. */
+  get slotKey(): SlotKey {
+    return this.#key;
+  }
+
+  /** The version that a call gets now: always the same for a pinned adapter, undefined for an absent slot. */
+  get versionId(): number | undefined {
+    return (this.#pinned ?? this.#runtime.slot(this.#key)?.current)?.versionId;
+  }
+
   /** What becomes of a request when this plugin fails; a slot's own policy beats the runtime's. */
   get failurePolicy(): PluginFailurePolicy {
     const cell = this.#pinned ?? this.#runtime.slot(this.#key)?.current;
@@ -103,6 +114,16 @@ export abstract class Adapter {
   countPassThrough(): void {
     const cell = this.#pinned ?? this.#runtime.slot(this.#key)?.current;
     if (cell !== undefined) cell.guard.stats.passThroughs++;
+  }
+
+  /**
+   * Calls the hook on this thread with an encoded request and returns its encoded answer; no rule of the adapter applies.
+   * Throws SlotNotFound for an absent slot that is followed, InvalidArgument, Closed, and what the call throws, unwrapped.
+   */
+  callRaw(bytes: Uint8Array): Uint8Array {
+    const version = this.versionFor(this.#kind, (fault) => fault);
+    checkBytes(bytes, 'bytes');
+    return this.#runtime.dispatcher.inline(new RawCall(version, this.#kind, bytes));
   }
 
   protected get runtime(): RuntimeAccess {

@@ -6,6 +6,7 @@ import type { CallScratch } from '../dispatch/scratch.ts';
 import { DialectError } from '../errors.ts';
 import { shapedRequest } from '../policy/decision.ts';
 import { droppedByShape, requestHeaders } from '../policy/headers.ts';
+import { AnswerRefused } from '../policy/refusal.ts';
 import type { WasmtimeRuntime } from '../runtime.ts';
 import type { SlotKey } from '../slot-key.ts';
 import type { Cell, PluginSlot } from '../slots.ts';
@@ -27,8 +28,10 @@ import { Adapter, AdapterCall, type AsyncCallOptions, type CallOptions, followed
 import { ResponseCall, SseEventCall, toTransformError } from './transform.ts';
 import { bodyOf, principalValue, upstreamUrl } from './values.ts';
 
-const toDialectError: WrapError = (fault, context) =>
-  new DialectError(`shape plugin failed: ${fault.message}`, context);
+const toDialectError: WrapError = (fault, context) => {
+  const kind = fault instanceof AnswerRefused && fault.rule === 'url' ? 'invalid-url' : 'unsupported-request';
+  return new DialectError(kind, `shape plugin failed: ${fault.message}`, context);
+};
 
 /** A shape plugin of a slot, and the transforms that belong to it. */
 export class WasmtimeUpstreamDialect extends Adapter {

@@ -15,7 +15,7 @@ import {
   ProbeFailedError,
   WasmtimeRuntimeError,
 } from '../errors.ts';
-import { type NativeFailure, type NativeModule, native } from '../native.ts';
+import { type NativeFailure, type NativeModule, type NativeModuleFacts, native } from '../native.ts';
 import type { CellEditions } from '../slots.ts';
 import { HOOK_KINDS, type HookKind } from '../types.ts';
 import { checkBytes } from '../validate.ts';
@@ -38,6 +38,11 @@ export interface AdmittedModule {
   readonly metadata: PluginMetadata;
   readonly editions: CellEditions;
   readonly module: NativeModule;
+}
+
+/** A module that passed, and its facts. */
+export interface InspectedModule extends AdmittedModule {
+  readonly facts: NativeModuleFacts;
 }
 
 /** A step of admission, to be carried out on either side. */
@@ -70,7 +75,7 @@ export function contentHashOf(engine: HotEngine, bytes: Uint8Array): string {
  * Throws ModuleRejected, ModuleCompile, InstantiateFailed, ProbeFailed or PoolSaturated `compile`, and
  * InvalidArgument for arguments of the wrong type.
  */
-export function admit(runtime: Admitting, bytes: Uint8Array, kind?: HookKind): AdmittedModule {
+export function admit(runtime: Admitting, bytes: Uint8Array, kind?: HookKind): InspectedModule {
   const steps = admission(runtime, bytes, kind);
   let step = steps.next();
   while (!step.done) {
@@ -95,7 +100,7 @@ export async function admitAsync(
   bytes: Uint8Array,
   kind?: HookKind,
   signal?: AbortSignal,
-): Promise<AdmittedModule> {
+): Promise<InspectedModule> {
   const steps = admission(runtime, bytes, kind);
   let step = steps.next();
   while (!step.done) {
@@ -116,7 +121,7 @@ export async function admitAsync(
 /** Off-thread work of admission waits in the same queue as calls, but is never refused a place in it. */
 const offThread = <T>(work: () => Promise<T>): Promise<T> => enqueue(work, Number.POSITIVE_INFINITY).done;
 
-function* admission({ engine, dispatcher }: Admitting, bytes: Uint8Array, kind?: HookKind): Steps<AdmittedModule> {
+function* admission({ engine, dispatcher }: Admitting, bytes: Uint8Array, kind?: HookKind): Steps<InspectedModule> {
   checkBytes(bytes, 'bytes');
   checkKind(kind);
   const { maxModuleBytes, memoryMaxPages, compileTimeoutMs, maxCompileBytes } = engine.config;
@@ -129,7 +134,9 @@ function* admission({ engine, dispatcher }: Admitting, bytes: Uint8Array, kind?:
     async: () => offThread(() => source.inspectAsync(POLICY_VERSION, memoryMaxPages)),
   });
   const known = knownModule(engine, reading.hash);
-  if (known !== null && (kind === undefined || known.metadata.hooks[kind] !== undefined)) return known;
+  if (known !== null && (kind === undefined || known.metadata.hooks[kind] !== undefined)) {
+    return { ...known, facts: reading.facts };
+  }
 
   const { metadata, editions, problems, facts } = judge(reading.facts, kind);
   const context: ErrorContext = { plugin: metadata?.name };
@@ -154,7 +161,7 @@ function* admission({ engine, dispatcher }: Admitting, bytes: Uint8Array, kind?:
   for (const probe of probesFor(called)) yield* send(probe, compiled, metadata, dispatcher);
   const fingerprints = Object.fromEntries(HOOK_KINDS.map((hook) => [hook, editions[hook]?.fingerprint]));
   compiled.admit(JSON.stringify({ metadata, fingerprints }));
-  return { contentHash: reading.hash, metadata, editions: called, module: compiled };
+  return { contentHash: reading.hash, metadata, editions: called, module: compiled, facts };
 }
 
 /** The module of this content that the process has admitted before, whichever thread did. */

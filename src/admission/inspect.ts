@@ -19,12 +19,16 @@ export interface ModuleInspection {
   readonly facts: NativeModuleFacts;
   /** Null where the module has none that can be read. */
   readonly metadata: PluginMetadata | null;
+  /** The wire version of each declared hook. */
+  readonly hookVersions: Readonly<Partial<Record<HookKind, number>>>;
+  /** The fingerprint of each declared hook that has one, in 64 lower-case hex digits. */
+  readonly hookFingerprints: Readonly<Partial<Record<HookKind, string>>>;
   /** In the order in which admission judges them; admission throws the first. */
   readonly problems: readonly string[];
 }
 
-/** An inspection together with the layouts that the fingerprints select. */
-export interface JudgedModule extends ModuleInspection {
+/** What is judged of a module, together with the layouts that the fingerprints select. */
+export interface JudgedModule extends Pick<ModuleInspection, 'facts' | 'metadata' | 'problems'> {
   readonly editions: { [Hook in HookKind]?: EditionByHook[Hook] };
 }
 
@@ -38,7 +42,28 @@ export function inspectWasm(bytes: Uint8Array, kind?: HookKind): ModuleInspectio
   checkKind(kind);
   const { facts } = new native.NativeSource(bytes).inspect(POLICY_VERSION, 0);
   const { metadata, problems } = judge(facts, kind);
-  return { facts, metadata, problems };
+  return { facts, metadata, ...hookFacts(facts, metadata), problems };
+}
+
+/** The wire versions and fingerprints of the hooks that the metadata declares. */
+export function hookFacts(
+  facts: NativeModuleFacts,
+  metadata: PluginMetadata | null,
+): Pick<ModuleInspection, 'hookVersions' | 'hookFingerprints'> {
+  const hookVersions: Partial<Record<HookKind, number>> = {};
+  const hookFingerprints: Partial<Record<HookKind, string>> = {};
+  for (const hook of HOOK_KINDS) {
+    const declared = metadata?.hooks[hook];
+    if (declared === undefined) continue;
+    hookVersions[hook] = declared.wireVersion;
+    const section = lastSection(facts, schemaSection(hook));
+    if (section?.length === FINGERPRINT_BYTES) hookFingerprints[hook] = Buffer.from(section).toString('hex');
+  }
+  return { hookVersions, hookFingerprints };
+}
+
+function schemaSection(hook: HookKind): string {
+  return `${SCHEMA_PREFIX}${hook}.v${WIRE_VERSION}`;
 }
 
 /** Throws an InvalidArgumentError for a kind that is no hook. */
@@ -126,7 +151,7 @@ function hookProblems(
     if (!exports(facts, `cc_lb_${hook}`, 'func')) {
       problems.push(`export cc_lb_${hook}: missing, expected a function for the declared hook ${hook}`);
     }
-    const name = `${SCHEMA_PREFIX}${hook}.v${WIRE_VERSION}`;
+    const name = schemaSection(hook);
     const section = lastSection(facts, name);
     if (section === undefined || section === null) {
       problems.push(`section ${name}: missing, expected the fingerprint of hook ${hook}`);

@@ -28,11 +28,10 @@ interface Hook {
   readonly pdkReleases: readonly string[];
 }
 
-function hooksOf({ facts, metadata }: ModuleInspection): Hook[] {
+function hooksOf({ metadata, hookFingerprints }: ModuleInspection): Hook[] {
   const declared = HOOK_KINDS.filter((hook) => metadata?.hooks[hook] !== undefined);
   return declared.map((hook) => {
-    const section = facts.sections.findLast(({ name }) => name === `cc_lb.schema.${hook}.v1`)?.data;
-    const fingerprint = section ? Buffer.from(section).toString('hex') : null;
+    const fingerprint = hookFingerprints[hook] ?? null;
     const edition = fingerprint === null ? undefined : findEdition(hook, fingerprint);
     const mode = metadata?.hooks[hook]?.mode ?? null;
     return { hook, mode, fingerprint, pdkReleases: edition?.pdkReleases ?? [] };

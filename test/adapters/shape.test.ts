@@ -121,6 +121,15 @@ describe('what becomes of a shape’s answer', () => {
     expect(shaped.url).toBeInstanceOf(URL);
   });
 
+  it.each([
+    ['invalid-url', { url: 'no url' }],
+    ['unsupported-request', { url: 'https://elsewhere.test/' }],
+    ['unsupported-request', { method: 'no method' }],
+    ['unsupported-request', new Uint8Array(3)],
+  ] as const)('fails with kind %s for %j', (kind, answer) => {
+    expect(thrown(DialectError, () => judged(answer, SAME_ORIGIN)).kind).toBe(kind);
+  });
+
   it('is a body that belongs to the caller, whatever its size and thread', async () => {
     const dialect = shapeOf('echo');
     for (const size of [0, 1, 1000, 40_000, 2_000_000]) {

@@ -40,6 +40,8 @@ describe('admitWasm', () => {
     const admission = admitWasm(runtime, plugin('cache-aware'), 'filter');
     expect(admission.metadata.name).toBe('cache-aware');
     expect(admission.contentHash).toMatch(/^[0-9a-f]{64}$/);
+    expect(admission).toEqual({ ...inspectWasm(plugin('cache-aware')), contentHash: admission.contentHash });
+    expect(admission.hookVersions).toEqual({ filter: 1 });
     expect(await admitWasmAsync(runtime, plugin('cache-aware'))).toEqual(admission);
     expect(runtime.slotCount).toBe(0);
   });

@@ -43,6 +43,26 @@ describe('inspectWasm of a valid plugin', () => {
     expect(problems({ hooks }, hook)).toEqual([]);
   });
 
+  const hex = (bytes: Uint8Array) => Buffer.from(bytes).toString('hex');
+
+  it('returns the wire version and fingerprint of each declared hook', () => {
+    expect(inspectWasm(guest({ hooks: ['observe', 'shape'] }))).toMatchObject({
+      hookVersions: { shape: 1, observe: 1 },
+      hookFingerprints: { shape: hex(fingerprint('shape')), observe: hex(fingerprint('observe')) },
+    });
+    const strange = guest({
+      hookMetadata: { wire_version: 9 },
+      sections: { 'cc_lb.schema.filter.v1': Buffer.alloc(32, 0xab), 'cc_lb.schema.shape.v1': Buffer.alloc(32) },
+    });
+    const { hookVersions, hookFingerprints } = inspectWasm(strange);
+    expect(hookVersions).toEqual({ filter: 9 });
+    expect(hookFingerprints).toEqual({ filter: 'ab'.repeat(32) });
+    expect(inspectWasm(guest({ sections: { 'cc_lb.schema.filter.v1': Buffer.alloc(31) } })).hookFingerprints).toEqual(
+      {},
+    );
+    expect(inspectWasm(Buffer.from('no module'))).toMatchObject({ hookVersions: {}, hookFingerprints: {} });
+  });
+
   it('accepts additional exports, sections and functions', () => {
     const fields = '(func (export "cc_lb_other")) (global (export "g") i32 (i32.const 1)) (start $s) (func $s)';
     const bytes = append(guest({ fields }), customSection('producers', Buffer.from([0])), customSection('', HEADER));

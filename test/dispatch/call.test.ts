@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import {
+  ClosedError,
   FilterError,
   GuestTrapError,
   InvalidArgumentError,
@@ -188,6 +189,26 @@ describe('a raw call', () => {
     const before = Uint8Array.from(shaped);
     runtime.callShape(SlotKey.global('s'), shapeBytes);
     expect(shaped).toEqual(before);
+  });
+
+  it('of an adapter goes to the version that it is pinned to or follows', () => {
+    const runtime = newRuntime();
+    const slot = runtime.registerFilter(key, 'old', plugin('cache-aware'));
+    const adapters = [new WasmtimeFilterPlugin(runtime, slot), WasmtimeFilterPlugin.follow(runtime, key)];
+    runtime.registerFilter(key, 'new', plugin('cache-aware-v2'));
+    const noRequest = Buffer.from('no request');
+    const errors = adapters.map((adapter) => thrown(GuestTrapError, () => adapter.callRaw(noRequest)));
+    expect(errors).toMatchObject([
+      { plugin: 'old', versionId: 1 },
+      { plugin: 'new', versionId: 2 },
+    ]);
+    runtime.evictSlot(key);
+    expect(adapters[0]!.callRaw(filterBytes)).toEqual(encodeToBytes(filterResponse, { results: [] }));
+    expect(() => adapters[1]!.callRaw(filterBytes)).toThrow(SlotNotFoundError);
+    const wrong = thrown(InvalidArgumentError, () => Reflect.apply(adapters[0]!.callRaw, adapters[0], ['bytes']));
+    expect(wrong.path).toBe('bytes');
+    runtime.close();
+    expect(() => adapters[0]!.callRaw(filterBytes)).toThrow(ClosedError);
   });
 
   it('throws what the call came to', () => {

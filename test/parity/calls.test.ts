@@ -70,6 +70,7 @@ function expectSameFailure(call: GoldenCall, golden: GoldenError, error: unknown
   expect(error).toBeInstanceOf(type);
   const { cause, message } = error as Error;
   if (error instanceof FilterError) expect(error.kind).toBe(golden.kind);
+  if (error instanceof DialectError) expect(error.kind).toBe(golden.kind.replaceAll('_', '-'));
   if (trap === null) {
     expect(cause).not.toBeInstanceOf(GuestTrapError);
     if (call.hook === 'shape') expect(message).toMatch(SHAPE_FAILURES[golden.kind] ?? /./);

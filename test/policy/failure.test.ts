@@ -14,7 +14,7 @@ import { isPluginFailure, unavailableResponse } from '../../src/policy/failure.t
 describe('isPluginFailure', () => {
   it.each([
     new FilterError('trap', 'x'),
-    new DialectError('x'),
+    new DialectError('unsupported-request', 'x'),
     new PoolSaturatedError('stores'),
     new SlotNotFoundError('x'),
     new StackExhaustedError('x'),
