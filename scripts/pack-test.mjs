@@ -22,7 +22,6 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
-import { walks } from './documents.mjs';
 import {
   bareEnvironment,
   prepare,
@@ -34,6 +33,7 @@ import {
   trySingleExecutable,
 } from '../test/packed/scenarios.mjs';
 import { checkDeclarations, checkTarball } from '../test/packed/tarball.mjs';
+import { walks } from './documents.mjs';
 import { addSmokeTest, npm, pack } from './packed.mjs';
 import { hostTarget, prebuildPath, TARGETS } from './prebuild-targets.mjs';
 import { bun, deno, node } from './prebuild-tools.mjs';
