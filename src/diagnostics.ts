@@ -1,7 +1,7 @@
 /**
- * Events on `node:diagnostics_channel`, for loggers and tracers. docs/diagnostics.md lists the names and fields. An event is
- * built only for a channel that has subscribers. Node calls subscribers at once and reports what they throw as an uncaught
- * exception.
+ * Events on `node:diagnostics_channel`, for loggers and tracers. docs/diagnostics.md lists the names and fields. An
+ * event is built only for a channel that has subscribers. Node calls subscribers synchronously and reports what they
+ * throw as an uncaught exception.
  */
 import { channel, tracingChannel } from 'node:diagnostics_channel';
 import type { ErrorContext, SaturatedResource } from './errors.ts';
@@ -18,7 +18,7 @@ const droppedHeader = channel(`${PREFIX}:dropped-header`);
 const call = tracingChannel<object, CallEvent>(`${PREFIX}:call`);
 const { start, end, asyncStart, asyncEnd, error } = call;
 
-/** Whose hook an event concerns; what is not known is undefined. */
+/** The plugin and hook that an event concerns; unknown fields are undefined. */
 export interface EventSubject {
   /** The name under which the plugin was registered; in probes, its own. */
   readonly plugin: string | undefined;
@@ -28,17 +28,17 @@ export interface EventSubject {
   readonly hook: HookKind | undefined;
 }
 
-/** A module was inspected, compiled and probed, or refused. */
+/** A module was admitted or rejected. */
 export interface AdmissionEvent {
-  /** The name that is registered; for `admitWasm`, the plugin's own, undefined where it was refused. */
+  /** The name that is registered; for `admitWasm`, the plugin's own, undefined if the module was rejected. */
   readonly plugin: string | undefined;
   /** Undefined for `admitWasm`. */
   readonly principal: string | undefined;
   /** The hook that had to be declared. */
   readonly kind: HookKind | undefined;
-  /** Undefined for a refused module. */
+  /** Undefined for a rejected module. */
   readonly contentHash: string | undefined;
-  /** Why the module was refused. */
+  /** The error of a rejected module. */
   readonly error: unknown;
 }
 
@@ -62,20 +62,20 @@ export interface EvictionEvent {
   readonly versionId: number;
 }
 
-/** A guest trapped or overran its deadline, or its answer was rejected. */
+/** A guest trapped or exceeded its deadline, or its answer was rejected. */
 export interface TrapEvent extends EventSubject {
   /** As in the metric: `cc_lb_alloc`, `memory.write`, an export, or `reject`. */
   readonly phase: string;
-  /** wasmtime's name of the trap in kebab-case; undefined where the answer was rejected. */
+  /** wasmtime's name of the trap in kebab-case; undefined if the answer was rejected. */
   readonly trap: string | undefined;
 }
 
-/** A call or an admission was refused because a bound is used up. */
+/** A call or an admission was refused because a limit was reached. */
 export interface SaturationEvent extends EventSubject {
   readonly resource: SaturatedResource;
 }
 
-/** A header line of a shape's answer was dropped, because the load balancer alone decides it. */
+/** A header line of a shape's answer was dropped, because only the load balancer sets it. */
 export interface DroppedHeaderEvent extends EventSubject {
   /** Lower-case. */
   readonly name: string;
@@ -86,7 +86,7 @@ export interface CallEvent extends EventSubject {
   readonly where: 'inline' | 'thread';
 }
 
-/** Who is called, made when an event needs it. */
+/** Builds the fields that identify a call when an event needs them. */
 interface Subject {
   readonly context: () => ErrorContext;
 }
@@ -96,7 +96,7 @@ function subjectOf(target: Subject | undefined): EventSubject {
   return { plugin, principal, versionId, hook: hook as HookKind | undefined };
 }
 
-/** Whether anybody traces calls: without, a call must not pay for a closure. */
+/** Whether the tracing channel has subscribers. Without any, calls create no closure. */
 export function isCallTraced(): boolean {
   return (
     start.hasSubscribers ||
@@ -112,19 +112,19 @@ export function traceInline<T>(target: Subject, run: () => T): T {
   return call.traceSync(run, { ...subjectOf(target), where: 'inline' });
 }
 
-/** Traces a call off this thread. */
+/** Traces an off-thread call. */
 export function traceThreaded<T>(target: Subject, run: () => Promise<T>): Promise<T> {
   return call.tracePromise(run, { ...subjectOf(target), where: 'thread' });
 }
 
-/** What is known of an admission before it begins: for one of a registration, its name and principal. */
+/** The facts of an admission before it starts: for a registration, its name and principal. */
 interface AdmissionFacts {
   readonly plugin?: string;
   readonly principal?: string;
   readonly kind: HookKind | undefined;
 }
 
-/** What an admission comes to, as far as events say it. */
+/** The result of an admission that events report. */
 interface Admitted {
   readonly contentHash: string;
   readonly metadata: { readonly name: string };
@@ -143,7 +143,7 @@ export function reportAdmission<T extends Admitted>(facts: AdmissionFacts, run: 
   return admitted;
 }
 
-/** Reports the outcome of an admission off this thread. */
+/** Reports the outcome of an off-thread admission. */
 export async function reportAdmissionAsync<T extends Admitted>(
   facts: AdmissionFacts,
   admitted: Promise<T>,
@@ -183,18 +183,18 @@ export function publishTrap(target: Subject, phase: string, name: string | null)
   trap.publish({ ...subjectOf(target), phase, trap: name ?? undefined } satisfies TrapEvent);
 }
 
-/** Reports that a bound is used up. */
+/** Reports that a limit was reached. */
 export function publishSaturation(resource: SaturatedResource, target?: Subject): void {
   if (!saturation.hasSubscribers) return;
   saturation.publish({ ...subjectOf(target), resource } satisfies SaturationEvent);
 }
 
-/** Whether anybody listens for dropped headers, which are looked for only then. */
+/** Whether the channel of dropped headers has subscribers. Without any, dropped headers are not collected. */
 export function areDroppedHeadersWatched(): boolean {
   return droppedHeader.hasSubscribers;
 }
 
-/** Reports each header line that a shape's answer lost. */
+/** Reports each header line that was dropped from a shape's answer. */
 export function publishDroppedHeaders(target: Subject, names: Iterable<string>): void {
   const subject = subjectOf(target);
   for (const name of names) droppedHeader.publish({ ...subject, name } satisfies DroppedHeaderEvent);

@@ -1,4 +1,4 @@
-/** From a config to a native engine. Runtimes and threads with equal options get the same one. */
+/** Opens the native engine of a config. Runtimes and threads with equal options share one engine. */
 import { type HotEngineConfig, type HotEngineConfigInput, maxMemorySizeBytes, parseConfig } from './config.ts';
 import { EngineInitError, InvalidArgumentError } from './errors.ts';
 import { type NativeEngine, type NativeEngineOptions, native } from './native.ts';
@@ -10,8 +10,8 @@ export interface HotEngine {
 }
 
 /**
- * Builds the engine of `config`, or finds the one that the process already has for equal engine options and group.
- * Throws InvalidArgumentError for a bad config and EngineInitError, which says what to lower, where the engine cannot be had.
+ * Builds the engine of `config`, or returns the engine of the process for equal engine options and group. Throws
+ * InvalidArgumentError for an invalid config, and EngineInitError, which names the setting to lower, if building fails.
  */
 export function buildHotEngine(config?: HotEngineConfigInput, group: string | null = null): HotEngine {
   const parsed = parseConfig(config);

@@ -5,7 +5,7 @@
 
 import { quoted } from './policy/refusal.ts';
 
-/** What is known of the plugin behind an error. */
+/** The plugin, slot and hook that an error concerns. */
 export interface ErrorContext {
   /** The name that the plugin was registered under. */
   plugin?: string | undefined;
@@ -23,7 +23,7 @@ export interface ErrorContext {
 export abstract class WasmtimeRuntimeError extends Error {
   /** The stable code of the class, such as `CC_LB_GUEST_TRAP`. */
   abstract readonly code: string;
-  /** Whether the same call may succeed later with nothing changed: saturation, expiry, and what they are the cause of. */
+  /** Whether the same call may succeed later with nothing changed: saturation, expiry, and errors with such a cause. */
   readonly retryable: boolean;
   /** The name that the plugin was registered under. */
   readonly plugin: string | undefined;
@@ -80,7 +80,7 @@ export class SlotNotFoundError extends ModuleRejectedError {
   }
 }
 
-/** A declared hook did not survive the canonical sample that admission sends it. */
+/** A declared hook failed on the canonical sample that admission sends. */
 export class ProbeFailedError extends WasmtimeRuntimeError {
   override readonly code = 'CC_LB_PROBE_FAILED';
   /** Why the sample failed. */
@@ -91,7 +91,7 @@ export class ProbeFailedError extends WasmtimeRuntimeError {
   }
 }
 
-/** The guest trapped, or overran its deadline (`trap` is then `interrupt`). */
+/** The guest trapped, or exceeded its deadline (`trap` is then `interrupt`). */
 export class GuestTrapError extends WasmtimeRuntimeError {
   override readonly code = 'CC_LB_GUEST_TRAP';
   override readonly retryable: boolean;
@@ -107,16 +107,16 @@ export class GuestTrapError extends WasmtimeRuntimeError {
   }
 }
 
-/** The bounds of the runtime that can be used up. */
+/** The limited resources of the runtime. */
 export type SaturatedResource = 'stores' | 'pool' | 'queue' | 'staging' | 'compile';
 
-/** A bound of the runtime is used up, for the moment or for any call of this size; `resource` says which. */
+/** A limit of the runtime is reached, temporarily or for any call of this size; `resource` names it. */
 export class PoolSaturatedError extends WasmtimeRuntimeError {
   override readonly code = 'CC_LB_POOL_SATURATED';
   override readonly retryable: boolean;
-  /** The bound that is used up. */
+  /** The resource whose limit is reached. */
   readonly resource: SaturatedResource;
-  /** `neverFits` says why the same call cannot succeed later either; without it, it may. */
+  /** `neverFits` is the reason why the same call can never succeed; without it, a retry may. */
   constructor(resource: SaturatedResource, context?: ErrorContext, neverFits?: string) {
     super(`plugin runtime saturated: ${neverFits ?? `${resource} limit reached`}`, context);
     this.resource = resource;
@@ -124,10 +124,10 @@ export class PoolSaturatedError extends WasmtimeRuntimeError {
   }
 }
 
-/** Why a plugin is not called: an operator disabled it, or its breaker is open. */
+/** Why calls are refused: an operator disabled the plugin, or its breaker is open. */
 export type UnavailableState = 'disabled' | 'breaker-open';
 
-/** The plugin is not called for now: it was disabled (`CC_LB_PLUGIN_DISABLED`), or its breaker is open. */
+/** The call is refused: the plugin was disabled (`CC_LB_PLUGIN_DISABLED`), or its breaker is open. */
 export class PluginUnavailableError extends WasmtimeRuntimeError {
   override readonly code: 'CC_LB_PLUGIN_DISABLED' | 'CC_LB_BREAKER_OPEN';
   override readonly retryable = true;
@@ -145,10 +145,10 @@ export class PluginUnavailableError extends WasmtimeRuntimeError {
   }
 }
 
-/** A caller's argument is wrong; `path` leads to the field. */
+/** An argument of the caller is invalid; `path` is the path of the field. */
 export class InvalidArgumentError extends WasmtimeRuntimeError {
   override readonly code = 'CC_LB_INVALID_ARGUMENT';
-  /** The field, such as `config.wireBounds.maxHeaders`. */
+  /** The path of the field, such as `config.wireBounds.maxHeaders`. */
   readonly path: string;
   constructor(path: string, expectation: string, context?: ErrorContext) {
     super(`${path}: ${expectation}`, context);
@@ -164,7 +164,7 @@ export class ClosedError extends WasmtimeRuntimeError {
   }
 }
 
-/** Too little native stack is left on this thread for a guest to be entered safely. */
+/** The thread has too little native stack left to enter a guest safely. */
 export class StackExhaustedError extends WasmtimeRuntimeError {
   override readonly code = 'CC_LB_STACK_EXHAUSTED';
 }
@@ -172,7 +172,7 @@ export class StackExhaustedError extends WasmtimeRuntimeError {
 /** Whether a plugin trapped, or anything else went wrong in the runtime or in its answer. */
 export type AdapterFailureKind = 'trap' | 'runtime';
 
-/** A filter plugin failed or its answer breaks the rules. */
+/** A filter plugin failed, or its answer breaks a rule of the contract. */
 export class FilterError extends WasmtimeRuntimeError {
   override readonly code = 'CC_LB_FILTER';
   /** `trap` if the guest trapped, else `runtime`. */
@@ -197,7 +197,7 @@ export class DialectError extends WasmtimeRuntimeError {
   }
 }
 
-/** A transform failed or its answer breaks the rules. */
+/** A transform failed, or its answer breaks a rule of the contract. */
 export class ResponseTransformError extends WasmtimeRuntimeError {
   override readonly code = 'CC_LB_RESPONSE_TRANSFORM';
   /** `trap` if the guest trapped, else `runtime`. */
@@ -208,12 +208,12 @@ export class ResponseTransformError extends WasmtimeRuntimeError {
   }
 }
 
-/** An observe plugin failed; it is returned, not thrown, because observing never fails a request. */
+/** An observe plugin failed. The error is returned, not thrown, because observing never fails a request. */
 export class ObservabilityError extends WasmtimeRuntimeError {
   override readonly code = 'CC_LB_OBSERVABILITY';
 }
 
-/** The plain record that crosses from the native layer; see the addon's `NativeFailure`. */
+/** The record of a failure from the native layer; see the addon's `NativeFailure`. */
 export interface FailureRecord {
   readonly kind: string;
   readonly place: string | null;
@@ -221,7 +221,7 @@ export interface FailureRecord {
   readonly message: string;
 }
 
-/** The one translator from native failures to classes. Throws a plain Error for a kind that this version does not know. */
+/** Converts a native failure to its error class. Throws a plain Error for an unknown kind. */
 export function errorOf(failure: FailureRecord, context: ErrorContext): WasmtimeRuntimeError {
   const { kind, place, trap, message } = failure;
   switch (kind) {
@@ -243,6 +243,6 @@ export function errorOf(failure: FailureRecord, context: ErrorContext): Wasmtime
     }
     default:
       // A defect of this package or an addon of another version: no class and no failure policy covers it.
-      throw new Error(`the addon reported a failure of the unknown kind ${JSON.stringify(kind)}: ${message}`);
+      throw new Error(`the addon reported a failure of unknown kind ${JSON.stringify(kind)}: ${message}`);
   }
 }

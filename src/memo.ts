@@ -1,6 +1,6 @@
 /**
- * A map of bounded weight for results that are cheap to compute again. It holds two generations: once the young one is
- * full it becomes the old one, and what is not used until the next change is dropped.
+ * A map of bounded weight for results that are cheap to compute again. It holds two generations: when the young one is
+ * full it becomes the old one, and entries that are not used until the next change are dropped.
  */
 export class Memo<Key, Value> {
   readonly #limit: number;

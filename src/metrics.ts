@@ -3,39 +3,39 @@ import type { SlotStatus } from './isolation/status.ts';
 import type { SlotKey } from './slot-key.ts';
 
 /**
- * Where the runtime's measurements go. Methods are called after the call that they tell of has given everything back,
- * so they may call the runtime again; what they throw becomes a process warning.
+ * Receives the runtime's metrics. Methods are called after the reported call has released its instance and permits, so
+ * they may call the runtime again; what they throw becomes a process warning.
  */
 export interface MetricsSink {
-  /** A hook was entered and came back after so many seconds, whether it succeeded or not. */
+  /** A hook was entered and returned after `seconds`, whether it succeeded or failed. */
   call(plugin: string, hook: string, seconds: number): void;
   /** A hook trapped, or its answer was rejected (phase `reject`). */
   trap(plugin: string, hook: string, phase: string): void;
-  /** A call was refused because a bound was used up. */
+  /** A call was refused because a limit was reached. */
   saturation(resource: SaturatedResource): void;
-  /** A value that goes up and down, by the name of its series. */
+  /** The current value of a gauge, by the name of its series. */
   gauge(name: string, value: number): void;
-  /** A value that only grows, as its total so far. A sink without it gets these through `gauge`. */
+  /** The total of a counter. A sink without this method receives counters through `gauge`. */
   counter?(name: string, total: number): void;
-  /** The state of one slot, each time that the metrics are published. */
+  /** The state of one slot, whenever metrics are published. */
   slot?(status: SlotStatus): void;
   /**
-   * A slot was evicted or got another version: the series of its key are to be removed, and those of calls with the label
-   * `plugin` too, unless it is null because another slot has it.
+   * A slot was evicted or got another version. The sink must remove the series of its key, and those of calls with the
+   * label `plugin` unless it is null, which means that another slot uses the label.
    */
   forget?(key: SlotKey, plugin: string | null): void;
-  /** A registration was refused with an error of this code. */
+  /** A registration was rejected with an error of this code. */
   refusal?(code: string): void;
 }
 
-/** What `publishPoolMetrics` tells, as the engine has it at one moment. */
+/** A snapshot of the engine, which `publishPoolMetrics` publishes. */
 export interface PoolStats {
   readonly allocationStrategy: 'on-demand' | 'pooling';
   readonly poolTotalMemories: number;
   readonly poolTotalCoreInstances: number;
-  /** Linear memories that the pool has lent out; on demand it is not read. */
+  /** Linear memories of the pool in use; ignored on demand. */
   readonly memoriesUsed: number;
-  /** Core instances that the pool has lent out; on demand it is not read. */
+  /** Core instances of the pool in use; ignored on demand. */
   readonly coreInstancesUsed: number;
   /** Pages of 64 KiB. */
   readonly memoryMaxPages: number;
@@ -55,7 +55,7 @@ const METHODS = ['call', 'trap', 'saturation', 'gauge'] as const;
 const OPTIONAL = ['counter', 'slot', 'forget', 'refusal'] as const;
 type Method = (typeof METHODS)[number] | (typeof OPTIONAL)[number];
 
-/** Stands in where nobody measures. */
+/** The sink of a runtime without metrics: every method does nothing. */
 export const noMetrics: Required<MetricsSink> = {
   call() {},
   trap() {},
@@ -68,9 +68,9 @@ export const noMetrics: Required<MetricsSink> = {
 };
 
 /**
- * The sink behind a guard, so that nothing it does fails a call: what it throws, or what a promise it returned rejects
- * with, becomes a process warning, once for each of its methods.
- * @throws InvalidArgumentError where a method of the sink is missing
+ * Validates the methods of the sink and wraps it, so that it cannot fail a call: what it throws, or what a returned
+ * promise rejects with, becomes a process warning, once for each method.
+ * @throws InvalidArgumentError if a method of the sink is missing
  */
 export function guardedSink(sink: MetricsSink | undefined, path = 'metrics'): Required<MetricsSink> {
   if (sink === undefined) return noMetrics;
@@ -86,9 +86,9 @@ export function guardedSink(sink: MetricsSink | undefined, path = 'metrics'): Re
   return new GuardedSink(sink);
 }
 
-/** Publishes the pool's gauges and the series of the compiled cache. */
+/** Publishes the gauges of the pool and the series of the cache of compiled modules. */
 export function publishPoolMetrics(sink: Required<MetricsSink>, stats: PoolStats): void {
-  // On demand there is no pool, and its series say 0.
+  // On demand there is no pool, and its series are 0.
   const pooling = stats.allocationStrategy === 'pooling';
   const memories = pooling ? stats.memoriesUsed : 0;
   const instances = pooling ? stats.coreInstancesUsed : 0;
@@ -189,7 +189,7 @@ class GuardedSink implements Required<MetricsSink> {
     }
   }
 
-  /** An async method's rejection must not go unhandled: that would end the process. */
+  /** Handles the rejection of an async method: an unhandled rejection would end the process. */
   #settle(method: Method, returned: unknown): void {
     if (returned === undefined) return;
     Promise.resolve(returned).catch((error: unknown) => this.#warn(method, error));
@@ -209,6 +209,6 @@ function describe(error: unknown): string {
   try {
     return String(error);
   } catch {
-    return 'it threw what cannot be printed';
+    return 'a value that cannot be printed';
   }
 }

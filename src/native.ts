@@ -1,4 +1,7 @@
-/** The only importer of the addon. A load failure explains itself: what was found, what was tried, what to do. */
+/**
+ * Loads the addon. No other module imports it. A load failure reports the platform, the paths tried, the cause and a
+ * remedy.
+ */
 import { existsSync, readFileSync } from 'node:fs';
 import { dirname, join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -20,7 +23,7 @@ export type {
 
 function load(): typeof Binding {
   const override = process.env[OVERRIDE_VARIABLE] || undefined;
-  // A bundle as CommonJS has no import.meta.url.
+  // A CommonJS bundle has no import.meta.url.
   const here: string | undefined = import.meta.url;
   const packageDirectory = here === undefined ? undefined : dirname(dirname(fileURLToPath(here)));
   try {
@@ -35,7 +38,7 @@ function load(): typeof Binding {
   }
 }
 
-/** The binary of the package in this folder. Nothing is looked for, let alone run, where another package stands. */
+/** Returns the path of the binary of the package in this folder. Loads no code if the folder is of another package. */
 function packaged(directory: string | undefined): string {
   if (directory === undefined) throw new Bundled();
   const manifest = join(directory, 'package.json');
@@ -43,7 +46,7 @@ function packaged(directory: string | undefined): string {
   return requireFrom(manifest)('node-gyp-build').path(directory);
 }
 
-/** Hidden from bundlers, which take what they can see of it apart. */
+/** Hides `require` from bundlers, which would resolve it at build time. */
 function requireFrom(path: string): NodeJS.Require {
   return process.getBuiltinModule('node:module').createRequire(path);
 }

@@ -1,4 +1,4 @@
-/** The series of slots in a prom-client Registry. A slot's series exist while it is registered, so their number is bounded. */
+/** Series of slots in a prom-client Registry. They exist while their slot is registered, so their number is bounded. */
 import type * as PromClient from 'prom-client';
 import type { BreakerState } from './isolation/breaker.ts';
 import type { SlotStatus } from './isolation/status.ts';
@@ -28,7 +28,10 @@ const SERIES = {
 type Name = keyof typeof SERIES;
 type Labels = Readonly<Record<string, string>>;
 
-/** A label's value: control characters escaped, since values are shown on terminals and pages, and cut to 200 code units. */
+/**
+ * Formats the value of a label: escapes control characters, because values are displayed, and truncates to 200 code
+ * units.
+ */
 export function labelValue(text: string): string {
   const cut = text.length <= LABEL_UNITS ? text : `${text.slice(0, LABEL_UNITS)}…`;
   return cut.replace(/\p{Cc}/gu, (unit) => `\\u${unit.charCodeAt(0).toString(16).padStart(4, '0')}`);
@@ -38,7 +41,7 @@ export function labelValue(text: string): string {
 export class SlotSeries {
   readonly #registry: PrometheusRegistry;
   readonly #client: typeof PromClient;
-  /** What to remove when a slot's series are set again or its slot is evicted. */
+  /** The label sets to remove when the series of a slot are set again or the slot is evicted. */
   readonly #set = new KeyMap<readonly (readonly [Name, Labels])[]>();
 
   constructor(registry: PrometheusRegistry, client: typeof PromClient) {
@@ -85,7 +88,7 @@ export class SlotSeries {
     this.#set.delete(key);
   }
 
-  /** Looked up each time: a registry may be cleared. */
+  /** Looks the series up each time, because the registry may be cleared. */
   #metric(name: Name): PromClient.Counter | PromClient.Gauge {
     const existing = this.#registry.getSingleMetric(name);
     if (existing !== undefined) return existing as PromClient.Counter | PromClient.Gauge;

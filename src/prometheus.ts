@@ -6,15 +6,15 @@ import { labelValue, SlotSeries } from './prometheus-slots.ts';
 import { HOOK_KINDS } from './types.ts';
 
 /**
- * What is needed of a prom-client Registry. Spelled out, so that the types of this package can be used without
- * prom-client.
+ * The part of a prom-client Registry that the sink uses. It is declared here, so that the types of this package work
+ * without prom-client.
  */
 export interface PrometheusRegistry {
   getSingleMetric(name: string): unknown;
   registerMetric(metric: unknown): void;
 }
 
-/** What is needed of prom-client itself. */
+/** The part of prom-client that the sink uses. */
 export interface PrometheusClient {
   readonly Counter: new (configuration: never) => object;
   readonly Gauge: new (configuration: never) => object;
@@ -33,22 +33,22 @@ const REFUSALS = 'cc_lb_plugin_registration_refusals_total';
 
 const HELP: Readonly<Record<string, string>> = {
   [CALL_DURATION]: 'Time spent in a plugin hook, in seconds',
-  [TRAP]: 'Plugin calls that trapped or gave an answer that was rejected',
+  [TRAP]: 'Plugin calls that trapped or returned a rejected answer',
   [REFUSALS]: 'Registrations that were refused',
-  [SATURATION]: 'Plugin calls refused because a bound of the runtime was used up',
-  cc_lb_plugin_pool_memories_used: 'Linear memories that the pool has lent out',
+  [SATURATION]: 'Plugin calls refused because a limit of the runtime was reached',
+  cc_lb_plugin_pool_memories_used: 'Linear memories of the pool in use',
   cc_lb_plugin_pool_memories_total: 'Linear memories in the pool',
   cc_lb_plugin_pool_memories_utilization_ratio: 'Share of the linear memories in use',
-  cc_lb_plugin_pool_core_instances_used: 'Core instances that the pool has lent out',
+  cc_lb_plugin_pool_core_instances_used: 'Core instances of the pool in use',
   cc_lb_plugin_pool_core_instances_total: 'Core instances in the pool',
   cc_lb_plugin_pool_core_instances_utilization_ratio: 'Share of the core instances in use',
-  cc_lb_plugin_memory_max_pages: 'Most pages of 64 KiB that one guest may use',
+  cc_lb_plugin_memory_max_pages: 'Maximum pages of 64 KiB of one guest',
   cc_lb_plugin_memory_reservation_bytes: 'Address space reserved for each linear memory',
-  cc_lb_plugin_memory_guard_bytes: 'Address space that guards each linear memory',
-  cc_lb_plugin_pool_virtual_reservation_bytes: 'Address space that the pool reserves in all',
-  cc_lb_compiled_module_cache_hits_total: 'Compilations that the cache made unnecessary',
-  cc_lb_compiled_module_cache_misses_total: 'Modules that had to be compiled',
-  cc_lb_compiled_module_cache_evictions_total: 'Compiled modules that left the cache',
+  cc_lb_plugin_memory_guard_bytes: 'Address space of the guard region after each linear memory',
+  cc_lb_plugin_pool_virtual_reservation_bytes: 'Address space reserved by the pool in total',
+  cc_lb_compiled_module_cache_hits_total: 'Modules found in the cache of compiled modules',
+  cc_lb_compiled_module_cache_misses_total: 'Modules compiled because they were not in the cache',
+  cc_lb_compiled_module_cache_evictions_total: 'Compiled modules evicted from the cache',
   cc_lb_compiled_module_cache_entries: 'Compiled modules in the cache',
   cc_lb_compiled_module_cache_bytes: 'Size of the modules in the cache',
 };
@@ -87,7 +87,7 @@ export function prometheusSink(
     help: HELP[name] ?? name,
     registers: [registry as PromClient.Registry],
   });
-  // Looked up each time: a registry may be cleared, and what it forgot must come back.
+  // Looked up each time, because a registry may be cleared; missing series are created again.
   const counter = (name: string, labelNames: string[] = []) =>
     (registry.getSingleMetric(name) as PromClient.Counter | undefined) ??
     new Counter({ ...described(name), labelNames });
@@ -102,10 +102,10 @@ export function prometheusSink(
 
   const refusals = () => counter(REFUSALS, ['code']);
   const slots = new SlotSeries(registry, client as typeof PromClient);
-  /** The series of calls, by their `plugin` label: what to remove when the label is no longer used. */
+  /** The label sets of traps by their `plugin` label, to be removed when the label is no longer used. */
   const trapPhases = new Map<string, Map<string, { plugin: string; hook: string; phase: string }>>();
 
-  // Made at once, so that they are there to be queried before the first call.
+  // Created immediately, so that they can be queried before the first call.
   durations();
   traps();
   saturations();
@@ -139,12 +139,13 @@ export function prometheusSink(
   };
 }
 
-/** Loaded on the first use, because most users have no need of it. */
+/** Loads prom-client on the first use, because it is an optional dependency. */
 function loadPromClient(): typeof PromClient {
   try {
     return createRequire(import.meta.url)('prom-client') as typeof PromClient;
   } catch (cause) {
-    const problem = 'prometheusSink needs the package prom-client beside this one, or as its second argument';
+    const problem =
+      'prometheusSink requires the package prom-client to be installed, or its module as the second argument';
     throw new InvalidArgumentError('client', problem, { cause });
   }
 }

@@ -4,7 +4,7 @@ import { InvalidArgumentError } from './errors.ts';
 /** The principal of slots that serve every caller. */
 export const GLOBAL_PRINCIPAL = '__global__';
 
-/** Whose plugin it is: a principal's or everybody's. Keys compare by value. */
+/** Identifies a slot by the principal that it serves, or all principals, and its plugin. Keys compare by value. */
 export class SlotKey {
   /** The principal that the slot belongs to, or `__global__`. */
   readonly principal: string;
@@ -25,13 +25,13 @@ export class SlotKey {
     return new SlotKey(GLOBAL_PRINCIPAL, plugin);
   }
 
-  /** For people: `principal/plugin`, each in quotes. */
+  /** Formats the key for messages: `principal/plugin`, each in quotes. */
   toString(): string {
     return `${JSON.stringify(this.principal)}/${JSON.stringify(this.plugin)}`;
   }
 }
 
-/** The key that a caller handed in, read once. Throws an InvalidArgumentError for anything but two strings. */
+/** Copies a caller's key. Throws an InvalidArgumentError for anything but two strings. */
 export function keyOf(key: unknown): SlotKey {
   const { principal, plugin } = (key ?? {}) as { principal?: unknown; plugin?: unknown };
   if (typeof principal !== 'string' || typeof plugin !== 'string') {

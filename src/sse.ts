@@ -6,11 +6,11 @@ import { deadlineSchema, parseArgument } from './config.ts';
 import { InvalidArgumentError, ResponseTransformError, type WasmtimeRuntimeError } from './errors.ts';
 import { isPluginFailure, type PluginFailurePolicy } from './policy/failure.ts';
 import { rereadable } from './policy/headers.ts';
-import { isEventType, parseBlock, serialiseEvents } from './sse/event.ts';
+import { isEventType, parseBlock, serializeEvents } from './sse/event.ts';
 import { type Block, SseSplitter, TOO_LARGE } from './sse/splitter.ts';
 import type { TransformContext, TransformSseEventInput, TransformSseEventOutput } from './types.ts';
 
-/** What the transformer needs of a shape plugin; `WasmtimeUpstreamDialect` has it. */
+/** The part of a shape plugin that the transformer uses; `WasmtimeUpstreamDialect` implements it. */
 export interface SseDialect {
   /** Absent is `pass-through`. */
   readonly failurePolicy?: PluginFailurePolicy;
@@ -19,9 +19,9 @@ export interface SseDialect {
   countPassThrough?(): void;
 }
 
-/** How a stream is transformed. */
+/** Options of SseTransformer. */
 export interface SseTransformerOptions extends Omit<AsyncCallOptions, 'signal'> {
-  /** Bytes that one event may take in the stream; absent is 4 MiB. */
+  /** The maximum size of an event in bytes; the default is 4 MiB. */
   readonly maxEventBytes?: number | undefined;
 }
 
@@ -33,9 +33,9 @@ const optionsSchema = z.strictObject({
   deadlineMs: deadlineSchema.optional(),
   where: z.enum(['auto', 'inline', 'thread']).optional(),
 });
-/** How long the events of one chunk may hold the event loop, beside the call that is under way. */
+/** Milliseconds after which the events of one chunk yield to the event loop. */
 const TURN_MS = 5;
-/** Says nothing of the plugin: that is the operator's business, and stands in `failure`. */
+/** Contains nothing about the plugin: `failure` reports the cause to the operator. */
 const ERROR_EVENT = Buffer.from(
   `event: error\ndata: ${JSON.stringify({
     type: 'error',
@@ -45,12 +45,12 @@ const ERROR_EVENT = Buffer.from(
 const NOTHING = Buffer.alloc(0);
 
 /**
- * Lets a plugin change the server-sent events of a response as they stream by. Events that it leaves alone pass byte for
- * byte, and so do comments and whatever else a client sees no event in.
+ * Transforms the server-sent events of a response with a plugin. Events that the plugin leaves unchanged are copied
+ * byte for byte, and so are comments and blocks without an event.
  *
- * When the plugin fails, or an event is too large, `failure` says so. Under `pass-through`, a client that has got nothing
- * but the original until then gets the rest of it too; otherwise, and always under `fail-closed`, an `error` event ends the
- * stream, and never a raw byte follows. An InvalidArgumentError or a ClosedError destroys the stream.
+ * `failure` is set when the plugin fails or an event is too large. Under `pass-through`, if the output equals the input
+ * so far, the rest is copied unchanged. Otherwise, and always under `fail-closed`, an `error` event ends the output,
+ * and no further byte is copied. An InvalidArgumentError or a ClosedError destroys the stream.
  *
  * The bytes written must be decoded (no content-encoding): see `towardsClient` for the headers to send.
  */
@@ -63,9 +63,9 @@ export class SseTransformer extends Transform {
   readonly #destroyed = new AbortController();
   #mode: 'transforming' | 'passing' | 'ended' = 'transforming';
   #isFirst = true;
-  /** Whether the client has got anything but the original: a replaced event, or the lack of a dropped one. */
+  /** Whether the output differs from the input: an event was replaced or dropped. */
   #changed = false;
-  /** Whether the last block went out as it came. */
+  /** Whether the last block was copied unchanged. */
   #lastPassed = true;
   #failure: WasmtimeRuntimeError | undefined;
   #resume: (() => void) | undefined;
@@ -90,7 +90,7 @@ export class SseTransformer extends Transform {
     this.#splitter = new SseSplitter(maxEventBytes);
   }
 
-  /** Why the transformation stopped before the stream did. */
+  /** The failure that ended the transformation before the stream ended. */
   get failure(): WasmtimeRuntimeError | undefined {
     return this.#failure;
   }
@@ -130,7 +130,7 @@ export class SseTransformer extends Transform {
   async #drain(): Promise<void> {
     let began = performance.now();
     while (this.#mode === 'transforming' && !this.destroyed) {
-      // One chunk may hold thousands of events, whose calls on this thread would leave it no time for anything else.
+      // One chunk may contain thousands of events, whose inline calls would block the event loop.
       if (performance.now() - began > TURN_MS) {
         await nextTurn();
         began = performance.now();
@@ -146,7 +146,7 @@ export class SseTransformer extends Transform {
     }
   }
 
-  /** An event that the end of the stream cuts off is one too: some clients would take it. */
+  /** Handles an event that the end of the stream cuts off, because some clients accept it. */
   async #finish(): Promise<void> {
     if (this.#mode !== 'transforming') return;
     const bytes = this.#splitter.rest();
@@ -176,7 +176,7 @@ export class SseTransformer extends Transform {
     await this.#send(out);
   }
 
-  /** What goes out for an event: its own bytes, others, or none. */
+  /** Returns the output for an event: its own bytes, replacement bytes, or none. */
   async #transformed(event: TransformSseEventInput['event'], streamFields: string, bytes: Buffer): Promise<Buffer> {
     const answer = await this.#dialect.transformSseEventAsync({ ...this.#context, event }, this.#options);
     if (answer.kind === 'unchanged') return bytes;
@@ -185,10 +185,10 @@ export class SseTransformer extends Transform {
       const problem = "the answer has a line break in an event's type";
       throw new ResponseTransformError('runtime', problem, { hook: 'transform_sse_event' });
     }
-    return serialiseEvents(answer.events, streamFields);
+    return serializeEvents(answer.events, streamFields);
   }
 
-  /** Stops transforming; `bytes` are those of the event at which it happened. */
+  /** Stops transforming; `bytes` are those of the failed event. */
   async #stop(failure: WasmtimeRuntimeError, bytes: Buffer): Promise<void> {
     this.#failure = failure;
     const rest = this.#splitter.rest();
@@ -204,7 +204,7 @@ export class SseTransformer extends Transform {
     }
   }
 
-  /** Sends bytes on, and waits for the reader where it is slow: one chunk may hold many events. */
+  /** Writes bytes to the output and waits while its buffer is full, because one chunk may contain many events. */
   async #send(bytes: Uint8Array): Promise<void> {
     if (bytes.length === 0 || this.push(bytes)) return;
     await new Promise<void>((resolve) => {

@@ -3,8 +3,9 @@ const SIMPLE = /^[0-9a-f]{32}$/;
 const URN = 'urn:uuid:';
 
 /**
- * The UUID in lower case with hyphens, or `null` where the text is none. Accepted, in any case, as by the `uuid` crate:
- * hyphenated, 32 bare digits, `{hyphenated}` and `urn:uuid:hyphenated`; braces around bare digits are not.
+ * Returns the UUID in lower case with hyphens; null if the text is not a UUID. Accepts, in any case, the forms of the
+ * `uuid` crate: hyphenated, 32 bare digits, `{hyphenated}` and `urn:uuid:hyphenated`, but not braces around bare
+ * digits.
  */
 export function parseUuid(text: string): string | null {
   if (CANONICAL.test(text)) return text;

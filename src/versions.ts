@@ -5,13 +5,13 @@ import { deadlineSchema, failurePolicySchema, type HotEngineConfig } from './con
 import type { PluginFailurePolicy } from './policy/failure.ts';
 import type { Cell } from './slots.ts';
 
-/** What a slot may have of its own. What is left out is the runtime's, when registering again too. */
+/** Options of a registration. Omitted options are those of the runtime, also when a key is registered again. */
 export interface SlotOptions {
   readonly failurePolicy?: PluginFailurePolicy | undefined;
   readonly deadlineMs?: number | undefined;
 }
 
-/** Options of a registration off this thread. */
+/** Options of an asynchronous registration. */
 export interface AsyncSlotOptions extends SlotOptions {
   readonly signal?: AbortSignal | undefined;
 }
@@ -25,7 +25,7 @@ export const asyncSlotOptionsSchema = slotOptionsSchema.extend({ signal: z.insta
 /** The options of a version, complete. */
 export type VersionOptions = Pick<Cell, 'failurePolicy' | 'deadlineMs'>;
 
-/** Fills in what the runtime's config decides. */
+/** Completes the options from the runtime's config. */
 export function versionOptions({ failurePolicy, deadlineMs }: SlotOptions, config: HotEngineConfig): VersionOptions {
   return {
     failurePolicy: failurePolicy ?? config.pluginFailurePolicy,
@@ -40,7 +40,7 @@ export function hasOptions(cell: Cell, options: VersionOptions): boolean {
 
 type Facts = VersionOptions & Pick<Cell, 'versionId' | 'pluginName' | 'principal' | 'guard'>;
 
-/** A version whose public fields enumerate; the internal ones are there and do not. */
+/** Creates a version whose public fields are enumerable and whose internal fields are not. */
 export function newCell(admitted: AdmittedModule, facts: Facts): Cell {
   const { versionId, pluginName, principal, guard, failurePolicy, deadlineMs } = facts;
   const { metadata, contentHash, module, editions } = admitted;

@@ -1,10 +1,10 @@
-/** Views of memory that callers hand in. */
+/** Checks of views that callers pass. */
 
 const { values } = Uint8Array.prototype;
 
 /**
- * Whether the view's memory is gone: its buffer was detached, or shrank away under it. Such a view has length 0, and
- * nothing but an attempt to read it tells it from an empty one.
+ * Whether the view's buffer is detached, or was resized so that the view is out of bounds. Such a view has length 0,
+ * and only an attempt to read it distinguishes it from an empty view.
  */
 export function isGone(view: Uint8Array): boolean {
   if (view.length > 0) return false;

@@ -142,7 +142,7 @@ it('requires prom-client as an argument in a bundle, which cannot import it', ()
   runInThisContext(`(module, require) => {${outputFiles[0]!.text}\n}`)(module, createRequire(import.meta.url));
   const registry = new Registry();
   expect(() => module.exports.prometheusSink(registry)).toThrow(
-    'prom-client beside this one, or as its second argument',
+    'prom-client to be installed, or its module as the second argument',
   );
   module.exports.prometheusSink(registry, promClient).saturation('pool');
   expect(registry.getSingleMetric('cc_lb_plugin_pool_saturation_total')).toBeInstanceOf(Counter);

@@ -1,21 +1,21 @@
-/** What a plugin's answer may weigh. Every bound is inclusive: equality passes. */
+/** Limits of a plugin's answer. Every limit is inclusive. */
 export interface WireBounds {
-  /** Bytes of a whole answer archive, of filter, shape and transforms. */
+  /** Bytes of an encoded answer of a filter, shape or transform. */
   readonly outputBodyBytes: number;
   /** Header lines in a shape's answer, counted before any is dropped. */
   readonly maxHeaders: number;
   /** Bytes in one header value of a shape's answer. */
   readonly maxHeaderValueBytes: number;
-  /** UTF-8 bytes kept of each reason that a filter gives. */
+  /** UTF-8 bytes to which each reason of a filter is truncated. */
   readonly reasonBytes: number;
 }
 
 const utf8 = new TextEncoder();
 
-/** The longest start of the text that fits in `cap` UTF-8 bytes without splitting a character. */
+/** Returns the longest prefix of the text that fits in `cap` UTF-8 bytes without splitting a character. */
 export function truncateUtf8(text: string, cap: number): string {
-  // No code unit takes more than three bytes, so most texts need no count.
+  // A code unit takes at most three bytes, so most texts need no count.
   if (text.length * 3 <= cap || Buffer.byteLength(text) <= cap) return text;
-  // encodeInto stops before a character that would not fit whole.
+  // encodeInto stops before a character that does not fit completely.
   return text.slice(0, utf8.encodeInto(text, new Uint8Array(cap)).read);
 }

@@ -6,14 +6,14 @@ import { originAllowed, type ShapeOriginPolicy } from './origin.ts';
 import { AnswerRefused, quoted } from './refusal.ts';
 import { isToken } from './token.ts';
 
-/** One result of a filter's answer, as it was decoded. */
+/** A decoded result of a filter's answer. */
 export interface FilterVerdict {
   readonly upstreamId: string;
   readonly decision: string;
   readonly reason: string;
 }
 
-/** A shape's answer, as it was decoded. `headers` is flat: name, value, name, value; text values are latin1 code units. */
+/** A decoded answer of a shape. `headers` is flat: name, value, name, value; text values are latin1 code units. */
 export interface ShapeAnswer {
   readonly url: string;
   readonly method: string;
@@ -21,13 +21,13 @@ export interface ShapeAnswer {
   readonly body: Uint8Array;
 }
 
-/** The decision that keeps a candidate; it is compared as it stands, `Accept` rejects. */
+/** The decision that keeps a candidate. The comparison is exact: `Accept` rejects. */
 const ACCEPT = 'accept';
 
 /**
- * Turns a filter's results into its verdict. Repeated and unknown ids are kept as they are: the chain judges them.
- * `sent` are the ids of the candidates as they crossed; one that comes back in its place is known to be one.
- * @throws AnswerRefused where any id, even a rejected one's, is no UUID
+ * Converts a filter's results to its verdict. Repeated and unknown ids are preserved: the chain rejects them. `sent`
+ * are the encoded ids of the candidates; a result with the id at the same index needs no validation.
+ * @throws AnswerRefused for an id that is not a valid UUID, also in a rejection
  */
 export function filterOutput(
   results: readonly FilterVerdict[],
@@ -46,15 +46,15 @@ export function filterOutput(
     const text = truncateUtf8(result.reason, bounds.reasonBytes);
     if (result.decision === ACCEPT) keptUpstreamIds.push(upstreamId);
     else perCandidateReasons.push({ upstreamId, reason: rejectionReason(result.decision), text });
-    // Judged before the cut: a cap of 0 leaves `id: `. The id stands in the plugin's own spelling.
+    // Checked before truncation: a limit of 0 leaves `id: `. The id is in the plugin's own spelling.
     if (result.reason !== '') reason += `${reason === '' ? '' : '; '}${result.upstreamId}: ${text}`;
   }
   return { keptUpstreamIds, reason, perCandidateReasons };
 }
 
-/** What a plugin's label for a rejection means. ASCII case and `-` against `_` make no difference. */
+/** Returns the meaning of a plugin's label for a rejection. ASCII case is ignored, and `-` equals `_`. */
 export function rejectionReason(label: string): RejectionReason {
-  // What nearly every rejection says.
+  // The label of nearly every rejection.
   if (label === 'reject') return 'rejected_by_plugin';
   if (/rate[-_]limit/i.test(label)) return 'rate_limited';
   if (/quota/i.test(label)) return 'insufficient_quota';
@@ -63,8 +63,8 @@ export function rejectionReason(label: string): RejectionReason {
 }
 
 /**
- * Turns a shape's answer into the request for the upstream. The checks stand in the order of the contract: header
- * count, URL, origin, method, then each header line. The size of the archive was checked before it was decoded.
+ * Converts a shape's answer to the request for the upstream. The checks are in the order of the contract: header count,
+ * URL, origin, method, then each header line. The size of the archive was checked before it was decoded.
  * @throws AnswerRefused
  */
 export function shapedRequest(
@@ -93,11 +93,12 @@ export function shapedRequest(
 }
 
 /**
- * Refuses a transform's status outside 100–999.
+ * Rejects a transform's status outside 100–999.
  * @throws AnswerRefused
  */
 export function checkStatus(status: number): void {
-  if (status < 100 || status > 999) throw new AnswerRefused('status', `status ${status} is not within 100 to 999`);
+  if (status < 100 || status > 999)
+    throw new AnswerRefused('status', `status ${status} is not in the range 100 to 999`);
 }
 
 function parseUrl(text: string): URL {

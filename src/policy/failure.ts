@@ -6,21 +6,21 @@ import type { WasmtimeRuntimeError } from '../errors.ts';
  */
 export type PluginFailurePolicy = 'pass-through' | 'fail-closed';
 
-/** The HTTP answer to a request that no upstream will see. */
+/** The HTTP response to a request that is not sent to an upstream. */
 export interface UnavailableResponse {
   /** Always 503. */
   readonly status: 503;
-  /** Whole seconds for a Retry-After header; absent where waiting is not known to help. */
+  /** Seconds for a Retry-After header; absent when waiting is not known to help. */
   readonly retryAfterSeconds?: number;
 }
 
-/** Saturation ends as soon as calls finish, and a second is the shortest wait that Retry-After can name. */
+/** Saturation ends when calls finish, and one second is the minimum of Retry-After. */
 const RETRY_AFTER_SECONDS = 1;
 const MAX_CAUSES = 16;
 
 /**
- * Whether a failure policy may absorb the error: anything that the runtime reports about a plugin, by its code. A
- * caller's own mistake (InvalidArgument), a closed runtime and foreign errors are none of a policy's business.
+ * Whether a failure policy applies to the error. It applies to every error of the runtime about a plugin, by its code,
+ * and not to invalid arguments, a closed runtime or errors of other code.
  */
 export function isPluginFailure(error: unknown): error is WasmtimeRuntimeError {
   const code = codeOf(error);
@@ -28,8 +28,8 @@ export function isPluginFailure(error: unknown): error is WasmtimeRuntimeError {
 }
 
 /**
- * The answer to a request that a failed plugin stops: 503, with Retry-After where the runtime was saturated or the plugin's
- * breaker is open.
+ * Returns the response to a request that a failed plugin stops: 503, with Retry-After if the runtime was saturated or
+ * the plugin's breaker is open.
  */
 export function unavailableResponse(error?: unknown): UnavailableResponse {
   const retryAfterSeconds = retryAfter(error);

@@ -10,7 +10,8 @@ import { asciiLowerCase, headerName, isHeaderValue } from './token.ts';
 
 /**
  * Header lines one after the other: `[name, value, name, value, …]`. Names are lower-case and grouped by their first
- * appearance; values are latin1 code units. One flat array, because building a pair per line costs more than checking it.
+ * appearance; values are latin1 code units. One flat array, because building a pair per line costs more than checking
+ * it.
  */
 export type HeaderPairs = readonly string[];
 
@@ -24,48 +25,48 @@ const HOP_BY_HOP = [
   'transfer-encoding',
   'upgrade',
 ];
-/** What no plugin sees of a client's request. */
+/** Request headers that are withheld from plugins. */
 const WITHHELD = new Set(['authorization', 'x-api-key', 'host', 'proxy-authorization']);
-/** The load balancer alone decides these on the way to an upstream. `proxy-connection` is not among them. */
+/** Headers that the load balancer sets for the upstream. `proxy-connection` is not among them. */
 const DROPPED_BY_SHAPE = new Set([...HOP_BY_HOP, 'host', 'content-length', 'authorization', 'x-api-key']);
 const DROPPED_TOWARDS_CLIENT = new Set([...HOP_BY_HOP, 'proxy-connection', 'content-length']);
 
 /** Groups of header names, one bit each; a reader drops the lines of some of them. */
 const GROUP = { none: 0, withheld: 1, cookie: 2, droppedByShape: 4 } as const;
 
-/** A header name that was seen before. */
+/** The memoized facts of a header name. */
 interface KnownName {
   readonly lower: string;
   readonly groups: number;
-  /** The last value that was checked, for most values recur; `null` for names whose values are secret. */
+  /** The last valid value, because most values recur; null for names whose values are secret. */
   value: string | null;
 }
 
 const KNOWN_NAMES = 1024;
-/** Longer names and values are not kept. */
+/** Longer names and values are not memoized. */
 const MAX_KNOWN_UNITS = 64;
 const knownNames = new Memo<string, KnownName>(KNOWN_NAMES);
 
 /**
- * The client's headers as a plugin sees them: without authorization, x-api-key, host, proxy-authorization, and without
+ * Returns the client's headers for a plugin: without authorization, x-api-key, host, proxy-authorization, and without
  * cookie under redaction.
- * @throws InvalidArgumentError with the path of the line that is no header
+ * @throws InvalidArgumentError with the path of the invalid line
  */
 export function requestHeaders(input: HeadersInput, options: { readonly cookieRedaction: boolean }): HeaderPairs {
   return readHeaders(input, options.cookieRedaction ? GROUP.withheld | GROUP.cookie : GROUP.withheld);
 }
 
 /**
- * An upstream's response headers as the transforms see them, nothing withheld.
- * @throws InvalidArgumentError with the path of the line that is no header
+ * Returns an upstream's response headers for transforms, without any withheld.
+ * @throws InvalidArgumentError with the path of the invalid line
  */
 export function responseHeaders(input: HeadersInput): HeaderPairs {
   return readHeaders(input, GROUP.none);
 }
 
 /**
- * The headers of a shape's answer, as they go to the upstream. Each line in turn: dropped silently, or refused for the
- * size of its value, its name, its value. `headers` is the answer's flat list; text values are latin1 code units.
+ * Returns the headers of a shape's answer for the upstream. Each line is dropped silently, or checked for the size of
+ * its value, its name, its value. `headers` is the answer's flat list; text values are latin1 code units.
  * @throws AnswerRefused
  */
 export function shapedHeaders(
@@ -96,7 +97,7 @@ export function droppedByShape(headers: readonly (string | Uint8Array)[]): strin
 }
 
 /**
- * The headers of a transform's answer: every line is kept and must be a header.
+ * Returns the headers of a transform's answer. Every line is kept and must be valid.
  * @throws AnswerRefused
  */
 export function transformedHeaders(headers: readonly (string | Uint8Array)[]): [string, string][] {
@@ -109,19 +110,19 @@ export function transformedHeaders(headers: readonly (string | Uint8Array)[]): [
 }
 
 /**
- * The client's headers as they go to the upstream when a failed shape is passed through: less the lines that a shape's
- * answer would lose, so that a client's credentials never leave.
- * @throws InvalidArgumentError with the path of the line that is no header
+ * Returns the client's headers for the upstream when a failed shape is passed through. The lines that a shape cannot
+ * set are dropped, so that the client's credentials are not forwarded.
+ * @throws InvalidArgumentError with the path of the invalid line
  */
 export function passThroughHeaders(input: HeadersInput): [string, string][] {
   return toPairs(readHeaders(input, GROUP.droppedByShape));
 }
 
 /**
- * Response headers as they go to the client in front of a stream that a transformer may change: without those of one
- * hop (RFC 9110, 7.6.1; the ones that Connection names included), without content-length, and without content-encoding
- * where the body was replaced.
- * @throws InvalidArgumentError with the path of the line that is no header
+ * Returns the response headers for the client before a stream that a transformer may change: without hop-by-hop headers
+ * (RFC 9110, 7.6.1, including those that Connection names), without content-length, and without content-encoding if the
+ * body was replaced.
+ * @throws InvalidArgumentError with the path of the invalid line
  */
 export function towardsClient(input: HeadersInput, options: { readonly replacedBody: boolean }): [string, string][] {
   if (typeof options?.replacedBody !== 'boolean') {
@@ -139,7 +140,7 @@ export function towardsClient(input: HeadersInput, options: { readonly replacedB
   );
 }
 
-/** The same headers in a form that can be read more than once: an iterator, unlike a list, gives them once. */
+/** Returns the headers in a form that can be read repeatedly: an iterator can be read only once. */
 export function rereadable(input: HeadersInput): HeadersInput {
   if (typeof input !== 'object' || input === null || !isIterable(input)) return input;
   const iterator: unknown = input[Symbol.iterator]();
@@ -150,7 +151,7 @@ function isDroppedByShape(lowerName: string): boolean {
   return DROPPED_BY_SHAPE.has(lowerName) || lowerName.startsWith('x-anthropic-');
 }
 
-/** What is known of a name, or `undefined` where it is not one. */
+/** Returns the memoized facts of a name; undefined if it is not a valid header name. */
 function knownName(name: string): KnownName | undefined {
   const known = knownNames.get(name);
   if (known !== undefined) return known;
@@ -164,7 +165,7 @@ function knownName(name: string): KnownName | undefined {
   return added;
 }
 
-/** Whether `value` is a header value. */
+/** Whether `value` is a valid header value. */
 function checkValue(name: KnownName, value: string): boolean {
   if (value === name.value) return true;
   if (!isHeaderValue(value)) return false;
@@ -214,7 +215,7 @@ function readRecord(input: object, drops: number): HeaderPairs {
   return grouped(kept);
 }
 
-/** Appends a caller's line; answers with what is wrong with it, or null. */
+/** Appends a caller's line. Returns the problem of an invalid line; null for a valid one. */
 function push(kept: string[], name: unknown, value: unknown, drops: number): string | null {
   if (typeof name !== 'string') return 'the name must be a string';
   const known = knownName(name);
@@ -246,11 +247,11 @@ function latin1(bytes: Uint8Array): string {
   return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString('latin1');
 }
 
-/** For each hash of a name, the last list that had one of it: two lines of one name have one hash. */
+/** For each hash of a name, the last list that contains it: lines of one name have the same hash. */
 const lastList = new Uint32Array(1024);
 let lists = 0;
 
-/** Whether a name may be there twice; rarely true of names that differ. */
+/** Whether a name may be repeated; rarely true if all names differ. */
 function mayRepeat(flat: HeaderPairs): boolean {
   lists = (lists + 1) >>> 0;
   for (let i = 0; i < flat.length; i += 2) {
@@ -264,7 +265,9 @@ function mayRepeat(flat: HeaderPairs): boolean {
   return false;
 }
 
-/** Lines of one name brought to where the name first appeared (b, a, b → b, b, a), as a header map iterates. */
+/**
+ * Groups the lines of a name at its first appearance (b, a, b → b, b, a), in the order in which a header map iterates.
+ */
 function grouped(flat: HeaderPairs): HeaderPairs {
   if (!mayRepeat(flat)) return flat;
   const groups = new Map<string, string[]>();

@@ -1,15 +1,15 @@
-/** Whether a shape may send its request to another origin than the selected upstream's. */
+/** Whether a shape may send its request to another origin than that of the selected upstream. */
 export type ShapeOriginPolicy = 'unrestricted' | 'selected-upstream-origin';
 
 /**
- * Whether the policy lets a shaped request go to `url`. Without a base URL there is nothing to compare with and the
- * check is skipped.
+ * Whether the policy allows a shaped request to be sent to `url`. Without a base URL there is nothing to compare with,
+ * and the check is skipped.
  */
 export function originAllowed(url: URL, baseUrl: URL | null, policy: ShapeOriginPolicy): boolean {
   return policy === 'unrestricted' || baseUrl === null || sameOrigin(url, baseUrl);
 }
 
-/** Whether scheme, host and port agree. An opaque origin equals none, itself included; Node spells each of them `null`. */
+/** Whether scheme, host and port are equal. An opaque origin, which Node represents as `null`, equals no origin. */
 export function sameOrigin(a: URL, b: URL): boolean {
   return a.origin !== 'null' && a.origin === b.origin;
 }

@@ -1,9 +1,9 @@
 import { InvalidArgumentError } from '../errors.ts';
 
 /**
- * Where a request goes that is passed through unshaped: the upstream's base URL + path + query. `null` where there is no
- * base URL, or where the client's path would leave the base URL by `..` segments.
- * @throws InvalidArgumentError where the base URL is none, or the path or the query is no string
+ * Returns the URL of a request that is passed through without a shape: the upstream's base URL, path and query. Returns
+ * null without a base URL, or if `..` segments in the client's path leave the base URL.
+ * @throws InvalidArgumentError if the base URL is not an absolute URL, or the path or the query is not a string
  */
 export function passThroughUrl(baseUrl: string | URL | null, path: string, query: string | null): URL | null {
   if (baseUrl === null) return null;
@@ -16,7 +16,7 @@ export function passThroughUrl(baseUrl: string | URL | null, path: string, query
   const below = url.pathname.endsWith('/') ? url.pathname : `${url.pathname}/`;
   if (typeof path !== 'string') throw new InvalidArgumentError('path', 'expected a string');
   if (query !== null && typeof query !== 'string') throw new InvalidArgumentError('query', 'expected a string');
-  // The setters encode what would begin a query or a fragment, so that the path stays a path.
+  // The setters encode characters that would start a query or a fragment.
   url.pathname = below + path.replace(/^\//, '');
   url.search = query === null ? '' : `?${query}`;
   url.hash = '';

@@ -1,4 +1,4 @@
-/** Which rule of the contract an answer broke. */
+/** The rule of the contract that an answer breaks. */
 export type AnswerRule =
   | 'size'
   | 'upstream_id'
@@ -26,7 +26,7 @@ export class AnswerRefused extends Error {
 
 const QUOTED_UNITS = 80;
 
-/** A plugin's text for an error message: escaped, and cut so that a huge answer does not make a huge message. */
+/** Formats a plugin's text for an error message: escaped and truncated. */
 export function quoted(text: string): string {
   return text.length <= QUOTED_UNITS ? JSON.stringify(text) : `${JSON.stringify(text.slice(0, QUOTED_UNITS))}…`;
 }

@@ -1,6 +1,6 @@
 /**
- * The character rules of HTTP messages, as the `http` crate of the Rust host enforces them: what a token, a header name
- * and a header value may hold.
+ * The character rules of HTTP messages, as enforced by the `http` crate of the Rust host: tokens, header names and
+ * header values.
  */
 
 /** Longest header name, in bytes. */
@@ -15,19 +15,19 @@ export function isToken(text: string): boolean {
   return TOKEN.test(text);
 }
 
-/** The header name in lower case, or `undefined` where it is not a token of 1–65,535 bytes. */
+/** Returns the header name in lower case; undefined if it is not a token of 1–65,535 bytes. */
 export function headerName(name: string): string | undefined {
   if (name.length > MAX_NAME_BYTES) return undefined;
   if (LOWER_TOKEN.test(name)) return name;
   return TOKEN.test(name) ? name.toLowerCase() : undefined;
 }
 
-/** Whether each code unit stands for a byte that a header value may hold: tab, 0x20–0x7E, 0x80–0xFF. */
+/** Whether each code unit is allowed in a header value: tab, 0x20–0x7E, 0x80–0xFF. */
 export function isHeaderValue(value: string): boolean {
   return !NOT_IN_VALUE.test(value);
 }
 
-/** Lower case for A–Z alone: `toLowerCase` would also turn the Kelvin sign into a `k`. */
+/** Converts only A–Z to lower case: `toLowerCase` also converts the Kelvin sign to `k`. */
 export function asciiLowerCase(text: string): string {
   return text.replace(UPPER, (letters) => letters.toLowerCase());
 }

@@ -1,19 +1,19 @@
-/** Requests that the plugins stop: the outcome and its HTTP answer. */
+/** Requests that plugins stop: the outcome and its HTTP response. */
 import { InvalidArgumentError, type WasmtimeRuntimeError } from '../errors.ts';
 import { isPluginFailure, type UnavailableResponse, unavailableResponse } from './failure.ts';
 
-/** No upstream will see the request. */
+/** The request is not sent to an upstream. */
 export interface Unavailable extends UnavailableResponse {
   /** Distinguishes the outcome. */
   readonly kind: 'unavailable';
-  /** `route_no_upstream_after_filter` is the filters' decision, `plugin_failed` what a failure policy makes of one. */
+  /** `route_no_upstream_after_filter`: the filters kept no upstream. `plugin_failed`: a fail-closed plugin failed. */
   readonly code: 'route_no_upstream_after_filter' | 'plugin_failed';
-  /** The plugin's failure; absent where the filters decided. */
+  /** The plugin's failure; absent if the filters kept no upstream. */
   readonly error?: WasmtimeRuntimeError;
 }
 
 /**
- * The HTTP answer to a request that no upstream will see, its body in the form of the Anthropic API.
+ * Returns the HTTP response to a request that is not sent to an upstream, with a body in the form of the Anthropic API.
  * @throws InvalidArgumentError for any other outcome
  */
 export function outcomeToHttp(outcome: Unavailable): {
@@ -30,12 +30,12 @@ export function outcomeToHttp(outcome: Unavailable): {
   return { status: outcome.status, headers, body };
 }
 
-/** The outcome that `fail-closed` makes of a plugin's failure. */
+/** Returns the outcome of a plugin's failure under `fail-closed`. */
 export function pluginFailed(error: WasmtimeRuntimeError): Unavailable {
   return { kind: 'unavailable', code: 'plugin_failed', ...unavailableResponse(error), error };
 }
 
-/** The error where a failure policy may absorb it; anything else is thrown on. */
+/** Returns the error if a failure policy applies to it, and rethrows any other error. */
 export function pluginFailureOrThrow(error: unknown): WasmtimeRuntimeError {
   if (!isPluginFailure(error)) throw error;
   return error;

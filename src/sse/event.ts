@@ -8,15 +8,15 @@ const BYTE_ORDER_MARK = Buffer.from([0xef, 0xbb, 0xbf]);
 const DATA = Buffer.from('data: ');
 const END_OF_LINE = Buffer.from('\n');
 
-/** An event and the fields beside it that a plugin does not see. */
+/** An event with the fields that a plugin does not see. */
 export interface ParsedEvent extends SseEvent {
-  /** The fields `id` and `retry` as lines of their own; they concern the stream, whatever becomes of the event. */
+  /** The fields `id` and `retry` as lines. They apply to the stream even if the event is dropped. */
   readonly streamFields: string;
 }
 
 /**
- * Reads a block of the stream by the rules of the HTML standard. `null` where a client would see no event: comments, or
- * fields without data. The event's type is `''` where the block names none.
+ * Parses a block of the stream by the rules of the HTML standard. Returns null for a block without an event: comments,
+ * or fields without data. The event's type is `''` if the block has none.
  */
 export function parseBlock(block: Buffer, isFirst: boolean): ParsedEvent | null {
   const from = isFirst && block.subarray(0, 3).equals(BYTE_ORDER_MARK) ? 3 : 0;
@@ -42,10 +42,10 @@ export function parseBlock(block: Buffer, isFirst: boolean): ParsedEvent | null 
 }
 
 /**
- * The events as they stand in a stream. Each line of the data becomes a field of its own; `streamFields` go with the
- * last event, so that a client that saw its id has seen them all. An event's type must not hold a line break.
+ * Serializes events for a stream. Each line of the data becomes a field; `streamFields` are written with the last
+ * event, so that a client that received its id has received all events. An event's type must not contain a line break.
  */
-export function serialiseEvents(events: readonly SseEvent[], streamFields: string): Buffer {
+export function serializeEvents(events: readonly SseEvent[], streamFields: string): Buffer {
   const parts: Buffer[] = [];
   events.forEach(({ event, data }, index) => {
     let head = event === '' ? '' : `event: ${event}\n`;
@@ -58,12 +58,12 @@ export function serialiseEvents(events: readonly SseEvent[], streamFields: strin
   return Buffer.concat(parts);
 }
 
-/** Whether the text could be the type of an event: a line break in it would begin another field. */
+/** Whether the text is a valid event type: a line break would start another field. */
 export function isEventType(text: string): boolean {
   return !/[\r\n]/.test(text);
 }
 
-/** The lines without their ends, the one behind the last line end included. */
+/** The lines without their ends, including the one after the last line end. */
 function* lines(bytes: Buffer, from: number): Generator<Buffer> {
   let lf = -1;
   let cr = -1;
@@ -81,7 +81,7 @@ function found(index: number, bytes: Buffer): number {
   return index === -1 ? bytes.length : index;
 }
 
-/** The value of the line where it is that field, without the one space that may follow the colon. */
+/** Returns the value of the line if it is of the field, without the optional space after the colon; else null. */
 function fieldValue(field: string, line: Buffer): Buffer | null {
   const { length } = field;
   for (let i = 0; i < length; i++) if (line[i] !== field.charCodeAt(i)) return null;

@@ -3,43 +3,43 @@ const CR = 0x0d;
 const NOTHING = Buffer.alloc(0);
 const ONE_LF = Buffer.from('\n');
 
-/** A piece of the stream. Pieces joined give the stream back byte for byte. */
+/** A part of the stream. The concatenated parts equal the stream. */
 export interface Block {
-  /** From the end of the block before up to and with the blank line that ends this one. */
+  /** The bytes from the end of the previous block up to and including the blank line that ends this one. */
   readonly bytes: Buffer;
-  /** The line feed of a CRLF whose carriage return ended the block before, in an earlier chunk. */
+  /** Whether this is the line feed of a CRLF whose carriage return ended the previous block, in an earlier chunk. */
   readonly belongsToPrevious: boolean;
 }
 
-/** The splitter met an event that is larger than it may be. */
+/** An event exceeds the limit. */
 export const TOO_LARGE = Symbol('event too large');
 
 /**
- * Cuts a stream of server-sent events at the blank lines between them, wherever its chunks end. A line ends with CRLF,
- * LF or CR. Every byte is looked at once and an event is joined once, when it is whole; nothing waits for a line feed
- * that may or may not follow a carriage return.
+ * Splits a stream of server-sent events at the blank lines between them, however it is chunked. A line ends with CRLF,
+ * LF or CR. Every byte is scanned once, and an event is concatenated once, when it is complete. An event does not wait
+ * for the line feed that may follow a carriage return.
  */
 export class SseSplitter {
   readonly #maxBytes: number;
-  /** What earlier chunks hold of the block that is not whole yet. */
+  /** The parts of the incomplete block in earlier chunks. */
   #parts: Buffer[] = [];
   #partsBytes = 0;
   #chunk: Buffer = NOTHING;
-  /** Where the current block begins in the chunk, and up to where it was looked at. */
+  /** The start of the current block in the chunk, and the end of the scanned bytes. */
   #from = 0;
   #at = 0;
-  /** The next line feed and carriage return from `#at` on; past the chunk where there is none. */
+  /** The next line feed and carriage return from `#at` on; the length of the chunk if there is none. */
   #lf = 0;
   #cr = 0;
   #atLineStart = true;
   #afterCr = false;
 
-  /** `maxBytes` bounds one block, its final line feed not counted. */
+  /** `maxBytes` limits one block, excluding its final line feed. */
   constructor(maxBytes: number) {
     this.#maxBytes = maxBytes;
   }
 
-  /** Takes the next chunk, once `next` has given all blocks of the one before. */
+  /** Sets the next chunk, after `next` has returned all blocks of the previous one. */
   feed(chunk: Uint8Array): void {
     this.#chunk = Buffer.from(chunk.buffer, chunk.byteOffset, chunk.byteLength);
     this.#from = 0;
@@ -48,7 +48,7 @@ export class SseSplitter {
     this.#cr = -1;
   }
 
-  /** The next whole block, `null` when more has to be fed. */
+  /** Returns the next complete block; null if another chunk is required. */
   next(): Block | typeof TOO_LARGE | null {
     const chunk = this.#chunk;
     if (this.#afterCr && this.#at < chunk.length) {
@@ -79,7 +79,7 @@ export class SseSplitter {
     }
   }
 
-  /** Everything that `next` has not given yet, as it came. */
+  /** Returns all bytes that `next` has not returned, unchanged. */
   rest(): Buffer {
     return this.#take(this.#chunk.length);
   }
@@ -96,7 +96,7 @@ export class SseSplitter {
     if (this.#at < chunk.length) this.#atLineStart = false;
     if (this.#partsBytes + chunk.length - this.#from > this.#maxBytes) return TOO_LARGE;
     if (this.#from < chunk.length) {
-      // The chunk is its writer's again once it was taken.
+      // Copied, because the writer may reuse the chunk after the write callback.
       this.#parts.push(Buffer.from(chunk.subarray(this.#from)));
       this.#partsBytes += chunk.length - this.#from;
     }

@@ -1,14 +1,14 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { isEventType, parseBlock, serialiseEvents } from '../../src/sse/event.ts';
+import { isEventType, parseBlock, serializeEvents } from '../../src/sse/event.ts';
 import { blocksOf, eventsOf, streams } from './streams.ts';
 
 const parse = (text: string, isFirst = false) => {
   const parsed = parseBlock(Buffer.from(text, 'latin1'), isFirst);
   return parsed && { ...parsed, data: Buffer.from(parsed.data).toString('latin1') };
 };
-const serialise = (events: { event: string; data: string }[], streamFields = '') =>
-  serialiseEvents(
+const serialize = (events: { event: string; data: string }[], streamFields = '') =>
+  serializeEvents(
     events.map(({ event, data }) => ({ event, data: Buffer.from(data, 'latin1') })),
     streamFields,
   ).toString('latin1');
@@ -67,10 +67,10 @@ describe('event serialization', () => {
       { event: 'a', data: 'one\ntwo\r\nthree\rfour\n' },
       { event: '', data: '' },
     ];
-    expect(serialise(events, 'id: 7\n')).toBe(
+    expect(serialize(events, 'id: 7\n')).toBe(
       'event: a\ndata: one\ndata: two\ndata: three\ndata: four\ndata: \n\nid: 7\ndata: \n\n',
     );
-    expect(serialise([], 'id: 7\n')).toBe('');
+    expect(serialize([], 'id: 7\n')).toBe('');
   });
 
   it('round-trips through a parser', () => {
@@ -78,7 +78,7 @@ describe('event serialization', () => {
     const type = text.map((name) => name.replace(/[\r\n\u00ff]/g, ''));
     fc.assert(
       fc.property(fc.array(fc.record({ event: type, data: text })), (events) => {
-        expect(eventsOf(serialise(events))).toEqual(
+        expect(eventsOf(serialize(events))).toEqual(
           events.map(({ event, data }) => ({ event, data: data.replace(/\r\n?/g, '\n') })),
         );
       }),
