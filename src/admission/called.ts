@@ -1,4 +1,4 @@
-/** Which layout each hook of a plugin is called with. */
+/** Selects the wire schema of each hook that the host calls. */
 import type { CellEditions } from '../slots.ts';
 import { HOOK_KINDS, type HookKind } from '../types.ts';
 import type { EditionByHook } from '../wire/editions.ts';
@@ -7,9 +7,9 @@ import type { PluginMetadata } from './metadata.ts';
 const OLDEST_PDK = '0.1.0';
 
 /**
- * The editions that the fingerprints select, as far as the host calls their hooks: a transform in noop mode is declared
- * and never called, and null here. The fingerprints of shape and observe do not say how their PDK spells OAuth callers;
- * see `isOldest`.
+ * Returns the schemas of the hooks that the host calls. A transform in noop mode is declared and never called, and its
+ * schema is null. The fingerprints of shape and observe do not determine how their PDK spells OAuth callers; see
+ * `isOldest`.
  */
 export function calledEditions(metadata: PluginMetadata, editions: CellEditions): CellEditions {
   const called: { -readonly [Hook in keyof CellEditions]: CellEditions[Hook] } = { ...editions };
@@ -22,8 +22,8 @@ export function calledEditions(metadata: PluginMetadata, editions: CellEditions)
 }
 
 /**
- * Whether a hook was built with PDK 0.1.0. Later releases write the `mode` of every hook, that one of none; and a hook
- * that it does not know, or knows with another fingerprint, shows a later release as well.
+ * Whether a hook was built with PDK 0.1.0. Later releases write the `mode` of every hook, and PDK 0.1.0 writes none. A
+ * hook that PDK 0.1.0 lacks, or has with another fingerprint, also implies a later release.
  */
 function isOldest(hook: HookKind, metadata: PluginMetadata, editions: CellEditions): boolean {
   if (metadata.hooks[hook]?.mode !== null) return false;

@@ -1,4 +1,4 @@
-/** What is wrong with a module, judged from its facts alone: nothing runs. */
+/** Finds the problems of a module from its facts, without running it. */
 
 import { InvalidArgumentError } from '../errors.ts';
 import { type NativeModuleFacts, native } from '../native.ts';
@@ -11,31 +11,31 @@ const METADATA_SECTION = 'cc_lb.plugin.v1';
 const SCHEMA_PREFIX = 'cc_lb.schema.';
 const FINGERPRINT_BYTES = 32;
 const WIRE_VERSION = 1;
-/** Part of every content hash, so that a change of these rules makes every module pass through them again. */
+/** Part of every content hash, so that modules admitted under earlier rules are admitted again after a change. */
 export const POLICY_VERSION = 1;
 
-/** The facts of a module, what it says of itself, and everything that keeps it from being admitted. */
+/** The facts, metadata and problems of a module. */
 export interface ModuleInspection {
   readonly facts: NativeModuleFacts;
-  /** Null where the module has none that can be read. */
+  /** Null if the module has no readable metadata. */
   readonly metadata: PluginMetadata | null;
   /** The wire version of each declared hook. */
   readonly hookVersions: Readonly<Partial<Record<HookKind, number>>>;
   /** The fingerprint of each declared hook that has one, in 64 lower-case hex digits. */
   readonly hookFingerprints: Readonly<Partial<Record<HookKind, string>>>;
-  /** In the order in which admission judges them; admission throws the first. */
+  /** In the order of admission's checks; admission throws the first. */
   readonly problems: readonly string[];
 }
 
-/** What is judged of a module, together with the layouts that the fingerprints select. */
+/** An inspection with the schemas that the fingerprints select. */
 export interface JudgedModule extends Pick<ModuleInspection, 'facts' | 'metadata' | 'problems'> {
   readonly editions: { [Hook in HookKind]?: EditionByHook[Hook] };
 }
 
 /**
- * Reads a module and lists every problem with it. Nothing runs, and a bad module is no exception.
- * With a `kind`, a module that does not declare that hook has one problem more.
- * Throws an InvalidArgumentError for arguments of the wrong type.
+ * Reads a module and lists every problem with it. Nothing runs, and an invalid module does not throw. With a `kind`, a
+ * module that does not declare that hook has an additional problem. Throws an InvalidArgumentError for arguments of the
+ * wrong type.
  */
 export function inspectWasm(bytes: Uint8Array, kind?: HookKind): ModuleInspection {
   checkBytes(bytes, 'bytes');
@@ -66,14 +66,14 @@ function schemaSection(hook: HookKind): string {
   return `${SCHEMA_PREFIX}${hook}.v${WIRE_VERSION}`;
 }
 
-/** Throws an InvalidArgumentError for a kind that is no hook. */
+/** Throws an InvalidArgumentError for a kind that is not a hook. */
 export function checkKind(kind: unknown): asserts kind is HookKind | undefined {
   if (kind !== undefined && !(HOOK_KINDS as readonly unknown[]).includes(kind)) {
     throw new InvalidArgumentError('kind', `expected one of ${HOOK_KINDS.join(', ')}`);
   }
 }
 
-/** Judges the facts of a module by the plugin contract. */
+/** Checks the facts of a module against the plugin contract. */
 export function judge(facts: NativeModuleFacts, kind?: HookKind): JudgedModule {
   const problems = fileProblems(facts);
   const section = lastSection(facts, METADATA_SECTION);
@@ -97,7 +97,7 @@ export function judge(facts: NativeModuleFacts, kind?: HookKind): JudgedModule {
   return { facts, metadata: reading.metadata, problems, editions };
 }
 
-/** Problems that are found while the file is read, in file order. */
+/** Returns the problems of sections and imports in file order. */
 function fileProblems(facts: NativeModuleFacts): string[] {
   const found: { at: number; problem: string }[] = [];
   if (facts.encoding === 'component') return ['the bytes are a component, expected a core module'];
@@ -116,7 +116,7 @@ function fileProblems(facts: NativeModuleFacts): string[] {
   const problems = found.map(({ problem }) => problem);
   if (facts.sectionsUnlisted > 0) problems.push(`sections: ${facts.sectionsUnlisted} cc_lb sections beyond the limit`);
   if (facts.parseError !== null) {
-    // The parser prints bytes one a line.
+    // The parser's message has line breaks between bytes.
     const message = facts.parseError.message.replace(/\s+/g, ' ');
     problems.push(`not a wasm module: ${message} (at byte ${facts.parseError.offset})`);
   }
@@ -171,7 +171,7 @@ function exports(facts: NativeModuleFacts, name: string, kind: string): boolean 
   return facts.exports.some((entry) => entry.name === name && entry.kind === kind);
 }
 
-/** Of repeated sections the last wins. Undefined without one, null for one too large to be read. */
+/** Returns the last section of a name; undefined without one, null for one that is too large to be read. */
 function lastSection(facts: NativeModuleFacts, name: string): Uint8Array | null | undefined {
   return facts.sections.findLast((section) => section.name === name)?.data;
 }

@@ -1,4 +1,4 @@
-/** Text that is not the JSON it should be. */
+/** The text is not valid JSON, or not of the expected structure. */
 export class JsonError extends Error {
   override readonly name = 'JsonError';
 }
@@ -18,9 +18,9 @@ const ESCAPES: Readonly<Record<string, string>> = {
 };
 
 /**
- * Reads JSON value by value as its caller expects them. `JSON.parse` will not do where it matters that a key stands
- * twice, or that a number was written `1.0`. The strictness is serde_json's: a value that is skipped only has to be
- * well-formed, may nest without limit, and may escape half a surrogate pair; a string that is read may not.
+ * Reads JSON value by value, as its caller expects them. Unlike `JSON.parse`, it detects duplicate keys and numbers
+ * that are written as `1.0`. It is as strict as serde_json: a skipped value must only be well-formed, may nest without
+ * limit, and may contain an escaped lone surrogate; a string that is read may not.
  */
 export class JsonReader {
   readonly #text: string;
@@ -30,7 +30,7 @@ export class JsonReader {
     this.#text = text;
   }
 
-  /** Reads an object; `member` must read or skip the value behind each key. */
+  /** Reads an object; `member` must read or skip the value of each key. */
   object(what: string, member: (key: string) => void): void {
     this.#expect('{', `${what}: expected an object`);
     if (this.#take('}')) return;
@@ -48,7 +48,7 @@ export class JsonReader {
     return this.#string(true);
   }
 
-  /** Reads an integer that fits in a byte and is written as one: neither `1.0` nor `1e0` is. */
+  /** Reads an integer from 0 to 255 that is written as an integer, not as `1.0` or `1e0`. */
   byte(what: string): number {
     this.#peek();
     const match = this.#number();
@@ -60,11 +60,11 @@ export class JsonReader {
     return value;
   }
 
-  /** Passes over a value of any kind and returns its text. */
+  /** Skips a value of any type and returns its text. */
   skip(what: string): string {
     this.#peek();
     const start = this.#at;
-    /** What closes the arrays and objects that stand open, innermost last; a list, because nesting has no limit. */
+    /** The closing characters of the open arrays and objects, innermost last. A list, because nesting has no limit. */
     const open: string[] = [];
     do {
       this.#skipStart(what, open);
@@ -77,12 +77,12 @@ export class JsonReader {
     return this.#text.slice(start, this.#at);
   }
 
-  /** Makes sure that nothing but white space is left. */
+  /** Checks that only white space is left. */
   end(): void {
     if (this.#peek() !== '') throw this.#error('expected the end');
   }
 
-  /** Passes over a scalar, an empty list, or the beginnings of lists up to their first scalar. */
+  /** Skips a scalar, an empty list, or the start of lists up to their first scalar. */
   #skipStart(what: string, open: string[]): void {
     for (;;) {
       if (this.#take('[')) {
@@ -119,7 +119,7 @@ export class JsonReader {
     if (this.#number() === null) throw this.#error(`${what}: expected a value`);
   }
 
-  /** The character after white space, `''` at the end. */
+  /** Returns the character after white space; `''` at the end. */
   #peek(): string {
     SPACE.lastIndex = this.#at;
     SPACE.test(this.#text);
@@ -144,7 +144,7 @@ export class JsonReader {
     return match;
   }
 
-  /** The string that begins here; `strict` where its value counts. */
+  /** Reads the string that starts here; `strict` if its value is used. */
   #string(strict: boolean): string {
     let value = '';
     this.#at++;
@@ -161,7 +161,7 @@ export class JsonReader {
         value += this.#escape(strict);
         from = this.#at;
       } else if (char < ' ') {
-        // The empty string, the end, is smaller too.
+        // Also true for the empty string, which means the end.
         throw this.#error(char === '' ? 'unterminated string' : 'control character in a string');
       } else {
         this.#at++;
@@ -169,7 +169,7 @@ export class JsonReader {
     }
   }
 
-  /** What the escape behind a backslash stands for. */
+  /** Returns the character of the escape after a backslash. */
   #escape(strict: boolean): string {
     const char = this.#text.charAt(this.#at);
     const short = ESCAPES[char];
@@ -188,7 +188,7 @@ export class JsonReader {
     throw this.#error('escaped lone surrogate in a string');
   }
 
-  /** The code unit of `uXXXX`. */
+  /** Returns the code unit of `uXXXX`. */
   #unit(): number {
     const digits = this.#text.slice(this.#at + 1, this.#at + 5);
     if (!HEX.test(digits)) throw this.#error('escape without four hexadecimal digits');

@@ -5,7 +5,7 @@ import { JsonError, JsonReader } from './json.ts';
 /** Whether the host calls a declared hook; only transforms may be `noop`. */
 export type HookMode = 'active' | 'noop';
 
-/** What a plugin says of one of its hooks. */
+/** The metadata of a hook. */
 export interface HookMetadata {
   /** Always 1. */
   readonly wireVersion: number;
@@ -13,11 +13,11 @@ export interface HookMetadata {
   readonly description: string;
   /** How to configure it. */
   readonly usage: string;
-  /** `null` where the plugin gives none. */
+  /** `null` if the plugin declares none. */
   readonly mode: HookMode | null;
 }
 
-/** What a plugin says of itself in its section `cc_lb.plugin.v1`. */
+/** The metadata of a plugin, from its section `cc_lb.plugin.v1`. */
 export interface PluginMetadata {
   /** The plugin's own name. */
   readonly name: string;
@@ -31,17 +31,17 @@ export interface PluginMetadata {
   readonly hooks: Readonly<Partial<Record<HookKind, HookMetadata>>>;
 }
 
-/** A mode that is neither active nor noop, or stands twice: a problem for the editions that know modes. */
+/** A mode that is neither active nor noop, or is duplicated: a problem in schemas that define modes. */
 export interface BadMode {
   readonly hook: HookKind;
   readonly problem: string;
 }
 
-/** What was made of the section. */
+/** The result of reading the section. */
 export interface MetadataReading {
-  /** `null` where the section is not JSON of the right form. */
+  /** `null` if the section is not valid JSON of the expected structure. */
   readonly metadata: PluginMetadata | null;
-  /** In the order in which admission judges them; each names its field and what was expected. */
+  /** In the order of admission's checks; each names its field and what was expected. */
   readonly problems: readonly string[];
   readonly badModes: readonly BadMode[];
 }
@@ -53,9 +53,9 @@ const TEXT_FIELDS = ['name', 'version', 'description', 'usage'] as const;
 const HOOK_TEXT_FIELDS = ['description', 'usage'] as const;
 
 /**
- * Reads the bytes of `cc_lb.plugin.v1`. Accepted is what the Rust hosts' serde types accept: UTF-8 without a byte
- * order mark, every field once, unknown fields passed over, of a hook that stands twice the last. Stricter than serde
- * in one respect: a struct written as a JSON array is refused.
+ * Reads the bytes of `cc_lb.plugin.v1`. Accepts what the serde types of the Rust hosts accept: UTF-8 without a byte
+ * order mark, each field once, unknown fields ignored, the last of a duplicate hook. It is stricter than serde in one
+ * respect: it rejects a struct written as a JSON array.
  */
 export function readMetadata(section: Uint8Array): MetadataReading {
   let text: string;
@@ -83,9 +83,10 @@ export function readMetadata(section: Uint8Array): MetadataReading {
 }
 
 /**
- * What is wrong with the set of hooks and their modes. Whoever declares one transform declares shape and both
- * transforms, each with its mode; nothing else may be noop. Plugins of wire 0.2.0 know no modes, which only a filter's
- * fingerprint tells: `filterIgnoresMode`. A bad mode is passed over unless the plugin is known to be newer than that.
+ * Returns the problems of the set of hooks and their modes. A plugin that declares a transform must declare shape and
+ * both transforms, each with a mode; no other hook may be noop. Wire 0.2.0 defines no modes, which only the fingerprint
+ * of a filter shows: `filterIgnoresMode`. An invalid mode is ignored unless the plugin is known to be newer than wire
+ * 0.2.0.
  */
 export function modeProblems(reading: MetadataReading, filterIgnoresMode: boolean): string[] {
   const hooks = reading.metadata?.hooks ?? {};
@@ -173,7 +174,7 @@ function readHook(json: JsonReader, hook: string, badModes: BadMode[]): HookMeta
   return { wireVersion, description, usage, mode };
 }
 
-/** The mode that a JSON text names; a string may be written with escapes. */
+/** Returns the mode of a JSON text, which may contain escapes; null for any other value. */
 function modeOf(json: string): HookMode | null {
   if (!json.startsWith('"')) return null;
   const value: unknown = JSON.parse(json);

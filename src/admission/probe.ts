@@ -1,6 +1,6 @@
 /**
- * The canonical samples: every declared hook is called with one before its module serves a request, and its answer
- * must decode. They are the Rust crate's, with the fields that later editions added.
+ * The canonical samples. Admission calls every declared hook with one before its module serves a request, and its
+ * answer must decode. They are those of the Rust crate, with the fields that later schemas added.
  */
 
 import { encodeMessage } from '../dispatch/call.ts';
@@ -15,7 +15,7 @@ const MODEL = 'claude-3-haiku-20240307';
 const BODY = Buffer.from(`{"model":"${MODEL}","messages":[]}`);
 const HEADERS = ['content-type', 'application/json'];
 const principal = { id: 'probe-principal', kind: 'api_key', claims: [] };
-// As it is written here: a caller's base URL would cross with a slash at its end.
+// Encoded without a trailing slash, unlike a caller's base URL.
 const upstream = { baseUrl: 'https://example.test' };
 const request = {
   requestId: REQUEST_ID,
@@ -52,22 +52,23 @@ const candidate = {
 export interface Probe {
   readonly hook: HookKind;
   readonly encode: (scratch: CallScratch) => void;
-  /** Throws where the answer does not decode. */
+  /** Throws if the answer does not decode. */
   readonly decode: (bytes: Buffer, start: number, end: number) => void;
-  /** Said beside a failure: what the sample is for, if it is not the canonical one. */
+  /** Suffix of the message of a failure: the purpose of the sample, if it is not the canonical one. */
   readonly note: string;
 }
 
-/** The probes of the hooks that the host will call, in the order in which they are sent. */
+/** Returns the probes of the hooks that the host calls, in the order in which they are sent. */
 export function probesFor(editions: CellEditions): Probe[] {
   const probes: Probe[] = [];
   const { filter, shape, observe, transform_response, transform_sse_event } = editions;
   if (filter) {
     const sample = { ...request, canonicalModelId: MODEL, serviceTier: 'priority', candidates: [] };
     probes.push(probe(filter, sample, ''));
-    // Two unpublished wire releases share these fingerprints and differ in the candidate alone: without one they pass.
+    // Two unpublished wire releases share these fingerprints and differ only in the candidate, so they pass a sample
+    // without one.
     if (!filter.pdkReleases.includes('0.1.2')) {
-      const note = ' (with one candidate; plugins of wire 0.3.0 and 0.4.0 carry this fingerprint over another layout)';
+      const note = ' (with one candidate; plugins of wire 0.3.0 and 0.4.0 have this fingerprint with another layout)';
       probes.push(probe(filter, { ...sample, candidates: [candidate] }, note));
     }
   }

@@ -1,4 +1,4 @@
-/** What README.md says of the guests that the Rust host cannot run, and of the canary. */
+/** Checks the behavior that README.md documents for the guests that the Rust host cannot run, and for the canary. */
 
 import { describe, expect, it } from 'vitest';
 import { decodeAnswer } from '../../src/wire/decode.ts';
@@ -80,7 +80,7 @@ describe('transforms', () => {
     expect(stream({ transform })).toEqual(expected);
   });
 
-  it('leaves events of other names alone, and traps when told', () => {
+  it('keeps events of other names, and traps on request', () => {
     expect(stream({ transform: 'drop', event: 'pong' })).toBe('unchanged');
     expect(stream({ transform: 'drop', event: 'ping' })).toBe('drop');
     expect(() => respond({ transform: 'trap' })).toThrow('unreachable');
@@ -101,7 +101,7 @@ describe('mixed-editions', () => {
   const http = { requestId, principal, method: 'PUT', path: '/', headers: [], body: Buffer.from('abc') };
   const candidate = { upstreamId: 'id', name: 'up', kind: 'k', observedAtUnixSecs: 1, predictedCacheReadTokens: 5 };
 
-  it('reads each hook in the layout of its edition', () => {
+  it('decodes each hook in the layout of its schema', () => {
     const [early, , later] = EDITIONS.filter;
     const sent = encodeToBytes(early!.request, { ...http, candidates: [candidate] });
     expect(decodeAnswer(early!.response, call(guest, 'filter', sent)).results).toEqual([
@@ -130,12 +130,12 @@ describe('canary', () => {
   const sent = encodeToBytes(request, { ...http, candidates: [] });
   const report = (answer: Uint8Array) => decodeAnswer(response, answer).results[0]!.reason;
 
-  it('finds nothing in an instance of its own', () => {
+  it('reports no marks in a fresh instance', () => {
     const reports = [1, 2].map(() => report(call('canary', 'filter', sent)));
     expect(reports).toEqual(['calls=1 canaries=0', 'calls=1 canaries=0']);
   });
 
-  it('finds what an earlier call left in a shared one', () => {
+  it('reports the marks of an earlier call in a reused instance', () => {
     const shared = instance('canary');
     expect(report(shared('filter', sent))).toBe('calls=1 canaries=0');
     expect(report(shared('filter', sent))).toMatch(/^calls=2 canaries=[1-9]/);

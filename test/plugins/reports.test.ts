@@ -1,4 +1,6 @@
-/** Guests built with each published PDK say back every field that they saw: compared with what was sent. */
+/**
+ * Guests built with each published PDK report every field that they read, which must equal the fields that were sent.
+ */
 
 import { describe, expect, it } from 'vitest';
 import { decodeAnswer } from '../../src/wire/decode.ts';
@@ -140,14 +142,14 @@ describe.each(GUESTS)('$guest', ({ guest, more, seen }) => {
     });
   };
 
-  it('sees every field of its edition of a filter request', () => {
+  it('reads every field that its schema of a filter request has', () => {
     expect(reports(priced)).toEqual([
       ['00000000-0000-0000-0000-000000000000', { ...seenExchange, ...more }],
       ...seen.map((candidate) => [candidate.upstream_id, candidate]),
     ]);
   });
 
-  it('sees absent fields as absent', () => {
+  it('reads absent fields as absent', () => {
     const { threadId, serviceTier, query, ...rest } = priced;
     const [request, ...others] = reports({ ...rest, query: null, candidates: [] } as unknown as typeof priced);
     expect(others).toEqual([]);
@@ -157,7 +159,7 @@ describe.each(GUESTS)('$guest', ({ guest, more, seen }) => {
     }
   });
 
-  it('sees every field of a shape request', () => {
+  it('reads every field of a shape request', () => {
     const { request, response } = EDITIONS.shape[0]!;
     const answer = decodeAnswer(response, call(guest, 'shape', encodeToBytes(request, { ...exchange, upstream })));
     expect(answer).toMatchObject({ url: upstream.baseUrl, method: 'REPORT', headers: ['x-report', 'shape'] });
@@ -187,7 +189,7 @@ const seenTransformed = {
 };
 
 describe.each(['report-0-1-1', 'report-0-1-2', 'report-0-2-0'])('%s', (guest) => {
-  it('sees every field of a response', () => {
+  it('reads every field of a response', () => {
     const { request, response } = EDITIONS.transform_response[0]!;
     const sent = encodeToBytes(request, { ...transformed, body });
     const answer = decodeAnswer(response, call(guest, 'transform_response', sent));
@@ -196,7 +198,7 @@ describe.each(['report-0-1-1', 'report-0-1-2', 'report-0-2-0'])('%s', (guest) =>
     expect(JSON.parse(Buffer.from(answer.body!).toString())).toEqual({ ...seenTransformed, body: seenExchange.body });
   });
 
-  it('sees every field of a server-sent event', () => {
+  it('reads every field of a server-sent event', () => {
     const { request, response } = EDITIONS.transform_sse_event[0]!;
     const sent = encodeToBytes(request, { ...transformed, event: { event: 'ping ü', data: body } });
     const answer = decodeAnswer(response, call(guest, 'transform_sse_event', sent));
@@ -241,7 +243,7 @@ describe.each(['report-0-1-0', 'report-0-1-1', 'report-0-1-2'])('%s', (guest) =>
     { type: 'error', code: 'c', message: 'ü', source: digits('c\0ü') },
   ] as const;
 
-  it.each(events)('takes a whole $type', (event) => {
+  it.each(events)('reads every field of $type', (event) => {
     expect(call(guest, 'observe', encodeToBytes(request, event))).toHaveLength(0);
   });
 
