@@ -290,7 +290,7 @@ describe('transforms', () => {
 
   it.each([
     ['trap', 'trap'],
-    ['status:101', 'no final one'],
+    ['status:101', 'not a final one'],
   ])('that fail (%s) obey their policy', async (transform, problem) => {
     const server = await upstream((_, response) => response.end('original'));
     const open = await loadBalancer(routes([server], withClaims({ transform })));

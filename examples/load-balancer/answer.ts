@@ -2,11 +2,11 @@
 import type { IncomingHttpHeaders, ServerResponse } from 'node:http';
 import {
   outcomeToHttp,
-  ResponseTransformError,
+  type PluginChain,
   SseTransformer,
   type TransformContext,
   towardsClient,
-  WasmtimeRuntimeError,
+  type Unavailable,
   type WasmtimeUpstreamDialect,
 } from 'cc-lb-runtime-wasmtime';
 import { towardsClientUnchanged } from './headers.ts';
@@ -106,7 +106,7 @@ export class TransformedEvents implements Answer {
 
 /** Lets the shape plugin change a whole answer, which is held until then. */
 export class TransformedAnswer implements Answer {
-  readonly #dialect: WasmtimeUpstreamDialect;
+  readonly #chain: PluginChain;
   readonly #context: TransformContext;
   readonly #recipient: Recipient;
   readonly #maxBytes: number;
@@ -115,12 +115,12 @@ export class TransformedAnswer implements Answer {
   #size = 0;
 
   constructor(
-    dialect: WasmtimeUpstreamDialect,
+    chain: PluginChain,
     context: TransformContext,
     recipient: Recipient,
     { maxBytes, signal }: { readonly maxBytes: number; readonly signal: AbortSignal },
   ) {
-    this.#dialect = dialect;
+    this.#chain = chain;
     this.#context = context;
     this.#recipient = recipient;
     this.#maxBytes = maxBytes;
@@ -145,38 +145,23 @@ export class TransformedAnswer implements Answer {
 
   async #transform(body: Buffer): Promise<void> {
     const { response, pluginFailed } = this.#recipient;
-    const original = { status: this.#context.status, headers: this.#context.headers, body: body as Uint8Array };
-    let sent = original;
-    try {
-      const change = await this.#dialect.transformResponseAsync({ ...this.#context, body }, { signal: this.#signal });
-      if (change.kind === 'replace') {
-        const { kind: _, ...parts } = change;
-        sent = { ...original, ...parts };
-      }
-      // A client would take it for an interim answer, and wait for another.
-      if (sent.status < 200) {
-        throw new ResponseTransformError('runtime', `the answer's status ${sent.status} is no final one`);
-      }
-    } catch (error) {
-      if (!(error instanceof ResponseTransformError)) throw error;
-      pluginFailed('a response transform failed', error);
-      if (this.#dialect.failurePolicy === 'fail-closed') return sendUnavailable(response, error);
-      sent = original;
+    const outcome = await this.#chain.transformResponseAsync({ ...this.#context, body }, { signal: this.#signal });
+    if (outcome.kind !== 'transformed' && outcome.error !== undefined) {
+      pluginFailed('a response transform failed', outcome.error);
     }
+    if (outcome.kind === 'unavailable') {
+      sendOutcome(response, outcome);
+      return;
+    }
+    const sent = outcome.kind === 'transformed' ? outcome : { ...this.#context, body };
     const lines = towardsClient(sent.headers, { replacedBody: sent.body !== body }).flat();
     if (!BODILESS.has(sent.status)) lines.push('content-length', String(sent.body.length));
     response.writeHead(sent.status, lines).end(sent.body);
   }
 }
 
-/** The answer where a transform failed under `fail-closed`. */
-export function sendUnavailable(response: ServerResponse, error: ResponseTransformError): void {
-  const isSaturated = error.cause instanceof WasmtimeRuntimeError && error.cause.code === 'CC_LB_POOL_SATURATED';
-  const { status, headers, body } = outcomeToHttp({
-    kind: 'unavailable',
-    code: 'plugin_failed',
-    status: 503,
-    ...(isSaturated ? { retryAfterSeconds: 1 } : {}),
-  });
+/** The answer where no upstream's may be sent. */
+export function sendOutcome(response: ServerResponse, outcome: Unavailable): void {
+  const { status, headers, body } = outcomeToHttp(outcome);
   response.writeHead(status, headers).end(body);
 }

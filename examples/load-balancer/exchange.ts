@@ -4,7 +4,6 @@ import { type IncomingHttpHeaders, IncomingMessage, type ServerResponse } from '
 import {
   ClosedError,
   type ObserveEvent,
-  outcomeToHttp,
   PoolSaturatedError,
   type RequestContext,
   ResponseTransformError,
@@ -17,7 +16,7 @@ import type { Dispatcher } from 'undici';
 import {
   type Answer,
   type Recipient,
-  sendUnavailable,
+  sendOutcome,
   TransformedAnswer,
   TransformedEvents,
   UnchangedAnswer,
@@ -195,13 +194,13 @@ export class Exchange implements AttemptOwner {
       const error = new ResponseTransformError('runtime', `the upstream's answer is encoded (${encoding})`);
       this.#pluginFailed('an answer could not be transformed', error);
       if (dialect.failurePolicy !== 'fail-closed') return new UnchangedAnswer(status, headers, recipient, events);
-      sendUnavailable(this.#response, error);
+      sendOutcome(this.#response, { kind: 'unavailable', code: 'plugin_failed', status: 503, error });
       return DISCARDED;
     }
     const context = this.#transformContext(attempt, status, headers);
     if (isStream) return new TransformedEvents(dialect, context, recipient, events);
     const limits = { maxBytes: this.#shared.maxBodyBytes, signal: this.#signal() };
-    return new TransformedAnswer(dialect, context, recipient, limits);
+    return new TransformedAnswer(this.#plugins.chain, context, recipient, limits);
   }
 
   received(chunk: Buffer): void {
@@ -286,8 +285,8 @@ export class Exchange implements AttemptOwner {
     const upstream = { kind: 'anthropic_direct', baseUrl: target.route.baseUrl } as const;
     const options = this.#callOptions();
     const shaped = await chain.shapeAsync(this.#contextOf(), upstream, this.#principal!, options);
+    if (shaped.kind !== 'shaped' && shaped.error !== undefined) this.#log('warn', 'a shape failed', shaped.error);
     if (shaped.kind === 'unavailable') return this.#unavailable(shaped);
-    if (shaped.kind === 'passed-through' && shaped.error) this.#log('warn', 'a shape failed', shaped.error);
     const { url, method, headers, body } = shaped.request;
     const flat: string[] = [];
     for (const [name, value] of headers) if (name !== 'accept-encoding') flat.push(name, value);
@@ -374,9 +373,8 @@ export class Exchange implements AttemptOwner {
   }
 
   #unavailable(outcome: Unavailable): void {
-    const { status, headers, body } = outcomeToHttp(outcome);
     if (outcome.error !== undefined) this.#observeError('plugin', outcome.error);
-    this.#response.writeHead(status, headers).end(body);
+    sendOutcome(this.#response, outcome);
   }
 
   #pluginFailed(message: string, error: Error): void {

@@ -84,7 +84,11 @@ const TIMEOUTS: Timeouts = {
   streamCommentMs: 15_000,
 };
 const BREAKER: BreakerOptions = { failures: 5, openMs: 10_000 };
+/** How often connections are looked at for requests that take too long. */
+const CHECK_MS = 5_000;
 const OVERLOADED = new Refusal(503, 'overloaded_error', 'too many requests', 1);
+
+const TOO_MANY_HEADERS = new Refusal(431, 'invalid_request_error', 'too many header lines');
 
 /** A load balancer, from its first `publish` and `listen` to its `close`. */
 export class LoadBalancer {
@@ -135,11 +139,13 @@ export class LoadBalancer {
         headersTimeout: timeouts.requestHeadersMs,
         requestTimeout: timeouts.requestMs,
         keepAliveTimeout: timeouts.keepAliveMs,
+        connectionsCheckingInterval: Math.min(CHECK_MS, timeouts.requestHeadersMs),
         noDelay: true,
       },
       handle,
     );
-    this.#server.maxHeadersCount = limits.headers;
+    // node would leave headers beyond its limit out without a word; they are counted in `#handle`.
+    this.#server.maxHeadersCount = 0;
     this.#server.maxConnections = limits.connections;
     // Otherwise node would answer a client that asks first whether its body is welcome before the body's limit is checked.
     this.#server.on('checkContinue', handle);
@@ -195,6 +201,11 @@ export class LoadBalancer {
     if (this.#exchanges.size >= this.#limits.requests) {
       this.#metrics.ended(OVERLOADED.status, 0);
       sendRefusal(request, response, OVERLOADED);
+      return;
+    }
+    if (request.rawHeaders.length > 2 * this.#limits.headers) {
+      this.#metrics.ended(TOO_MANY_HEADERS.status, 0);
+      sendRefusal(request, response, TOO_MANY_HEADERS);
       return;
     }
     const exchange = new Exchange(this.#shared, this.view, request, response);

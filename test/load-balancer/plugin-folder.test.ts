@@ -1,0 +1,185 @@
+import { createHash, generateKeyPairSync, type KeyObject, sign } from 'node:crypto';
+import { appendFileSync, rmSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { setTimeout as delay } from 'node:timers/promises';
+import { describe, expect, it, onTestFinished } from 'vitest';
+import { Deployment } from '../../examples/load-balancer/deployment.ts';
+import { createLogger } from '../../examples/load-balancer/logging.ts';
+import { type FolderChange, PluginFolder } from '../../examples/load-balancer/plugin-folder.ts';
+import type { Routes } from '../../examples/load-balancer/routes.ts';
+import { temporaryFolder } from './program.ts';
+import { guest, until } from './support.ts';
+
+const SETTLE_MS = 50;
+const keys = generateKeyPairSync('ed25519');
+const others = generateKeyPairSync('ed25519');
+
+function folder(trustedKeys: readonly KeyObject[] = []) {
+  const path = temporaryFolder();
+  const plugins = new PluginFolder({ path, trustedKeys, settleMs: SETTLE_MS, maxBytes: 32 * 1024 * 1024 });
+  onTestFinished(() => plugins.close());
+  const write = (file: string, content: string | Buffer) => writeFileSync(join(path, file), content);
+  return { path, plugins, write };
+}
+
+async function errorOf(plugins: PluginFolder): Promise<string> {
+  const [change] = await plugins.read();
+  return change !== undefined && 'error' in change ? change.error.message : '';
+}
+
+describe('the plugin folder', () => {
+  it('names a plugin after its file and reads its kind from the module', async () => {
+    const { plugins, write } = folder();
+    write('b.wasm', guest('rewrite'));
+    write('a.wasm', guest('cache-aware'));
+    write('notes.txt', 'no plugin');
+    const read = await plugins.read();
+    expect(read).toEqual([
+      { name: 'a', route: { name: 'a', kind: 'filter', bytes: guest('cache-aware') } },
+      { name: 'b', route: { name: 'b', kind: 'shape', bytes: guest('rewrite') } },
+    ]);
+  });
+
+  it('reads options from the file beside it', async () => {
+    const { plugins, write } = folder();
+    write('a.wasm', guest('canary'));
+    write('a.json', JSON.stringify({ kind: 'observe', principal: 'me', failurePolicy: 'fail-closed', deadlineMs: 20 }));
+    const [change] = await plugins.read();
+    const options = { kind: 'observe', principal: 'me', failurePolicy: 'fail-closed', deadlineMs: 20 };
+    expect(change).toMatchObject({ name: 'a', route: options });
+  });
+
+  it('asks for the kind of a module with several hooks', async () => {
+    const { plugins, write } = folder();
+    write('a.wasm', guest('canary'));
+    expect(await errorOf(plugins)).toMatch(/filter and shape and observe: name its kind/);
+  });
+
+  it.each([
+    ['an unknown option', '{"knd":"filter"}', /knd/],
+    ['text that is not JSON', '{', /JSON/],
+  ])('refuses a plugin with %s', async (_, options, reason) => {
+    const { plugins, write } = folder();
+    write('a.wasm', guest('cache-aware'));
+    write('a.json', options);
+    expect(await errorOf(plugins)).toMatch(reason);
+  });
+
+  it('refuses a module that a full disk cut off', async () => {
+    const { plugins, write } = folder();
+    write('a.wasm', guest('cache-aware').subarray(0, 1_000));
+    expect(await errorOf(plugins)).not.toBe('');
+  });
+
+  it('reports a file once it is written to its end', async () => {
+    const { path, plugins, write } = folder();
+    const reported: FolderChange[] = [];
+    plugins.watch(async (changes) => void reported.push(...changes));
+    const bytes = guest('cache-aware');
+    write('a.wasm', bytes.subarray(0, 10));
+    // Longer in all than the time to settle, without a pause as long as it.
+    for (let at = 10; at < bytes.length; at += Math.ceil(bytes.length / 10)) {
+      await delay(SETTLE_MS / 5);
+      appendFileSync(join(path, 'a.wasm'), bytes.subarray(at, at + Math.ceil(bytes.length / 10)));
+    }
+    await until(() => reported.length > 0);
+    expect(reported).toMatchObject([{ name: 'a', route: { kind: 'filter', bytes } }]);
+  });
+
+  it('reports a changed and a removed file', async () => {
+    const { path, plugins, write } = folder();
+    write('a.wasm', guest('cache-aware'));
+    await plugins.read();
+    const reported: FolderChange[] = [];
+    plugins.watch(async (changes) => void reported.push(...changes));
+    write('a.wasm', guest('cache-aware-v2'));
+    await until(() => reported.length === 1);
+    rmSync(join(path, 'a.wasm'));
+    await until(() => reported.length === 2);
+    expect(reported).toMatchObject([{ route: { bytes: guest('cache-aware-v2') } }, { name: 'a', route: null }]);
+  });
+});
+
+describe('trust', () => {
+  it('takes bytes that match their pin', async () => {
+    const { plugins, write } = folder();
+    write('a.wasm', guest('cache-aware'));
+    write('a.json', JSON.stringify({ sha256: createHash('sha256').update(guest('cache-aware')).digest('hex') }));
+    expect(await plugins.read()).toMatchObject([{ route: { kind: 'filter' } }]);
+  });
+
+  it('refuses other bytes before it parses them', async () => {
+    const { plugins, write } = folder();
+    write('a.wasm', 'no wasm at all');
+    write('a.json', JSON.stringify({ sha256: '0'.repeat(64) }));
+    expect(await errorOf(plugins)).toMatch(/pinned is 0{64}/);
+  });
+
+  it.each([
+    ['raw', (signature: Buffer) => signature],
+    ['in Base64', (signature: Buffer) => `${signature.toString('base64')}\n`],
+  ])('takes a signature by a trusted key, %s', async (_, write64) => {
+    const { plugins, write } = folder([others.publicKey, keys.publicKey]);
+    write('a.wasm', guest('cache-aware'));
+    write('a.sig', write64(sign(null, guest('cache-aware'), keys.privateKey)));
+    expect(await plugins.read()).toMatchObject([{ route: { kind: 'filter' } }]);
+  });
+
+  it.each([
+    ['no signature', null, /no signature/],
+    ['a signature by another key', sign(null, guest('cache-aware'), others.privateKey), /no trusted key/],
+    ['a signature of other bytes', sign(null, guest('rewrite'), keys.privateKey), /no trusted key/],
+    ['a file that is no signature', Buffer.from('yes'), /neither 64 bytes/],
+  ])('refuses %s', async (_, signature, reason) => {
+    const { plugins, write } = folder([keys.publicKey]);
+    write('a.wasm', guest('cache-aware'));
+    if (signature !== null) write('a.sig', signature);
+    expect(await errorOf(plugins)).toMatch(reason);
+  });
+});
+
+describe('a deployment', () => {
+  const configured: Routes = { upstreams: [], principals: [], plugins: [] };
+  const logger = createLogger({ level: 'silent' });
+  const change = (name: string, bytes: Buffer): FolderChange => ({ name, route: { name, kind: 'filter', bytes } });
+  const [one, two, bad] = [Buffer.from('one'), Buffer.from('two'), Buffer.from('bad')];
+
+  function deployment() {
+    const published: string[] = [];
+    const publish = async ({ plugins }: Routes) => {
+      if (plugins.some(({ bytes }) => bytes === bad)) throw new Error('it is bad');
+      published.push(plugins.map(({ name, bytes }) => `${name}:${bytes}`).join(' '));
+    };
+    return { deployment: new Deployment({ publish }, logger, configured), published };
+  }
+
+  it('keeps the old version of a refused plugin, and takes the others', async () => {
+    const { deployment: deployed, published } = deployment();
+    await deployed.takeChanges([change('a', one), change('b', one)]);
+    await deployed.takeChanges([change('a', bad), change('b', two), { name: 'c', error: new Error('unreadable') }]);
+    expect(published.at(-1)).toBe('a:one b:two');
+    expect(deployed.refusals.map(({ plugin, reason }) => [plugin, reason])).toEqual([
+      ['a', 'it is bad'],
+      ['c', 'unreadable'],
+    ]);
+    await deployed.takeChanges([change('a', two)]);
+    expect(deployed.refusals.map(({ plugin }) => plugin)).toEqual(['c']);
+  });
+
+  it('goes back to the version before the current one, once', async () => {
+    const { deployment: deployed, published } = deployment();
+    await deployed.takeChanges([change('a', one), change('a', two)]);
+    await deployed.rollback('a');
+    expect(published.at(-1)).toBe('a:one');
+    await expect(deployed.rollback('a')).rejects.toThrow(/no version before/);
+    await deployed.takeChanges([change('b', one)]);
+    expect(published.at(-1)).toBe('a:one b:one');
+  });
+
+  it('forgets a plugin that was removed', async () => {
+    const { deployment: deployed, published } = deployment();
+    await deployed.takeChanges([change('a', one), { name: 'a', route: null }]);
+    expect(published.at(-1)).toBe('');
+    expect(deployed.has('a')).toBe(false);
+  });
+});

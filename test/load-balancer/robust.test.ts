@@ -1,0 +1,264 @@
+import type { AddressInfo, Socket } from 'node:net';
+import { connect, createServer } from 'node:net';
+import { setTimeout as delay } from 'node:timers/promises';
+import { request } from 'undici';
+import { describe, expect, it, onTestFinished } from 'vitest';
+import { loadBalancer, plugin, routes, until, upstream } from './support.ts';
+
+const ok = (_: unknown, response: { end(text: string): unknown }) => response.end('ok');
+
+async function post(url: string, options: { headers?: Record<string, string>; body?: string } = {}) {
+  const headers = { 'x-api-key': 'me', ...options.headers };
+  const answer = await request(`${url}/v1/messages`, { method: 'POST', headers, body: options.body ?? '{}' });
+  return { status: answer.statusCode, headers: answer.headers, text: await answer.body.text() };
+}
+
+/** A server that does with each connection what `serve` says. */
+async function rawServer(serve: (socket: Socket) => void): Promise<{ url: string; connections(): number }> {
+  let connections = 0;
+  const sockets = new Set<Socket>();
+  const server = createServer((socket) => {
+    connections++;
+    sockets.add(socket);
+    socket.on('error', () => {});
+    serve(socket);
+  });
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  onTestFinished(() => {
+    server.close();
+    for (const socket of sockets) socket.destroy();
+  });
+  return { url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`, connections: () => connections };
+}
+
+/** Sends bytes as they are; gives everything that comes back until the connection closes. */
+function exchange(url: string, text: string): Promise<string> {
+  const { hostname, port } = new URL(url);
+  return new Promise((resolve) => {
+    let answer = '';
+    const socket = connect(Number(port), hostname, () => socket.write(text));
+    socket.on('data', (chunk) => (answer += chunk));
+    socket.on('error', () => {});
+    socket.on('close', () => resolve(answer));
+  });
+}
+
+describe('an upstream that', () => {
+  it('hangs is a 504', async () => {
+    const server = await upstream(() => {});
+    const { url } = await loadBalancer(routes([server]), { timeouts: { headersMs: 1_000 } });
+    expect((await post(url)).status).toBe(504);
+  });
+
+  it.each([
+    ['resets the connection', (socket: Socket) => socket.once('data', () => socket.resetAndDestroy())],
+    ['answers garbage', (socket: Socket) => socket.once('data', () => socket.end('certainly not HTTP\r\n\r\n'))],
+    ['closes without an answer', (socket: Socket) => socket.once('data', () => socket.end())],
+    [
+      'answers with endless headers',
+      (socket: Socket) => socket.once('data', () => socket.write(`HTTP/1.1 200 OK\r\nx: ${'y'.repeat(100_000)}`)),
+    ],
+  ] as const)('%s is a 502, and is not asked again', async (_, serve) => {
+    const server = await rawServer(serve);
+    const { url } = await loadBalancer(routes([server, server]));
+    expect((await post(url)).status).toBe(502);
+    expect(server.connections()).toBe(1);
+  });
+
+  it('stops in the middle leaves no answer that looks whole', async () => {
+    const server = await upstream((_, response) => {
+      response.writeHead(200, { 'content-length': '100' });
+      response.write('half');
+    });
+    const { url } = await loadBalancer(routes([server]), { timeouts: { idleMs: 1_000 } });
+    await expect(post(url)).rejects.toThrow();
+  });
+
+  it('never ends is left when its client leaves', async () => {
+    const server = await upstream(async (_, response) => {
+      while (!response.destroyed) {
+        response.write('more');
+        await delay(5);
+      }
+    });
+    const { url, balancer } = await loadBalancer(routes([server]));
+    const { body } = await request(url, { method: 'POST', headers: { 'x-api-key': 'me' }, body: '{}' });
+    body.on('error', () => {});
+    await new Promise((resolve) => body.once('data', resolve));
+    body.destroy();
+    await until(() => balancer.requestsInFlight === 0);
+  });
+
+  it('fails again and again gets no requests for a while, then one as a trial', async () => {
+    let fails = true;
+    const server = await rawServer((socket) => {
+      socket.on('data', () => {
+        if (fails) socket.destroy();
+        else socket.write('HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok');
+      });
+    });
+    const { url, balancer } = await loadBalancer(routes([server]), { breaker: { failures: 2, openMs: 200 } });
+    const { breaker } = balancer.view.targets[0]!.upstream;
+    expect([(await post(url)).status, (await post(url)).status]).toEqual([502, 502]);
+    expect(breaker.state).toBe('open');
+    const refused = await post(url);
+    expect(refused).toMatchObject({ status: 503, headers: { 'retry-after': '1' } });
+    expect(server.connections()).toBe(2);
+    await until(() => breaker.state === 'half-open');
+    expect((await post(url)).status).toBe(502);
+    expect(breaker.state).toBe('open');
+    fails = false;
+    await until(() => breaker.state === 'half-open');
+    expect((await post(url)).status).toBe(200);
+    expect(breaker.state).toBe('closed');
+  });
+
+  it('fails is passed over while another one serves', async () => {
+    const bad = await rawServer((socket) => socket.on('data', () => socket.destroy()));
+    const good = await upstream(ok);
+    const { url } = await loadBalancer(routes([bad, good]), { breaker: { failures: 1, openMs: 60_000 } });
+    const statuses = [];
+    for (let i = 0; i < 6; i++) statuses.push((await post(url)).status);
+    expect(statuses.filter((status) => status === 502)).toHaveLength(1);
+    expect(good.received).toHaveLength(5);
+  });
+
+  it('is not reached by a plugin that points elsewhere', async () => {
+    const server = await upstream(ok);
+    const elsewhere = plugin('shape', 'misbehave', { failurePolicy: 'fail-closed' });
+    const { upstreams, ...rest } = routes([server], { plugins: [elsewhere] });
+    const { url, log } = await loadBalancer({ ...rest, upstreams: [{ ...upstreams[0]!, apiKey: 'theirs' }] });
+    expect((await post(url)).status).toBe(503);
+    expect(server.received).toEqual([]);
+    expect(log).toMatchObject([{ message: 'a shape failed', error: { message: expect.stringContaining('origin') } }]);
+  });
+});
+
+describe('a client that', () => {
+  const WHOLE =
+    'POST /v1/messages HTTP/1.1\r\nhost: lb\r\nx-api-key: me\r\ncontent-type: application/json\r\ncontent-length: 20\r\n\r\n' +
+    '{"messages":[{}]}   ';
+
+  it('leaves at any byte of its request costs nothing but that request', async () => {
+    const server = await upstream(ok);
+    const { url, balancer } = await loadBalancer(routes([server], { plugins: [plugin('filter', 'cache-aware')] }));
+    const { hostname, port } = new URL(url);
+    for (let at = 1; at <= WHOLE.length; at++) {
+      await new Promise<void>((resolve) => {
+        const socket = connect(Number(port), hostname, () => socket.write(WHOLE.slice(0, at), () => socket.destroy()));
+        socket.on('close', () => resolve());
+        socket.on('error', () => {});
+      });
+    }
+    await until(() => balancer.requestsInFlight === 0);
+    expect((await post(url)).status).toBe(200);
+  });
+
+  it.each([
+    [
+      'both lengths',
+      'content-length: 5\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\nGET /smuggled HTTP/1.1\r\nhost: lb\r\n\r\n',
+    ],
+    ['two lengths', 'content-length: 2\r\ncontent-length: 3\r\n\r\n{}'],
+    ['an encoding that is not known', 'transfer-encoding: xchunked\r\n\r\n0\r\n\r\n'],
+    ['a header name with a space', 'content-length : 2\r\n\r\n{}'],
+    ['a header continued on the next line', 'x-a: 1\r\n  content-length: 2\r\n\r\n'],
+    ['a bare line feed in a header', 'x-a: 1\ncontent-length: 2\r\n\r\n{}'],
+  ])('smuggles by %s reaches no upstream with it', async (_, rest) => {
+    const server = await upstream(ok);
+    const { url } = await loadBalancer(routes([server]));
+    const head = 'POST /v1/messages HTTP/1.1\r\nhost: lb\r\nx-api-key: me\r\nconnection: close\r\n';
+    const answer = await exchange(url, head + rest);
+    expect(answer).toMatch(/^HTTP\/1\.1 400 /);
+    expect(server.received.filter(({ request: { url: path } }) => path !== '/v1/messages')).toEqual([]);
+  });
+
+  it('sends headers beyond the limits is refused', async () => {
+    const server = await upstream(ok);
+    const { url } = await loadBalancer(routes([server]), { limits: { headerBytes: 2_048 } });
+    expect((await post(url, { headers: { 'x-long': 'y'.repeat(4_000) } })).status).toBe(431);
+    expect(server.received).toEqual([]);
+  });
+
+  it('sends more header lines than the limit is refused', async () => {
+    const server = await upstream(ok);
+    const { url } = await loadBalancer(routes([server]), { limits: { headers: 20 } });
+    const many = Object.fromEntries(Array.from({ length: 30 }, (_, i) => [`x-${i}`, '1']));
+    expect((await post(url, { headers: many })).status).toBe(431);
+    expect(server.received).toEqual([]);
+  });
+
+  it('opens more connections than the limit has them closed', async () => {
+    const server = await upstream(ok);
+    const { url } = await loadBalancer(routes([server]), { limits: { connections: 1 } });
+    const { hostname, port } = new URL(url);
+    const first = connect(Number(port), hostname);
+    await new Promise((resolve) => first.once('connect', resolve));
+    await delay(20);
+    expect(await exchange(url, WHOLE)).toBe('');
+    first.destroy();
+  });
+
+  it('sends its request too slowly is cut off', async () => {
+    const server = await upstream(ok);
+    const { url } = await loadBalancer(routes([server]), { timeouts: { requestHeadersMs: 200, requestMs: 300 } });
+    expect(await exchange(url, 'POST /v1/messages HTTP/1.1\r\nhost:')).toMatch(/^HTTP\/1\.1 408 /);
+  });
+
+  it('uploads slowly is not outrun: the upstream gets what comes, as it comes', async () => {
+    const parts: number[] = [];
+    const server = await rawServer((socket) => {
+      socket.on('data', (chunk) => {
+        parts.push(chunk.length);
+        if (parts.reduce((sum, length) => sum + length, 0) > 200_000) {
+          socket.write('HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok');
+        }
+      });
+    });
+    const { url } = await loadBalancer(routes([server]));
+    const head =
+      'POST /v1/messages HTTP/1.1\r\nhost: lb\r\nx-api-key: me\r\nconnection: close\r\ncontent-length: 200000\r\n\r\n';
+    const { hostname, port } = new URL(url);
+    const answer = await new Promise<string>((resolve) => {
+      let text = '';
+      const socket = connect(Number(port), hostname, async () => {
+        socket.write(head + 'x'.repeat(100_000));
+        await until(() => parts.length > 0);
+        socket.write('x'.repeat(100_000));
+      });
+      socket.on('data', (chunk) => (text += chunk));
+      socket.on('close', () => resolve(text));
+    });
+    expect(answer).toMatch(/^HTTP\/1\.1 200 /);
+  });
+});
+
+describe('an event stream that is silent', () => {
+  const sse = { 'content-type': 'text/event-stream' };
+
+  it('gets comments between its events, and none inside of one', async () => {
+    const server = await upstream(async (_, response) => {
+      response.writeHead(200, sse);
+      response.write('data: 1\n\n');
+      await delay(200);
+      response.write('data: 2\n');
+      await delay(200);
+      response.end('data: 3\n\n');
+    });
+    const { url } = await loadBalancer(routes([server]), { timeouts: { streamCommentMs: 20 } });
+    const { text } = await post(url);
+    expect(text).toMatch(/^(: keep-alive\n\n)*data: 1\n\n(: keep-alive\n\n)+data: 2\ndata: 3\n\n$/);
+  });
+
+  it('gets comments behind a transform too', async () => {
+    const server = await upstream(async (_, response) => {
+      response.writeHead(200, sse);
+      response.write('data: 1\n\n');
+      await delay(200);
+      response.end('data: 2\n\n');
+    });
+    const plugins = [plugin('shape', 'transforms')];
+    const { url } = await loadBalancer(routes([server], { plugins }), { timeouts: { streamCommentMs: 20 } });
+    expect((await post(url)).text).toMatch(/^(: keep-alive\n\n)*data: 1\n\n(: keep-alive\n\n)+data: 2\n\n$/);
+  });
+});

@@ -1,0 +1,210 @@
+import { copyFileSync, mkdirSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { Agent, request } from 'undici';
+import { beforeAll, describe, expect, it } from 'vitest';
+import { compileProgram, configFor, GUESTS, type Program, startProgram, temporaryFolder } from './program.ts';
+import { until, untilAsync, upstream } from './support.ts';
+
+let compiled: string;
+beforeAll(() => {
+  compiled = compileProgram('workers');
+});
+
+/** A program whose plugins come from a folder. */
+async function program(server: { url: string }, plugins: Readonly<Record<string, string>>, rest: object = {}) {
+  const folder = temporaryFolder();
+  const path = join(folder, 'plugins');
+  mkdirSync(path);
+  const put = (name: string, guest: string) => copyFileSync(join(GUESTS, `${guest}.wasm`), join(path, `${name}.wasm`));
+  for (const [name, guest] of Object.entries(plugins)) put(name, guest);
+  const content = configFor([server], { pluginFolder: { path, settleMs: 20 }, ...rest });
+  const started = await startProgram(compiled, join(folder, 'config.json'), content);
+  const write = (file: string, bytes: string | Buffer) => writeFileSync(join(path, file), bytes);
+  return { ...started, put, write };
+}
+
+/** On a connection of its own, which node:cluster hands to the next worker. */
+async function post({ url }: Program, body = '{}') {
+  const dispatcher = new Agent({ pipelining: 0 });
+  const headers = { 'x-api-key': 'me' };
+  const answer = await request(`${url}/v1/messages`, { method: 'POST', headers, body, dispatcher });
+  return { status: answer.statusCode, text: await answer.body.text() };
+}
+
+const ok = (_: unknown, response: { end(text: string): unknown }) => response.end('ok');
+
+describe('workers', () => {
+  it('share the requests, and their metrics are added up', async () => {
+    const server = await upstream(ok);
+    const running = await program(server, { keep: 'cache-aware' });
+    for (let i = 0; i < 10; i++) expect((await post(running)).status).toBe(200);
+    const { workers, statuses } = await running.status();
+    expect(workers).toHaveLength(2);
+    expect(statuses).toEqual({ 200: 10 });
+    const metrics = await (await request(`${running.admin}/metrics`)).body.text();
+    expect(metrics).toContain('cc_lb_requests_total{status="200"} 10');
+    expect(metrics).toContain('cc_lb_plugin_call_duration_seconds_count{plugin="keep",hook="filter"} 10');
+    expect(metrics).toContain('cc_lb_plugin_memory_max_pages 2048');
+    expect(metrics).toContain('cc_lb_workers 2');
+  });
+
+  it('serve a new version everywhere, and a refused one nowhere', async () => {
+    const server = await upstream(ok);
+    const running = await program(server, { keep: 'cache-aware' });
+    running.put('keep', 'cache-aware-v2');
+    await untilAsync(async () => (await running.status()).plugins[0]?.version === '2.0.0');
+    running.write('keep.wasm', 'no wasm');
+    await untilAsync(async () => (await running.status()).refusals.length === 1);
+    const { plugins, refusals } = await running.status();
+    expect(plugins).toMatchObject([{ plugin: 'keep', version: '2.0.0' }]);
+    expect(refusals).toMatchObject([{ plugin: 'keep', reason: expect.stringContaining('not a wasm module') }]);
+    for (let i = 0; i < 4; i++) expect((await post(running)).status).toBe(200);
+  });
+
+  it('that die in the middle of a stream take their own requests along, and are replaced', async () => {
+    const server = await upstream((request, response) => {
+      response.writeHead(200, { 'content-type': 'text/event-stream' });
+      response.write('data: 1\n\n');
+      request.on('close', () => {});
+    });
+    const running = await program(server, { keep: 'cache-aware' });
+    running.put('keep', 'cache-aware-v2');
+    await untilAsync(async () => (await running.status()).plugins[0]?.version === '2.0.0');
+    await running.change('/plugins/disable', { plugin: 'keep', reason: 'a test' });
+    const streams = await Promise.all(
+      [0, 1].map(async () => {
+        const dispatcher = new Agent({ pipelining: 0 });
+        const headers = { 'x-api-key': 'me' };
+        return request(`${running.url}/v1/messages`, { method: 'POST', headers, body: '{}', dispatcher });
+      }),
+    );
+    const ended = streams.map(({ body }) =>
+      body.text().then(
+        () => 'whole',
+        () => 'cut',
+      ),
+    );
+    await untilAsync(async () => (await running.status()).requestsInFlight === 2);
+    const { workers } = await running.status();
+    process.kill(workers[0]!.pid, 'SIGKILL');
+    expect(await Promise.race(ended)).toBe('cut');
+    await untilAsync(async () => {
+      const status = await running.status();
+      return status.restarts === 1 && status.workers.filter(({ isServing }) => isServing).length === 2;
+    });
+    const { plugins, requestsInFlight } = await running.status();
+    // The other stream goes on, and the new worker has the version and the kill switch of the old one.
+    expect(requestsInFlight).toBe(1);
+    expect(plugins).toMatchObject([{ plugin: 'keep', version: '2.0.0', disabled: 'a test' }]);
+    expect(running.log.map(({ msg }) => msg)).toContain('a worker has died');
+  });
+});
+
+describe('the admin server', () => {
+  it('answers what operators ask', async () => {
+    const server = await upstream(ok);
+    const running = await program(server, { keep: 'cache-aware' });
+    const get = async (path: string) => {
+      const answer = await request(`${running.admin}${path}`);
+      return { status: answer.statusCode, type: answer.headers['content-type'], text: await answer.body.text() };
+    };
+    expect(await get('/healthz')).toMatchObject({ status: 200, text: '{"ok":true,"problems":[]}' });
+    expect(await get('/readyz')).toMatchObject({ status: 200, text: '{"ready":true}' });
+    const [plugin] = JSON.parse((await get('/plugins')).text);
+    expect(plugin).toMatchObject({ plugin: 'keep', principal: null, kind: 'filter', version: '1.0.0', disabled: null });
+    expect(await get('/')).toMatchObject({ status: 200, type: 'text/html; charset=utf-8' });
+    expect((await get('/other')).status).toBe(404);
+    expect((await request(running.admin, { method: 'DELETE' })).statusCode).toBe(405);
+  });
+
+  it('shows traffic and decisions', async () => {
+    const server = await upstream(ok);
+    const running = await program(server, { keep: 'cache-aware' });
+    await post(running);
+    await untilAsync(async () => (await running.status()).recent.length === 1);
+    const { recent, statuses, requestsInFlight, upstreams } = await running.status();
+    expect({ statuses, requestsInFlight, upstreams }).toEqual({
+      statuses: { 200: 1 },
+      requestsInFlight: 0,
+      upstreams: [{ name: 'upstream-0', breaker: 'closed' }],
+    });
+    const decisions = [{ plugin: 'keep', kept: 1, reason: '' }];
+    expect(recent[0]).toMatchObject({ principal: 'me', upstream: 'upstream-0', status: 200, decisions });
+  });
+
+  it('changes nothing without the token', async () => {
+    const server = await upstream(ok);
+    const running = await program(server, { keep: 'cache-aware' });
+    const disable = { plugin: 'keep', reason: 'a test' };
+    expect((await running.change('/plugins/disable', disable, 'guessed')).status).toBe(401);
+    const [plugin] = (await running.status()).plugins;
+    expect(plugin).toMatchObject({ disabled: null });
+  });
+
+  it('changes nothing where the config names no token', async () => {
+    const server = await upstream(ok);
+    const running = await program(server, {}, { admin: { host: '127.0.0.1', port: 0 } });
+    expect((await running.change('/plugins/enable', { plugin: 'keep' })).status).toBe(403);
+  });
+
+  it('disables, enables and rolls back', async () => {
+    const server = await upstream((_, response, body) => response.end(body));
+    const running = await program(server, { keep: 'cache-aware' });
+    expect((await running.change('/plugins/disable', { plugin: 'keep', reason: 'a test' })).status).toBe(200);
+    expect((await running.status()).plugins).toMatchObject([{ disabled: 'a test' }]);
+    for (let i = 0; i < 4; i++) expect((await post(running)).status).toBe(200);
+    const [plugin] = (await running.status()).plugins;
+    expect(plugin).toMatchObject({ calls: 0, unavailable: 4 });
+    expect((await running.change('/plugins/enable', { plugin: 'keep' })).status).toBe(200);
+    expect((await running.status()).plugins).toMatchObject([{ disabled: null }]);
+
+    expect((await running.change('/plugins/rollback', { plugin: 'keep' })).status).toBe(409);
+    running.put('keep', 'cache-aware-v2');
+    await untilAsync(async () => (await running.status()).plugins[0]?.version === '2.0.0');
+    expect((await running.change('/plugins/rollback', { plugin: 'keep' })).status).toBe(200);
+    expect((await running.status()).plugins).toMatchObject([{ version: '1.0.0' }]);
+  });
+
+  it('explains a route without sending anything', async () => {
+    const server = await upstream(ok);
+    const running = await program(server, { keep: 'cache-aware', rewrite: 'rewrite' });
+    const { status, body } = await running.change('/explain', {
+      principal: 'me',
+      path: '/v1/messages?a=1',
+      headers: [['cookie', 'a=1']],
+      body: '{}',
+    });
+    expect(status).toBe(200);
+    expect(body).toMatchObject({
+      candidates: [{ name: 'upstream-0', breaker: 'closed' }],
+      filters: [{ plugin: 'keep', kept: ['upstream-0'], rejected: [] }],
+      order: ['upstream-0'],
+      request: { kind: 'shaped', url: `${server.url}/v1/messages?a=1`, headers: [['x-shaped-by', 'rewrite/1.0.0']] },
+      problem: null,
+    });
+    expect(server.received).toEqual([]);
+    expect((await running.change('/explain', { principal: 'nobody' })).status).toBe(409);
+    expect((await running.change('/explain', { principl: 'me' })).status).toBe(400);
+  });
+
+  it('shows names and reasons as text, whatever characters they have', async () => {
+    const name = '<img src=x onerror=alert(1)>\u001b[31m\n{"level":60}';
+    const server = await upstream(ok);
+    const misbehaving = { kind: 'filter', name, file: join(GUESTS, 'misbehave.wasm') };
+    const principals = [
+      {
+        ...{ id: 'me', kind: 'api_key', claims: { do: 'unreachable' } },
+        keySha256: '2744ccd10c7533bd736ad890f9dd5cab2adb27b07d500b9493f29cdc420cb2e0',
+      },
+    ];
+    const running = await program(server, {}, { plugins: [misbehaving], principals });
+    expect((await post(running)).status).toBe(200);
+    await until(() => running.log.some(({ msg }) => msg === 'request'));
+    // Each line parses on its own, and no control character reaches a terminal.
+    // biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is looked for
+    expect(running.output()).not.toMatch(/[\u0000-\u0009\u000b-\u001f\u007f-\u009f]/);
+    expect((await running.status()).plugins).toMatchObject([{ plugin: name }]);
+    const page = await (await request(running.admin)).body.text();
+    expect(page).not.toMatch(/innerHTML|insertAdjacentHTML|document\.write/);
+  });
+});
