@@ -254,7 +254,7 @@ describe.each(['report-0-1-0', 'report-0-1-1', 'report-0-1-2'])('%s', (guest) =>
     { ...events[5], eventCount: 3 },
     { ...events[6], outputTokens: 0 },
     { ...events[7], message: 'u' },
-  ])('traps on a $type that says something else', (event) => {
+  ])('traps on a $type with a wrong digest', (event) => {
     expect(() => call(guest, 'observe', encodeToBytes(request, event))).toThrow('unreachable');
   });
 });

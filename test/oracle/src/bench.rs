@@ -1,5 +1,6 @@
-//! Times the codec's step in Rust, on the request of bench/codec.mjs and its answer. Twice: rkyv alone, from
-//! strings to strings, and as an adapter needs it, from host types (UUIDs, JSON claims, unfiltered headers) and back.
+//! Measures encoding and decoding in Rust with the request of bench/codec.mjs and its answer, in two forms: rkyv alone,
+//! from strings to strings, and as an adapter needs it, from host types (UUIDs, JSON claims, unfiltered headers) and
+//! back.
 
 use std::collections::BTreeMap;
 use std::hint::black_box;
@@ -70,7 +71,7 @@ fn encode_base(ids: &[String], names: &[String], body: &[u8]) -> AlignedVec {
         principal: PrincipalRef { id: "team-42", kind: "api_key", claims: &claims },
         candidates: &candidates,
     };
-    rkyv::to_bytes::<Error>(&request).expect("the request serialises")
+    rkyv::to_bytes::<Error>(&request).expect("the request serializes")
 }
 
 fn encode_tiered(ids: &[String], names: &[String], body: &[u8]) -> AlignedVec {
@@ -117,7 +118,7 @@ fn encode_tiered(ids: &[String], names: &[String], body: &[u8]) -> AlignedVec {
         principal: PrincipalRef { id: "team-42", kind: "api_key", claims: &claims },
         candidates: &candidates,
     };
-    rkyv::to_bytes::<Error>(&request).expect("the request serialises")
+    rkyv::to_bytes::<Error>(&request).expect("the request serializes")
 }
 
 fn answer(ids: &[String]) -> AlignedVec {
@@ -130,10 +131,10 @@ fn answer(ids: &[String]) -> AlignedVec {
             reason: if index == 0 { "" } else { "rate_limit: not the warmest cache" }.into(),
         })
         .collect();
-    rkyv::to_bytes::<Error>(&wire_0_2::FilterResponse { results }).expect("the answer serialises")
+    rkyv::to_bytes::<Error>(&wire_0_2::FilterResponse { results }).expect("the answer serializes")
 }
 
-/// As the adapter does: copied into an aligned buffer, checked, made owned.
+/// Decodes as the adapter does: copies to an aligned buffer, checks, and converts to an owned value.
 fn decode(bytes: &[u8]) -> Vec<[String; 3]> {
     let mut aligned = AlignedVec::<16>::with_capacity(bytes.len());
     aligned.extend_from_slice(bytes);
@@ -145,7 +146,7 @@ fn decode(bytes: &[u8]) -> Vec<[String; 3]> {
         .collect()
 }
 
-/// The request as a Rust host holds it.
+/// The request in the types of a Rust host.
 struct Host {
     headers: Vec<(String, Vec<u8>)>,
     claims: BTreeMap<String, Value>,
@@ -180,7 +181,7 @@ impl Host {
             .map(|(name, value)| HeaderRef { name, value })
             .collect();
         let values: Vec<Vec<u8>> =
-            self.claims.values().map(|value| serde_json::to_vec(value).expect("a claim serialises")).collect();
+            self.claims.values().map(|value| serde_json::to_vec(value).expect("a claim serializes")).collect();
         let claims: Vec<_> = self.claims.keys().zip(&values).map(|(key, value)| ClaimRef { key, value }).collect();
         let ids: Vec<String> = self.ids.iter().map(Uuid::to_string).collect();
         let candidates: Vec<_> = ids
@@ -204,11 +205,11 @@ impl Host {
             principal: PrincipalRef { id: "team-42", kind: "api_key", claims: &claims },
             candidates: &candidates,
         };
-        rkyv::to_bytes::<Error>(&request).expect("the request serialises")
+        rkyv::to_bytes::<Error>(&request).expect("the request serializes")
     }
 }
 
-/// Kept ids, what the rejections mean, and the reasons in one text.
+/// Returns the kept ids, the meanings of the rejections, and the joined reasons.
 fn decode_for_host(bytes: &[u8]) -> (Vec<Uuid>, Vec<u8>, String) {
     let mut aligned = AlignedVec::<16>::with_capacity(bytes.len());
     aligned.extend_from_slice(bytes);
@@ -230,7 +231,7 @@ fn decode_for_host(bytes: &[u8]) -> (Vec<Uuid>, Vec<u8>, String) {
     (kept, rejected, reasons.join("; "))
 }
 
-/// Median nanoseconds per step as one line of JSON, with the bytes in hex so that the other side can compare.
+/// Formats the median nanoseconds per step as one line of JSON, with the bytes in hex for comparison.
 pub fn run() -> String {
     let ids: Vec<String> = (0..8).map(id).collect();
     let names: Vec<String> = (0..8).map(|index| format!("upstream-{index}")).collect();

@@ -1,4 +1,4 @@
-//! The published wire crates side by side: their types described once per crate, and their root types as a list.
+//! The published wire crates: descriptions of their types, and the list of their root types.
 
 use rkyv::rancor::Error;
 use rkyv::util::AlignedVec;
@@ -6,10 +6,10 @@ use rkyv::util::AlignedVec;
 use crate::random::Random;
 use crate::wire::{Wire, print_latin1, print_text};
 
-/// A judged buffer.
+/// The verdict on a buffer.
 pub enum Verdict {
     Rejected,
-    /// The value as canonical JSON, and whether rkyv would write these very bytes for it.
+    /// The value as canonical JSON, and whether rkyv writes the same bytes for it.
     Accepted {
         value: String,
         canonical: bool,
@@ -78,7 +78,7 @@ macro_rules! variants {
     };
 }
 
-/// The types that every wire crate has alike.
+/// The types that are equal in every wire crate.
 macro_rules! common {
     ($wire:ident) => {
         impl Wire for $wire::Header {
@@ -140,7 +140,7 @@ macro_rules! observe {
     };
 }
 
-/// What came with wire 0.6: plans, pricing and the transforms.
+/// The types that wire 0.6 added: plans, pricing and the transforms.
 macro_rules! since_0_6 {
     ($wire:ident) => {
         object!($wire::UpstreamCandidate {
@@ -229,14 +229,14 @@ macro_rules! roots {
                 let Ok(archived) = rkyv::access::<rkyv::Archived<$wire::$type>, Error>(bytes) else {
                     return Verdict::Rejected;
                 };
-                let value = rkyv::deserialize::<$wire::$type, Error>(archived).expect("checked bytes deserialise");
+                let value = rkyv::deserialize::<$wire::$type, Error>(archived).expect("checked bytes deserialize");
                 let canonical = rkyv::to_bytes::<Error>(&value).is_ok_and(|written| written[..] == bytes[..]);
                 let mut printed = String::new();
                 value.print(&mut printed);
                 Verdict::Accepted { value: printed, canonical }
             },
             sample: |random| {
-                rkyv::to_bytes::<Error>(&<$wire::$type>::sample(random)).expect("a sample serialises")
+                rkyv::to_bytes::<Error>(&<$wire::$type>::sample(random)).expect("a sample serializes")
             },
         }),+]
     };

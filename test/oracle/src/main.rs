@@ -1,4 +1,4 @@
-//! The oracle of the wire codec: rkyv itself over the published wire crates.
+//! The oracle of the wire codec: rkyv with the published wire crates.
 
 mod bench;
 mod editions;
@@ -70,8 +70,8 @@ fn print_vectors(count: u64, seed: u64, out: &mut impl Write) -> io::Result<()> 
     Ok(())
 }
 
-/// Reads frames of `root: u8, length: u32 LE, bytes` until the end of input and answers each with
-/// `verdict: u8 (0 rejected, 1 accepted, 2 accepted and canonical), length: u32 LE, value`. A frame of root 255 flushes.
+/// Reads frames of `root: u8, length: u32 LE, bytes` until the end of input and answers each with `verdict: u8 (0
+/// rejected, 1 accepted, 2 accepted and canonical), length: u32 LE, value`. A frame of root 255 flushes.
 fn judge(input: &mut impl Read, out: &mut impl Write) -> io::Result<()> {
     let roots = roots();
     let mut header = [0; 5];

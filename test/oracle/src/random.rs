@@ -1,4 +1,4 @@
-//! Made-up values from a seed: small ones mostly, with the edges well represented.
+//! Pseudo-random values from a seed: mostly small, with many edge cases.
 
 /// A generator of pseudo-random values (SplitMix64).
 pub struct Random(pub u64);
@@ -16,7 +16,7 @@ impl Random {
         self.next() % bound
     }
 
-    /// How many elements a slice gets.
+    /// Returns the number of elements of a slice.
     pub fn count(&mut self) -> u64 {
         match self.below(8) {
             0 => 0,

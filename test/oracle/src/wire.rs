@@ -1,11 +1,11 @@
-//! What the oracle does with a wire type: print a value as canonical JSON, and make up values.
+//! Formats values of wire types as canonical JSON, and generates random values.
 //!
-//! Canonical JSON: fields in wire order under their TypeScript names; bytes as lower-case hex; header values as latin1
+//! Canonical JSON: fields in wire order by their TypeScript names; bytes as lower-case hex; header values as latin1
 //! text; lists of headers and of claims flat; integers past 2^53 - 1 as `"123n"`; floats as the hex of their bits.
 
 use crate::random::Random;
 
-/// A type of the wire.
+/// A type of the wire format.
 pub trait Wire: Sized {
     fn print(&self, out: &mut String);
     fn sample(random: &mut Random) -> Self;
@@ -16,7 +16,7 @@ pub fn print_text(text: &str, out: &mut String) {
     out.push_str(&serde_json::to_string(text).expect("a string is always JSON"));
 }
 
-/// Prints bytes as text of one code point each.
+/// Prints each byte as one code point.
 pub fn print_latin1(bytes: &[u8], out: &mut String) {
     print_text(&bytes.iter().map(|byte| char::from(*byte)).collect::<String>(), out);
 }

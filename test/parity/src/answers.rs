@@ -1,4 +1,4 @@
-//! Answers that the puppet gives, byte for byte as it is told in the request's body: the adapters' rules one by one.
+//! Answers of the guest `puppet`, which returns the bytes of the request's body: a case for each rule of the adapters.
 
 use crate::requests::{body, uuid};
 use crate::rng::Rng;
@@ -350,7 +350,7 @@ pub fn shape(rng: &mut Rng) -> Vec<Value> {
         add(format!("{count} headers of 100"), json!({}), &shaped(URL, "POST", &many, b""));
     }
 
-    // Which of two faults is met first.
+    // Determines which of two problems is reported.
     let faults: [(&str, &str, &str, &str, &[u8]); 6] = [
         ("url before method", "nonsense", "B D", "x-a", b"v"),
         ("url before header", "nonsense", "POST", "x a", b"v"),

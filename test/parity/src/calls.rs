@@ -1,11 +1,11 @@
-//! The calls: varied requests to well-behaved guests, and every deed of the misbehaving one.
+//! The calls: varied requests to well-behaved guests, and every behavior of `misbehave`.
 
 use crate::requests::{candidates, config, context, integer, principal, upstream};
 use crate::rng::Rng;
 use serde_json::{Value, json};
 
-/// Deeds that end. A guest that loops is left out: the published crate would wait for ever.
-const DEEDS: [&str; 27] = [
+/// Behaviors that end. `loop` is omitted: the published crate would wait forever.
+const BEHAVIORS: [&str; 27] = [
     "unreachable",
     "divide-by-zero",
     "integer-overflow",
@@ -69,21 +69,21 @@ pub fn all(rng: &mut Rng) -> Vec<Value> {
             }));
         }
     }
-    cases.extend(deeds(rng));
+    cases.extend(behaviors(rng));
     cases.extend(events(rng));
     cases
 }
 
-fn deeds(rng: &mut Rng) -> Vec<Value> {
+fn behaviors(rng: &mut Rng) -> Vec<Value> {
     let mut cases = Vec::new();
-    for deed in DEEDS {
+    for behavior in BEHAVIORS {
         for hook in ["filter", "shape", "observe"] {
-            let mut case = json!({ "name": format!("{hook} misbehave {deed}"), "plugin": "misbehave", "hook": hook, "config": {} });
+            let mut case = json!({ "name": format!("{hook} misbehave {behavior}"), "plugin": "misbehave", "hook": hook, "config": {} });
             if hook == "observe" {
-                case["event"] = json!({ "type": "request_started", "requestId": format!("do:{deed}"), "downstreamUserAgent": null });
+                case["event"] = json!({ "type": "request_started", "requestId": format!("do:{behavior}"), "downstreamUserAgent": null });
             } else {
                 case["ctx"] = context(rng, 60);
-                case["principal"] = json!({ "id": "p", "kind": "api_key", "claims": { "do": deed } });
+                case["principal"] = json!({ "id": "p", "kind": "api_key", "claims": { "do": behavior } });
             }
             match hook {
                 "filter" => case["candidates"] = candidates(rng),
@@ -96,7 +96,7 @@ fn deeds(rng: &mut Rng) -> Vec<Value> {
     cases
 }
 
-/// FNV-1a, 64 bit: what the reporting guest wants the last field of an event to be.
+/// The 64-bit FNV-1a hash that the reporting guest requires in the last field of an event.
 fn digest(parts: &[&[u8]]) -> u64 {
     let bytes = parts.iter().flat_map(|part| part.iter());
     bytes.fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3))
@@ -106,7 +106,7 @@ fn hex(parts: &[&[u8]]) -> String {
     format!("{:016x}", digest(parts))
 }
 
-/// An event of each type with its digest, and the same with a digest that is wrong.
+/// An event of each type, with a correct and with a wrong digest.
 fn events(rng: &mut Rng) -> Vec<Value> {
     let mut cases = Vec::new();
     for number in 0..8 {
@@ -152,7 +152,8 @@ fn event(rng: &mut Rng, kind: &str, number: u64) -> Value {
             json!({ "type": kind, "requestId": id, "downstreamUserAgent": hex(&[id.as_bytes()]) })
         }
         "authn_complete" => {
-            // The guest sees OAuth in the spelling of wire 0.2.0; a caller always writes the later one.
+            // The guest receives the OAuth kind in the spelling of wire 0.2.0; a caller always passes the later
+            // spelling.
             let seen = ["api_key", "o_auth_subject", "internal_key", "workload_identity", "subscription_bearer"];
             let seen = seen[number as usize % 5];
             let written = if seen == "o_auth_subject" { "oauth_subject" } else { seen };

@@ -1,4 +1,4 @@
-//! Runs a case, given as JSON in the Node package's shape, through the published crate's adapters.
+//! Runs a case, which is JSON in the form of the Node package, with the adapters of the published crate.
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use cc_lb_plugin_api::types::{CacheScore, Upstream};
@@ -25,7 +25,7 @@ impl Host {
         Self { runtime: WasmtimeRuntime::with_defaults().expect("engine"), plugins }
     }
 
-    /// What the crate makes of the case: `{"ok": …}` or `{"error": {"kind", "text"}}`.
+    /// The result of the case: `{"ok": …}` or `{"error": {"kind", "text"}}`.
     pub fn run(&self, case: &Value) -> Value {
         let plugin = text(&case["plugin"]);
         let config = Arc::new(config(&case["config"]));
@@ -120,7 +120,7 @@ pub fn bytes(value: &Value) -> Vec<u8> {
     once.repeat(value["times"].as_u64().unwrap_or(1) as usize)
 }
 
-/// JSON with `{"$bigint": "…"}` turned into the integers that they stand for.
+/// Converts `{"$bigint": "…"}` in JSON to integers.
 fn revived(value: &Value) -> Value {
     match value {
         Value::Array(items) => items.iter().map(revived).collect(),

@@ -1,4 +1,4 @@
-//! Writes what the published Rust host makes of requests and of modules, for the Node package to be compared with.
+//! Records the results of the published Rust host for requests and modules, to compare the Node package with.
 //!
 //! `cargo run --release -- <folder of .wasm plugins> <folder for the golden files>`
 
@@ -30,11 +30,11 @@ fn main() {
     save(&golden, "modules", modules::all(rng), &plugins);
 }
 
-/// Runs the cases and saves each with what came of it.
+/// Runs the cases and saves each with its result.
 fn write(folder: &Path, name: &str, mut cases: Vec<Value>, host: &host::Host, plugins: &Path) {
     for case in &mut cases {
         case["expected"] = host.run(case);
-        // A text may quote a name of 64 KiB.
+        // A message may quote a name of 64 KiB.
         if let Some(Value::String(text)) = case["expected"].pointer_mut("/error/text") {
             text.truncate(text.floor_char_boundary(300));
         }
@@ -42,7 +42,7 @@ fn write(folder: &Path, name: &str, mut cases: Vec<Value>, host: &host::Host, pl
     save(folder, name, cases, plugins);
 }
 
-/// One case a line, so that a change shows as the lines that changed.
+/// Writes one case per line, so that a diff shows the changed cases.
 fn save(folder: &Path, name: &str, cases: Vec<Value>, plugins: &Path) {
     let lines: Vec<String> = cases.iter().map(Value::to_string).collect();
     let about = json!({
@@ -55,7 +55,7 @@ fn save(folder: &Path, name: &str, cases: Vec<Value>, plugins: &Path) {
     println!("{name}: {} cases, {} bytes", cases.len(), text.len());
 }
 
-/// The plugin's name and the SHA-256 of its file: golden files go out of date with the guests.
+/// The plugin's name and the SHA-256 hash of its file, to detect golden files of earlier guests.
 fn digest(plugins: &Path, plugin: &str) -> (String, Value) {
     let digest = Sha256::digest(std::fs::read(plugins.join(format!("{plugin}.wasm"))).expect("plugin file"));
     (plugin.to_owned(), digest.iter().map(|byte| format!("{byte:02x}")).collect::<String>().into())

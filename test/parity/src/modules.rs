@@ -1,4 +1,4 @@
-//! Modules that are malformed, or that break the contract, or that just do not; with the crate's verdict on each.
+//! Modules that are malformed, break the contract, or are just within it, with the verdict of the crate on each.
 
 use crate::rng::Rng;
 use base64::{Engine as _, engine::general_purpose::STANDARD};
@@ -14,17 +14,18 @@ mod metadata;
 
 const HOOKS: [HookKind; 3] = [HookKind::Filter, HookKind::Shape, HookKind::Observe];
 
-/// The parts of a module before it is put together.
+/// The parts of a module.
 #[derive(Clone)]
 pub struct Module {
-    /// The text format; `$ANSWER` stands for a packed pointer to the hook's proper answer, `$DATA` for its data segment.
+    /// The text format; `$ANSWER` expands to the packed pointer of the hook's valid answer, `$DATA` to its data
+    /// segment.
     pub text: String,
     /// Custom sections, appended in this order.
     pub sections: Vec<(String, Vec<u8>)>,
 }
 
 impl Module {
-    /// A well-behaved plugin with the one hook.
+    /// A valid plugin with one hook.
     pub fn of(hook: HookKind) -> Self {
         let text = bodies::PLAIN.replace("$HOOK", hook.export_name());
         Self { text: filled(&text, hook), sections: vec![metadata_of(&[hook]), schema_of(hook)] }
@@ -43,7 +44,7 @@ impl Module {
     }
 }
 
-/// The proper answer of a hook's probe.
+/// The valid answer to a hook's probe.
 fn answer(hook: HookKind) -> Vec<u8> {
     match hook {
         HookKind::Filter => {
@@ -103,7 +104,7 @@ pub fn append_section(bytes: &mut Vec<u8>, name: &[u8], data: &[u8]) {
     bytes.extend(content);
 }
 
-/// A module to judge, and the kind of slot that it is for.
+/// A module and the kind of its slot.
 pub struct Case {
     pub name: String,
     pub kind: HookKind,
@@ -155,7 +156,7 @@ fn verdict<T>(result: Result<T, WasmtimeRuntimeError>) -> Value {
     json!({ "error": variant, "text": text })
 }
 
-/// Bytes that are no module, or not quite.
+/// Bytes that are not a module, or a damaged one.
 fn bytes(rng: &mut Rng) -> Vec<Case> {
     let mut cases: Vec<Case> = Vec::new();
     let mut add = |name: String, bytes: Vec<u8>| cases.push(Case::new(name, HookKind::Filter, bytes));

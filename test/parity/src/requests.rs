@@ -1,5 +1,5 @@
-//! Varied requests in the shape that the Node package takes them, as JSON. Integers that JavaScript cannot hold are
-//! `{"$bigint": "…"}`, bodies `{"base64": "…", "times": n}`, header values latin1 code units.
+//! Varied requests as JSON in the form of the Node package. Integers that JavaScript cannot hold are `{"$bigint":
+//! "…"}`, bodies `{"base64": "…", "times": n}`, header values latin1 code units.
 
 use crate::rng::Rng;
 use base64::{Engine as _, engine::general_purpose::STANDARD};
@@ -110,9 +110,9 @@ fn headers(rng: &mut Rng) -> Value {
     (0..count).map(|_| json!([rng.pick(&NAMES), rng.pick(&VALUES)])).collect()
 }
 
-/// A request context whose body is at most `longest` bytes.
-pub fn context(rng: &mut Rng, longest: usize) -> Value {
-    let length = [0, 1, 7, 60, 300, 1000, 4096, 65_536][rng.below(8) as usize].min(longest);
+/// A request context whose body is at most `max_bytes` bytes.
+pub fn context(rng: &mut Rng, max_bytes: usize) -> Value {
+    let length = [0, 1, 7, 60, 300, 1000, 4096, 65_536][rng.below(8) as usize].min(max_bytes);
     // A long body repeats a short one, which keeps the files small.
     let body = match length {
         0..=300 => body(&rng.bytes(length), 1),
@@ -163,7 +163,7 @@ fn claim(rng: &mut Rng, depth: u32) -> Value {
     }
 }
 
-/// Keys that sort otherwise by UTF-16 than by UTF-8, and as numbers than as text.
+/// Keys whose order differs between UTF-16 and UTF-8, and between numbers and text.
 fn key(rng: &mut Rng) -> String {
     (*rng
         .pick(&["keep", "b", "a", "B", "10", "9", "ｅ", "😀", "é", "\u{0}", "nested", "\"", "scope", "z.z", "_", "aa"]))
@@ -196,7 +196,7 @@ pub fn candidates(rng: &mut Rng) -> Value {
         .collect()
 }
 
-/// A UUID in one of the spellings that parse.
+/// A UUID in one of the accepted spellings.
 fn spelled(rng: &mut Rng) -> String {
     let id = uuid(rng);
     match rng.below(8) {

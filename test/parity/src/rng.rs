@@ -1,4 +1,4 @@
-//! A seeded source of variety: the same seed writes the same golden files.
+//! Pseudo-random numbers from a seed: the same seed writes the same golden files.
 
 /// splitmix64.
 pub struct Rng(pub u64);

@@ -1,4 +1,4 @@
-//! Modules whose sections are right and whose code or exports are not.
+//! Modules with valid sections whose code or exports break the contract.
 
 use super::{Case, HOOKS, Module};
 use cc_lb_runtime_wasmtime::HookKind;
@@ -16,7 +16,7 @@ const FREE: &str = r#"(func (export "cc_lb_free") (param i32 i32 i32))"#;
 const HOOK: &str = r#"(func (export "$HOOK") (param i32 i32) (result i64) (i64.const $ANSWER))"#;
 const RESULT: &str = "(i64.const $ANSWER)";
 
-/// Each a name, the part of the plain module to replace, and what to put there.
+/// A name, the part of the valid module to replace, and its replacement.
 const EDITS: [(&str, &str, &str); 70] = [
     ("no memory", MEMORY, "(memory 1)"),
     ("memory under another name", MEMORY, r#"(memory (export "mem") 1)"#),
@@ -122,7 +122,7 @@ pub fn cases() -> Vec<Case> {
     let mut cases = Vec::new();
     for (name, from, to) in EDITS {
         assert!(PLAIN.contains(from), "{from}");
-        // The hook's own edges are told for every hook, the rest for a filter.
+        // The cases of hooks and alloc exist for every hook, the others only for a filter.
         let hooks = if name.starts_with("hook") || name.starts_with("alloc") { &HOOKS[..] } else { &HOOKS[..1] };
         for hook in hooks {
             let module = Module::with_text(*hook, &PLAIN.replace(from, to));

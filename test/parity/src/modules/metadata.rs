@@ -1,11 +1,11 @@
-//! Edges of the metadata section and of the schema sections.
+//! Edge cases of the metadata section and of the schema sections.
 
 use super::{Case, HOOKS, Module, append_section, metadata_of, schema_of};
 use cc_lb_runtime_wasmtime::HookKind;
 
 const PLAIN: &str = r#"{"name":"n","version":"1","description":"d","usage":"u","hooks":{"filter":{"wire_version":1,"description":"d","usage":"u"}}}"#;
 
-/// Each a text to replace in the plain metadata, and what to put there.
+/// A text of the valid metadata, and its replacement.
 const EDITS: [(&str, &str); 91] = [
     ("{\"name\"", " \t\r\n{\"name\""),
     ("}}}", "}}} \n"),
@@ -158,7 +158,7 @@ pub fn cases() -> Vec<Case> {
     cases
 }
 
-/// Which sections there are, how often and in which order.
+/// Cases of the presence, number and order of sections.
 fn sections() -> Vec<Case> {
     let hook = HookKind::Filter;
     let bare = Module { sections: Vec::new(), ..Module::of(hook) };
@@ -220,14 +220,14 @@ fn sections() -> Vec<Case> {
     let mut invalid = Module::of(hook).bytes();
     append_section(&mut invalid, b"\xff", b"x");
     cases.push(Case::new("sections: a name that is not UTF-8", hook, invalid));
-    // Section 2 with a count of zero, ahead of all others that matter.
+    // An import section with a count of zero, before all other sections.
     let mut no_imports = b"\0asm\x01\0\0\0\x02\x01\x00".to_vec();
     no_imports.extend(&Module::with_text(hook, "(module)").bytes()[8..]);
     cases.push(Case::new("sections: an empty import section and nothing else", hook, no_imports));
     cases
 }
 
-/// Declared hooks against the kind that is asked for.
+/// Cases of declared hooks and the requested kind.
 fn kinds() -> Vec<Case> {
     let mut cases = Vec::new();
     for declared in HOOKS {

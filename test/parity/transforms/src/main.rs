@@ -1,5 +1,5 @@
-//! Writes how the published Rust host judges plugins that accept one request of a transform and trap at any other: so the
-//! verdicts say which samples it sends to transforms when it admits a plugin.
+//! Records the verdicts of the published Rust host on plugins that accept one request of a transform and trap at any
+//! other. The verdicts show which samples it sends to transforms when it admits a plugin.
 //!
 //! `cargo run --release -- <folder for the golden file>`
 
@@ -15,7 +15,7 @@ use cc_lb_runtime_wasmtime::{HotEngineConfig, WasmtimeRuntime, WasmtimeRuntimeEr
 use rkyv::rancor::Error;
 use serde_json::{Value, json};
 
-/// Where a plugin has the request that it accepts, and where it takes requests.
+/// The address of the accepted request in the plugin's memory, and the address of received requests.
 const ACCEPTED_AT: usize = 0x4000;
 const REQUEST_AT: usize = 0x8000;
 
@@ -48,7 +48,7 @@ fn verdict<T>(result: Result<T, WasmtimeRuntimeError>) -> Value {
     }
 }
 
-/// Each a hook, what its request is, and the request's archive.
+/// A hook, the description of its request, and the archive of the request.
 fn cases() -> Vec<(HookKind, &'static str, Vec<u8>)> {
     let mut cases = Vec::new();
     let mut response = |name, request: TransformResponseRequest| {
@@ -125,7 +125,7 @@ fn event_request(event: SseEvent) -> TransformSseEventRequest {
     }
 }
 
-/// A shape plugin with both transforms, whose `judged` one traps unless its request is `accepted`.
+/// A shape plugin with both transforms. The transform `judged` traps unless its request is `accepted`.
 fn module(judged: HookKind, accepted: &[u8]) -> Vec<u8> {
     let (url, method) = ("https://h/".into(), "POST".into());
     let shaped = ShapeResponse { url, method, headers: Box::default(), body: Box::default() };
