@@ -5,6 +5,7 @@
  */
 import { Buffer, constants, isAscii, isUtf8 } from 'node:buffer';
 import { type Message, type Plan, STEP, type Step } from './rkyv.ts';
+import { TextTable } from './text-table.ts';
 
 /** Bytes that are not the message they should be; the message names the field and what was wrong. */
 export class WireError extends Error {
@@ -31,9 +32,13 @@ const MAX_WINDOW = 16_384;
 /** Elements of all the lists of one message: a few bytes each would become objects by the million. */
 const MAX_ELEMENTS = 100_000;
 const NO_BYTES = Buffer.alloc(0);
+const NO_VIEW = new DataView(NO_BYTES.buffer);
 
 class Decoder {
+  private readonly texts = new TextTable();
   private bytes: Buffer = NO_BYTES;
+  /** Over the memory of `bytes`. Kept for leased memory, which the next message is likely to be in. */
+  private view: DataView = NO_VIEW;
   /** Where the message begins in `bytes`, which its positions and alignment count from. */
   private base = 0;
   private leased = false;
@@ -49,6 +54,7 @@ class Decoder {
 
   decode(message: Message<unknown>, bytes: Buffer, start: number, end: number, leased: boolean): unknown {
     this.bytes = bytes;
+    if (this.view.buffer !== bytes.buffer) this.view = new DataView(bytes.buffer);
     this.base = start;
     this.leased = leased;
     this.closeWindow();
@@ -68,6 +74,7 @@ class Decoder {
 
   release(): void {
     this.bytes = NO_BYTES;
+    if (!this.leased) this.view = NO_VIEW;
     this.closeWindow();
   }
 
@@ -160,6 +167,16 @@ class Decoder {
   }
 
   private readText(step: Step, start: number, end: number): string {
+    if (!step.recurs) return this.readAnyText(step, start, end);
+    const at = this.bytes.byteOffset + start;
+    const known = this.texts.find(this.view, at, end - start);
+    if (known !== undefined) return known;
+    const read = this.readAnyText(step, start, end);
+    this.texts.add(this.view, at, end - start, read);
+    return read;
+  }
+
+  private readAnyText(step: Step, start: number, end: number): string {
     if (start >= this.windowStart && end <= this.windowEnd)
       return this.window.substring(start - this.windowStart, end - this.windowStart);
     const { bytes } = this;

@@ -12,7 +12,8 @@ export type LeafKind = 'u16' | 'u32' | 'u64' | 'f64' | 'text' | 'latin1' | 'json
 
 /** A field's type. */
 export type WireType =
-  | { readonly kind: LeafKind }
+  | { readonly kind: Exclude<LeafKind, 'text'> }
+  | { readonly kind: 'text'; readonly recurs?: boolean }
   | { readonly kind: 'option'; readonly of: WireType }
   | { readonly kind: 'slice' | 'pairs'; readonly of: StructType }
   | StructType
@@ -54,6 +55,8 @@ export const u64: WireType = { kind: 'u64' };
 export const f64: WireType = { kind: 'f64' };
 /** `Box<str>`: a well-formed string. */
 export const text: WireType = { kind: 'text' };
+/** `text` of a few values that come again in most messages; the decoder knows them by their bytes. */
+export const recurringText: WireType = { kind: 'text', recurs: true };
 /** `Box<[u8]>` given as a latin1 string or as bytes; decodes to a latin1 string. */
 export const latin1: WireType = { kind: 'latin1' };
 /** `Box<[u8]>` given as a string that crosses in UTF-8, or as bytes; decodes to a view. */
@@ -112,6 +115,8 @@ export interface Step {
   /** From the root or from the slice element, for messages. */
   readonly path: string;
   readonly fallback: unknown;
+  /** Whether it is a recurring text. */
+  readonly recurs: boolean;
   /** The plan of a nested struct (offsets already count from the enclosing object) or of a slice's element. */
   readonly plan: Plan | null;
 }
@@ -236,6 +241,7 @@ function layOutStep({ name, type, fallback }: Field, start: number, prefix: stri
     name,
     path,
     fallback,
+    recurs: leaf.kind === 'text' && leaf.recurs === true,
     plan: nested ? layOutNested(leaf, at, `${path}.`) : 'of' in leaf ? layOutStruct(leaf.of, 0, '') : null,
   };
 }

@@ -1,5 +1,5 @@
 /** The structs that several hooks share. They are the same in every published wire crate. */
-import { bytes, field, json, latin1, option, pairs, struct, text } from '../rkyv.ts';
+import { bytes, field, json, latin1, option, pairs, recurringText, struct, text } from '../rkyv.ts';
 
 /** `[name, value, name, value, …]`: a value is a latin1 string or bytes; decoded ones are latin1 strings. */
 export type FlatHeaders = readonly (string | Uint8Array)[];
@@ -24,7 +24,9 @@ export interface SseEventValue {
   readonly data: Uint8Array;
 }
 
-export const headers = pairs(struct<{ name: string; value: string }>([field('name', text), field('value', latin1)]));
+export const headers = pairs(
+  struct<{ name: string; value: string }>([field('name', recurringText), field('value', latin1)]),
+);
 
 export const principal = struct<PrincipalValue>(
   [
@@ -41,7 +43,7 @@ export const upstream = {
   variants: [{ name: 'anthropic_direct', fields: [field('baseUrl', option(text))] }],
 } as const;
 
-export const sseEvent = struct<SseEventValue>([field('event', text), field('data', bytes)], {
+export const sseEvent = struct<SseEventValue>([field('event', recurringText), field('data', bytes)], {
   read: (value) => [value.event, value.data],
   make: ([event, data]) => ({ event, data }),
 });

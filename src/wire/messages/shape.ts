@@ -1,5 +1,5 @@
 /** The shape hook; unchanged in every published wire crate. */
-import { body, bytes, field, type Message, message, option, struct, text } from '../rkyv.ts';
+import { body, bytes, field, type Message, message, option, recurringText, struct, text } from '../rkyv.ts';
 import { type FlatHeaders, headers, type PrincipalValue, principal, type UpstreamValue, upstream } from './common.ts';
 
 /** What a shape plugin is asked. */
@@ -43,7 +43,10 @@ export const shapeRequest: Message<ShapeRequest> = message(
 
 export const shapeResponse: Message<ShapeResponse> = message(
   'ShapeResponse',
-  struct<ShapeResponse>([field('url', text), field('method', text), field('headers', headers), field('body', bytes)], {
-    make: ([url, method, headers, body]) => ({ url, method, headers, body }),
-  }),
+  struct<ShapeResponse>(
+    [field('url', text), field('method', recurringText), field('headers', headers), field('body', bytes)],
+    {
+      make: ([url, method, headers, body]) => ({ url, method, headers, body }),
+    },
+  ),
 );
