@@ -7,6 +7,8 @@ import { type NativeEngine, type NativeEngineOptions, native } from './native.ts
 export interface HotEngine {
   readonly config: HotEngineConfig;
   readonly native: NativeEngine;
+  /** Equal where the engine is the same: it stands for the engine options and the group. */
+  readonly id: string;
 }
 
 /**
@@ -16,9 +18,10 @@ export interface HotEngine {
 export function buildHotEngine(config?: HotEngineConfigInput, group: string | null = null): HotEngine {
   const parsed = parseConfig(config);
   if (group !== null && typeof group !== 'string') throw new InvalidArgumentError('group', 'expected a string or null');
-  const engine = native.openEngine(engineOptions(parsed, group));
+  const options = engineOptions(parsed, group);
+  const engine = native.openEngine(options);
   if ('failed' in engine) throw new EngineInitError(`${engine.message}${remedy(parsed)}`);
-  return { config: parsed, native: engine };
+  return { config: parsed, native: engine, id: JSON.stringify(options) };
 }
 
 function engineOptions(config: HotEngineConfig, group: string | null): NativeEngineOptions {

@@ -15,8 +15,11 @@ export interface MetricsSink {
   saturation(resource: SaturatedResource): void;
   /** The current value of a gauge, by the name of its series. */
   gauge(name: string, value: number): void;
-  /** The total of a counter. A sink without this method receives counters through `gauge`. */
-  counter?(name: string, total: number): void;
+  /**
+   * The total of a counter. `source` identifies the engine that counted it: the totals of two engines add up, those of two
+   * runtimes of one engine are the same. A sink without this method receives counters through `gauge`.
+   */
+  counter?(name: string, total: number, source?: string): void;
   /** The state of one slot, whenever metrics are published. */
   slot?(status: SlotStatus): void;
   /**
@@ -30,6 +33,8 @@ export interface MetricsSink {
 
 /** A snapshot of the engine, which `publishPoolMetrics` publishes. */
 export interface PoolStats {
+  /** Identifies the engine within the process. */
+  readonly engine: string;
   readonly allocationStrategy: 'on-demand' | 'pooling';
   readonly poolTotalMemories: number;
   readonly poolTotalCoreInstances: number;
@@ -102,9 +107,9 @@ export function publishPoolMetrics(sink: Required<MetricsSink>, stats: PoolStats
   sink.gauge('cc_lb_plugin_memory_reservation_bytes', stats.memoryReservationBytes);
   sink.gauge('cc_lb_plugin_memory_guard_bytes', stats.memoryGuardBytes);
   sink.gauge('cc_lb_plugin_pool_virtual_reservation_bytes', stats.virtualMemoryReservationBytes);
-  sink.counter('cc_lb_compiled_module_cache_hits_total', stats.compiledCache.hits);
-  sink.counter('cc_lb_compiled_module_cache_misses_total', stats.compiledCache.misses);
-  sink.counter('cc_lb_compiled_module_cache_evictions_total', stats.compiledCache.evictions);
+  sink.counter('cc_lb_compiled_module_cache_hits_total', stats.compiledCache.hits, stats.engine);
+  sink.counter('cc_lb_compiled_module_cache_misses_total', stats.compiledCache.misses, stats.engine);
+  sink.counter('cc_lb_compiled_module_cache_evictions_total', stats.compiledCache.evictions, stats.engine);
   sink.gauge('cc_lb_compiled_module_cache_entries', stats.compiledCache.entries);
   sink.gauge('cc_lb_compiled_module_cache_bytes', stats.compiledCache.bytes);
 }
@@ -153,13 +158,13 @@ class GuardedSink implements Required<MetricsSink> {
     }
   }
 
-  counter(name: string, total: number): void {
+  counter(name: string, total: number, source?: string): void {
     if (this.#sink.counter === undefined) {
       this.gauge(name, total);
       return;
     }
     try {
-      this.#settle('counter', this.#sink.counter(name, total));
+      this.#settle('counter', this.#sink.counter(name, total, source));
     } catch (error) {
       this.#warn('counter', error);
     }

@@ -3,6 +3,7 @@ import type * as PromClient from 'prom-client';
 import { InvalidArgumentError } from './errors.ts';
 import type { MetricsSink } from './metrics.ts';
 import { labelValue, SlotSeries } from './prometheus-slots.ts';
+import { sumWith } from './prometheus-totals.ts';
 import { HOOK_KINDS } from './types.ts';
 
 /**
@@ -121,10 +122,11 @@ export function prometheusSink(
     },
     saturation: (resource) => saturations().inc({ resource }),
     gauge: (name, value) => gauge(name).set(value),
-    counter: (name, total) => {
+    counter: (name, total, source = '') => {
       const series = counter(name);
+      const sum = sumWith(series, source, total);
       series.reset();
-      series.inc(total);
+      series.inc(sum);
     },
     slot: (status) => slots.set(status),
     forget: (key, name) => {

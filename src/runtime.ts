@@ -263,6 +263,7 @@ export class WasmtimeRuntime {
     const stats = this.#engine.native.stats();
     publishPoolMetrics(this.#metrics, {
       ...config,
+      engine: this.#engine.id,
       memoriesUsed: stats.poolMemories,
       coreInstancesUsed: stats.poolCoreInstances,
       virtualMemoryReservationBytes: virtualMemoryReservationBytes(config),

@@ -2,6 +2,7 @@ import { afterEach, describe, expect, it, vi } from 'vitest';
 import { guardedSink, type MetricsSink, noMetrics, type PoolStats, publishPoolMetrics } from '../src/metrics.ts';
 
 const stats: PoolStats = {
+  engine: 'e',
   allocationStrategy: 'pooling',
   poolTotalMemories: 64,
   poolTotalCoreInstances: 32,

@@ -5,8 +5,12 @@ import promClient, { AggregatorRegistry, Counter, Registry } from 'prom-client';
 import { describe, expect, it } from 'vitest';
 import { type PoolStats, publishPoolMetrics } from '../src/metrics.ts';
 import { prometheusSink } from '../src/prometheus.ts';
+import { SlotKey } from '../src/slot-key.ts';
+import { plugin } from './support/plugins.ts';
+import { isolatedRuntime, newRuntime } from './support/runtimes.ts';
 
 const stats: PoolStats = {
+  engine: 'e',
   allocationStrategy: 'pooling',
   poolTotalMemories: 64,
   poolTotalCoreInstances: 64,
@@ -80,6 +84,32 @@ describe('prometheusSink', () => {
     const lines = await samples(registry);
     expect(lines).toContain('cc_lb_plugin_pool_saturation_total{resource="pool"} 2');
     expect(lines).toContain('cc_lb_compiled_module_cache_hits_total 5');
+  });
+
+  it('adds up the counters of several engines, and counts an engine of several runtimes once', async () => {
+    const registry = new Registry();
+    const sink = () => ({ metrics: prometheusSink(registry) });
+    const one = isolatedRuntime({}, sink());
+    const groups = ['prometheus', 'prometheus', 'other'].map((engineGroup) =>
+      newRuntime({}, { engineGroup, ...sink() }),
+    );
+    for (const runtime of [one, ...groups]) runtime.registerFilter(SlotKey.global('k'), 'k', plugin('cache-aware'));
+    const misses = async () => {
+      for (const runtime of [one, ...groups, one]) runtime.publishPoolMetrics();
+      const lines = await samples(registry);
+      return lines.find((line) => line.startsWith('cc_lb_compiled_module_cache_misses_total'));
+    };
+    expect(await misses()).toBe('cc_lb_compiled_module_cache_misses_total 3');
+    expect(await misses()).toBe('cc_lb_compiled_module_cache_misses_total 3');
+    one.registerFilter(SlotKey.global('k'), 'k', plugin('cache-aware-v2'));
+    expect(await misses()).toBe('cc_lb_compiled_module_cache_misses_total 4');
+  });
+
+  it('goes on counting when an engine starts again from 0', async () => {
+    const registry = new Registry();
+    const sink = prometheusSink(registry);
+    for (const total of [5, 2, 3]) sink.counter('cc_lb_compiled_module_cache_hits_total', total, 'engine');
+    expect(await samples(registry)).toContain('cc_lb_compiled_module_cache_hits_total 8');
   });
 
   it('registers its series again after the registry is cleared', async () => {
