@@ -16,7 +16,7 @@ import {
 import { rejected, thrown } from './support/errors.ts';
 import { guest } from './support/guest.ts';
 import { plugin } from './support/plugins.ts';
-import { lonelyRuntime, newRuntime } from './support/runtimes.ts';
+import { isolatedRuntime, newRuntime } from './support/runtimes.ts';
 import { caller, candidates, request, upstream } from './support/samples.ts';
 
 const PREFIX = 'cc-lb-runtime-wasmtime';
@@ -27,7 +27,7 @@ afterEach(() => {
   for (const [name, listener] of subscriptions.splice(0)) diagnosticsChannel.unsubscribe(name, listener);
 });
 
-/** The events of a channel from now on. */
+/** Records the events of a channel. */
 function eventsOf(name: string): unknown[] {
   const events: unknown[] = [];
   const listener = (event: unknown) => void events.push(event);
@@ -39,7 +39,7 @@ function eventsOf(name: string): unknown[] {
 const PHASES = ['start', 'end', 'error', 'asyncStart', 'asyncEnd'] as const;
 type Phase = (typeof PHASES)[number];
 
-/** Which phases of calls were published, and the context of each call. */
+/** Records the published phases of calls, and the context of each call. */
 function tracedCalls(): { phases: Phase[]; contexts: Set<CallEvent & { result?: unknown; error?: unknown }> } {
   const phases: Phase[] = [];
   const contexts = new Set<CallEvent>();
@@ -75,12 +75,12 @@ describe('admission', () => {
       { ...common, plugin: 'one', contentHash: expect.stringMatching(/^[0-9a-f]{64}$/) },
       { ...common, plugin: 'two', contentHash },
     ]);
-    // The same content is not admitted again.
+    // Equal content is not admitted again.
     runtime.registerFilter(key, 'two', plugin('cache-aware-v2'));
     expect(events).toHaveLength(2);
   });
 
-  it('is published with the error of a refused module', async () => {
+  it('is published with the error of a rejected module', async () => {
     const events = eventsOf(`${PREFIX}:admission`);
     const runtime = newRuntime();
     const errors = [
@@ -120,7 +120,7 @@ describe('slots', () => {
     ]);
   });
 
-  it('publish their eviction, by key, by sweep and by close', () => {
+  it('publish their eviction by evictSlot, retainSlots and close', () => {
     const events = eventsOf(`${PREFIX}:eviction`);
     const runtime = newRuntime();
     const put = (name: string) => runtime.registerFilter(SlotKey.global(name), name, plugin('cache-aware'));
@@ -134,8 +134,8 @@ describe('slots', () => {
   });
 });
 
-describe('a call', () => {
-  it('on this thread is traced from start to end', () => {
+describe('the trace of a call', () => {
+  it('starts and ends for an inline call', () => {
     const runtime = newRuntime();
     const filter = misbehave(runtime);
     const { phases, contexts } = tracedCalls();
@@ -145,7 +145,7 @@ describe('a call', () => {
     expect([...contexts]).toEqual([context]);
   });
 
-  it('off this thread is traced until its promise settles', async () => {
+  it('lasts until the promise of an off-thread call settles', async () => {
     const runtime = newRuntime();
     const filter = misbehave(runtime);
     const { phases, contexts } = tracedCalls();
@@ -157,7 +157,7 @@ describe('a call', () => {
     expect([...contexts]).toEqual([context]);
   });
 
-  it('that fails is traced with the error behind that of the adapter', async () => {
+  it('has the cause of the adapter error for a failed call', async () => {
     const runtime = newRuntime();
     const filter = misbehave(runtime);
     const { phases, contexts } = tracedCalls();
@@ -170,8 +170,8 @@ describe('a call', () => {
     for (const { error } of contexts) expect(error).toBeInstanceOf(GuestTrapError);
   });
 
-  it('of a raw request and of a probe is traced too', () => {
-    const runtime = lonelyRuntime();
+  it('exists for raw calls and probes', () => {
+    const runtime = isolatedRuntime();
     const { contexts } = tracedCalls();
     runtime.registerObserve(key, 'o', guest({ hooks: ['observe'] }));
     runtime.callObserve(key, new Uint8Array(0));
@@ -181,7 +181,7 @@ describe('a call', () => {
     ]);
   });
 
-  it('is not failed by a subscriber that throws', async () => {
+  it('does not fail the call when a subscriber throws', async () => {
     const runtime = newRuntime();
     const filter = misbehave(runtime);
     const listener = () => {
@@ -204,8 +204,8 @@ describe('a call', () => {
   });
 });
 
-describe('failures', () => {
-  it('of a guest are published with phase and trap', async () => {
+describe('published failures', () => {
+  it('of a guest have phase and trap', async () => {
     const events = eventsOf(`${PREFIX}:trap`);
     const filter = misbehave(newRuntime());
     const fail = (deed: string, deadlineMs = 1000) =>
@@ -222,7 +222,7 @@ describe('failures', () => {
     ]);
   });
 
-  it('of an answer outside the contract are published with phase reject', () => {
+  it('of a rejected answer have phase reject', () => {
     const events = eventsOf(`${PREFIX}:trap`);
     const runtime = newRuntime();
     const answer = 'i64.const 5';
@@ -234,9 +234,9 @@ describe('failures', () => {
     expect(events).toMatchObject([{ plugin: 'g', hook: 'filter', phase: 'reject', trap: undefined }]);
   });
 
-  it('for want of a resource are published with it', async () => {
+  it('by saturation have the resource', async () => {
     const events = eventsOf(`${PREFIX}:saturation`);
-    const filter = misbehave(lonelyRuntime({ maxStagingBytes: 3000 }));
+    const filter = misbehave(isolatedRuntime({ maxStagingBytes: 3000 }));
     const call = filter.filterAsync(request({ body: Buffer.alloc(3000) }), caller(), [], { where: 'thread' });
     await rejected(Error, call);
     const subject = { plugin: 'm', principal: 'alice', versionId: 1, hook: 'filter' };
@@ -244,7 +244,7 @@ describe('failures', () => {
   });
 });
 
-it("publishes the header lines that a shape's answer loses", async () => {
+it("the header lines that are dropped from a shape's answer are published", async () => {
   const events = eventsOf(`${PREFIX}:dropped-header`);
   const runtime = newRuntime();
   const dialect = new WasmtimeUpstreamDialect(runtime, runtime.registerShape(key, 's', plugin('rewrite')));
@@ -262,7 +262,7 @@ it("publishes the header lines that a shape's answer loses", async () => {
   }
 });
 
-it('has every channel in its document, and no other', () => {
+it('docs/diagnostics.md lists exactly the channels of the code', () => {
   const code = readFileSync(new URL('../src/diagnostics.ts', import.meta.url), 'utf8');
   const document = readFileSync(new URL('../docs/diagnostics.md', import.meta.url), 'utf8');
   const plain = [...code.matchAll(/ channel\(`\$\{PREFIX\}:([a-z-]+)`\)/g)].map(([, name]) => `${PREFIX}:${name}`);

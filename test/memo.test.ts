@@ -1,14 +1,14 @@
 import { expect, it } from 'vitest';
 import { Memo } from '../src/memo.ts';
 
-it('returns what was set, and undefined for anything else', () => {
+it('Memo returns set entries, and undefined for others', () => {
   const memo = new Memo<string, number>(4);
   memo.set('a', 1);
   memo.set('a', 2);
   expect([memo.get('a'), memo.get('b')]).toEqual([2, undefined]);
 });
 
-it('forgets what is not used before it holds more than its limit', () => {
+it('Memo drops unused entries before it exceeds its limit', () => {
   const memo = new Memo<number, number>(10);
   for (let key = 0; key < 1_000; key++) memo.set(key, key);
   const held = Array.from({ length: 1_000 }, (_, key) => key).filter((key) => memo.get(key) !== undefined);
@@ -17,7 +17,7 @@ it('forgets what is not used before it holds more than its limit', () => {
   expect(held).toContain(999);
 });
 
-it('keeps an entry that is used between changes of generation', () => {
+it('Memo keeps an entry that is used in every generation', () => {
   const memo = new Memo<number, string>(10);
   memo.set(-1, 'used');
   for (let key = 0; key < 1_000; key++) {
@@ -27,7 +27,7 @@ it('keeps an entry that is used between changes of generation', () => {
   expect(memo.get(0)).toBeUndefined();
 });
 
-it('counts the weight of entries, and drops the others for a heavy one', () => {
+it('Memo counts the weight of entries, and drops others for a heavy one', () => {
   const memo = new Memo<string, number>(100);
   memo.set('light', 1, 10);
   memo.set('heavy', 2, 45);

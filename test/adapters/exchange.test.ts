@@ -25,13 +25,13 @@ function context(changes: Partial<TransformContext> = {}): Writable<TransformCon
   };
 }
 
-/** The value that an input has by itself, whatever was seen before. */
+/** Expects the value of an exchange that is encoded without a memo. */
 function expectRight(input: TransformContext): void {
   expect(streamExchangeOf(input, OAUTH).value).toEqual(exchangeOf(input, OAUTH).value);
 }
 
-describe('an exchange of a stream', () => {
-  it('is remembered for every event, and for an equal input of other objects', () => {
+describe('streamExchangeOf', () => {
+  it('returns the memoized exchange for every event and for an equal input of other objects', () => {
     const input = context();
     const first = streamExchangeOf(input, OAUTH);
     expectRight(input);
@@ -40,7 +40,7 @@ describe('an exchange of a stream', () => {
     expect(first.prefix).not.toBeNull();
   });
 
-  it('is made again when anything in the input changes, in place or not', () => {
+  it('creates an exchange when a field of the input changes, in place or not', () => {
     const input = context();
     const claims = input.principal.claims as Record<string, unknown>;
     const headers = input.headers as [string, string][];
@@ -77,7 +77,7 @@ describe('an exchange of a stream', () => {
     }
   });
 
-  it('has the spelling of OAuth callers that the schema has', () => {
+  it('spells OAuth callers as the schema does', () => {
     const input = context({ principal: { id: 'p', kind: 'oauth_subject', claims: {} } });
     for (const spelling of ['oauth_subject', 'o_auth_subject', 'oauth_subject']) {
       expect(streamExchangeOf(input, spelling).value.principal.kind).toBe(spelling);
@@ -94,13 +94,13 @@ describe('an exchange of a stream', () => {
     ],
     ['long text', context({ requestPath: `/${'p'.repeat(5_000)}` })],
     ['many lines', context({ headers: Array.from({ length: 100 }, (_, i) => [`x-${i}`, 'v'] as const) })],
-  ])('is right with %s, which are not remembered', (_, input) => {
+  ])('does not memoize %s', (_, input) => {
     expectRight(input);
     expectRight(input);
     expect(streamExchangeOf(input, OAUTH).prefix).toBeNull();
   });
 
-  it('refuses what an equal exchange before it does not excuse', () => {
+  it('rejects an invalid input after a similar valid one', () => {
     class Claims {
       plan = 'team';
     }

@@ -24,7 +24,7 @@ import { caller, candidates, request, upstreamId } from '../support/samples.ts';
 
 const key = new SlotKey('alice', 'k');
 
-/** A guest of test/plugins as a filter of a runtime of its own. */
+/** Registers a guest of test/plugins as a filter of a new runtime. */
 function filterOf(name: string, config?: HotEngineConfigInput): WasmtimeFilterPlugin {
   const runtime = newRuntime(config);
   return new WasmtimeFilterPlugin(runtime, runtime.registerFilter(key, name, plugin(name)));
@@ -44,21 +44,21 @@ interface Seen {
   readonly config?: HotEngineConfigInput;
 }
 
-/** What a guest that reports reads of a call: the request, then each candidate. */
+/** Returns what a reporting guest reads of a call: the request, then each candidate. */
 function seen({ ctx, principal = caller(), list = [], by = 'report-0-1-0', config }: Seen): [Report, ...Report[]] {
   const filter = filterOf(by, { ...config, wireBounds: { reasonBytes: 1_000_000 } });
   const output = filter.filter(request(ctx), principal, list);
   return output.perCandidateReasons.map(({ text }) => JSON.parse(text)) as [Report, ...Report[]];
 }
 
-/** The headers that the guest reads, values as latin1. */
+/** Returns the headers that the guest reads, with values as latin1. */
 function headersSeen(headers: RequestContext['headers'], config?: HotEngineConfigInput): [string, string][] {
   const [read] = seen({ ctx: { headers }, ...(config === undefined ? {} : { config }) });
   return read.headers.map(({ name, value }) => [name, Buffer.from(value, 'hex').toString('latin1')]);
 }
 
-describe('what a filter sees', () => {
-  it('is the request', () => {
+describe('request of a filter', () => {
+  it('has every field of the request context', () => {
     const [read, ...others] = seen({ ctx: { query: 'a=1', path: '/v1/ümlaut', requestId: '\ufeffr' } });
     expect(others).toEqual([]);
     expect(read).toEqual({
@@ -76,11 +76,11 @@ describe('what a filter sees', () => {
     ['', ''],
     [null, null],
     [undefined, null],
-  ])('is query %j as %j', (query, read) => {
+  ])('has query %j as %j', (query, read) => {
     expect(seen({ ctx: query === undefined ? {} : { query } })[0].query).toBe(read);
   });
 
-  it('is no credential and no host', () => {
+  it('has no credentials and no host', () => {
     const secret = ['authorization', 'X-Api-Key', 'HOST', 'proxy-authorization'].map((name): [string, string] => [
       name,
       's',
@@ -95,7 +95,7 @@ describe('what a filter sees', () => {
     expect(headersSeen([...secret, ...kept], { cookieRedaction: true })).toEqual(kept.slice(1));
   });
 
-  it('is lower-case header names, grouped by first appearance, from lines or a record', () => {
+  it('has lower-case header names grouped by first appearance, from lines or a record', () => {
     const lines = Object.entries({ B: '1', a: '2', b: '3' });
     const grouped = [
       ['b', '1'],
@@ -108,7 +108,7 @@ describe('what a filter sees', () => {
     expect(headersSeen([])).toEqual([]);
   });
 
-  it('is header values as latin1 code units', () => {
+  it('has header values as latin1 code units', () => {
     const all = String.fromCharCode(9, ...Array.from({ length: 95 }, (_, i) => 0x20 + i), 0x80, 0xff);
     expect(headersSeen([['x', all]])).toEqual([['x', all]]);
     expect(headersSeen([['x', Buffer.from(all, 'latin1')]])).toEqual([['x', all]]);
@@ -123,12 +123,12 @@ describe('what a filter sees', () => {
     ['report-0-1-0', 'workload_identity', 'workload_identity'],
     ['report-0-2-0', 'subscription_bearer', 'subscription_bearer'],
     ['report-0-1-1', 'internal_key', 'internal_key'],
-  ])('is, for %s, the principal kind %s as %s', (by, kind, read) => {
+  ])('of %s has principal kind %s as %s', (by, kind, read) => {
     const principal = { ...caller(), kind: kind as PrincipalKind };
     expect(seen({ by, principal })[0].principal.kind).toBe(read);
   });
 
-  it('is claims as JSON, keys sorted by their UTF-8 bytes', () => {
+  it('has claims as JSON with keys sorted by their UTF-8 bytes', () => {
     const claims = { b: { z: 1, '10': [true, null], '9': 'é' }, a: 1.5, '😀': 2n ** 63n, '～': -0.000001 };
     expect(seen({ principal: caller(claims) })[0].principal.claims.map(({ key, value }) => [key, text(value)])).toEqual(
       [
@@ -140,7 +140,7 @@ describe('what a filter sees', () => {
     );
   });
 
-  it('is a candidate of PDK 0.1.0', () => {
+  it('has candidates of PDK 0.1.0', () => {
     const list: UpstreamCandidate[] = [
       { ...candidates(1)[0]!, observedAtUnixSecs: 2n ** 64n - 1n },
       { upstreamId: upstreamId(2), name: '', kind: 'k', observedAtUnixSecs: 0 },
@@ -157,7 +157,7 @@ describe('what a filter sees', () => {
     ]);
   });
 
-  it('is from PDK 0.1.1 on what a candidate lacks, filled in', () => {
+  it('has defaults for omitted fields of candidates, from PDK 0.1.1 on', () => {
     const [bare] = candidates(1);
     const [, read, full] = seen({
       by: 'report-0-1-1',
@@ -177,7 +177,7 @@ describe('what a filter sees', () => {
     expect(full).toMatchObject({ ...defaults, ...given });
   });
 
-  it('is thread, model, prices and tier where the edition has them', () => {
+  it('has thread, model, prices and tier if the schema has them', () => {
     const ctx: Partial<RequestContext> = {
       threadId: 't',
       serviceTier: 's',
@@ -201,7 +201,7 @@ describe('what a filter sees', () => {
     });
   });
 
-  it('is ids in lower case with hyphens, whatever object the candidate is', () => {
+  it('has ids in lower case with hyphens, also of candidates that are class instances', () => {
     const id = 'ABCDEF00-0000-4000-8000-00000000000A';
     class Upstream {
       readonly name = 'n';
@@ -225,18 +225,18 @@ function text(hex: string): string {
   return Buffer.from(hex, 'hex').toString();
 }
 
-/** What the adapter makes of an answer, which the guest gives as it is told to. */
-function judged(results: readonly CandidateVerdict[] | Uint8Array, config?: HotEngineConfigInput): FilterOutput {
+/** Returns the output for an answer, which the guest `puppet` copies from the body. */
+function outputOf(results: readonly CandidateVerdict[] | Uint8Array, config?: HotEngineConfigInput): FilterOutput {
   const body = results instanceof Uint8Array ? results : encodeToBytes(filterResponse, { results });
   return filterOf('puppet', config).filter(request({ body }), caller({ puppet: true }), []);
 }
 
-describe('what becomes of a filter’s answer', () => {
+describe('answer of a filter', () => {
   const [one, two] = [upstreamId(1), upstreamId(2)];
 
-  it('is kept ids, reasons and a joined reason', () => {
+  it('is returned as kept ids, reasons and a joined reason', () => {
     expect(
-      judged([
+      outputOf([
         { upstreamId: two.toUpperCase(), decision: 'accept', reason: 'warm' },
         { upstreamId: `urn:uuid:${one}`, decision: 'RATE-limit', reason: '' },
         { upstreamId: one, decision: 'Accept', reason: 'no' },
@@ -252,21 +252,21 @@ describe('what becomes of a filter’s answer', () => {
     });
   });
 
-  it('is nothing kept where nothing is answered', () => {
-    expect(judged([])).toEqual({ keptUpstreamIds: [], reason: '', perCandidateReasons: [] });
+  it('keeps nothing when it is empty', () => {
+    expect(outputOf([])).toEqual({ keptUpstreamIds: [], reason: '', perCandidateReasons: [] });
   });
 
-  it('has its texts cut to reasonBytes, at a character', () => {
+  it('has its reasons truncated to reasonBytes without splitting a character', () => {
     const results = [{ upstreamId: one, decision: 'no', reason: 'é'.repeat(200) }];
-    expect(judged(results).perCandidateReasons[0]?.text).toBe('é'.repeat(128));
-    const cut = judged(results, { wireBounds: { reasonBytes: 3 } });
+    expect(outputOf(results).perCandidateReasons[0]?.text).toBe('é'.repeat(128));
+    const cut = outputOf(results, { wireBounds: { reasonBytes: 3 } });
     expect(cut).toMatchObject({ reason: `${one}: é`, perCandidateReasons: [{ text: 'é' }] });
-    expect(judged(results, { wireBounds: { reasonBytes: 0 } }).reason).toBe(`${one}: `);
+    expect(outputOf(results, { wireBounds: { reasonBytes: 0 } }).reason).toBe(`${one}: `);
   });
 
-  it('is refused as a whole for one id that is no UUID', () => {
+  it('is rejected for an id that is not a valid UUID', () => {
     const error = thrown(FilterError, () =>
-      judged([
+      outputOf([
         { upstreamId: one, decision: 'accept', reason: '' },
         { upstreamId: 'upstream-7', decision: 'no', reason: '' },
       ]),
@@ -282,53 +282,53 @@ describe('what becomes of a filter’s answer', () => {
     expect(error.cause).toBeInstanceOf(AnswerRefused);
   });
 
-  it('is refused over outputBodyBytes, which it may reach', () => {
+  it('may have outputBodyBytes and is rejected beyond', () => {
     const bytes = encodeToBytes(filterResponse, { results: [{ upstreamId: one, decision: 'accept', reason: '' }] });
     const outputBodyBytes = bytes.length;
-    expect(judged(bytes, { wireBounds: { outputBodyBytes } }).keptUpstreamIds).toEqual([one]);
+    expect(outputOf(bytes, { wireBounds: { outputBodyBytes } }).keptUpstreamIds).toEqual([one]);
     const bound = { wireBounds: { outputBodyBytes: outputBodyBytes - 1 } };
-    expect(thrown(FilterError, () => judged(bytes, bound)).message).toContain(`more than outputBodyBytes`);
+    expect(thrown(FilterError, () => outputOf(bytes, bound)).message).toContain(`more than outputBodyBytes`);
   });
 
-  it('is refused where it does not decode', () => {
+  it('is rejected if it does not decode', () => {
     const good = encodeToBytes(filterResponse, { results: [{ upstreamId: one, decision: 'accept', reason: '' }] });
     for (const bytes of [Buffer.alloc(64, 0xff), good.subarray(1), Buffer.concat([good, Buffer.alloc(1)])]) {
-      const error = thrown(FilterError, () => judged(bytes));
+      const error = thrown(FilterError, () => outputOf(bytes));
       expect(error.kind).toBe('runtime');
       expect(error.cause).toBeInstanceOf(WireError);
     }
-    // Aligned bytes in front of the archive are nobody's.
-    expect(judged(Buffer.concat([Buffer.alloc(16, 0xff), good])).keptUpstreamIds).toEqual([one]);
+    // Aligned bytes before the archive are ignored.
+    expect(outputOf(Buffer.concat([Buffer.alloc(16, 0xff), good])).keptUpstreamIds).toEqual([one]);
   });
 });
 
-describe('a filter that fails', () => {
-  const misbehave = (deed: string) => filterOf('misbehave').filter(request(), caller({ do: deed }), []);
+describe('failure of a filter', () => {
+  const misbehave = (behavior: string) => filterOf('misbehave').filter(request(), caller({ do: behavior }), []);
 
-  it('by a trap is a FilterError of kind trap', () => {
+  it('is a FilterError of kind trap after a trap', () => {
     const error = thrown(FilterError, () => misbehave('unreachable'));
     expect(error).toMatchObject({ code: 'CC_LB_FILTER', kind: 'trap', retryable: false, versionId: 1, hook: 'filter' });
     expect(error.cause).toBeInstanceOf(GuestTrapError);
     expect(error.cause).toMatchObject({ phase: 'cc_lb_filter', trap: 'unreachable-code-reached', plugin: 'misbehave' });
   });
 
-  it('by an answer out of bounds is one of kind runtime', () => {
+  it('is a FilterError of kind runtime after an answer that is out of bounds', () => {
     const error = thrown(FilterError, () => misbehave('answer-outside'));
     expect(error.kind).toBe('runtime');
     expect(error.cause).toBeInstanceOf(ModuleRejectedError);
   });
 
-  it('fails alike on another thread', async () => {
+  it('is equal inline and off-thread', async () => {
     const filter = filterOf('misbehave');
-    for (const deed of ['unreachable', 'answer-outside', 'answer-garbage:100']) {
-      const sync = thrown(FilterError, () => filter.filter(request(), caller({ do: deed }), []));
-      const call = filter.filterAsync(request(), caller({ do: deed }), [], { where: 'thread' });
+    for (const behavior of ['unreachable', 'answer-outside', 'answer-garbage:100']) {
+      const sync = thrown(FilterError, () => filter.filter(request(), caller({ do: behavior }), []));
+      const call = filter.filterAsync(request(), caller({ do: behavior }), [], { where: 'thread' });
       expect(await rejected(FilterError, call)).toMatchObject({ message: sync.message, kind: sync.kind });
     }
   });
 });
 
-describe('wrong arguments', () => {
+describe('invalid arguments of a filter', () => {
   const bad = (field: string, value: unknown) => ({ ...request(), [field]: value });
   const badCandidate = (field: string, value: unknown) => [candidates(1)[0], { ...candidates(1)[0], [field]: value }];
   const big = 2n ** 64n;
@@ -378,7 +378,7 @@ describe('wrong arguments', () => {
     ['options.deadlineMs', [request(), caller(), [], { deadlineMs: 0 }]],
     ['options.deadlineMs', [request(), caller(), [], { deadlineMs: '5' }]],
     ['options.deadlineMS', [request(), caller(), [], { deadlineMS: 5 }]],
-  ])('name %s', async (path, args) => {
+  ])('are reported with path %s', async (path, args) => {
     const filter = filterOf('report-0-1-0');
     const error = thrown(InvalidArgumentError, () => Reflect.apply(filter.filter, filter, args));
     expect(error.path).toBe(path);
@@ -396,7 +396,7 @@ describe('wrong arguments', () => {
     ['options.signal', { signal: null }],
     ['options', 5],
     ['options', null],
-  ])('name %s of %o', async (path, options) => {
+  ])('are reported with path %s: %o', async (path, options) => {
     const filter = filterOf('report-0-1-0');
     const call = Reflect.apply(filter.filterAsync, filter, [request(), caller(), [], options]);
     expect((await rejected(InvalidArgumentError, call)).path).toBe(path);

@@ -22,7 +22,7 @@ function observerOf(name: string): WasmtimeObservabilityHook {
   return new WasmtimeObservabilityHook(runtime, runtime.registerObserve(key, name, plugin(name)));
 }
 
-/** FNV-1a of 64 bits in hex, as the reporting guests compute it. */
+/** Returns the 64-bit FNV-1a hash in hex, as the reporting guests compute it. */
 function fnv(bytes: Uint8Array): string {
   let hash = 0xcbf29ce484222325n;
   for (const byte of bytes) hash = BigInt.asUintN(64, (hash ^ BigInt(byte)) * 0x100000001b3n);
@@ -36,9 +36,9 @@ function words(...values: (bigint | number)[]): Buffer {
   return bytes;
 }
 
-describe.each(['report-0-1-0', 'report-0-1-1', 'report-0-1-2'])('an observer of %s', (name) => {
+describe.each(['report-0-1-0', 'report-0-1-1', 'report-0-1-2'])('events of an observer, %s', (name) => {
   const observer = () => observerOf(name);
-  // The guest traps unless the last field of an event follows from the others.
+  // The guest traps unless the last field of an event is the digest of the others.
   it.each([
     ['request_started', 'downstreamUserAgent', { requestId: 'r-1', downstreamUserAgent: fnvText('r-1') }],
     ['request_started', 'requestId', { requestId: 'no-agent', downstreamUserAgent: null }],
@@ -51,7 +51,7 @@ describe.each(['report-0-1-0', 'report-0-1-1', 'report-0-1-2'])('an observer of 
     ['upstream_chosen', 'upstream', { upstream: { kind: 'anthropic_direct' } }],
     ['chunk', 'totalBytes', { batchIndex: 2n ** 64n - 1n, eventCount: 7, totalBytes: chunkHash(2n ** 64n - 1n, 7) }],
     ['error', 'source', { code: 'c', message: 'é', source: fnv(Buffer.from('c\0é')) }],
-  ])('reads every field of %s', (type, last, fields) => {
+  ])('have every field of %s', (type, last, fields) => {
     const event = { type, ...fields } as Parameters<WasmtimeObservabilityHook['observe']>[0];
     expect(observer().observe(event)).toBeUndefined();
     if (type === 'upstream_chosen' && !('baseUrl' in Object(Object(fields).upstream))) return;
@@ -67,14 +67,14 @@ describe.each(['report-0-1-0', 'report-0-1-1', 'report-0-1-2'])('an observer of 
     expect(observer().observe(wrong as typeof event)).toBeInstanceOf(ObservabilityError);
   });
 
-  it('sees OAuth callers as its PDK spells them, whatever the caller writes', () => {
+  it('spell OAuth callers as the PDK of the plugin does', () => {
     const seen = name === 'report-0-1-0' ? 'o_auth_subject' : 'oauth_subject';
     const event = { type: 'authn_complete', principalKind: 'oauth_subject' } as const;
     expect(observer().observe({ ...event, principalId: fnvText(seen) })).toBeUndefined();
     expect(observer().observe({ ...event, principalId: fnvText('other') })).toBeInstanceOf(ObservabilityError);
   });
 
-  it('reads every field of request_finished', () => {
+  it('have every field of request_finished', () => {
     const status = Buffer.alloc(2);
     status.writeUInt16LE(201);
     const some = (n: number) => Buffer.concat([Buffer.of(1), words(n)]);
@@ -97,8 +97,8 @@ function chunkHash(batchIndex: bigint, eventCount: number): bigint {
   return BigInt(`0x${fnv(words(batchIndex, eventCount))}`);
 }
 
-describe('an observer', () => {
-  it('takes all six events, on either thread', async () => {
+describe('WasmtimeObservabilityHook', () => {
+  it('accepts all six events, inline and off-thread', async () => {
     const observer = observerOf('lifecycle');
     for (const event of EVENTS) {
       expect(observer.observe(event)).toBeUndefined();
@@ -106,14 +106,14 @@ describe('an observer', () => {
     }
   });
 
-  it('returns what its plugin does wrong instead of throwing it', async () => {
+  it('returns the failure of the plugin instead of throwing it', async () => {
     const observer = observerOf('misbehave');
-    for (const [deed, cause] of [
+    for (const [behavior, cause] of [
       ['unreachable', GuestTrapError],
       ['answer-null-pointer', ModuleRejectedError],
       ['answer-outside', ModuleRejectedError],
     ] as const) {
-      const event = started(`do:${deed}`);
+      const event = started(`do:${behavior}`);
       for (const error of [observer.observe(event), await observer.observeAsync(event, { where: 'thread' })]) {
         expect(error).toBeInstanceOf(ObservabilityError);
         expect(error).toMatchObject({
@@ -130,7 +130,7 @@ describe('an observer', () => {
     expect(observer.observe(started('do:answer-garbage:8'))).toBeUndefined();
   });
 
-  it('returns that its slot is not there', async () => {
+  it('returns an error when its slot does not exist', async () => {
     const observer = WasmtimeObservabilityHook.follow(newRuntime(), key);
     for (const error of [observer.observe(started()), await observer.observeAsync(started())]) {
       expect(error).toBeInstanceOf(ObservabilityError);
@@ -138,7 +138,7 @@ describe('an observer', () => {
     }
   });
 
-  it('throws that the runtime is closed', async () => {
+  it('throws ClosedError when the runtime is closed', async () => {
     const runtime = newRuntime();
     const observer = new WasmtimeObservabilityHook(
       runtime,
@@ -166,7 +166,7 @@ describe('an observer', () => {
     ['status', { ...EVENTS[4], status: 70_000 }],
     ['durationMs', { ...EVENTS[4], durationMs: 0.5 }],
     ['message', { ...EVENTS[5], message: '\udc00' }],
-  ])('throws that %s is wrong', async (path, event) => {
+  ])('throws InvalidArgumentError with path %s', async (path, event) => {
     const observer = observerOf('lifecycle');
     const error = thrown(InvalidArgumentError, () => Reflect.apply(observer.observe, observer, [event]));
     expect(error.path).toBe(path);

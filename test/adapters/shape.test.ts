@@ -30,7 +30,7 @@ function shapeOf(name: string, config?: HotEngineConfigInput): WasmtimeUpstreamD
   return new WasmtimeUpstreamDialect(runtime, runtime.registerShape(key, name, plugin(name)));
 }
 
-/** What a guest that reports reads of a call. */
+/** Returns what a reporting guest reads of a call. */
 function seen(
   ctx: Partial<RequestContext>,
   {
@@ -49,10 +49,10 @@ function seen(
   return JSON.parse(Buffer.from(body).toString());
 }
 
-describe('what a shape sees', () => {
+describe('request of a shape', () => {
   const hex = (text: string) => Buffer.from(text).toString('hex');
 
-  it('is the request and its upstream', () => {
+  it('has every field of the request context and its upstream', () => {
     expect(seen({ query: 'q' }, { principal: caller({ a: 1 }) })).toEqual({
       request_id: 'req-1',
       method: 'POST',
@@ -70,13 +70,13 @@ describe('what a shape sees', () => {
     ['HTTPS://H:443/a/../b', 'https://h/b'],
     [new URL('http://h:81/x?y#z'), 'http://h:81/x?y#z'],
     [null, null],
-  ])('is base URL %s normalised', (baseUrl, read) => {
+  ])('has base URL %s normalized', (baseUrl, read) => {
     expect(seen({}, { to: { kind: 'anthropic_direct', baseUrl: baseUrl! } }).upstream).toMatchObject({
       base_url: read,
     });
   });
 
-  it('is no credential, no host, and no cookie under redaction', () => {
+  it('has no credentials, no host, and no cookie under redaction', () => {
     const headers = ['Authorization', 'x-api-key', 'host', 'proxy-authorization', 'cookie', 'te'].map(
       (name): [string, string] => [name, 'v'],
     );
@@ -86,8 +86,8 @@ describe('what a shape sees', () => {
   });
 });
 
-/** What the adapter makes of an answer, which the guest gives as it is told to. */
-function judged(
+/** Returns the request for an answer, which the guest `puppet` copies from the body. */
+function shapedBy(
   answer: Partial<ShapeResponse> | Uint8Array,
   config?: HotEngineConfigInput,
   to: Upstream = upstream,
@@ -97,17 +97,17 @@ function judged(
   return shapeOf('puppet', config).shape(request({ body }), to, caller({ puppet: 1 }));
 }
 
-function refused(...args: Parameters<typeof judged>): AnswerRule | undefined {
-  const error = thrown(DialectError, () => judged(...args));
+function refused(...args: Parameters<typeof shapedBy>): AnswerRule | undefined {
+  const error = thrown(DialectError, () => shapedBy(...args));
   expect(error).toMatchObject({ code: 'CC_LB_DIALECT', hook: 'shape', plugin: 'puppet', principal: 'alice' });
   expect(error.cause).toBeInstanceOf(AnswerRefused);
   return (error.cause as AnswerRefused).rule;
 }
 
-describe('what becomes of a shape’s answer', () => {
-  it('is the request for the upstream', () => {
+describe('answer of a shape', () => {
+  it('is returned as the request for the upstream', () => {
     const answer = { url: 'https://Other.test:443/a b', method: 'patch', headers: ['B', '1', 'a', '\xff', 'b', '2'] };
-    const shaped = judged({ ...answer, body: Buffer.from([1, 2, 3]) });
+    const shaped = shapedBy({ ...answer, body: Buffer.from([1, 2, 3]) });
     expect(shaped).toEqual({
       url: new URL('https://other.test/a%20b'),
       method: 'patch',
@@ -127,10 +127,10 @@ describe('what becomes of a shape’s answer', () => {
     ['unsupported-request', { method: 'no method' }],
     ['unsupported-request', new Uint8Array(3)],
   ] as const)('fails with kind %s for %j', (kind, answer) => {
-    expect(thrown(DialectError, () => judged(answer, SAME_ORIGIN)).kind).toBe(kind);
+    expect(thrown(DialectError, () => shapedBy(answer, SAME_ORIGIN)).kind).toBe(kind);
   });
 
-  it('is a body that belongs to the caller, whatever its size and thread', async () => {
+  it('has a body that the caller owns, for any size and thread', async () => {
     const dialect = shapeOf('echo');
     for (const size of [0, 1, 1000, 40_000, 2_000_000]) {
       const body = Buffer.alloc(size, 7);
@@ -141,25 +141,25 @@ describe('what becomes of a shape’s answer', () => {
       for (const shaped of [first, other]) {
         expect(shaped.body.constructor).toBe(Uint8Array);
         expect(body.equals(shaped.body), `${size} bytes`).toBe(true);
-        // Small ones are copied and large ones own their memory: neither shows what lies beside it.
+        // Small bodies are copied and large ones own their buffer, so that no other memory is accessible.
         if (size > 0) expect(shaped.body.buffer.byteLength - size).toBeLessThan(4096);
       }
     }
   });
 
-  it('loses what a shape may not set', () => {
+  it('has headers dropped that a shape must not set', () => {
     const dropped = [
       ...['connection', 'Keep-Alive', 'proxy-authenticate', 'proxy-authorization', 'TE', 'trailer'],
       ...['Transfer-Encoding', 'upgrade', 'Host', 'content-length', 'authorization', 'X-Api-Key', 'x-anthropic-beta'],
     ];
     const headers = [...dropped, 'proxy-connection', 'x-kept'].flatMap((name) => [name, 'v']);
-    expect(judged({ headers }).headers).toEqual([
+    expect(shapedBy({ headers }).headers).toEqual([
       ['proxy-connection', 'v'],
       ['x-kept', 'v'],
     ]);
   });
 
-  it('is judged in the order of the contract', () => {
+  it('is checked in the order of the contract', () => {
     const config = { ...SAME_ORIGIN, wireBounds: { maxHeaders: 1, maxHeaderValueBytes: 3, outputBodyBytes: 1000 } };
     const wrong = { url: 'no url', method: 'no method', headers: ['a', 'long', 'b', 'c'] };
     expect(refused({ ...wrong, body: new Uint8Array(2000) }, config)).toBe('size');
@@ -172,33 +172,33 @@ describe('what becomes of a shape’s answer', () => {
     expect(refused({ ...there, method: 'GET' }, config)).toBe('header_value_size');
     expect(refused({ ...there, method: 'GET', headers: ['bad name', 'x\n'] }, config)).toBe('header_name');
     expect(refused({ ...there, method: 'GET', headers: ['name', 'x\n'] }, config)).toBe('header_value');
-    // Dropped before anything else is looked at.
-    expect(judged({ ...there, method: 'GET', headers: ['Host', 'x\n and long'] }, config).headers).toEqual([]);
+    // Dropped before its value is checked.
+    expect(shapedBy({ ...there, method: 'GET', headers: ['Host', 'x\n and long'] }, config).headers).toEqual([]);
   });
 
-  it('counts headers before any is dropped, and reaches its bounds', () => {
+  it('may have exactly maxHeaders headers, counted before any is dropped, and exactly maxHeaderValueBytes', () => {
     const headers = ['host', 'a', 'b', 'xyz'];
     const bounds = { maxHeaders: 2, maxHeaderValueBytes: 3 };
-    expect(judged({ headers }, { wireBounds: bounds }).headers).toEqual([['b', 'xyz']]);
+    expect(shapedBy({ headers }, { wireBounds: bounds }).headers).toEqual([['b', 'xyz']]);
     expect(refused({ headers }, { wireBounds: { ...bounds, maxHeaders: 1 } })).toBe('max_headers');
     expect(refused({ headers }, { wireBounds: { ...bounds, maxHeaderValueBytes: 2 } })).toBe('header_value_size');
   });
 
-  it('reaches outputBodyBytes and no more', () => {
+  it('may have outputBodyBytes and is rejected beyond', () => {
     const bytes = encodeToBytes(shapeResponse, {
       url: 'https://h/',
       method: 'M',
       headers: [],
       body: Buffer.alloc(500),
     });
-    expect(judged(bytes, { wireBounds: { outputBodyBytes: bytes.length } }).body).toHaveLength(500);
+    expect(shapedBy(bytes, { wireBounds: { outputBodyBytes: bytes.length } }).body).toHaveLength(500);
     expect(refused(bytes, { wireBounds: { outputBodyBytes: bytes.length - 1 } })).toBe('size');
   });
 
-  it('may go to any origin unless the policy says otherwise, or there is no base URL', () => {
+  it('may have any origin, except under selected-upstream-origin with a base URL', () => {
     const elsewhere = { url: 'https://elsewhere.test/' };
-    expect(judged(elsewhere).url.href).toBe('https://elsewhere.test/');
-    expect(judged(elsewhere, SAME_ORIGIN, NOWHERE).url.href).toBe('https://elsewhere.test/');
+    expect(shapedBy(elsewhere).url.href).toBe('https://elsewhere.test/');
+    expect(shapedBy(elsewhere, SAME_ORIGIN, NOWHERE).url.href).toBe('https://elsewhere.test/');
     expect(refused(elsewhere, SAME_ORIGIN)).toBe('origin');
     expect(refused({ url: 'http://upstream.test/' }, SAME_ORIGIN)).toBe('origin');
     expect(refused({ url: 'https://upstream.test:444/' }, SAME_ORIGIN)).toBe('origin');
@@ -206,20 +206,20 @@ describe('what becomes of a shape’s answer', () => {
     expect(refused({ url: 'data:x' }, SAME_ORIGIN, opaque)).toBe('origin');
   });
 
-  it('is refused where it does not decode', () => {
-    const error = thrown(DialectError, () => judged(Buffer.alloc(100, 0xff)));
+  it('is rejected if it does not decode', () => {
+    const error = thrown(DialectError, () => shapedBy(Buffer.alloc(100, 0xff)));
     expect(error.cause).toBeInstanceOf(WireError);
   });
 });
 
-describe('a shape that fails', () => {
+describe('failure of a shape', () => {
   it.each([
     ['unreachable', GuestTrapError],
     ['answer-far-outside', ModuleRejectedError],
     ['answer-garbage:64', WireError],
-  ])('by %s is a DialectError with its cause, on either thread', async (deed, cause) => {
+  ])('after %s is a DialectError with its cause, inline and off-thread', async (behavior, cause) => {
     const dialect = shapeOf('misbehave');
-    const args = [request(), upstream, caller({ do: deed })] as const;
+    const args = [request(), upstream, caller({ do: behavior })] as const;
     const sync = thrown(DialectError, () => dialect.shape(...args));
     const async = await rejected(DialectError, dialect.shapeAsync(...args, { where: 'thread' }));
     for (const error of [sync, async]) {
@@ -230,7 +230,7 @@ describe('a shape that fails', () => {
   });
 });
 
-describe('wrong arguments', () => {
+describe('invalid arguments of a shape', () => {
   const bad = (field: string, value: unknown) => ({ ...upstream, [field]: value });
   it.each<[string, unknown[]]>([
     ['ctx', [null, upstream, caller()]],
@@ -248,7 +248,7 @@ describe('wrong arguments', () => {
     ['principal.kind', [request(), upstream, { ...caller(), kind: 'admin' }]],
     ['options', [request(), upstream, caller(), 5]],
     ['options.deadlineMs', [request(), upstream, caller(), { deadlineMs: 1.5 }]],
-  ])('name %s', async (path, args) => {
+  ])('are reported with path %s', async (path, args) => {
     const dialect = shapeOf('echo');
     expect(thrown(InvalidArgumentError, () => Reflect.apply(dialect.shape, dialect, args)).path).toBe(path);
     const call = Reflect.apply(dialect.shapeAsync, dialect, args);

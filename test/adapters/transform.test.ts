@@ -27,16 +27,16 @@ function dialectOf(name: string, config?: HotEngineConfigInput): WasmtimeUpstrea
 
 const bytesOf = (text: string) => new TextEncoder().encode(text);
 
-/** The guest `transforms` told to make a change. */
-const told = (transform: string, claims: Record<string, Json> = {}) => ({
+/** Arguments that select a change of the guest `transforms`. */
+const withChange = (transform: string, claims: Record<string, Json> = {}) => ({
   principal: caller({ ...claims, transform }),
 });
 const transformed = (change: string, more: Partial<TransformResponseInput> = {}, config?: HotEngineConfigInput) =>
-  dialectOf('transforms', config).transformResponse(response({ ...told(change), ...more }));
+  dialectOf('transforms', config).transformResponse(response({ ...withChange(change), ...more }));
 const sseTransformed = (change: string, config?: HotEngineConfigInput, claims?: Record<string, Json>) =>
-  dialectOf('transforms', config).transformSseEvent(sseEvent(told(change, claims)));
+  dialectOf('transforms', config).transformSseEvent(sseEvent(withChange(change, claims)));
 
-describe('what the transforms see', () => {
+describe('request of a transform', () => {
   const hex = (text: string) => Buffer.from(text).toString('hex');
   const exchange = {
     request_id: 'req-1',
@@ -47,10 +47,10 @@ describe('what the transforms see', () => {
     upstream: { kind: 'anthropic_direct', base_url: 'https://upstream.test/' },
   };
 
-  it.each(['report-0-1-1', 'report-0-1-2', 'report-0-2-0'])('is the exchange, for %s', (name) => {
+  it.each(['report-0-1-1', 'report-0-1-2', 'report-0-2-0'])('has the exchange, for %s', (name) => {
     const dialect = dialectOf(name);
     const principal = { ...caller(), kind: 'oauth_subject' as const };
-    // Nothing is withheld of what the upstream sent.
+    // No header of the upstream is withheld.
     const headers = [
       ['Set-Cookie', 'a'],
       ['authorization', 'b'],
@@ -79,8 +79,8 @@ describe('what the transforms see', () => {
   });
 });
 
-describe('what becomes of a response', () => {
-  it('is nothing, or the parts that were replaced', () => {
+describe('transformed response', () => {
+  it('is unchanged, or has the replaced parts', () => {
     expect(transformed('none')).toEqual({ kind: 'unchanged' });
     expect(transformed('nothing')).toEqual({ kind: 'replace' });
     expect(transformed('status:204')).toEqual({ kind: 'replace', status: 204 });
@@ -97,14 +97,14 @@ describe('what becomes of a response', () => {
     expect(Object.keys(transformed('all')).sort()).toEqual(['body', 'headers', 'kind', 'status']);
   });
 
-  it('keeps every header that is one, hop-by-hop ones too, lower-case', () => {
+  it('has every valid header in lower case, including hop-by-hop headers', () => {
     const { headers } = transformed('hop-by-hop') as unknown as { headers: [string, string][] };
     expect(headers.map(([name]) => name)).toEqual(
       expect.arrayContaining(['connection', 'transfer-encoding', 'content-length', 'x-kept']),
     );
   });
 
-  it('is refused for a status, name or value that is none', () => {
+  it('is rejected for an invalid status, name or value', () => {
     for (const [change, rule] of [
       ['status:99', 'status'],
       ['status:1000', 'status'],
@@ -118,7 +118,7 @@ describe('what becomes of a response', () => {
     expect(transformed('status:999')).toMatchObject({ status: 999 });
   });
 
-  it('is bounded by outputBodyBytes alone', () => {
+  it('is limited only by outputBodyBytes', () => {
     const config = { wireBounds: { outputBodyBytes: 60_000, maxHeaders: 1, maxHeaderValueBytes: 1 } };
     expect(transformed('many-headers:500', {}, config)).toMatchObject({ kind: 'replace' });
     expect(transformed('long-header:50000', {}, config)).toMatchObject({ kind: 'replace' });
@@ -128,10 +128,10 @@ describe('what becomes of a response', () => {
   });
 });
 
-describe('what becomes of an event', () => {
+describe('transformed event', () => {
   const event = (data: string, name = 'message') => ({ event: name, data: bytesOf(data) });
 
-  it('is nothing, other events, none, or dropping it', () => {
+  it('is unchanged, replaced by any number of events, or dropped', () => {
     expect(sseTransformed('none')).toEqual({ kind: 'unchanged' });
     expect(sseTransformed('drop')).toEqual({ kind: 'drop' });
     expect(sseTransformed('no-events')).toEqual({ kind: 'replace', events: [] });
@@ -142,8 +142,8 @@ describe('what becomes of an event', () => {
   });
 });
 
-describe('a transform that is not called', () => {
-  it.each(['transforms-noop', 'rewrite'])('changes nothing (%s)', async (name) => {
+describe('a transform that the plugin does not have', () => {
+  it.each(['transforms-noop', 'rewrite'])('returns unchanged without a call (%s)', async (name) => {
     const { sink, take } = recorder();
     const runtime = newRuntime({}, { metrics: sink });
     const dialect = new WasmtimeUpstreamDialect(runtime, runtime.registerShape(key, name, plugin(name)));
@@ -159,29 +159,29 @@ describe('a transform that is not called', () => {
   });
 });
 
-describe('a transform that fails', () => {
-  it('is a ResponseTransformError of kind trap or runtime, on either thread', async () => {
+describe('failure of a transform', () => {
+  it('is a ResponseTransformError of kind trap or runtime, inline and off-thread', async () => {
     const dialect = dialectOf('transforms');
     for (const where of ['inline', 'thread'] as const) {
       const trapped = await rejected(
         ResponseTransformError,
-        dialect.transformResponseAsync(response(told('trap')), { where }),
+        dialect.transformResponseAsync(response(withChange('trap')), { where }),
       );
       expect(trapped).toMatchObject({ code: 'CC_LB_RESPONSE_TRANSFORM', kind: 'trap', hook: 'transform_response' });
       expect(trapped).toMatchObject({ plugin: 'transforms', principal: 'alice', versionId: 1 });
       expect(trapped.cause).toBeInstanceOf(GuestTrapError);
       const expired = await rejected(
         ResponseTransformError,
-        dialect.transformSseEventAsync(sseEvent(told('loop')), { where, deadlineMs: 20 }),
+        dialect.transformSseEventAsync(sseEvent(withChange('loop')), { where, deadlineMs: 20 }),
       );
       expect(expired).toMatchObject({ kind: 'trap', retryable: true, hook: 'transform_sse_event' });
       expect(expired.cause).toMatchObject({ trap: 'interrupt', phase: 'cc_lb_transform_sse_event' });
     }
-    expect(() => dialect.transformResponse(response(told('trap')))).toThrow(ResponseTransformError);
-    expect(() => dialect.transformSseEvent(sseEvent(told('trap')))).toThrow(ResponseTransformError);
+    expect(() => dialect.transformResponse(response(withChange('trap')))).toThrow(ResponseTransformError);
+    expect(() => dialect.transformSseEvent(sseEvent(withChange('trap')))).toThrow(ResponseTransformError);
   });
 
-  it('because its slot is absent is one too', async () => {
+  it('is a ResponseTransformError when its slot does not exist', async () => {
     const dialect = WasmtimeUpstreamDialect.follow(newRuntime(), key);
     for (const error of [
       thrown(ResponseTransformError, () => dialect.transformResponse(response())),
@@ -195,7 +195,7 @@ describe('a transform that fails', () => {
   });
 });
 
-describe('wrong arguments', () => {
+describe('invalid arguments of a transform', () => {
   it.each<[string, unknown]>([
     ['input', undefined],
     ['input', 5],
@@ -210,7 +210,7 @@ describe('wrong arguments', () => {
     ['headers', { ...response(), headers: null }],
     ['body', { ...response(), body: '{}' }],
     ['options', response()],
-  ])('name %s of a response', async (path, input) => {
+  ])('of a response are reported with path %s', async (path, input) => {
     const dialect = dialectOf('transforms');
     const args = path === 'options' ? [input, null] : [input];
     const error = thrown(InvalidArgumentError, () => Reflect.apply(dialect.transformResponse, dialect, args));
@@ -225,14 +225,14 @@ describe('wrong arguments', () => {
     ['event.data', { ...sseEvent(), event: { event: 'e' } }],
     ['event.event', { ...sseEvent(), event: { event: 5, data: new Uint8Array(1) } }],
     ['event.event', { ...sseEvent(), event: { data: new Uint8Array(1) } }],
-  ])('name %s of an event', async (path, input) => {
+  ])('of an event are reported with path %s', async (path, input) => {
     const dialect = dialectOf('transforms');
     const error = thrown(InvalidArgumentError, () => Reflect.apply(dialect.transformSseEvent, dialect, [input]));
     expect(error.path).toBe(path);
     await rejected(InvalidArgumentError, Reflect.apply(dialect.transformSseEventAsync, dialect, [input]));
   });
 
-  it('are told of a plugin that has its transforms by hand, too', () => {
+  it('are reported before a plugin with a failing transform is called', () => {
     const runtime = newRuntime();
     const bytes = guest({ hooks: ['shape', 'transform_response', 'transform_sse_event'] });
     const dialect = new WasmtimeUpstreamDialect(runtime, runtime.registerShape(key, 'n', bytes));

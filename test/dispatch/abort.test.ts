@@ -4,18 +4,18 @@ import { onAbort, unlessAborted } from '../../src/dispatch/abort.ts';
 
 const reason = new Error('enough');
 
-it('is the work itself where there is no signal', () => {
+it('unlessAborted returns the same promise without a signal', () => {
   const work = Promise.resolve(1);
   expect(unlessAborted(work, undefined)).toBe(work);
 });
 
-it('comes to what the work comes to', async () => {
+it('unlessAborted settles as the work does', async () => {
   const { signal } = new AbortController();
   expect(await unlessAborted(Promise.resolve(1), signal)).toBe(1);
   await expect(unlessAborted(Promise.reject(reason), signal)).rejects.toBe(reason);
 });
 
-it('ends with the signal, and the work goes on unheeded', async () => {
+it('unlessAborted rejects on abort and ignores the later result of the work', async () => {
   const controller = new AbortController();
   let fail: (error: Error) => void = () => {};
   const work = new Promise<never>((_, reject) => {
@@ -24,13 +24,13 @@ it('ends with the signal, and the work goes on unheeded', async () => {
   const waiting = unlessAborted(work, controller.signal);
   controller.abort(reason);
   await expect(waiting).rejects.toBe(reason);
-  // Nobody waits for it any more: this is no unhandled rejection.
+  // The rejection is handled although nothing awaits it.
   fail(new Error('too late'));
   await new Promise(setImmediate);
 });
 
 describe('onAbort', () => {
-  it('runs every callback once, and none that was removed', () => {
+  it('runs every callback once, except removed ones', () => {
     const controller = new AbortController();
     const ran: string[] = [];
     const callback = () => void ran.push('shared');
@@ -44,7 +44,7 @@ describe('onAbort', () => {
     expect(ran).toEqual(['shared', 'shared']);
   });
 
-  it('adds one listener to a signal, and leaves none behind', () => {
+  it('adds one listener to a signal and removes it with the last callback', () => {
     const { signal } = new AbortController();
     const removals = Array.from({ length: 20 }, () => onAbort(signal, () => {}));
     expect(getEventListeners(signal, 'abort')).toHaveLength(1);
@@ -54,7 +54,7 @@ describe('onAbort', () => {
     expect(getEventListeners(signal, 'abort')).toHaveLength(1);
   });
 
-  it('lets a callback remove the ones after it', () => {
+  it('lets a callback remove later ones', () => {
     const controller = new AbortController();
     const ran: string[] = [];
     onAbort(controller.signal, () => {

@@ -35,9 +35,9 @@ function shapeOf(name: string) {
   return { dialect, take };
 }
 
-describe('where a call runs', () => {
+describe('where', () => {
   const KIB = 1024;
-  // A call on this thread is over when its promise is returned.
+  // An inline call has finished when its promise is returned.
   it.each([
     ['inline', 2000 * KIB, true],
     ['thread', 0, false],
@@ -55,7 +55,7 @@ describe('where a call runs', () => {
     expect(runtime.stats().inFlight).toBe(0);
   });
 
-  it('is another one from fewer bytes on for a shape, whose answer is as large', async () => {
+  it('auto selects another thread from 16 KiB on for a shape, whose answer is as large as its request', async () => {
     for (const [bytes, here] of [
       [16 * KIB - 1, true],
       [16 * KIB, false],
@@ -67,7 +67,7 @@ describe('where a call runs', () => {
     }
   });
 
-  it('makes no difference to the answer', async () => {
+  it('does not affect the answer', async () => {
     const { filter } = guestOf('cache-aware');
     const args = [request(), caller({ keep: 2 }), candidates(5)] as const;
     const sync = filter.filter(...args);
@@ -75,7 +75,7 @@ describe('where a call runs', () => {
     expect(await filter.filterAsync(...args, { where: 'inline' })).toEqual(sync);
   });
 
-  it('leaves the event loop alone on another thread', async () => {
+  it('thread does not block the event loop', async () => {
     const { filter } = guestOf('misbehave', { deadlineMs: 200 });
     let turns = 0;
     const timer = setInterval(() => turns++, 1);
@@ -85,8 +85,8 @@ describe('where a call runs', () => {
   });
 });
 
-describe('a call on another thread', () => {
-  it('does not care what becomes of the caller’s buffers', async () => {
+describe('an off-thread call', () => {
+  it('copies the buffers of the caller', async () => {
     const { dialect } = shapeOf('echo');
     const body = Buffer.alloc(300_000, 1);
     const value = Buffer.from('first');
@@ -106,7 +106,7 @@ describe('a call on another thread', () => {
     for (const shaped of [large, tiny]) expect(shaped?.headers).toContainEqual(['x-a', 'first']);
   });
 
-  it('refuses memory that is gone and memory that is shared', async () => {
+  it('rejects detached and shared buffers', async () => {
     const { dialect } = shapeOf('echo');
     const detached = new Uint8Array(1000);
     detach(detached);
@@ -126,7 +126,7 @@ describe('a call on another thread', () => {
     }
   });
 
-  it('refuses a body that a getter takes away while it is encoded', async () => {
+  it('never reads a body that a getter detaches during encoding', async () => {
     const { dialect } = shapeOf('echo');
     for (const where of ['inline', 'thread'] as const) {
       const body = new Uint8Array(1000);
@@ -137,7 +137,7 @@ describe('a call on another thread', () => {
           return 'p';
         },
       };
-      // Whichever came first, the body or its end: never memory that is gone.
+      // The call fails or returns the body, depending on which is read first.
       const shaped = await dialect
         .shapeAsync(request({ body }), upstream, principal, { where })
         .catch((error) => error);
@@ -146,7 +146,7 @@ describe('a call on another thread', () => {
     }
   });
 
-  it('keeps the caller’s async context', async () => {
+  it('preserves the async context of the caller', async () => {
     const storage = new AsyncLocalStorage<number>();
     const seen: (number | undefined)[] = [];
     const runtime = newRuntime(
@@ -162,7 +162,7 @@ describe('a call on another thread', () => {
     );
     const filter = new WasmtimeFilterPlugin(runtime, runtime.registerFilter(key, 'n', plugin('cache-aware')));
     seen.length = 0;
-    // More than there are places, so that some of them are started by others' ends.
+    // More calls than permits, so that the end of one call starts another.
     const calls = Array.from({ length: 12 }, (_, n) =>
       storage.run(n, async () => {
         await filter.filterAsync(request(), caller(), candidates(1), { where: 'thread' });
@@ -173,7 +173,7 @@ describe('a call on another thread', () => {
     expect(seen.sort((a, b) => a! - b!)).toEqual(Array.from({ length: 12 }, (_, n) => n));
   });
 
-  it('ends on the version that it began with, whatever becomes of the slot', async () => {
+  it('finishes on the version on which it started, also after a swap or an eviction', async () => {
     const { runtime } = guestOf('cache-aware');
     const follow = WasmtimeFilterPlugin.follow(runtime, key);
     const kept = async () =>
@@ -187,7 +187,7 @@ describe('a call on another thread', () => {
     expect(await Promise.all(between)).toEqual(Array(10).fill(2));
   });
 
-  it('goes on when the runtime closes, and draining waits for it', async () => {
+  it('finishes when the runtime is closed, and draining waits for it', async () => {
     const { runtime, filter } = guestOf('cache-aware');
     const calls = Array.from({ length: 20 }, () =>
       filter.filterAsync(request(), caller(), candidates(3), { where: 'thread' }),
@@ -203,7 +203,7 @@ describe('a call on another thread', () => {
   });
 });
 
-describe('a signal', () => {
+describe('signal', () => {
   const aborting = (delay: number) => {
     const controller = new AbortController();
     const reason = new Error('enough');
@@ -211,7 +211,7 @@ describe('a signal', () => {
     return { signal: controller.signal, reason };
   };
 
-  it.each(['inline', 'thread', 'auto'] as const)('that was aborted before means no call (%s)', async (where) => {
+  it.each(['inline', 'thread', 'auto'] as const)('prevents the call if it is already aborted (%s)', async (where) => {
     const { filter, take } = guestOf('misbehave');
     const reason = new Error('before');
     const call = filter.filterAsync(request(), LOOP, [], { where, signal: AbortSignal.abort(reason) });
@@ -219,7 +219,7 @@ describe('a signal', () => {
     expect(take()).toEqual([]);
   });
 
-  it('interrupts a running guest, which is no trap', async () => {
+  it('interrupts a running guest without counting a trap', async () => {
     const { runtime, filter, take } = guestOf('misbehave', { deadlineMs: 30_000 });
     const { signal, reason } = aborting(50);
     const began = performance.now();
@@ -231,7 +231,7 @@ describe('a signal', () => {
     expect(runtime.stats()).toMatchObject({ inFlight: 0, queued: 0, engine: { stagedBytes: 0 } });
   });
 
-  it('takes a waiting call out of the queue', async () => {
+  it('removes a waiting call from the queue', async () => {
     const { runtime, filter, take } = guestOf('misbehave', { deadlineMs: 300 });
     const running = Array.from({ length: 4 }, () =>
       filter.filterAsync(request(), LOOP, [], { where: 'thread' }).catch(() => 'expired'),
@@ -248,7 +248,7 @@ describe('a signal', () => {
     expect(runtime.stats().engine.stagedBytes).toBe(0);
   });
 
-  it('that is aborted after the answer changes nothing', async () => {
+  it('has no effect after the answer', async () => {
     const { filter } = guestOf('cache-aware');
     const controller = new AbortController();
     const options = { where: 'thread', signal: controller.signal } as const;
@@ -256,7 +256,7 @@ describe('a signal', () => {
     controller.abort();
   });
 
-  it('may be shared by many calls: Node warns of no leak, and no listener stays', async () => {
+  it('may be shared by many calls without a leak warning or a remaining listener', async () => {
     const { filter } = guestOf('cache-aware');
     const { signal } = new AbortController();
     const warnings: Error[] = [];
@@ -271,7 +271,7 @@ describe('a signal', () => {
     expect(warnings).toEqual([]);
   });
 
-  it('that a getter aborts while the request is encoded means no call', async () => {
+  it('prevents the call if a getter aborts it during encoding', async () => {
     const { runtime, filter, take } = guestOf('misbehave', { deadlineMs: 5000 });
     for (const where of ['inline', 'thread'] as const) {
       const controller = new AbortController();

@@ -18,26 +18,28 @@ import { shapeRequest } from '../../src/wire/messages/shape.ts';
 import { rejected, thrown } from '../support/errors.ts';
 import { guest, LONGER_THAN_PROBES, misbehavesAfterProbe } from '../support/guest.ts';
 import { plugin } from '../support/plugins.ts';
-import { lonelyRuntime, newRuntime, recorder, STRATEGIES } from '../support/runtimes.ts';
+import { isolatedRuntime, newRuntime, recorder, STRATEGIES } from '../support/runtimes.ts';
 import { caller, request, started } from '../support/samples.ts';
 
 const key = SlotKey.global('k');
-/** Large enough to be told from a probe. */
+/** A request that is longer than every probe. */
 const LARGE = request({ body: Buffer.alloc(LONGER_THAN_PROBES) });
 
-function misbehaving(runtime: WasmtimeRuntime): (deed: string) => GuestTrapError {
+function misbehaving(runtime: WasmtimeRuntime): (behavior: string) => GuestTrapError {
   const filter = new WasmtimeFilterPlugin(runtime, runtime.registerFilter(key, 'misbehave', plugin('misbehave')));
-  return (deed) => {
-    const error = thrown(FilterError, () => filter.filter(request(), caller({ do: deed }), [], { deadlineMs: 2000 }));
-    expect(error.cause, deed).toBeInstanceOf(GuestTrapError);
+  return (behavior) => {
+    const error = thrown(FilterError, () =>
+      filter.filter(request(), caller({ do: behavior }), [], { deadlineMs: 2000 }),
+    );
+    expect(error.cause, behavior).toBeInstanceOf(GuestTrapError);
     return error.cause as GuestTrapError;
   };
 }
 
-describe.each(STRATEGIES)('a trap, allocated $strategy', ({ config }) => {
+describe.each(STRATEGIES)('traps of a call, $strategy', ({ config }) => {
   it.each([
     ['unreachable', 'unreachable-code-reached'],
-    ['an unknown deed', 'unreachable-code-reached'],
+    ['an unknown behavior', 'unreachable-code-reached'],
     ['divide-by-zero', 'integer-division-by-zero'],
     ['integer-overflow', 'integer-overflow'],
     ['read-outside', 'memory-out-of-bounds'],
@@ -48,25 +50,25 @@ describe.each(STRATEGIES)('a trap, allocated $strategy', ({ config }) => {
     ['call-wrong-type', 'bad-signature'],
     ['overflow-stack', 'stack-overflow'],
     ['allocate', 'unreachable-code-reached'],
-  ])('of %s is told as %s', (deed, trap) => {
+  ])('map %s to %s', (behavior, trap) => {
     const runtime = newRuntime(config);
     const trapOf = misbehaving(runtime);
-    const error = trapOf(deed);
+    const error = trapOf(behavior);
     expect(error).toMatchObject({ phase: 'cc_lb_filter', trap, plugin: 'misbehave', versionId: 1, hook: 'filter' });
     expect(error).toMatchObject({ principal: '__global__', retryable: false });
     expect(error.message).toMatch(/^guest trap during cc_lb_filter: .+/);
-    // The next call is not the worse for it.
+    // The next call succeeds.
     expect(new WasmtimeFilterPlugin(runtime, runtime.getSlot(key)!).filter(request(), caller(), [])).toBeDefined();
   });
 
-  it('of a conversion, and one in a table, have names too', () => {
-    for (const [deed, trap] of [
+  it('of a conversion and of a table have names', () => {
+    for (const [behavior, trap] of [
       ['(drop (i32.trunc_f64_s (f64.const nan))) i64.const 0', 'bad-conversion-to-integer'],
       ['(drop (i32.trunc_f64_s (f64.const inf))) i64.const 0', 'integer-overflow'],
       ['(table.set (i32.const 9) (ref.null func)) i64.const 0', 'table-out-of-bounds'],
       ['(memory.fill (i32.const -1) (i32.const 0) (i32.const 2)) i64.const 0', 'memory-out-of-bounds'],
     ]) {
-      const bytes = guest({ fields: '(table 1 funcref)', hook: misbehavesAfterProbe(deed!) });
+      const bytes = guest({ fields: '(table 1 funcref)', hook: misbehavesAfterProbe(behavior!) });
       const runtime = newRuntime(config);
       const filter = new WasmtimeFilterPlugin(runtime, runtime.registerFilter(key, 'n', bytes));
       const error = thrown(FilterError, () => filter.filter(LARGE, caller(), []));
@@ -74,16 +76,16 @@ describe.each(STRATEGIES)('a trap, allocated $strategy', ({ config }) => {
     }
   });
 
-  it('of alloc has its phase, and so has memory that is not there', () => {
+  it('of alloc, and memory that alloc does not have, have their own phase', () => {
     const small = `(i32.lt_u (local.get 0) (i32.const ${LONGER_THAN_PROBES}))`;
-    for (const [deed, phase, trap] of [
+    for (const [behavior, phase, trap] of [
       ['i32.const 0', 'cc_lb_alloc', 'unknown'],
       ['unreachable', 'cc_lb_alloc', 'unreachable-code-reached'],
       ['(loop $l br $l) i32.const 8', 'cc_lb_alloc', 'interrupt'],
       ['i32.const -16', 'memory.write', 'unknown'],
       ['i32.const 131056', 'memory.write', 'unknown'],
     ]) {
-      const alloc = `(if (result i32) ${small} (then i32.const 32768) (else ${deed}))`;
+      const alloc = `(if (result i32) ${small} (then i32.const 32768) (else ${behavior}))`;
       const runtime = newRuntime(config);
       const filter = new WasmtimeFilterPlugin(runtime, runtime.registerFilter(key, 'n', guest({ alloc })));
       const error = thrown(FilterError, () => filter.filter(LARGE, caller(), [], { deadlineMs: 30 }));
@@ -92,8 +94,8 @@ describe.each(STRATEGIES)('a trap, allocated $strategy', ({ config }) => {
   });
 });
 
-describe('a call', () => {
-  it('has alloc asked for the length of the request, aligned to 16', () => {
+describe('calls', () => {
+  it('call alloc with the length of the request and alignment 16', () => {
     const alloc = `(if (i32.ne (local.get 1) (i32.const 16)) (then unreachable))
       (i32.store (i32.const 64) (local.get 0)) i32.const 32768`;
     const hook = `(if (i32.ne (local.get 0) (i32.const 32768)) (then unreachable))
@@ -103,11 +105,17 @@ describe('a call', () => {
     expect(filter.filter(LARGE, caller(), []).keptUpstreamIds).toEqual([]);
   });
 
-  it('may grow memory, and answer from its new end', () => {
+  it('may grow the memory and answer from its new end', () => {
     const runtime = newRuntime();
     const filter = new WasmtimeFilterPlugin(runtime, runtime.registerFilter(key, 'm', plugin('misbehave')));
-    for (const deed of ['grow:10', 'grow-to-the-limit', 'grow-and-answer:3', 'answer-to-the-end', 'answer-zeros:8']) {
-      expect(() => filter.filter(request(), caller({ do: deed }), []), deed).not.toThrow();
+    for (const behavior of [
+      'grow:10',
+      'grow-to-the-limit',
+      'grow-and-answer:3',
+      'answer-to-the-end',
+      'answer-zeros:8',
+    ]) {
+      expect(() => filter.filter(request(), caller({ do: behavior }), []), behavior).not.toThrow();
     }
   });
 
@@ -118,25 +126,25 @@ describe('a call', () => {
     ['answer-outside', 'out of bounds'],
     ['answer-far-outside', 'out of bounds'],
     ['answer-overflowing', 'out of bounds'],
-  ])('that gets %s is refused', (deed, said) => {
+  ])('are rejected after %s', (behavior, message) => {
     const runtime = newRuntime();
     const filter = new WasmtimeFilterPlugin(runtime, runtime.registerFilter(key, 'm', plugin('misbehave')));
-    const error = thrown(FilterError, () => filter.filter(request(), caller({ do: deed }), []));
+    const error = thrown(FilterError, () => filter.filter(request(), caller({ do: behavior }), []));
     expect(error.kind).toBe('runtime');
     expect(error.cause).toBeInstanceOf(ModuleRejectedError);
     expect(error.message).toContain(`cc_lb_filter answered`);
-    expect(error.message).toContain(said);
+    expect(error.message).toContain(message);
   });
 
-  it('carries a body of 100 MiB', () => {
+  it('accept a body of 100 MiB', () => {
     const runtime = newRuntime();
     const filter = new WasmtimeFilterPlugin(runtime, runtime.registerFilter(key, 'c', plugin('cache-aware')));
     expect(filter.filter(request({ body: Buffer.alloc(100 * 2 ** 20) }), caller(), []).keptUpstreamIds).toEqual([]);
   });
 });
 
-describe('a request that does not fit', () => {
-  it('into the memory that a guest may have is refused by its alloc', () => {
+describe('a request that is too large', () => {
+  it('for the memory of the guest fails in alloc', () => {
     const runtime = newRuntime({ memoryMaxPages: 32 });
     const filter = new WasmtimeFilterPlugin(runtime, runtime.registerFilter(key, 'c', plugin('cache-aware')));
     expect(() => filter.filter(request({ body: Buffer.alloc(100_000) }), caller(), [])).not.toThrow();
@@ -146,7 +154,7 @@ describe('a request that does not fit', () => {
     expect(error.message).toContain('the guest gave no memory for 300');
   });
 
-  it('into 32 bits is refused before the guest sees any of it', () => {
+  it('for 32-bit lengths is rejected before the guest is called', () => {
     const runtime = newRuntime();
     runtime.registerFilter(key, 'c', plugin('cache-aware'));
     const error = thrown(ModuleRejectedError, () => runtime.callFilter(key, new Uint8Array(2 ** 32)));
@@ -173,7 +181,7 @@ describe('a raw call', () => {
     downstreamUserAgent: null,
   });
 
-  it('gives the encoded answer of each kind', () => {
+  it('returns the encoded answer of each kind', () => {
     const runtime = newRuntime({ wireBounds: { outputBodyBytes: 1 } });
     runtime.registerFilter(SlotKey.global('f'), 'f', plugin('cache-aware'));
     runtime.registerShape(SlotKey.global('s'), 's', plugin('echo'));
@@ -185,13 +193,13 @@ describe('a raw call', () => {
     expect(shaped.length).toBeGreaterThan(8);
     expect(shaped.constructor).toBe(Uint8Array);
     expect(runtime.callObserve(SlotKey.global('o'), observeBytes)).toEqual(new Uint8Array(0));
-    // The answer is the caller's: the next call leaves it alone.
+    // The caller owns the answer, so that later calls do not change it.
     const before = Uint8Array.from(shaped);
     runtime.callShape(SlotKey.global('s'), shapeBytes);
     expect(shaped).toEqual(before);
   });
 
-  it('of an adapter goes to the version that it is pinned to or follows', () => {
+  it('of an adapter calls the version that the adapter is pinned to or follows', () => {
     const runtime = newRuntime();
     const slot = runtime.registerFilter(key, 'old', plugin('cache-aware'));
     const adapters = [new WasmtimeFilterPlugin(runtime, slot), WasmtimeFilterPlugin.follow(runtime, key)];
@@ -211,7 +219,7 @@ describe('a raw call', () => {
     expect(() => adapters[0]!.callRaw(filterBytes)).toThrow(ClosedError);
   });
 
-  it('throws what the call came to', () => {
+  it('throws the error of the call', () => {
     const runtime = newRuntime();
     runtime.registerFilter(key, 'f', plugin('cache-aware'));
     const error = thrown(GuestTrapError, () => runtime.callFilter(key, Buffer.from('no request')));
@@ -219,7 +227,7 @@ describe('a raw call', () => {
     expect(() => runtime.callFilter(key, new Uint8Array(0))).toThrow(GuestTrapError);
   });
 
-  it('on an absent slot or one of another kind is refused and not counted', () => {
+  it('of a missing slot or one of another kind is rejected and not counted', () => {
     const { sink, take } = recorder();
     const runtime = newRuntime({}, { metrics: sink });
     runtime.registerFilter(key, 'f', plugin('report-0-1-0'));
@@ -240,7 +248,7 @@ describe('a raw call', () => {
     expect(take()).toEqual([]);
   });
 
-  it('takes a key and bytes alone', () => {
+  it('rejects arguments other than a key and bytes', () => {
     const runtime = newRuntime();
     runtime.registerFilter(key, 'f', plugin('cache-aware'));
     for (const [path, args] of [
@@ -259,10 +267,10 @@ describe('a raw call', () => {
   });
 });
 
-describe('what is counted of a call', () => {
+describe('metrics of a call', () => {
   const counted = (config = {}) => {
     const { sink, take, seconds } = recorder();
-    const runtime = lonelyRuntime(config, { metrics: sink });
+    const runtime = isolatedRuntime(config, { metrics: sink });
     const filter = new WasmtimeFilterPlugin(runtime, runtime.registerFilter(key, 'named', plugin('misbehave')));
     expect(new Set(take())).toEqual(new Set(['call (probe) filter', 'call (probe) shape', 'call (probe) observe']));
     return { runtime, filter, take, seconds };
@@ -275,30 +283,30 @@ describe('what is counted of a call', () => {
     ['loop', ['call named filter', 'trap named filter cc_lb_filter']],
     ['answer-outside', ['call named filter', 'trap named filter reject']],
     ['answer-nothing', ['call named filter', 'trap named filter reject']],
-    // What the adapter refuses is no trap of the guest.
+    // An answer that the adapter rejects is not a trap of the guest.
     ['answer-garbage:64', ['call named filter']],
-  ])('of deed "%s" is %j, on either thread', async (deed, lines) => {
+  ])('of behavior "%s" are %j, inline and off-thread', async (behavior, lines) => {
     const { filter, take, seconds } = counted({ deadlineMs: 50 });
-    const args = [request(), caller({ do: deed }), []] as const;
+    const args = [request(), caller({ do: behavior }), []] as const;
     for (const where of ['inline', 'thread'] as const) {
       seconds.length = 0;
       await filter.filterAsync(...args, { where }).catch(() => {});
       expect(take(), where).toEqual(lines);
-      expect(seconds[0]).toBeGreaterThan(deed === 'loop' ? 0.04 : 0);
+      expect(seconds[0]).toBeGreaterThan(behavior === 'loop' ? 0.04 : 0);
       expect(seconds[0]).toBeLessThan(5);
     }
   });
 
-  it('has the phase of alloc and of writing', async () => {
+  it('have the phases of alloc and of writing', async () => {
     const { sink, take } = recorder();
     const runtime = newRuntime({}, { metrics: sink });
     const small = `(i32.lt_u (local.get 0) (i32.const ${LONGER_THAN_PROBES}))`;
-    for (const [deed, phase] of [
+    for (const [behavior, phase] of [
       ['i32.const 0', 'cc_lb_alloc'],
       ['unreachable', 'cc_lb_alloc'],
       ['i32.const -1', 'memory.write'],
     ]) {
-      const alloc = `(if (result i32) ${small} (then i32.const 32768) (else ${deed}))`;
+      const alloc = `(if (result i32) ${small} (then i32.const 32768) (else ${behavior}))`;
       const filter = new WasmtimeFilterPlugin(runtime, runtime.registerFilter(key, 'n', guest({ alloc })));
       take();
       await rejected(FilterError, filter.filterAsync(LARGE, caller(), []));
@@ -306,7 +314,7 @@ describe('what is counted of a call', () => {
     }
   });
 
-  it('is nothing for a call that was never made', () => {
+  it('are not published for a call that was not made', () => {
     const { runtime, filter, take } = counted();
     expect(() => filter.filter(request({ body: 5 as unknown as Uint8Array }), caller(), [])).toThrow(
       InvalidArgumentError,
@@ -319,7 +327,7 @@ describe('what is counted of a call', () => {
     expect(take()).toEqual([]);
   });
 
-  it('stands under the name of the version that was called', () => {
+  it('have the name of the called version', () => {
     const { sink, take } = recorder();
     const runtime = newRuntime({}, { metrics: sink });
     const slot = runtime.registerObserve(key, 'first', plugin('lifecycle'));

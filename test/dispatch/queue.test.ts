@@ -14,14 +14,16 @@ import { native } from '../../src/native.ts';
 import { rejected, thrown } from '../support/errors.ts';
 import { guest } from '../support/guest.ts';
 import { plugin } from '../support/plugins.ts';
-import { lonelyRuntime, recorder } from '../support/runtimes.ts';
+import { isolatedRuntime, recorder } from '../support/runtimes.ts';
 import { caller, request, started } from '../support/samples.ts';
 
-/** libuv's pool has four threads unless the environment says otherwise; two of them are left to others. */
-const PLACES = Math.max(1, Number(process.env.UV_THREADPOOL_SIZE ?? 4) - 2);
+/**
+ * Permits for off-thread work: the threads of libuv's pool, four by default, except two that are left for other work.
+ */
+const PERMITS = Math.max(1, Number(process.env.UV_THREADPOOL_SIZE ?? 4) - 2);
 const ANY = Number.POSITIVE_INFINITY;
 
-/** Work that ends when it is told to. */
+/** Creates work that ends when the test ends it. */
 function work() {
   let end: () => void = () => {};
   const state = { begun: false, end: () => end() };
@@ -35,16 +37,16 @@ function work() {
 }
 
 describe('the queue', () => {
-  it('starts as much as there are places, the rest in order as places come back', async () => {
-    const works = Array.from({ length: PLACES + 2 }, work);
+  it('starts as much work as there are permits, and the rest in order as permits are returned', async () => {
+    const works = Array.from({ length: PERMITS + 2 }, work);
     const queued = works.map(({ run }) => enqueue(run, ANY));
     const begun = () => works.map(({ state }) => state.begun);
-    expect(begun()).toEqual(works.map((_, at) => at < PLACES));
+    expect(begun()).toEqual(works.map((_, at) => at < PERMITS));
     expect(queueLength()).toBe(2);
     works[0]?.state.end();
     expect(await queued[0]?.done).toBe('done');
     await new Promise(setImmediate);
-    expect(begun()).toEqual(works.map((_, at) => at < PLACES + 1));
+    expect(begun()).toEqual(works.map((_, at) => at < PERMITS + 1));
     for (const { state } of works) state.end();
     await new Promise(setImmediate);
     works.at(-1)?.state.end();
@@ -52,38 +54,38 @@ describe('the queue', () => {
     expect(queueLength()).toBe(0);
   });
 
-  it('loses no place to work that cannot begin', async () => {
+  it('returns the permit of work that cannot start', async () => {
     const fault = new RangeError('no stack');
-    const failing = Array.from({ length: PLACES * 3 }, () =>
+    const failing = Array.from({ length: PERMITS * 3 }, () =>
       enqueue(() => {
         throw fault;
       }, ANY),
     );
     for (const { done } of failing) await expect(done).rejects.toBe(fault);
-    const works = Array.from({ length: PLACES }, work);
+    const works = Array.from({ length: PERMITS }, work);
     const queued = works.map(({ run }) => enqueue(run, ANY));
     expect(works.every(({ state }) => state.begun)).toBe(true);
     for (const { state } of works) state.end();
     await Promise.all(queued.map(({ done }) => done));
   });
 
-  it('lets what waits be taken out, and nothing else', async () => {
-    const works = Array.from({ length: PLACES + 2 }, work);
+  it('removes waiting work, and does not remove running work', async () => {
+    const works = Array.from({ length: PERMITS + 2 }, work);
     const queued = works.map(({ run }) => enqueue(run, ANY));
     expect(queued[0]?.remove()).toBe(false);
-    expect(queued[PLACES]?.remove()).toBe(true);
-    expect(queued[PLACES]?.remove()).toBe(false);
+    expect(queued[PERMITS]?.remove()).toBe(true);
+    expect(queued[PERMITS]?.remove()).toBe(false);
     expect(queueLength()).toBe(1);
     for (const { state } of works) state.end();
-    await Promise.all(queued.slice(0, PLACES).map(({ done }) => done));
+    await Promise.all(queued.slice(0, PERMITS).map(({ done }) => done));
     await new Promise(setImmediate);
-    expect(works[PLACES]?.state.begun).toBe(false);
+    expect(works[PERMITS]?.state.begun).toBe(false);
     works.at(-1)?.state.end();
     expect(await queued.at(-1)?.done).toBe('done');
   });
 
-  it('is bounded for who says so, counted in what waits', async () => {
-    const works = Array.from({ length: PLACES + 1 }, work);
+  it('limits the waiting work of callers that pass a limit', async () => {
+    const works = Array.from({ length: PERMITS + 1 }, work);
     const queued = works.map(({ run }) => enqueue(run, 1));
     const error = thrown(PoolSaturatedError, () => enqueue(work().run, 1));
     expect(error).toMatchObject({ resource: 'queue', retryable: true });
@@ -95,25 +97,25 @@ describe('the queue', () => {
     await Promise.all(queued.map(({ done }) => done));
   });
 
-  it('gives a place back when work fails', async () => {
-    for (let round = 0; round < PLACES * 2; round++) {
+  it('returns the permit of failed work', async () => {
+    for (let round = 0; round < PERMITS * 2; round++) {
       await rejected(Error, enqueue(() => Promise.reject(new Error('failed')), 0).done);
     }
     expect(queueLength()).toBe(0);
   });
 
-  it('keeps work that met the end of the stack in its turn', async () => {
+  it('keeps the order of work that could not start for lack of stack', async () => {
     const ran: number[] = [];
     const failed: number[] = [];
     const enqueueNumbered = (number: number) => {
       const { done } = enqueue(async () => void ran.push(number), ANY);
       return done.catch(() => void failed.push(number));
     };
-    for (let place = 0; place < PLACES; place++) native.takeTaskPermit(PLACES);
+    for (let permit = 0; permit < PERMITS; permit++) native.takeTaskPermit(PERMITS);
     const numbers = Array.from({ length: 20 }, (_, number) => number);
     const settled = numbers.map(enqueueNumbered);
-    for (let place = 0; place < PLACES; place++) native.returnTaskPermit();
-    // Each frame that returns leaves more stack: at some depth work can be taken out of the queue but not be started.
+    for (let permit = 0; permit < PERMITS; permit++) native.returnTaskPermit();
+    // At some depth there is enough stack to remove work from the queue, but not to start it.
     const enqueueAtEveryDepth = (): void => {
       try {
         enqueueAtEveryDepth();
@@ -131,14 +133,14 @@ describe('the queue', () => {
     expect(queueLength()).toBe(0);
   });
 
-  it('looks again for places that another thread holds', async () => {
-    for (let place = 0; place < PLACES; place++) expect(native.takeTaskPermit(PLACES)).toBe(true);
-    expect(native.takeTaskPermit(PLACES)).toBe(false);
+  it('retries until another thread returns its permits', async () => {
+    for (let permit = 0; permit < PERMITS; permit++) expect(native.takeTaskPermit(PERMITS)).toBe(true);
+    expect(native.takeTaskPermit(PERMITS)).toBe(false);
     const { state, run } = work();
     const { done } = enqueue(run, ANY);
     await new Promise((resolve) => setTimeout(resolve, 20));
     expect(state.begun).toBe(false);
-    for (let place = 0; place < PLACES; place++) native.returnTaskPermit();
+    for (let permit = 0; permit < PERMITS; permit++) native.returnTaskPermit();
     await expect.poll(() => state.begun).toBe(true);
     state.end();
     expect(await done).toBe('done');
@@ -151,10 +153,10 @@ const OFF = { where: 'thread' } as const;
 
 function misbehave(config: HotEngineConfigInput) {
   const { sink, take } = recorder();
-  const runtime = lonelyRuntime({ deadlineMs: 400, ...config }, { metrics: sink });
+  const runtime = isolatedRuntime({ deadlineMs: 400, ...config }, { metrics: sink });
   const filter = new WasmtimeFilterPlugin(runtime, runtime.registerFilter(key, 'm', plugin('misbehave')));
   take();
-  /** Waits until a guest runs, which it does until its deadline; `ended` resolves with its error. */
+  /** Waits until a guest runs. It runs until its deadline, and `ended` resolves with its error. */
   const busy = async () => {
     const ended = rejected(FilterError, filter.filterAsync(request(), LOOP, [], OFF));
     await expect.poll(() => runtime.stats().engine.running, { interval: 1 }).toBe(1);
@@ -171,7 +173,7 @@ function expectSaturated(error: FilterError, resource: string): void {
 }
 
 describe('saturation', () => {
-  it.each(['on-demand', 'pooling'] as const)('of stores is that as many guests run as may (%s)', async (strategy) => {
+  it.each(['on-demand', 'pooling'] as const)('reports stores when the maximum of guests run (%s)', async (strategy) => {
     const { filter, take, busy } = misbehave({ allocationStrategy: strategy, poolTotalCoreInstances: 1 });
     const { ended } = await busy();
     expectSaturated(
@@ -184,7 +186,7 @@ describe('saturation', () => {
     expect(() => filter.filter(request(), caller(), [])).not.toThrow();
   });
 
-  it('of stores does not keep modules from being admitted', async () => {
+  it('of stores does not prevent admission', async () => {
     const { runtime, busy } = misbehave({ poolTotalCoreInstances: 1 });
     const { ended } = await busy();
     expect(() => admitWasm(runtime, guest())).not.toThrow();
@@ -192,13 +194,13 @@ describe('saturation', () => {
     await ended;
   });
 
-  it('of stores is no matter of calls that wait', async () => {
-    const { filter } = misbehave({ poolTotalCoreInstances: PLACES });
+  it('of stores is not reported for queued calls', async () => {
+    const { filter } = misbehave({ poolTotalCoreInstances: PERMITS });
     const calls = Array.from({ length: 20 }, () => filter.filterAsync(request(), caller(), [], OFF));
     expect(await Promise.all(calls)).toHaveLength(20);
   });
 
-  it('of the pool is that it has no memory left', async () => {
+  it('reports pool when the pool has no memory left', async () => {
     const config: HotEngineConfigInput = {
       allocationStrategy: 'pooling',
       poolTotalMemories: 1,
@@ -211,16 +213,16 @@ describe('saturation', () => {
       'pool',
     );
     expect(take()).toEqual(['saturation pool']);
-    // A probe that finds no place failed, for a reason that passes.
+    // A probe without a memory fails with a retryable error.
     expect(() => admitWasm(runtime, guest())).toThrow(/probe of hook filter failed: .*pool limit reached/);
     await ended;
     expect(() => filter.filter(request(), caller(), [])).not.toThrow();
     expect(() => admitWasm(runtime, guest())).not.toThrow();
   });
 
-  it('of the queue is that as many calls wait as may', async () => {
+  it('reports queue when the maximum of calls wait', async () => {
     const { runtime, filter, take } = misbehave({ maxQueuedCalls: 1 });
-    const running = Array.from({ length: PLACES + 1 }, () => filter.filterAsync(request(), LOOP, [], OFF));
+    const running = Array.from({ length: PERMITS + 1 }, () => filter.filterAsync(request(), LOOP, [], OFF));
     expect(runtime.stats().queued).toBe(1);
     const { stagedBytes } = runtime.stats().engine;
     expectSaturated(await rejected(FilterError, filter.filterAsync(request(), caller(), [], OFF)), 'queue');
@@ -230,7 +232,7 @@ describe('saturation', () => {
     expect(() => filter.filter(request(), caller(), [])).not.toThrow();
   });
 
-  it('of staging is that requests wait with as many bytes as may', async () => {
+  it('reports staging when waiting requests have the maximum of bytes', async () => {
     const { runtime, filter, take } = misbehave({ maxStagingBytes: 3000 });
     const call = (bytes: number) => filter.filterAsync(request({ body: Buffer.alloc(bytes) }), caller(), [], OFF);
     await call(2000);
@@ -243,7 +245,7 @@ describe('saturation', () => {
     await call(2000);
   });
 
-  it('of staging is not retryable for a request that is larger than all of it', async () => {
+  it('of staging is not retryable for a request that is larger than the limit', async () => {
     const { filter, take } = misbehave({ maxStagingBytes: 3000 });
     const call = filter.filterAsync(request({ body: Buffer.alloc(3000) }), caller(), [], OFF);
     const error = await rejected(FilterError, call);
@@ -254,7 +256,7 @@ describe('saturation', () => {
     expect(take()).toEqual(['saturation staging']);
   });
 
-  it('is told of observers as of others', async () => {
+  it('is reported for observers', async () => {
     const { runtime, busy } = misbehave({ poolTotalCoreInstances: 1 });
     const slot = runtime.registerObserve(SlotKey.global('o'), 'o', plugin('lifecycle'));
     const { ended } = await busy();

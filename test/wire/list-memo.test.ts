@@ -6,8 +6,8 @@ import { filterRequestBase, filterRequestTiered } from '../../src/wire/messages/
 import type { Message, Plan } from '../../src/wire/rkyv.ts';
 import { candidate, refusal, request } from './samples.ts';
 
-/** The same message without a memory for its lists. */
-function forgetful<T>(message: Message<T>): Message<T> {
+/** Returns the message without the memo of its lists. */
+function withoutMemo<T>(message: Message<T>): Message<T> {
   const without = (plan: Plan): Plan => ({
     ...plan,
     memo: null,
@@ -17,9 +17,9 @@ function forgetful<T>(message: Message<T>): Message<T> {
 }
 
 const messages = [filterRequestBase, filterRequestTiered];
-const plain = new Map(messages.map((message) => [message, forgetful(message)]));
+const plain = new Map(messages.map((message) => [message, withoutMemo(message)]));
 
-/** Encodes as a later request would, and expects the bytes of an encoder that never saw the list. */
+/** Encodes a request, and expects the bytes of an encoder without a memo. */
 function expectSameBytes(candidates: UpstreamCandidate[], changes: { path?: string; body?: Uint8Array } = {}): void {
   for (const message of messages) {
     const value = request({ ...changes, candidates });
@@ -30,8 +30,8 @@ function expectSameBytes(candidates: UpstreamCandidate[], changes: { path?: stri
 const list = (length: number): UpstreamCandidate[] =>
   Array.from({ length }, (_, i) => candidate({ upstreamId: `id-${i}`, name: `name-${i}`, observedAtUnixSecs: i }));
 
-describe('a list that recurs', () => {
-  it('has the same bytes at every position and behind every body', () => {
+describe('a recurring list', () => {
+  it('has the same bytes at every position and after every body', () => {
     for (let round = 0; round < 3; round++) {
       for (let length = 0; length < 20; length++) {
         expectSameBytes(list(5), { path: '/'.repeat(length), body: new Uint8Array(length * 3) });
@@ -39,7 +39,7 @@ describe('a list that recurs', () => {
     }
   });
 
-  it('takes the numbers of the request', () => {
+  it('has the numbers of the current request', () => {
     fc.assert(
       fc.property(
         fc.maxSafeNat(),
@@ -72,7 +72,7 @@ describe('a list that recurs', () => {
     }
   });
 
-  it('may be followed by its survivors, by more of them, and by other orders', () => {
+  it('may be followed by a subset, a superset, and other orders', () => {
     const all = list(6);
     for (let round = 0; round < 3; round++) {
       expectSameBytes(all);
@@ -83,7 +83,7 @@ describe('a list that recurs', () => {
     }
   });
 
-  it('has the same bytes beside text that is not ASCII', () => {
+  it('has the same bytes together with text that is not ASCII', () => {
     const candidates = [candidate({ name: 'naïve' }), candidate({ seatTier: '席' })];
     for (let round = 0; round < 3; round++) {
       expectSameBytes(candidates);
@@ -92,13 +92,13 @@ describe('a list that recurs', () => {
     }
   });
 
-  it('has the same bytes where texts are absent and where there are thousands of lists', () => {
+  it('has the same bytes when texts are absent and when there are thousands of lists', () => {
     const bare = { upstreamId: 'bare', name: 'n', kind: 'k', observedAtUnixSecs: 1 };
     for (let i = 0; i < 3_000; i++) expectSameBytes([bare, candidate({ upstreamId: `${i % 1_500}` })]);
   });
 });
 
-describe('what a known list does not excuse', () => {
+describe('validation of a recurring list', () => {
   it.each([
     ['upstreamId', 1, 'must be a string'],
     ['name', null, 'must be a string'],
