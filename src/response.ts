@@ -5,17 +5,17 @@ import type { PluginFailurePolicy } from './policy/failure.ts';
 import { pluginFailed, pluginFailureOrThrow, type Unavailable } from './policy/unavailable.ts';
 import type { HeadersInput, TransformResponseInput, TransformResponseOutput } from './types.ts';
 
-/** What a chain needs of a shape to transform responses; `WasmtimeUpstreamDialect` has it. */
+/** The part of a shape that a chain uses to transform responses; `WasmtimeUpstreamDialect` implements it. */
 export interface ResponseStage {
   readonly pluginName: string;
   readonly failurePolicy: PluginFailurePolicy;
   transformResponse(input: TransformResponseInput, options?: CallOptions): TransformResponseOutput;
   transformResponseAsync(input: TransformResponseInput, options?: AsyncCallOptions): Promise<TransformResponseOutput>;
-  /** Called when a response goes on without the plugin after it failed. */
+  /** Called when a response is passed through after the plugin failed. */
   countPassThrough?(): void;
 }
 
-/** What the transform made of a response. A response that is passed through is the original; `error` says why, if it failed. */
+/** The result of a transform. A response that is passed through is the original; `error` is the failure, if any. */
 export type ResponseOutcome =
   | {
       readonly kind: 'transformed';
@@ -26,7 +26,7 @@ export type ResponseOutcome =
   | { readonly kind: 'passed-through'; readonly error?: WasmtimeRuntimeError }
   | Unavailable;
 
-/** A client waits for another answer after one of these. */
+/** Informational statuses: a client waits for the final response after one of these. */
 const FIRST_FINAL_STATUS = 200;
 
 /** Whether the stage of a chain can transform responses. */
@@ -34,7 +34,9 @@ export function isResponseStage(stage: Partial<ResponseStage> | undefined): stag
   return typeof stage?.transformResponse === 'function' && typeof stage.transformResponseAsync === 'function';
 }
 
-/** Calls the transform and applies the failure policy. Throws what no policy covers: InvalidArgument and Closed. */
+/**
+ * Calls the transform and applies the failure policy. Throws InvalidArgument and Closed, to which no policy applies.
+ */
 export function resolveResponse(
   stage: ResponseStage,
   input: TransformResponseInput,
@@ -47,7 +49,7 @@ export function resolveResponse(
   }
 }
 
-/** The same as a promise. Rejects with `signal.reason` when aborted. */
+/** The asynchronous form. Rejects with `signal.reason` on abort. */
 export async function resolveResponseAsync(
   stage: ResponseStage,
   input: TransformResponseInput,

@@ -1,4 +1,4 @@
-/** Checks of arguments that are not objects of options; those are parsed by the schemas beside them. */
+/** Checks of arguments. Objects of options are parsed by their own schemas instead. */
 import { isUint8Array } from 'node:util/types';
 import { InvalidArgumentError } from './errors.ts';
 import { isGone } from './views.ts';
@@ -8,7 +8,7 @@ export function checkObject(value: unknown, path: string): void {
   if (typeof value !== 'object' || value === null) throw new InvalidArgumentError(path, 'expected an object');
 }
 
-/** Throws an InvalidArgumentError unless `value` is a Uint8Array over attached memory that no other thread writes to. */
+/** Throws an InvalidArgumentError unless `value` is a Uint8Array whose buffer is neither detached nor shared. */
 export function checkBytes(value: unknown, path: string): asserts value is Uint8Array {
   if (!isUint8Array(value)) throw new InvalidArgumentError(path, 'expected a Uint8Array');
   if (value.buffer instanceof SharedArrayBuffer) {

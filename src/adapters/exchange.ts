@@ -1,7 +1,7 @@
 /**
- * What the transforms are told of an exchange. It is the same for every event of a stream, so its checked and encoded form
- * is remembered by the request id. A caller may change its objects at any time: what is remembered is used only for an
- * input that is equal to the one it was made of, value by value, and only plain values are compared.
+ * The exchange that transforms receive. It is equal for every event of a stream, so its validated and encoded form is
+ * memoized by the request id. A caller may change its objects at any time: the memoized form is used only for an input
+ * that is equal to its source, value by value, and only plain values are compared.
  */
 import { claimsToWire, isPlainObject } from '../claims.ts';
 import { InvalidArgumentError } from '../errors.ts';
@@ -12,20 +12,20 @@ import { EXCHANGE_FIELDS, type ExchangeValue } from '../wire/messages/transform.
 import { Prefix } from '../wire/prefix.ts';
 import { principalKindValue, principalValue, upstreamUrl } from './values.ts';
 
-/** Streams that are remembered at a time. */
+/** Maximum number of memoized streams. */
 const MAX_EXCHANGES = 1_024;
-/** An exchange with more lines or claims is not remembered, nor one with a longer text. */
+/** An exchange with more lines or claims, or with a longer text, is not memoized. */
 const MAX_ENTRIES = 64;
 const MAX_TEXT = 1_024;
 
-/** An exchange as it crosses. */
+/** An exchange in the form of the codec. */
 export interface Exchange {
   readonly value: ExchangeValue;
-  /** Its bytes, once an event was encoded; null for one that is not remembered. */
+  /** Its encoded bytes, set with the first event; null for an exchange that is not memoized. */
   readonly prefix: Prefix | null;
 }
 
-/** What an exchange was made of, copied. */
+/** A copy of the source of an exchange. */
 interface Remembered extends Exchange {
   readonly oauthPrincipalKind: string;
   readonly principalId: string;
@@ -40,12 +40,12 @@ interface Remembered extends Exchange {
 
 const remembered = new Memo<string, Remembered>(MAX_EXCHANGES);
 
-/** The exchange of `input`. Throws an InvalidArgumentError for an input that is not one. */
+/** Returns the exchange of `input`. Throws an InvalidArgumentError for an invalid input. */
 export function exchangeOf(input: TransformContext, oauthPrincipalKind: string): Exchange {
   return { value: exchangeValue(input, oauthPrincipalKind), prefix: null };
 }
 
-/** The same for an exchange that is likely to come again, with every event of its stream. */
+/** Like `exchangeOf`, memoized for the other events of the stream. */
 export function streamExchangeOf(input: TransformContext, oauthPrincipalKind: string): Exchange {
   const known = remembered.get(input.requestId);
   if (known !== undefined && isSame(known, input, oauthPrincipalKind)) return known;
@@ -68,7 +68,7 @@ function exchangeValue(input: TransformContext, oauthPrincipalKind: string): Exc
   };
 }
 
-/** The wire has room for 16 bits; which codes make sense is between the upstream and its client. */
+/** The wire format has 16 bits for a status. Which codes are meaningful is between the upstream and its client. */
 function statusOf(status: unknown): number {
   if (typeof status !== 'number' || !Number.isInteger(status) || status < 0 || status > 0xffff) {
     throw new InvalidArgumentError('status', 'expected an integer from 0 to 65535');
@@ -97,7 +97,7 @@ function hasClaims(claims: unknown, known: readonly unknown[]): boolean {
   if (!isPlainObject(claims)) return false;
   let next = 0;
   for (const key of Object.keys(claims)) {
-    // Not `===`, for which 0 and -0 are one.
+    // `Object.is`, because `===` does not distinguish 0 and -0.
     if (key !== known[next] || !Object.is(claims[key], known[next + 1])) return false;
     next += 2;
   }
@@ -115,7 +115,9 @@ function hasLines(headers: HeadersInput, known: readonly string[]): boolean {
   return true;
 }
 
-/** Copies what is plain, so that every value is read once, and makes the exchange of the copy; null where it is not plain. */
+/**
+ * Copies plain values, so that each is read once, and returns the exchange of the copy; null if a value is not plain.
+ */
 function learn(input: TransformContext, oauthPrincipalKind: string): Remembered | null {
   const { requestId, requestMethod, requestPath, canonicalModelId, status } = input;
   const { id, kind, claims } = input.principal ?? {};

@@ -1,4 +1,4 @@
-/** Filters: which of the candidates may serve a request. */
+/** Filter plugins: select the candidates that may serve a request. */
 import type { HotEngineConfig } from '../config.ts';
 import { encodeMessage } from '../dispatch/call.ts';
 import type { CallScratch } from '../dispatch/scratch.ts';
@@ -24,22 +24,22 @@ const toFilterError: WrapError = (fault, context) =>
     context,
   );
 
-/** Upstreams are few and recur with every request: their ids, as they cross. */
+/** The canonical form of upstream ids. Upstreams are few and recur with every request. */
 const KNOWN_IDS = 4096;
 const knownIds = new Set<string>();
 
 /** A filter plugin of a slot. */
 export class WasmtimeFilterPlugin extends Adapter {
   /**
-   * Pinned to the version that `slot` has now. Throws ModuleRejected for a slot of another kind, SlotNotFound for an
-   * evicted one, InvalidArgument for anything else, and Closed.
+   * Creates an adapter that is pinned to the current version of `slot`. Throws ModuleRejected for a slot of another
+   * kind, SlotNotFound for an evicted one, InvalidArgument for anything else, and Closed.
    */
   constructor(runtime: WasmtimeRuntime, slot: PluginSlot) {
     super('filter', runtime, slot);
   }
 
   /**
-   * One that takes the slot's version of the moment at each call; an absent slot is a failure of that call.
+   * Creates an adapter that uses the current version of the slot at each call. A missing slot is a failure of the call.
    * Throws InvalidArgument for anything but a key, and Closed.
    */
   static follow(runtime: WasmtimeRuntime, key: SlotKey): WasmtimeFilterPlugin {
@@ -47,8 +47,8 @@ export class WasmtimeFilterPlugin extends Adapter {
   }
 
   /**
-   * Asks the plugin which candidates to keep. The call runs on this thread, for at most the deadline.
-   * Throws FilterError for whatever the plugin does wrong, InvalidArgument for bad arguments, and Closed.
+   * Calls the plugin, which selects the candidates to keep. The call blocks this thread for at most the deadline.
+   * Throws FilterError for a failure of the plugin, InvalidArgument for invalid arguments, and Closed.
    */
   filter(
     ctx: RequestContext,
@@ -59,7 +59,7 @@ export class WasmtimeFilterPlugin extends Adapter {
     return this.inline(this.#call(ctx, principal, candidates, options));
   }
 
-  /** The same as a promise, on the thread that `options.where` says. Rejects as `filter` throws. */
+  /** The asynchronous form of `filter`, on the thread that `options.where` selects. Rejects as `filter` throws. */
   async filterAsync(
     ctx: RequestContext,
     principal: Principal,
@@ -132,8 +132,8 @@ class FilterCall extends AdapterCall<FilterOutput> {
 }
 
 /**
- * The candidates with their ids as they cross, which `sent` receives. A caller's list that has them so already is taken
- * as it is.
+ * Returns the candidates with canonical ids, which `sent` receives. A list whose ids are already canonical is returned
+ * unchanged.
  */
 function canonical(candidates: readonly UpstreamCandidate[], sent: string[]): readonly UpstreamCandidate[] {
   if (!Array.isArray(candidates)) throw new InvalidArgumentError('candidates', 'expected an array');
@@ -150,7 +150,7 @@ function canonical(candidates: readonly UpstreamCandidate[], sent: string[]): re
   return copy ?? candidates;
 }
 
-/** The same candidate under another spelling of its id; its fields may be getters of a class. */
+/** Copies a candidate with its canonical id. The fields may be getters of a class. */
 function withId(candidate: UpstreamCandidate, upstreamId: string): UpstreamCandidate {
   const { name, kind, observedAtUnixSecs, predictedCacheReadTokens } = candidate;
   const { predictedCacheCreationTokens5m, predictedCacheCreationTokens1h, predictedUncachedInputTokens } = candidate;

@@ -1,4 +1,4 @@
-/** Observers: they are told, and cannot fail a request. */
+/** Observe plugins: receive events, and cannot fail a request. */
 import { ANY_ANSWER, encodeMessage } from '../dispatch/call.ts';
 import type { CallScratch } from '../dispatch/scratch.ts';
 import { ObservabilityError } from '../errors.ts';
@@ -25,15 +25,15 @@ const toObservabilityError: WrapError = (fault, context) =>
 /** An observe plugin of a slot. */
 export class WasmtimeObservabilityHook extends Adapter {
   /**
-   * Pinned to the version that `slot` has now. Throws ModuleRejected for a slot of another kind, SlotNotFound for an
-   * evicted one, InvalidArgument for anything else, and Closed.
+   * Creates an adapter that is pinned to the current version of `slot`. Throws ModuleRejected for a slot of another
+   * kind, SlotNotFound for an evicted one, InvalidArgument for anything else, and Closed.
    */
   constructor(runtime: WasmtimeRuntime, slot: PluginSlot) {
     super('observe', runtime, slot);
   }
 
   /**
-   * One that takes the slot's version of the moment at each call; an absent slot is a failure of that call.
+   * Creates an adapter that uses the current version of the slot at each call. A missing slot is a failure of the call.
    * Throws InvalidArgument for anything but a key, and Closed.
    */
   static follow(runtime: WasmtimeRuntime, key: SlotKey): WasmtimeObservabilityHook {
@@ -41,8 +41,8 @@ export class WasmtimeObservabilityHook extends Adapter {
   }
 
   /**
-   * Tells the plugin of an event, on this thread, for at most the deadline. A failure of the plugin is returned.
-   * Throws InvalidArgument for an event that is none, and Closed.
+   * Calls the plugin with an event. The call blocks this thread for at most the deadline. Returns a failure of the
+   * plugin. Throws InvalidArgument for an invalid event, and Closed.
    */
   observe(event: ObserveEvent, options?: CallOptions): ObservabilityError | undefined {
     try {
@@ -53,7 +53,10 @@ export class WasmtimeObservabilityHook extends Adapter {
     }
   }
 
-  /** The same as a promise, on the thread that `options.where` says; rejects with `signal.reason` when aborted. */
+  /**
+   * The asynchronous form of `observe`, on the thread that `options.where` selects. Rejects with `signal.reason` on
+   * abort.
+   */
   async observeAsync(event: ObserveEvent, options?: AsyncCallOptions): Promise<ObservabilityError | undefined> {
     try {
       await this.anywhere(this.#call(event, options), options);
@@ -72,7 +75,7 @@ export class WasmtimeObservabilityHook extends Adapter {
   }
 }
 
-/** An event as this edition has it. */
+/** Converts an event to the form of this schema. */
 function eventValue(event: ObserveEvent, oauthPrincipalKind: string): ObserveEventValue {
   switch (event.type) {
     case 'upstream_chosen':

@@ -1,4 +1,4 @@
-/** Shape plugins: what goes to the upstream, and what becomes of its response. */
+/** Shape plugins: write the request for the upstream, and transform its response. */
 import type { HotEngineConfig } from '../config.ts';
 import { areDroppedHeadersWatched, publishDroppedHeaders } from '../diagnostics.ts';
 import { encodeMessage } from '../dispatch/call.ts';
@@ -36,15 +36,15 @@ const toDialectError: WrapError = (fault, context) => {
 /** A shape plugin of a slot, and the transforms that belong to it. */
 export class WasmtimeUpstreamDialect extends Adapter {
   /**
-   * Pinned to the version that `slot` has now. Throws ModuleRejected for a slot of another kind, SlotNotFound for an
-   * evicted one, InvalidArgument for anything else, and Closed.
+   * Creates an adapter that is pinned to the current version of `slot`. Throws ModuleRejected for a slot of another
+   * kind, SlotNotFound for an evicted one, InvalidArgument for anything else, and Closed.
    */
   constructor(runtime: WasmtimeRuntime, slot: PluginSlot) {
     super('shape', runtime, slot);
   }
 
   /**
-   * One that takes the slot's version of the moment at each call; an absent slot is a failure of that call.
+   * Creates an adapter that uses the current version of the slot at each call. A missing slot is a failure of the call.
    * Throws InvalidArgument for anything but a key, and Closed.
    */
   static follow(runtime: WasmtimeRuntime, key: SlotKey): WasmtimeUpstreamDialect {
@@ -52,14 +52,14 @@ export class WasmtimeUpstreamDialect extends Adapter {
   }
 
   /**
-   * Lets the plugin write the request for `upstream`. The call runs on this thread, for at most the deadline.
-   * Throws DialectError for whatever the plugin does wrong, InvalidArgument for bad arguments, and Closed.
+   * Calls the plugin, which writes the request for `upstream`. The call blocks this thread for at most the deadline.
+   * Throws DialectError for a failure of the plugin, InvalidArgument for invalid arguments, and Closed.
    */
   shape(ctx: RequestContext, upstream: Upstream, principal: Principal, options?: CallOptions): ShapedRequest {
     return this.inline(this.#call(ctx, upstream, principal, options));
   }
 
-  /** The same as a promise, on the thread that `options.where` says. Rejects as `shape` throws. */
+  /** The asynchronous form of `shape`, on the thread that `options.where` selects. Rejects as `shape` throws. */
   async shapeAsync(
     ctx: RequestContext,
     upstream: Upstream,
@@ -70,8 +70,8 @@ export class WasmtimeUpstreamDialect extends Adapter {
   }
 
   /**
-   * Lets the plugin change a whole response. A plugin without the hook, or with it in noop mode, is not called.
-   * Throws ResponseTransformError for whatever the plugin does wrong, InvalidArgument for bad arguments, and Closed.
+   * Transforms a complete response. A plugin without the hook, or with the hook in noop mode, is not called. Throws
+   * ResponseTransformError for a failure of the plugin, InvalidArgument for invalid arguments, and Closed.
    */
   transformResponse(input: TransformResponseInput, options?: CallOptions): TransformResponseOutput {
     checkObject(input, 'input');
@@ -80,7 +80,7 @@ export class WasmtimeUpstreamDialect extends Adapter {
     return this.inline(new ResponseCall(version, this.runtime.dispatcher.config, input, options));
   }
 
-  /** The same as a promise, on the thread that `options.where` says. Rejects as `transformResponse` throws. */
+  /** The asynchronous form of `transformResponse`, on the thread that `options.where` selects. Rejects as it throws. */
   async transformResponseAsync(
     input: TransformResponseInput,
     options?: AsyncCallOptions,
@@ -91,7 +91,7 @@ export class WasmtimeUpstreamDialect extends Adapter {
     return this.anywhere(new ResponseCall(version, this.runtime.dispatcher.config, input, options), options);
   }
 
-  /** Lets the plugin change one event of a stream; otherwise like `transformResponse`. */
+  /** Transforms one event of a stream. Otherwise like `transformResponse`. */
   transformSseEvent(input: TransformSseEventInput, options?: CallOptions): TransformSseEventOutput {
     checkObject(input, 'input');
     const version = this.versionFor('transform_sse_event', toTransformError);
@@ -99,7 +99,7 @@ export class WasmtimeUpstreamDialect extends Adapter {
     return this.inline(new SseEventCall(version, this.runtime.dispatcher.config, input, options));
   }
 
-  /** The same as a promise, on the thread that `options.where` says. Rejects as `transformSseEvent` throws. */
+  /** The asynchronous form of `transformSseEvent`, on the thread that `options.where` selects. Rejects as it throws. */
   async transformSseEventAsync(
     input: TransformSseEventInput,
     options?: AsyncCallOptions,

@@ -1,4 +1,4 @@
-/** The transforms of a shape plugin: a whole response, or one event of a stream. */
+/** The transforms of a shape plugin: of a complete response, and of one event of a stream. */
 import type { HotEngineConfig } from '../config.ts';
 import { encodeMessage } from '../dispatch/call.ts';
 import type { CallScratch } from '../dispatch/scratch.ts';
@@ -21,7 +21,7 @@ import { AdapterCall, type CallOptions, type WrapError } from './adapter.ts';
 import { exchangeOf, streamExchangeOf } from './exchange.ts';
 import { bodyOf } from './values.ts';
 
-/** The class of a transform's failures. */
+/** Creates the error of a failed transform. */
 export const toTransformError: WrapError = (fault, context) =>
   new ResponseTransformError(
     fault instanceof GuestTrapError ? 'trap' : 'runtime',

@@ -1,4 +1,4 @@
-/** From what callers hand in to what the codec takes: principals, upstreams, bodies. */
+/** Converts arguments of callers to values of the codec: principals, upstreams, bodies. */
 import { claimsToWire } from '../claims.ts';
 import { InvalidArgumentError } from '../errors.ts';
 import { Memo } from '../memo.ts';
@@ -13,18 +13,18 @@ const PRINCIPAL_KINDS: ReadonlySet<unknown> = new Set<PrincipalKind>([
   'workload_identity',
   'subscription_bearer',
 ]);
-/** Base URLs are few and recur with every request. */
+/** Memo of normalized base URLs, which are few and recur with every request. */
 const KNOWN_URLS = 256;
 const urls = new Memo<string, URL>(KNOWN_URLS);
 
-/** A principal as this edition spells it. */
+/** Converts a principal to the form of this schema. */
 export function principalValue(principal: Principal, oauthPrincipalKind: string): PrincipalValue {
   checkObject(principal, 'principal');
   const { id, kind, claims } = principal;
   return { id, kind: principalKindValue(kind, oauthPrincipalKind, 'principal.kind'), claims: claimsToWire(claims) };
 }
 
-/** The kind of a principal as this edition spells it. */
+/** Returns the kind of a principal in the spelling of this schema. */
 export function principalKindValue(kind: PrincipalKind, oauthPrincipalKind: string, path: string): string {
   if (!PRINCIPAL_KINDS.has(kind)) {
     throw new InvalidArgumentError(path, `expected one of ${[...PRINCIPAL_KINDS].join(', ')}`);
@@ -32,7 +32,7 @@ export function principalKindValue(kind: PrincipalKind, oauthPrincipalKind: stri
   return kind === 'oauth_subject' ? oauthPrincipalKind : kind;
 }
 
-/** An upstream's base URL, normalised, or null. Not to be changed: it is shared. */
+/** Returns the normalized base URL of an upstream; null without one. The URL is shared and must not be changed. */
 export function upstreamUrl(upstream: Upstream): URL | null {
   checkObject(upstream, 'upstream');
   if (upstream.kind !== 'anthropic_direct') {
@@ -52,7 +52,7 @@ export function upstreamUrl(upstream: Upstream): URL | null {
   return url;
 }
 
-/** A body that may cross, as the caller's own memory. */
+/** Returns the body after validation, without a copy. */
 export function bodyOf(body: unknown): Uint8Array {
   checkBytes(body, 'body');
   return body;

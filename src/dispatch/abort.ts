@@ -1,12 +1,12 @@
-/** Waiting that a signal can end. The work itself goes on. */
+/** Promises that an AbortSignal can reject. The underlying work continues. */
 
 /**
- * What to run when a signal aborts. However many calls share a signal, it gets one listener, because Node warns of a leak
- * at more than ten; without calls it gets none, so that a signal of `AbortSignal.timeout` can be collected.
+ * The callbacks of each signal. All calls that share a signal use one listener, because Node warns of a leak at more
+ * than ten. Without calls a signal has no listener, so that a signal of `AbortSignal.timeout` can be collected.
  */
 const callbacks = new WeakMap<AbortSignal, Map<object, () => void>>();
 
-/** Runs `callback` once if `signal` aborts, until the function that is returned is called. */
+/** Runs `callback` once if `signal` aborts. The returned function removes the callback. */
 export function onAbort(signal: AbortSignal, callback: () => void): () => void {
   let entries = callbacks.get(signal);
   if (entries === undefined) {
@@ -30,7 +30,7 @@ function runCallbacks(event: Event): void {
   for (const callback of entries?.values() ?? []) callback();
 }
 
-/** What `work` comes to, or a rejection with `signal.reason` as soon as the signal aborts. */
+/** Settles as `work` does, or rejects with `signal.reason` when the signal aborts first. */
 export function unlessAborted<T>(work: Promise<T>, signal: AbortSignal | undefined): Promise<T> {
   if (signal === undefined) return work;
   return new Promise<T>((resolve, reject) => {

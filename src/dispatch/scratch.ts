@@ -1,15 +1,17 @@
 /**
- * Leased memory for requests and small answers. A nested call (a getter of the caller's that calls the runtime again)
- * gets its own, and no view of it leaves a call.
+ * Leased memory for requests and small answers. A nested call (a getter of the caller that calls the runtime) has its
+ * own lease, and no view of leased memory leaves a call.
  */
 import { endianness } from 'node:os';
 import { HeapScratch } from '../wire/scratch.ts';
 
-/** The native layer leaves the call's duration in the first bytes; 16 keeps what follows aligned. */
+/**
+ * The native layer writes the duration of the call to the first bytes. 16 bytes preserve the alignment of the message.
+ */
 const START = 16;
 const LITTLE_ENDIAN = endianness() === 'LE';
 const FIRST_BYTES = 32 * 1024;
-/** A larger one served an unusual request and is not kept. */
+/** A larger scratch buffer is not reused. */
 const KEPT_BYTES = 2 * 1024 * 1024;
 const KEPT = 4;
 
@@ -20,14 +22,15 @@ export class CallScratch extends HeapScratch {
   }
 
   /**
-   * Makes room for calls whose answer ends at `end`: written to memory that is warm and copied from there, an answer
-   * costs less than one written to fresh memory. Beyond what is kept, it has memory of its own.
+   * Reserves space for an answer that ends at `end`. An answer that is written to cached memory and copied from there
+   * costs less than one that is written to fresh memory. An answer beyond the size of reused buffers has its own
+   * memory.
    */
   expect(end: number): void {
     if (end > this.bytes.length && end <= KEPT_BYTES) this.grow(end);
   }
 
-  /** How long the last call took from after instantiation, NaN if it never had an instance. */
+  /** The duration of the last call without instantiation; NaN if it had no instance. */
   get seconds(): number {
     return this.view.getFloat64(0, LITTLE_ENDIAN);
   }
@@ -35,7 +38,7 @@ export class CallScratch extends HeapScratch {
 
 const idle: CallScratch[] = [];
 
-/** Leases a scratch for one call. */
+/** Leases a scratch buffer for one call. */
 export function leaseScratch(): CallScratch {
   return idle.pop() ?? new CallScratch();
 }

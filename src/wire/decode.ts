@@ -1,18 +1,19 @@
 /**
- * Bytes to values, accepting exactly what `rkyv::access` with bytecheck accepts: one walk that checks and builds. The
- * rule behind it: every object lies in the space between the end of its previous sibling and its owner, aligned for
- * its type, even when it is empty; tags are known, text is UTF-8, padding and the payload of an absent option are not looked at.
+ * Decodes bytes to values and accepts exactly what `rkyv::access` with bytecheck accepts. One pass checks and builds.
+ * The underlying rule: every object is in the space between the end of its previous sibling and its owner, aligned for
+ * its type, even when it is empty; tags are known; text is UTF-8; padding and the payload of an absent option are
+ * ignored.
  */
 import { Buffer, constants, isAscii, isUtf8 } from 'node:buffer';
 import { type Message, type Plan, STEP, type Step } from './rkyv.ts';
 import { TextTable } from './text-table.ts';
 
-/** Bytes that are not the message they should be; the message names the field and what was wrong. */
+/** The bytes are not a valid message. The error message names the field and the problem. */
 export class WireError extends Error {
   override readonly name = 'WireError';
 }
 
-/** Bytes that do not check; becomes a WireError once its whole path is known. */
+/** A failed check; converted to a WireError when its complete path is known. */
 class Fault {
   readonly path: string;
   readonly problem: string;
@@ -25,11 +26,11 @@ class Fault {
   }
 }
 
-/** Up to here a loop over the bytes beats a call into the engine. */
+/** Up to this length, a loop over the bytes is faster than a call of a built-in function. */
 const SHORT = 64;
-/** Up to here the text before a slice is made into one string, of which the elements' texts are parts. */
+/** Up to this length, the text before a slice is decoded as one string, of which the elements' texts are substrings. */
 const MAX_WINDOW = 16_384;
-/** Elements of all the lists of one message: a few bytes each would become objects by the million. */
+/** Maximum number of elements of all lists of a message, because an element of a few bytes becomes an object. */
 const MAX_ELEMENTS = 100_000;
 const NO_BYTES = Buffer.alloc(0);
 const NO_VIEW = new DataView(NO_BYTES.buffer);
@@ -37,19 +38,19 @@ const NO_VIEW = new DataView(NO_BYTES.buffer);
 class Decoder {
   private readonly texts = new TextTable();
   private bytes: Buffer = NO_BYTES;
-  /** Over the memory of `bytes`. Kept for leased memory, which the next message is likely to be in. */
+  /** A view of the memory of `bytes`. Kept for leased memory, which the next message is likely to use. */
   private view: DataView = NO_VIEW;
-  /** Where the message begins in `bytes`, which its positions and alignment count from. */
+  /** The start of the message in `bytes`, to which its positions and alignment are relative. */
   private base = 0;
   private leased = false;
-  /** The space where the next object may lie. */
+  /** The space that the next object may occupy. */
   private low = 0;
   private high = 0;
-  /** `bytes[windowStart, windowEnd)` as a string; empty where it is not ASCII. */
+  /** `bytes[windowStart, windowEnd)` as a string; empty if it is not ASCII. */
   private window = '';
   private windowStart = 0;
   private windowEnd = 0;
-  /** Elements that the message may still have. */
+  /** The number of elements that the message may still have. */
   private elements = 0;
 
   decode(message: Message<unknown>, bytes: Buffer, start: number, end: number, leased: boolean): unknown {
@@ -78,7 +79,7 @@ class Decoder {
     this.closeWindow();
   }
 
-  /** Checks that an object may lie at `at` and confines what it points to to the space before it. */
+  /** Checks that an object may be at `at`, and limits the targets of its pointers to the space before it. */
   private enter(path: string, at: number, size: number, align: number): void {
     if (at < this.low || at + size > this.high) throw this.outside(path, at, size);
     const position = at - this.base;
@@ -197,7 +198,9 @@ class Decoder {
     return this.bytes.toString('latin1', start, end);
   }
 
-  /** Most text is ASCII and lies in one piece before the slice that owns it: one string of it all is cheaper than many. */
+  /**
+   * Most text is ASCII and contiguous before the slice that owns it: decoding it as one string is cheaper than as many.
+   */
   private openWindow(start: number, end: number): void {
     const length = end - start;
     if (length <= 0 || length > MAX_WINDOW || !isAscii(this.bytes.subarray(start, end))) return;
@@ -227,7 +230,7 @@ class Decoder {
     this.openWindow(this.low, start);
     const list: unknown[] = [];
     const { steps, size } = plan;
-    // One list for all elements: `make` takes what it needs of it.
+    // One list is reused for all elements: `make` copies its values.
     const fields = new Array<unknown>(steps.length);
     try {
       for (let i = 0; i < length; i++) {
@@ -279,8 +282,8 @@ function checkStringLength(step: Step, length: number): void {
 const decoder = new Decoder();
 
 /**
- * Checks `bytes[start, end)` as `rkyv::access` does and builds the value. Byte fields are views of `bytes`, or copies
- * where these are leased. Throws a WireError that names the field and what was wrong.
+ * Checks `bytes[start, end)` as `rkyv::access` does and returns the value. Byte fields are views of `bytes`, or copies
+ * if the bytes are leased. Throws a WireError with the field and the problem.
  */
 export function decodeAnswer<T>(
   message: Message<T>,

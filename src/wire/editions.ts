@@ -1,6 +1,6 @@
 /**
- * Which layout a plugin speaks. Every published PDK embeds a BLAKE3 fingerprint of each hook's top-level fields, and
- * among published PDKs a fingerprint selects one layout; the wire version, always 1, says nothing.
+ * The wire schemas of each hook. Every published PDK embeds a BLAKE3 fingerprint of each hook's top-level fields, and
+ * among published PDKs a fingerprint selects one schema. The wire version is always 1.
  */
 import type { HookKind } from '../types.ts';
 import {
@@ -25,7 +25,7 @@ import {
 } from './messages/transform.ts';
 import type { Message } from './rkyv.ts';
 
-/** One layout of one hook. */
+/** A wire schema of a hook. */
 export interface Edition<Hook extends HookKind, Request, Response> {
   readonly hook: Hook;
   /** 64 lower-case hex digits. */
@@ -33,16 +33,16 @@ export interface Edition<Hook extends HookKind, Request, Response> {
   /** The PDK releases whose plugins carry the fingerprint. */
   readonly pdkReleases: readonly string[];
   /**
-   * How the principal kind of an OAuth caller is spelled: wire 0.2.0 had its own way. For shape and observe this is the
-   * spelling since then; their fingerprints do not say which PDK they were built with.
+   * The spelling of the principal kind of an OAuth caller, which differs in wire 0.2.0. For shape and observe this is
+   * the later spelling; their fingerprints do not determine the PDK.
    */
   readonly oauthPrincipalKind: 'o_auth_subject' | 'oauth_subject';
   readonly request: Message<Request>;
-  /** Null for observe, which answers nothing. */
+  /** Null for observe, which has no answer. */
   readonly response: [Response] extends [null] ? null : Message<Response>;
 }
 
-/** The edition type of each hook. */
+/** The schema type of each hook. */
 export interface EditionByHook {
   filter: Edition<'filter', FilterRequest, FilterResponse>;
   shape: Edition<'shape', ShapeRequest, ShapeResponse>;
@@ -53,7 +53,7 @@ export interface EditionByHook {
 
 const oauthPrincipalKind = 'oauth_subject';
 
-/** Every layout of every hook, oldest first. */
+/** The schemas of every hook, oldest first. */
 export const EDITIONS: { readonly [Hook in HookKind]: readonly EditionByHook[Hook][] } = {
   filter: [
     {
@@ -123,7 +123,7 @@ export const EDITIONS: { readonly [Hook in HookKind]: readonly EditionByHook[Hoo
   ],
 };
 
-/** The edition of `hook` that carries `fingerprint` (64 lower-case hex digits), if this host knows it. */
+/** Returns the schema of `hook` with `fingerprint` (64 lower-case hex digits); undefined if it is unknown. */
 export function findEdition<Hook extends HookKind>(hook: Hook, fingerprint: string): EditionByHook[Hook] | undefined {
   return EDITIONS[hook].find((edition) => edition.fingerprint === fingerprint);
 }
@@ -131,7 +131,10 @@ export function findEdition<Hook extends HookKind>(hook: Hook, fingerprint: stri
 const describe = (edition: { hook: HookKind; fingerprint: string; pdkReleases: readonly string[] }): string =>
   `${edition.fingerprint} (hook ${edition.hook} of PDK ${edition.pdkReleases.join(', ')})`;
 
-/** Why `fingerprint` does not do for `hook`: what was found, whose it is where that is known, and what would do. */
+/**
+ * Returns why `fingerprint` is not accepted for `hook`: the found fingerprint, its owner if known, and the accepted
+ * ones.
+ */
 export function explainFingerprint(hook: HookKind, fingerprint: string): string {
   const owner = Object.values(EDITIONS)
     .flat()

@@ -1,38 +1,37 @@
 /**
- * Bytes of lists that come again with every request, as those of upstream candidates do. In the archive, the texts of a
- * list's elements are one after the other and the elements follow, with relative pointers to the texts:
+ * Memo of the encoded bytes of lists that recur with every request, such as upstream candidates. In the archive, the
+ * texts of a list's elements are one after the other and the elements follow, with relative pointers to the texts:
  *
  *     [texts][padding][elements]
  *
- * Nothing in this block points out of it, so it can be copied to any position of the same alignment; the numbers are
- * written over it. A block is used only for a list that has the very same texts, so a caller may change its objects at
- * any time.
+ * No pointer leaves this block, so it can be copied to any position of the same alignment; the numbers are then
+ * overwritten. A block is used only for a list with identical texts, so a caller may change its objects at any time.
  */
 import { Memo } from '../memo.ts';
 import { STEP, type Step } from './rkyv.ts';
 
-/** Bytes that the blocks of one type of list may take, twice: what else an entry holds is of the same order. */
+/** Maximum bytes of the blocks of one type of list per generation. The rest of an entry is of the same order. */
 const MAX_BYTES = 4 * 1024 * 1024;
-/** A longer block does not pay for the memory it would hold. */
+/** Longer blocks are not memoized. */
 const MAX_BLOCK_BYTES = 16 * 1024;
-/** Lists that begin with the same text and are remembered side by side. */
+/** Maximum number of memoized lists with the same first text. */
 const MAX_ALTERNATIVES = 4;
 
-/** The fields of each element of a list that is not empty. */
+/** The field values of each element of a non-empty list. */
 export type Rows = readonly (readonly unknown[])[];
 
-/** A list whose texts are known. */
+/** A memoized list. */
 export interface KnownList {
   readonly length: number;
-  /** The text fields of all elements as they were given. */
+  /** The text fields of all elements. */
   readonly texts: readonly unknown[];
   /** The block, by its position modulo the elements' alignment. */
   readonly blocks: (Uint8Array | undefined)[];
 }
 
-/** Remembers lists of one type, whose elements are nothing but texts and numbers of whole words. */
+/** Memo of lists of one type, whose elements consist of texts and numbers of whole words. */
 export class ListMemo {
-  /** Fields that are numbers: their places in a row and their steps. */
+  /** The number fields: their indexes in a row and their steps. */
   readonly numbers: readonly { readonly field: number; readonly step: Step }[];
   readonly #texts: readonly number[];
   readonly #lists = new Memo<unknown, KnownList[]>(MAX_BYTES);
@@ -43,7 +42,7 @@ export class ListMemo {
     this.#texts = fields.filter(({ step }) => step.kind <= STEP.json).map(({ field }) => field);
   }
 
-  /** The known list that has the texts of `rows`, if there is one. */
+  /** Returns the memoized list with the texts of `rows`; undefined without one. */
   find(rows: Rows): KnownList | undefined {
     const alternatives = this.#lists.get(rows[0]![0]);
     if (alternatives === undefined) return undefined;
@@ -54,7 +53,7 @@ export class ListMemo {
     return undefined;
   }
 
-  /** Remembers the block of `rows` at a position that is `alignment` modulo the elements' alignment. */
+  /** Stores the block of `rows` for positions that are `alignment` modulo the elements' alignment. */
   learn(rows: Rows, alignment: number, bytes: Uint8Array): void {
     if (bytes.length > MAX_BLOCK_BYTES) return;
     const block = new Uint8Array(bytes);

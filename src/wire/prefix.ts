@@ -1,11 +1,12 @@
 /**
- * The first fields of a message, encoded once for messages that begin alike. What these fields have out of line is at the
- * message's start, and their notes are the first ones; so both are copied, and only the rest of the message is encoded.
+ * The first fields of a message, encoded once for messages whose first fields are equal. Their out-of-line data is at
+ * the start of the message, and their notes are the first ones, so both are copied and only the rest of the message is
+ * encoded.
  */
 export class Prefix {
-  /** How many fields of the message belong to it. */
+  /** The number of fields of the prefix. */
   readonly fields: number;
-  /** Null until a message was encoded with it. */
+  /** Null until a message is encoded with the prefix. */
   encoded: EncodedPrefix | null = null;
 
   constructor(fields: number) {
@@ -13,9 +14,9 @@ export class Prefix {
   }
 }
 
-/** What the first message left. */
+/** The encoded prefix of the first message. */
 export interface EncodedPrefix {
-  /** Where that message began in its scratch; the notes count from there. */
+  /** The start of that message in its scratch buffer, to which the notes are relative. */
   readonly start: number;
   readonly bytes: Uint8Array;
   readonly notes: Int32Array;

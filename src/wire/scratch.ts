@@ -1,21 +1,21 @@
-/** Where an encoded request goes: leased memory for all of it but the body, which stays where the caller has it. */
+/** Memory of an encoded request: all of it except the body, which stays in the memory of the caller. */
 export interface Scratch {
   readonly bytes: Buffer;
-  /** Over the same memory. */
+  /** A view of the same memory. */
   readonly view: DataView;
-  /** Where the message begins in `bytes`; what lies before it is not the codec's. */
+  /** The start of the message in `bytes`. The codec does not use the bytes before it. */
   readonly start: number;
-  /** Set by the encoder: `bytes[start, start + headLength)` goes before the body. */
+  /** Set by the encoder: `bytes[start, start + headLength)` precedes the body. */
   headLength: number;
-  /** Set by the encoder: the bytes directly behind the head go after the body. */
+  /** Set by the encoder: the bytes directly after the head follow the body. */
   tailLength: number;
-  /** Set by the encoder: the request's body itself, or null for a message that has none. */
+  /** Set by the encoder: the body of the request; null for a message without one. */
   body: Uint8Array | null;
   /** Replaces `bytes` by a copy of at least `min` bytes. */
   grow(min: number): void;
 }
 
-/** A scratch of its own memory. */
+/** A scratch buffer with its own memory. */
 export class HeapScratch implements Scratch {
   bytes: Buffer;
   view: DataView;

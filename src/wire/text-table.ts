@@ -1,9 +1,9 @@
 /**
- * Short texts that come again in one answer after the other, such as ids and header names, found by their bytes. A text is
- * returned only for its very bytes. That spares V8 a new string for each, and the comparisons and hashes of it.
+ * Table of short texts that recur in answers, such as ids and header names, by their bytes. A text is returned only for
+ * identical bytes. This saves creating, comparing and hashing a new string for each.
  */
 
-/** Slots of the table; a text replaces what another one left in its slot. */
+/** Entries of the table. A text replaces another one in its entry. */
 const SLOTS = 2_048;
 const MIN_BYTES = 4;
 const MAX_BYTES = 64;
@@ -11,15 +11,15 @@ const MAX_BYTES = 64;
 interface Entry {
   readonly text: string;
   readonly length: number;
-  /** The bytes in words of four; the last word ends where the text ends, and so may overlap with the one before. */
+  /** The bytes in words of four. The last word ends at the end of the text, and may overlap with the previous word. */
   readonly words: Int32Array;
 }
 
-/** The texts that were seen last. */
+/** The most recent texts. */
 export class TextTable {
   readonly #entries: (Entry | undefined)[] = new Array(SLOTS).fill(undefined);
 
-  /** The text whose bytes are `view[start, start + length)`, if it is known. */
+  /** Returns the text whose bytes are `view[start, start + length)`; undefined if it is not in the table. */
   find(view: DataView, start: number, length: number): string | undefined {
     if (length < MIN_BYTES || length > MAX_BYTES) return undefined;
     const entry = this.#entries[slotOf(view, start, length)];
@@ -30,7 +30,7 @@ export class TextTable {
     return view.getInt32(start + length - 4, true) === words[last] ? entry.text : undefined;
   }
 
-  /** Remembers the text of these bytes. */
+  /** Stores the text of these bytes. */
   add(view: DataView, start: number, length: number, text: string): void {
     if (length < MIN_BYTES || length > MAX_BYTES) return;
     const words = new Int32Array((length + 3) >> 2);

@@ -1,16 +1,17 @@
 /**
- * The leaves of a message: text, bytes and numbers into scratch, and notes of where they went. Knows nothing of structs.
+ * Writes the leaves of a message (text, bytes and numbers) to a scratch buffer, and notes their positions. Structs are
+ * in encode.ts.
  *
- * Most text is ASCII. So the first attempt joins the strings of a message, with zeros where objects go between them, and
- * hands them to V8 at once, which is far cheaper than one by one; where that finds other characters, a second, careful
- * attempt writes and checks each string by itself.
+ * Most text is ASCII. The first attempt joins the strings of a message, with zeros for the objects between them, and
+ * encodes them with one call, which is much cheaper than one call each. If it finds other characters, a second attempt
+ * writes and checks each string separately.
  */
 import type { Buffer } from 'node:buffer';
 import { isUint8Array } from 'node:util/types';
 import type { Step } from './rkyv.ts';
 import { HeapScratch, type Scratch } from './scratch.ts';
 
-/** A value that cannot cross; becomes an InvalidArgumentError once its whole path is known. */
+/** A value that cannot be encoded; converted to an InvalidArgumentError when its complete path is known. */
 export class Refusal {
   readonly path: string;
   readonly expectation: string;
@@ -22,35 +23,35 @@ export class Refusal {
 
 /** Thrown to end the first attempt. */
 export const NOT_ASCII = Symbol('not ASCII');
-/** A longer run of text is written before more is joined to it. */
+/** A longer run of joined text is written first. */
 export const MAX_RUN = 65_536;
-/** Up to here a loop over the characters beats a call into the engine. */
+/** Up to this length, a loop over the characters is faster than a call of a built-in function. */
 const SHORT = 64;
-/** The most notes that one field leaves: an option's tag and the four of a slice. */
+/** The maximum number of notes of a field: an option's tag and the four of a slice. */
 const NOTES_PER_FIELD = 5;
 /** Zeros for the objects between two strings; larger ones are written directly. */
 const ZEROS = '\0'.repeat(4096);
-/** Notes kept for the next message; a larger list is let go. */
+/** The maximum number of notes whose list is reused for the next message. */
 const MAX_IDLE_NOTES = 65_536;
 const LONE_SURROGATE = /\p{Surrogate}/u;
-// biome-ignore lint/suspicious/noControlCharactersInRegex: the class is all of latin1
+// biome-ignore lint/suspicious/noControlCharactersInRegex: the class contains all of latin1
 const BEYOND_LATIN1 = /[^\u0000-\u00ff]/;
 const NO_SCRATCH: Scratch = new HeapScratch(0);
-/** A float on its way into two words. */
+/** Converts a float to two words. */
 export const float: Float64Array = new Float64Array(1);
 export const floatWords: Int32Array = new Int32Array(float.buffer);
 
-/** Writes leaves behind one another into one scratch at a time. */
+/** Writes leaves consecutively to one scratch buffer at a time. */
 export class Writer {
   protected scratch: Scratch = NO_SCRATCH;
   protected bytes: Buffer = NO_SCRATCH.bytes;
   protected view: DataView = NO_SCRATCH.view;
   protected careful = false;
-  /** Where the next byte goes in `bytes`, behind the text that waits in `run`. */
+  /** The position of the next byte in `bytes`, after the pending text in `run`. */
   protected at = 0;
-  /** Text that is taken for ASCII and still has to be written; it ends at `at`. */
+  /** Pending text that is assumed to be ASCII; it ends at `at`. */
   protected run = '';
-  /** What turns an index into `bytes` into a position in the message. */
+  /** Added to an index into `bytes`, gives the position in the message. */
   protected shift = 0;
   protected notes: Int32Array = new Int32Array(1_024);
   protected noted = 0;
@@ -66,7 +67,7 @@ export class Writer {
     this.noted = 0;
   }
 
-  /** Lets go of what the caller owns. */
+  /** Clears references to the caller's values. */
   release(): void {
     this.scratch = NO_SCRATCH;
     this.run = '';
@@ -121,14 +122,14 @@ export class Writer {
     return true;
   }
 
-  /** Takes `value` for ASCII and leaves the writing to `flush`, which finds out. */
+  /** Appends `value` to the pending text on the assumption that it is ASCII, which `flush` checks. */
   private defer(value: string): void {
     this.noteRange(value.length);
     this.run += value;
     if (this.run.length > MAX_RUN) this.flush();
   }
 
-  /** Writes the text that waits. */
+  /** Writes the pending text. */
   protected flush(): void {
     const { run, at } = this;
     if (run.length === 0) return;
@@ -147,7 +148,7 @@ export class Writer {
     this.noteRange(value.length);
   }
 
-  /** Leaves zeros for aligned objects of `size` bytes in all, and returns where they begin. */
+  /** Writes zeros for aligned objects of `size` bytes in total. Returns their position. */
   protected leaveObjects(size: number, align: number): number {
     const from = this.at;
     const at = from + (-(from + this.shift) & (align - 1));
@@ -161,7 +162,7 @@ export class Writer {
     return at;
   }
 
-  /** Notes the next `length` bytes and steps over them. */
+  /** Notes the next `length` bytes and skips them. */
   protected noteRange(length: number): void {
     const { notes, noted, at } = this;
     notes[noted] = at + this.shift;

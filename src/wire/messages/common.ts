@@ -1,9 +1,9 @@
-/** The structs that several hooks share. They are the same in every published wire crate. */
+/** The structs of several hooks. They are equal in every published wire crate. */
 import { bytes, field, json, latin1, option, pairs, recurringText, struct, text } from '../rkyv.ts';
 
 /** `[name, value, name, value, …]`: a value is a latin1 string or bytes; decoded ones are latin1 strings. */
 export type FlatHeaders = readonly (string | Uint8Array)[];
-/** `[key, json, key, json, …]`, in the order in which they cross. */
+/** `[key, json, key, json, …]`, in wire order. */
 export type FlatClaims = readonly (string | Uint8Array)[];
 
 /** The authenticated caller. */
@@ -13,7 +13,7 @@ export interface PrincipalValue {
   readonly claims: FlatClaims;
 }
 
-/** The only kind of upstream there is. */
+/** An upstream. There is only one kind. */
 export interface UpstreamValue {
   readonly baseUrl: string | null;
 }

@@ -1,4 +1,4 @@
-/** The filter hook: its request grew twice, its answer never changed. */
+/** Messages of the filter hook. The request was extended twice; the answer is equal in all schemas. */
 import type { CachePricing, UpstreamCandidate } from '../../types.ts';
 import {
   body,
@@ -16,7 +16,7 @@ import {
 } from '../rkyv.ts';
 import { type FlatHeaders, headers, type PrincipalValue, principal } from './common.ts';
 
-/** What a filter is asked; each edition takes the fields that it has. */
+/** The request of a filter. Each schema encodes the fields that it has. */
 export interface FilterRequest {
   readonly requestId: string;
   readonly threadId?: string | null | undefined;
@@ -31,18 +31,18 @@ export interface FilterRequest {
   readonly headers: FlatHeaders;
   readonly body: Uint8Array;
   readonly principal: PrincipalValue;
-  /** `upstreamId` crosses as it is. */
+  /** `upstreamId` is encoded unchanged. */
   readonly candidates: readonly UpstreamCandidate[];
 }
 
-/** What a filter says of one candidate. */
+/** The verdict of a filter on one candidate. */
 export interface CandidateVerdict {
   readonly upstreamId: string;
   readonly decision: string;
   readonly reason: string;
 }
 
-/** What a filter answers. */
+/** The answer of a filter. */
 export interface FilterResponse {
   readonly results: readonly CandidateVerdict[];
 }

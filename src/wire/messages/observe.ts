@@ -1,9 +1,14 @@
-/** The observe hook: one event in, nothing back. Gone from PDK 0.2.0, unchanged until then. */
+/**
+ * The message of the observe hook: an event, without an answer. PDK 0.2.0 removed the hook; its schema is equal in
+ * earlier releases.
+ */
 import type { ObserveEvent } from '../../types.ts';
 import { field, type Message, message, option, text, u16, u64 } from '../rkyv.ts';
 import { type UpstreamValue, upstream } from './common.ts';
 
-/** An event as it crosses: the upstream is its base URL alone, and the schema decides how a principal's kind is spelled. */
+/**
+ * An encoded event: its upstream is only the base URL, and the schema determines the spelling of a principal's kind.
+ */
 export type ObserveEventValue =
   | Exclude<ObserveEvent, { type: 'upstream_chosen' | 'authn_complete' }>
   | { readonly type: 'authn_complete'; readonly principalId: string; readonly principalKind: string }

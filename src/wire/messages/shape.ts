@@ -1,8 +1,8 @@
-/** The shape hook; unchanged in every published wire crate. */
+/** Messages of the shape hook. They are equal in every published wire crate. */
 import { body, bytes, field, type Message, message, option, recurringText, struct, text } from '../rkyv.ts';
 import { type FlatHeaders, headers, type PrincipalValue, principal, type UpstreamValue, upstream } from './common.ts';
 
-/** What a shape plugin is asked. */
+/** The request of a shape. */
 export interface ShapeRequest {
   readonly requestId: string;
   readonly method: string;

@@ -1,4 +1,4 @@
-/** The two transforms of an upstream's response: whole, and event by event. They came with wire 0.6. */
+/** Messages of the two transforms, of a complete response and of an event. Wire 0.6 added them. */
 import { body, bytes, field, type Message, message, option, slice, struct, text, u16 } from '../rkyv.ts';
 import {
   type FlatHeaders,
@@ -11,7 +11,7 @@ import {
   upstream,
 } from './common.ts';
 
-/** What both transforms are told of the exchange; the first fields of their requests. */
+/** The exchange, which is the first fields of the requests of both transforms. */
 export interface ExchangeValue {
   readonly requestId: string;
   readonly principal: PrincipalValue;
@@ -22,16 +22,16 @@ export interface ExchangeValue {
   readonly responseStatus: number;
   readonly responseHeaders: FlatHeaders;
 }
-/** What `transform_response` is asked. */
+/** The request of `transform_response`. */
 export interface TransformResponseRequest extends ExchangeValue {
   readonly body: Uint8Array;
 }
-/** What `transform_sse_event` is asked. */
+/** The request of `transform_sse_event`. */
 export interface TransformSseEventRequest extends ExchangeValue {
   readonly event: SseEventValue;
 }
 
-/** What becomes of a response; null keeps the original's. Headers are `[name, value, …]`, the body a view. */
+/** The transformed response; null keeps a part of the original. Headers are `[name, value, …]`, the body a view. */
 export type TransformResponseResult =
   | { readonly kind: 'unchanged' }
   | {
@@ -40,13 +40,13 @@ export type TransformResponseResult =
       readonly headers: readonly string[] | null;
       readonly body: Uint8Array | null;
     };
-/** What becomes of an event; the data of new ones are views. */
+/** The result for an event; the data of new events are views. */
 export type TransformSseEventResult =
   | { readonly kind: 'unchanged' }
   | { readonly kind: 'replace'; readonly events: readonly SseEventValue[] }
   | { readonly kind: 'drop' };
 
-/** How many fields the exchange has. */
+/** The number of fields of the exchange. */
 export const EXCHANGE_FIELDS = 8;
 
 const exchange = [
