@@ -16,7 +16,7 @@ export function buildNative(profile = 'release', extra = []) {
       ...['--manifest-path', 'native/binding/Cargo.toml'],
       ...['--target-dir', `${root}native/target`],
       ...['--output-dir', 'build/Release'],
-      ...['--dts', '../../src/binding.ts'],
+      ...['--dts', '../../src/native/binding.ts'],
       '--no-js',
       ...extra,
     ],

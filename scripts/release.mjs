@@ -28,8 +28,8 @@ if (!values.check) {
 }
 run(process.execPath, 'scripts/build-native.mjs');
 refuseIf(
-  run('git', 'status', '--porcelain', '--', 'src/binding.ts') !== '',
-  'src/binding.ts was out of date: commit the regenerated file',
+  run('git', 'status', '--porcelain', '--', 'src/native/binding.ts') !== '',
+  'src/native/binding.ts was out of date: commit the regenerated file',
 );
 run(process.execPath, 'scripts/licenses.mjs', '--check');
 run(process.execPath, 'scripts/lint-workflows.mjs');

@@ -7,7 +7,7 @@ import { passThroughHeaders, rereadable } from './policy/headers.ts';
 import { passThroughUrl } from './policy/pass-through-url.ts';
 import { pluginFailed, pluginFailureOrThrow, type Unavailable } from './policy/unavailable.ts';
 import { isResponseStage, type ResponseOutcome, resolveResponse, resolveResponseAsync } from './response.ts';
-import { type SseDialect, SseTransformer, type SseTransformerOptions } from './sse.ts';
+import { type SseDialect, SseTransformer, type SseTransformerOptions } from './sse/transformer.ts';
 import type {
   FilterOutput,
   ObserveEvent,

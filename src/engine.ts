@@ -1,7 +1,7 @@
 /** Opens the native engine of a config. Runtimes and threads with equal options share one engine. */
 import { type HotEngineConfig, type HotEngineConfigInput, maxMemorySizeBytes, parseConfig } from './config.ts';
 import { EngineInitError, InvalidArgumentError } from './errors.ts';
-import { type NativeEngine, type NativeEngineOptions, native } from './native.ts';
+import { type NativeEngine, type NativeEngineOptions, native } from './native/addon.ts';
 
 /** A built engine and the config that it was built from. */
 export interface HotEngine {

@@ -71,11 +71,11 @@ export {
 export type { BreakerCause, BreakerOptions, BreakerState } from './isolation/breaker.ts';
 export type { FailureCounts, Refusal } from './isolation/slot-stats.ts';
 export type { SlotStatus } from './isolation/status.ts';
-export type { MetricsSink } from './metrics.ts';
+export { prometheusSink } from './metrics/prometheus.ts';
+export type { MetricsSink } from './metrics/sink.ts';
 export type { PluginFailurePolicy } from './policy/failure.ts';
 export { towardsClient } from './policy/headers.ts';
 export { outcomeToHttp, type Unavailable } from './policy/unavailable.ts';
-export { prometheusSink } from './prometheus.ts';
 export type { ResponseOutcome, ResponseStage } from './response.ts';
 export {
   type RuntimeHealth,
@@ -85,6 +85,6 @@ export {
 } from './runtime.ts';
 export { GLOBAL_PRINCIPAL, SlotKey } from './slot-key.ts';
 export type { PluginCell, PluginSlot } from './slots.ts';
-export { type SseDialect, SseTransformer, type SseTransformerOptions } from './sse.ts';
+export { type SseDialect, SseTransformer, type SseTransformerOptions } from './sse/transformer.ts';
 export * from './types.ts';
 export type { AsyncSlotOptions, SlotOptions } from './versions.ts';

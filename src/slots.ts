@@ -3,7 +3,7 @@ import type { PluginMetadata } from './admission/metadata.ts';
 import { ModuleRejectedError, SlotNotFoundError } from './errors.ts';
 import type { VersionGuard } from './isolation/guard.ts';
 import { type SlotStatus, statusOf } from './isolation/status.ts';
-import type { NativeModule } from './native.ts';
+import type { NativeModule } from './native/addon.ts';
 import type { PluginFailurePolicy } from './policy/failure.ts';
 import type { SlotKey } from './slot-key.ts';
 import type { HookKind, SlotKind } from './types.ts';

@@ -12,7 +12,7 @@ import {
   WasmtimeRuntimeError,
 } from '../errors.ts';
 import type { VersionGuard } from '../isolation/guard.ts';
-import type { NativeModule } from '../native.ts';
+import type { NativeModule } from '../native/addon.ts';
 import type { PluginFailurePolicy } from '../policy/failure.ts';
 import { AnswerRefused } from '../policy/refusal.ts';
 import type { WasmtimeRuntime } from '../runtime.ts';

@@ -15,7 +15,7 @@ import {
   ProbeFailedError,
   WasmtimeRuntimeError,
 } from '../errors.ts';
-import { type NativeFailure, type NativeModule, type NativeModuleFacts, native } from '../native.ts';
+import { type NativeFailure, type NativeModule, type NativeModuleFacts, native } from '../native/addon.ts';
 import type { CellEditions } from '../slots.ts';
 import { HOOK_KINDS, type HookKind } from '../types.ts';
 import { checkBytes } from '../validate.ts';

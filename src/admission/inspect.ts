@@ -1,7 +1,7 @@
 /** Finds the problems of a module from its facts, without running it. */
 
 import { InvalidArgumentError } from '../errors.ts';
-import { type NativeModuleFacts, native } from '../native.ts';
+import { type NativeModuleFacts, native } from '../native/addon.ts';
 import { HOOK_KINDS, type HookKind } from '../types.ts';
 import { checkBytes } from '../validate.ts';
 import { type EditionByHook, explainFingerprint, findEdition } from '../wire/editions.ts';

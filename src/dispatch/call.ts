@@ -7,8 +7,8 @@ import { isCallTraced, publishSaturation, publishTrap, traceInline, traceThreade
 import { ClosedError, type ErrorContext, errorOf, PoolSaturatedError, type SaturatedResource } from '../errors.ts';
 import type { VersionGuard } from '../isolation/guard.ts';
 import type { CallOutcome } from '../isolation/slot-stats.ts';
-import type { MetricsSink } from '../metrics.ts';
-import type { NativeFailure, NativeModule } from '../native.ts';
+import type { MetricsSink } from '../metrics/sink.ts';
+import type { NativeFailure, NativeModule } from '../native/addon.ts';
 import { AnswerRefused } from '../policy/refusal.ts';
 import { HOOK_KINDS, type HookKind } from '../types.ts';
 import { checkBytes } from '../validate.ts';

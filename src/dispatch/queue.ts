@@ -3,7 +3,7 @@
  * system and DNS share: at most all but two of its threads (at least one) run guests at once, in the whole process.
  */
 import { PoolSaturatedError } from '../errors.ts';
-import { native } from '../native.ts';
+import { native } from '../native/addon.ts';
 
 const POOL_SIZE = Number(process.env.UV_THREADPOOL_SIZE ?? 4) || 4;
 const PLACES = Math.max(1, Math.min(POOL_SIZE, 1024) - 2);

@@ -1,7 +1,7 @@
 /** A call with a request that is encoded already, whose answer is not decoded. */
 import type { ErrorContext } from '../errors.ts';
 import type { VersionGuard } from '../isolation/guard.ts';
-import type { NativeModule } from '../native.ts';
+import type { NativeModule } from '../native/addon.ts';
 import type { Cell } from '../slots.ts';
 import type { HookKind } from '../types.ts';
 import { ANY_ANSWER, type HookCall } from './call.ts';

@@ -1,5 +1,5 @@
 /** What isolates the plugins of one runtime from each other: kill switches, a guard per slot version, and bounded series. */
-import type { MetricsSink } from '../metrics.ts';
+import type { MetricsSink } from '../metrics/sink.ts';
 import { isPluginFailure } from '../policy/failure.ts';
 import { GLOBAL_PRINCIPAL, type SlotKey } from '../slot-key.ts';
 import type { Slot } from '../slots.ts';

@@ -13,16 +13,15 @@
  */
 import { isUint8Array } from 'node:util/types';
 import { InvalidArgumentError } from '../errors.ts';
-import type { ListMemo, Rows } from './list-memo.ts';
+import { ListMemo, type Rows } from './list-memo.ts';
+import { NOTES_OF_SLICE, ObjectWriter } from './object-writer.ts';
 import type { Prefix } from './prefix.ts';
-import { type Message, type Plan, STEP, type Step, type Words } from './rkyv.ts';
+import { type Message, type Plan, STEP, type Step } from './rkyv.ts';
 import { HeapScratch, type Scratch } from './scratch.ts';
-import { float, floatWords, MAX_RUN, NOT_ASCII, Refusal, Writer } from './writer.ts';
+import { float, floatWords, MAX_RUN, NOT_ASCII, Refusal } from './writer.ts';
 
 /** A relative pointer reaches 2 GiB back. */
 const MAX_DISTANCE = 0x8000_0000;
-/** Notes of a slice before those of its elements. */
-const NOTES_OF_SLICE = 4;
 const BYTES = 'must be a Uint8Array';
 const STRING_OR_BYTES = 'must be a string or a Uint8Array';
 
@@ -35,7 +34,7 @@ interface UnknownList {
   readonly to: number;
 }
 
-class Encoder extends Writer {
+class Encoder extends ObjectWriter {
   private unknown: UnknownList | null = null;
 
   encode(message: Message<unknown>, value: unknown, scratch: Scratch, prefix: Prefix | null, careful: boolean): void {
@@ -237,8 +236,8 @@ class Encoder extends Writer {
     const list: readonly unknown[] = value;
     const plan = step.plan!;
     const { length } = list;
-    if (plan.memo !== null && length > 0) {
-      this.writeRecurring(step, plan, plan.memo, list);
+    if (plan.recurs && length > 0) {
+      this.writeRecurring(step, plan, listMemoOf(plan), list);
       return;
     }
     this.reserveNotes(length * plan.steps.length);
@@ -354,74 +353,17 @@ class Encoder extends Writer {
     this.notes[start + 1] = at;
     this.notes[start + 2] = this.shift;
   }
+}
 
-  /** Second pass: the object at `at`, from the notes that begin at `next`. Returns where its notes end. */
-  private writeObject(plan: Plan, at: number, first: number, shift: number): number {
-    const { view, notes } = this;
-    const { steps } = plan;
-    let next = first;
-    if (plan.tagAt >= 0) view.setUint8(at + plan.tagAt, plan.tag);
-    for (let i = 0; i < steps.length; i++) {
-      const step = steps[i]!;
-      if (step.tagAt >= 0) {
-        if (notes[next++] === 0) continue;
-        view.setUint8(at + step.tagAt, 1);
-      }
-      const target = at + step.at;
-      switch (step.kind) {
-        case STEP.struct:
-          next = this.writeObject(step.plan!, at, next, shift);
-          break;
-        case STEP.u16:
-          view.setUint16(target, notes[next++]!, true);
-          break;
-        case STEP.u32:
-          view.setUint32(target, notes[next++]!, true);
-          break;
-        case STEP.u64:
-        case STEP.f64:
-          view.setUint32(target, notes[next++]!, true);
-          view.setUint32(target + 4, notes[next++]!, true);
-          break;
-        case STEP.slice:
-        case STEP.pairs:
-          view.setInt32(target, notes[next + 1]! + notes[next + 2]! - (target + shift), true);
-          view.setUint32(target + 4, notes[next + 3]!, true);
-          this.writeElements(step.plan!, next);
-          next = notes[next]!;
-          break;
-        default:
-          view.setInt32(target, notes[next++]! - (target + shift), true);
-          view.setUint32(target + 4, notes[next++]!, true);
-      }
-    }
-    return next;
-  }
+const listMemos = new WeakMap<Plan, ListMemo>();
 
-  /** Second pass over the elements of the slice whose notes begin at `start`. */
-  private writeElements(plan: Plan, start: number): void {
-    const at = this.notes[start + 1]!;
-    const shift = this.notes[start + 2]!;
-    const length = this.notes[start + 3]!;
-    let next = start + NOTES_OF_SLICE;
-    if (next === this.notes[start]) return;
-    if (plan.words !== null) this.writeWords(plan.words, plan.size, at, length, next, shift);
-    else for (let i = 0; i < length; i++) next = this.writeObject(plan, at + i * plan.size, next, shift);
+function listMemoOf(plan: Plan): ListMemo {
+  let memo = listMemos.get(plan);
+  if (memo === undefined) {
+    memo = new ListMemo(plan.steps);
+    listMemos.set(plan, memo);
   }
-
-  /** `writeObject` for the elements of a slice whose notes are all words. No branch within: a wrong guess costs more. */
-  private writeWords(words: Words, size: number, start: number, length: number, first: number, shift: number): void {
-    const { view, notes } = this;
-    const { at: offsets, pointers } = words;
-    let next = first;
-    for (let i = 0; i < length; i++) {
-      const at = start + i * size;
-      for (let k = 0; k < offsets.length; k++) {
-        const target = at + offsets[k]!;
-        view.setInt32(target, notes[next++]! - ((target + shift) & pointers[k]!), true);
-      }
-    }
-  }
+  return memo;
 }
 
 /** The error with its path from the root, where it is a refusal of the list's i-th element. */

@@ -5,7 +5,6 @@
  * A message is data: fields in wire order, each with a type. `message()` lays it out once, at module load; `encode.ts`
  * and `decode.ts` walk the result. What lies out of line (text, bytes, slices) comes before what points to it, in field order.
  */
-import { ListMemo } from './list-memo.ts';
 
 /** What a leaf holds, and how its value looks in JavaScript. */
 export type LeafKind = 'u16' | 'u32' | 'u64' | 'f64' | 'text' | 'latin1' | 'json' | 'bytes' | 'body';
@@ -132,8 +131,8 @@ export interface Plan {
   readonly steps: readonly Step[];
   /** Of a struct of nothing but strings and numbers of whole words: its words, in the order of its fields. */
   readonly words: Words | null;
-  /** What the encoder remembers of lists of a struct of words that recurs, else null. */
-  readonly memo: ListMemo | null;
+  /** Whether lists of it come again with the same texts; only of a struct that has words. */
+  readonly recurs: boolean;
   readonly size: number;
   readonly align: number;
   /** Offset of an enum's tag, or -1, and the tag's value. */
@@ -271,8 +270,8 @@ function layOutStruct(type: StructType, start: number, prefix: string): Plan {
   const read = (type.read as Plan['read'] | undefined) ?? readByName(type.fields);
   const make = (type.make as Plan['make'] | undefined) ?? makeByName(type.fields, null);
   const words = wordsOf(steps);
-  const memo = type.recurs === true && words !== null ? new ListMemo(steps) : null;
-  return { steps, words, memo, size, align, tagAt: -1, tag: 0, read, make };
+  const recurs = type.recurs === true && words !== null;
+  return { steps, words, recurs, size, align, tagAt: -1, tag: 0, read, make };
 }
 
 function layOutVariant(type: EnumType, index: number, start: number, prefix: string): Plan {
@@ -280,7 +279,7 @@ function layOutVariant(type: EnumType, index: number, start: number, prefix: str
   const steps = layOutSteps(fields, start + 1, prefix);
   const { size, align } = extentOfEnum(type);
   const make = makeByName(fields, type.tag === null ? null : [type.tag, name]);
-  return { steps, words: null, memo: null, size, align, tagAt: start, tag: index, read: readByName(fields), make };
+  return { steps, words: null, recurs: false, size, align, tagAt: start, tag: index, read: readByName(fields), make };
 }
 
 function layOutNested(type: StructType | EnumType, start: number, prefix: string): Plan {

@@ -10,7 +10,7 @@ import {
   WasmtimeFilterPlugin,
   WasmtimeObservabilityHook,
 } from '../../src/index.ts';
-import { native } from '../../src/native.ts';
+import { native } from '../../src/native/addon.ts';
 import { rejected, thrown } from '../support/errors.ts';
 import { guest } from '../support/guest.ts';
 import { plugin } from '../support/plugins.ts';

@@ -10,7 +10,7 @@ import { candidate, refusal, request } from './samples.ts';
 function withoutMemo<T>(message: Message<T>): Message<T> {
   const without = (plan: Plan): Plan => ({
     ...plan,
-    memo: null,
+    recurs: false,
     steps: plan.steps.map((step) => ({ ...step, plan: step.plan === null ? null : without(step.plan) })),
   });
   return { ...message, plans: message.plans.map(without) };

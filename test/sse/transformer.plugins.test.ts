@@ -1,18 +1,18 @@
 /** SseTransformer with a real plugin. */
 import { readFileSync } from 'node:fs';
 import { afterAll, describe, expect, it } from 'vitest';
-import { WasmtimeUpstreamDialect } from '../src/adapters/shape.ts';
-import { ResponseTransformError } from '../src/errors.ts';
-import { WasmtimeRuntime } from '../src/runtime.ts';
-import { SlotKey } from '../src/slot-key.ts';
-import { type SseDialect, SseTransformer } from '../src/sse.ts';
-import type { TransformContext } from '../src/types.ts';
+import { WasmtimeUpstreamDialect } from '../../src/adapters/shape.ts';
+import { ResponseTransformError } from '../../src/errors.ts';
+import { WasmtimeRuntime } from '../../src/runtime.ts';
+import { SlotKey } from '../../src/slot-key.ts';
+import { type SseDialect, SseTransformer } from '../../src/sse/transformer.ts';
+import type { TransformContext } from '../../src/types.ts';
 
 const runtime = new WasmtimeRuntime({ deadlineMs: 2000 });
 afterAll(() => runtime.close());
 
 function dialectOf(name: string) {
-  const wasm = readFileSync(new URL(`plugins/wasm/${name}.wasm`, import.meta.url));
+  const wasm = readFileSync(new URL(`../plugins/wasm/${name}.wasm`, import.meta.url));
   return new WasmtimeUpstreamDialect(runtime, runtime.registerShape(SlotKey.global(name), name, wasm));
 }
 const context = (claims: Record<string, string>): TransformContext => ({

@@ -1,26 +1,11 @@
 import { createRequire } from 'node:module';
 import type * as PromClient from 'prom-client';
-import { InvalidArgumentError } from './errors.ts';
-import type { MetricsSink } from './metrics.ts';
+import { InvalidArgumentError } from '../errors.ts';
+import { HOOK_KINDS } from '../types.ts';
+import type { PrometheusClient, PrometheusRegistry } from './prometheus-client.ts';
 import { labelValue, SlotSeries } from './prometheus-slots.ts';
 import { sumWith } from './prometheus-totals.ts';
-import { HOOK_KINDS } from './types.ts';
-
-/**
- * The part of a prom-client Registry that the sink uses. It is declared here, so that the types of this package work
- * without prom-client.
- */
-export interface PrometheusRegistry {
-  getSingleMetric(name: string): unknown;
-  registerMetric(metric: unknown): void;
-}
-
-/** The part of prom-client that the sink uses. */
-export interface PrometheusClient {
-  readonly Counter: new (configuration: never) => object;
-  readonly Gauge: new (configuration: never) => object;
-  readonly Histogram: new (configuration: never) => object;
-}
+import type { MetricsSink } from './sink.ts';
 
 /** Seconds; calls take tens of microseconds and may take as long as their deadline. */
 const BUCKETS = [

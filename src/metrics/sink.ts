@@ -1,6 +1,6 @@
-import { InvalidArgumentError, type SaturatedResource } from './errors.ts';
-import type { SlotStatus } from './isolation/status.ts';
-import type { SlotKey } from './slot-key.ts';
+import { InvalidArgumentError, type SaturatedResource } from '../errors.ts';
+import type { SlotStatus } from '../isolation/status.ts';
+import type { SlotKey } from '../slot-key.ts';
 
 /**
  * Receives the runtime's metrics. Methods are called after the reported call has released its instance and permits, so

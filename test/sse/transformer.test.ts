@@ -3,11 +3,11 @@ import { Readable, Writable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { ClosedError, FilterError, InvalidArgumentError, ResponseTransformError } from '../src/errors.ts';
-import { type SseDialect, SseTransformer, type SseTransformerOptions } from '../src/sse.ts';
-import type { SseEvent, TransformContext, TransformSseEventInput, TransformSseEventOutput } from '../src/types.ts';
-import { blocksOf, chunksOf, eventsOf, sizes, streams } from './sse/streams.ts';
-import { instanceWithGetters } from './support/classes.ts';
+import { ClosedError, FilterError, InvalidArgumentError, ResponseTransformError } from '../../src/errors.ts';
+import { type SseDialect, SseTransformer, type SseTransformerOptions } from '../../src/sse/transformer.ts';
+import type { SseEvent, TransformContext, TransformSseEventInput, TransformSseEventOutput } from '../../src/types.ts';
+import { instanceWithGetters } from '../support/classes.ts';
+import { blocksOf, chunksOf, eventsOf, sizes, streams } from './streams.ts';
 
 const context: TransformContext = {
   requestId: 'r',

@@ -18,7 +18,7 @@ import { fileURLToPath, pathToFileURL } from 'node:url';
 import { buildSync } from 'esbuild';
 import { afterEach, describe, expect, it } from 'vitest';
 
-const root = fileURLToPath(new URL('..', import.meta.url));
+const root = fileURLToPath(new URL('../..', import.meta.url));
 const addon: string = createRequire(import.meta.url)('node-gyp-build').path(root);
 const platform = `${process.platform}-${process.arch}`;
 const [major = 0, minor = 0] = process.versions.node.split('.').map(Number);

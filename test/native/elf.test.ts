@@ -4,9 +4,9 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterAll, describe, expect, it } from 'vitest';
-import { checkElfIsWhole } from '../src/elf.ts';
+import { checkElfIsWhole } from '../../src/native/elf.ts';
 
-const root = fileURLToPath(new URL('..', import.meta.url));
+const root = fileURLToPath(new URL('../..', import.meta.url));
 const addon: string = createRequire(import.meta.url)('node-gyp-build').path(root);
 const folder = mkdtempSync(join(tmpdir(), 'cc-lb-elf-'));
 const file = join(folder, 'file.node');

@@ -1,5 +1,11 @@
 import { afterEach, describe, expect, it, vi } from 'vitest';
-import { guardedSink, type MetricsSink, noMetrics, type PoolStats, publishPoolMetrics } from '../src/metrics.ts';
+import {
+  guardedSink,
+  type MetricsSink,
+  noMetrics,
+  type PoolStats,
+  publishPoolMetrics,
+} from '../../src/metrics/sink.ts';
 
 const stats: PoolStats = {
   engine: 'e',

@@ -1,9 +1,9 @@
 /** Series of slots in a prom-client Registry. They exist while their slot is registered, so their number is bounded. */
 import type * as PromClient from 'prom-client';
-import type { BreakerState } from './isolation/breaker.ts';
-import type { SlotStatus } from './isolation/status.ts';
-import type { PrometheusRegistry } from './prometheus.ts';
-import { KeyMap, type SlotKey } from './slot-key.ts';
+import type { BreakerState } from '../isolation/breaker.ts';
+import type { SlotStatus } from '../isolation/status.ts';
+import { KeyMap, type SlotKey } from '../slot-key.ts';
+import type { PrometheusRegistry } from './prometheus-client.ts';
 
 const LABEL_UNITS = 200;
 const BREAKER_VALUES: Readonly<Record<BreakerState, number>> = { closed: 0, 'half-open': 1, open: 2 };

@@ -3,11 +3,11 @@ import { runInThisContext } from 'node:vm';
 import { buildSync } from 'esbuild';
 import promClient, { AggregatorRegistry, Counter, Registry } from 'prom-client';
 import { describe, expect, it } from 'vitest';
-import { type PoolStats, publishPoolMetrics } from '../src/metrics.ts';
-import { prometheusSink } from '../src/prometheus.ts';
-import { SlotKey } from '../src/slot-key.ts';
-import { plugin } from './support/plugins.ts';
-import { isolatedRuntime, newRuntime } from './support/runtimes.ts';
+import { prometheusSink } from '../../src/metrics/prometheus.ts';
+import { type PoolStats, publishPoolMetrics } from '../../src/metrics/sink.ts';
+import { SlotKey } from '../../src/slot-key.ts';
+import { plugin } from '../support/plugins.ts';
+import { isolatedRuntime, newRuntime } from '../support/runtimes.ts';
 
 const stats: PoolStats = {
   engine: 'e',
@@ -165,7 +165,7 @@ it.each([null, {}, { Counter: class {}, Gauge: class {} }])('rejects %o as prom-
 
 it('requires prom-client as an argument in a bundle, which cannot import it', () => {
   const { outputFiles } = buildSync({
-    ...{ entryPoints: ['src/prometheus.ts'], bundle: true, platform: 'node', format: 'cjs', write: false },
+    ...{ entryPoints: ['src/metrics/prometheus.ts'], bundle: true, platform: 'node', format: 'cjs', write: false },
     ...{ target: 'node20', logLevel: 'silent' },
   });
   const module = { exports: {} as { prometheusSink: typeof prometheusSink } };

@@ -2,7 +2,7 @@
 import { readdirSync, readFileSync } from 'node:fs';
 import { expect, it } from 'vitest';
 
-const folder = new URL('../native/binding/src/', import.meta.url);
+const folder = new URL('../../native/binding/src/', import.meta.url);
 const files = readdirSync(folder).filter((name) => name.endsWith('.rs'));
 const source = files.map((name) => readFileSync(new URL(name, folder), 'utf8')).join('\n');
 

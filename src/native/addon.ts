@@ -25,7 +25,7 @@ function load(): typeof Binding {
   const override = process.env[OVERRIDE_VARIABLE] || undefined;
   // A CommonJS bundle has no import.meta.url.
   const here: string | undefined = import.meta.url;
-  const packageDirectory = here === undefined ? undefined : dirname(dirname(fileURLToPath(here)));
+  const packageDirectory = here === undefined ? undefined : directoryOf(dirname(fileURLToPath(here)));
   try {
     const path = override === undefined ? packaged(packageDirectory) : resolve(override);
     if (!path.endsWith('.node')) throw new NotThisAddon('the name of a native addon ends in .node');
@@ -36,6 +36,15 @@ function load(): typeof Binding {
   } catch (error) {
     throw wrapLoadFailure(error, { packageDirectory, override });
   }
+}
+
+/** The nearest folder above this module that is a package's; that of the module is `dist` or, in a checkout, `src/native`. */
+function directoryOf(module: string): string {
+  let directory = dirname(module);
+  while (!existsSync(join(directory, 'package.json')) && directory !== dirname(directory)) {
+    directory = dirname(directory);
+  }
+  return directory;
 }
 
 /** Returns the path of the binary of the package in this folder. Loads no code if the folder is of another package. */

@@ -1,14 +1,14 @@
 import { Transform, type TransformCallback } from 'node:stream';
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import * as z from 'zod';
-import type { AsyncCallOptions } from './adapters/adapter.ts';
-import { deadlineSchema, parseArgument } from './config.ts';
-import { InvalidArgumentError, ResponseTransformError, type WasmtimeRuntimeError } from './errors.ts';
-import { isPluginFailure, type PluginFailurePolicy } from './policy/failure.ts';
-import { rereadable } from './policy/headers.ts';
-import { isEventType, parseBlock, serializeEvents } from './sse/event.ts';
-import { type Block, SseSplitter, TOO_LARGE } from './sse/splitter.ts';
-import type { TransformContext, TransformSseEventInput, TransformSseEventOutput } from './types.ts';
+import type { AsyncCallOptions } from '../adapters/adapter.ts';
+import { deadlineSchema, parseArgument } from '../config.ts';
+import { InvalidArgumentError, ResponseTransformError, type WasmtimeRuntimeError } from '../errors.ts';
+import { isPluginFailure, type PluginFailurePolicy } from '../policy/failure.ts';
+import { rereadable } from '../policy/headers.ts';
+import type { TransformContext, TransformSseEventInput, TransformSseEventOutput } from '../types.ts';
+import { isEventType, parseBlock, serializeEvents } from './event.ts';
+import { type Block, SseSplitter, TOO_LARGE } from './splitter.ts';
 
 /** The part of a shape plugin that the transformer uses; `WasmtimeUpstreamDialect` implements it. */
 export interface SseDialect {
