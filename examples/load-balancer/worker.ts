@@ -76,7 +76,7 @@ export function serveWorker(port: Port, exit: () => void): void {
   const service: WorkerService = {
     async start({ log, ...options }) {
       const logger = createLogger(log);
-      await traceToOpenTelemetry(logger);
+      if (await traceToOpenTelemetry()) logger.info('plugin calls are traced');
       const accessLog = (record: RequestRecord) => {
         statuses.set(record.status, (statuses.get(record.status) ?? 0) + 1);
         recent.unshift(record);
