@@ -1,10 +1,9 @@
 /** Admission without a slot, for tools. */
-import { accessOf } from './access.ts';
 import { admit, admitAsync, type InspectedModule } from './admission/admit.ts';
 import { hookFacts, type ModuleInspection } from './admission/inspect.ts';
 import type { PluginMetadata } from './admission/metadata.ts';
 import { reportAdmission, reportAdmissionAsync } from './diagnostics.ts';
-import type { WasmtimeRuntime } from './runtime.ts';
+import { coreOf, type WasmtimeRuntime } from './runtime.ts';
 import type { HookKind } from './types.ts';
 
 /** What `admitWasm` found: all that inspection knows, without problems, and the module's identity. */
@@ -19,16 +18,16 @@ export interface Admission extends ModuleInspection {
  * Throws as `registerFilter` does.
  */
 export function admitWasm(runtime: WasmtimeRuntime, bytes: Uint8Array, kind?: HookKind): Admission {
-  const access = accessOf(runtime);
-  access.dispatcher.checkOpen();
-  return admissionOf(reportAdmission({ kind }, () => admit(access, bytes, kind)));
+  const core = coreOf(runtime);
+  core.dispatcher.checkOpen();
+  return admissionOf(reportAdmission({ kind }, () => admit(core, bytes, kind)));
 }
 
 /** The same off this thread. Rejects as `admitWasm` throws. */
 export async function admitWasmAsync(runtime: WasmtimeRuntime, bytes: Uint8Array, kind?: HookKind): Promise<Admission> {
-  const access = accessOf(runtime);
-  access.dispatcher.checkOpen();
-  return admissionOf(await reportAdmissionAsync({ kind }, admitAsync(access, bytes, kind)));
+  const core = coreOf(runtime);
+  core.dispatcher.checkOpen();
+  return admissionOf(await reportAdmissionAsync({ kind }, admitAsync(core, bytes, kind)));
 }
 
 function admissionOf({ facts, metadata, contentHash }: InspectedModule): Admission {

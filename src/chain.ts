@@ -1,6 +1,6 @@
 import * as z from 'zod';
 import { type AsyncCallOptions, type CallOptions, isAbort } from './adapters/adapter.ts';
-import { failurePolicySchema, parseArgument } from './config.ts';
+import { failurePolicySchema } from './config.ts';
 import { FilterError, InvalidArgumentError, type ObservabilityError, type WasmtimeRuntimeError } from './errors.ts';
 import { type PluginFailurePolicy, unavailableResponse } from './policy/failure.ts';
 import { passThroughHeaders, rereadable } from './policy/headers.ts';
@@ -20,6 +20,7 @@ import type {
   UpstreamCandidate,
 } from './types.ts';
 import { parseUuid } from './uuid.ts';
+import { parseArgument } from './validate.ts';
 
 /** What the chain needs of a filter; `WasmtimeFilterPlugin` is one. */
 export interface FilterStage {

@@ -3,8 +3,8 @@
  * it as it is and invents nothing.
  */
 import * as z from 'zod';
-import { InvalidArgumentError } from './errors.ts';
 import { breakerSchema } from './isolation/breaker.ts';
+import { parseArgument } from './validate.ts';
 
 /** Pages of 64 KiB that a plugin's memory may have: 128 MiB, enough for a 100 MiB body and its envelope. */
 export const DEFAULT_MEMORY_MAX_PAGES = 2048;
@@ -113,16 +113,6 @@ export function parseConfig(input: unknown = {}): HotEngineConfig {
   Object.freeze(config.wireBounds);
   Object.freeze(config.breaker);
   return Object.freeze(config);
-}
-
-/** Parses a caller's options; the first issue becomes an InvalidArgumentError whose path begins with `name`. */
-export function parseArgument<T>(schema: z.ZodType<T>, input: unknown, name: string): T {
-  const result = schema.safeParse(input);
-  if (result.success) return result.data;
-  const issue = result.error.issues[0]!;
-  const unknown = issue.code === 'unrecognized_keys' ? issue.keys.slice(0, 1) : [];
-  const path = [name, ...issue.path.map(String), ...unknown].join('.');
-  throw new InvalidArgumentError(path, unknown.length > 0 ? 'unknown field' : issue.message, { cause: result.error });
 }
 
 /** The seed's defaults. */

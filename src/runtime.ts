@@ -1,38 +1,19 @@
-/** The runtime: puts the rooms together. */
-
+/** The public facade of a runtime over its core and its registrations. */
 import * as z from 'zod';
-import { accessOf, grantAccess } from './access.ts';
-import { type AdmittedModule, admit, admitAsync, contentHashOf } from './admission/admit.ts';
-import {
-  type HotEngineConfig,
-  type HotEngineConfigInput,
-  parseArgument,
-  virtualMemoryReservationBytes,
-} from './config.ts';
-import { publishEviction, publishSwap, reportAdmission, reportAdmissionAsync } from './diagnostics.ts';
-import { unlessAborted } from './dispatch/abort.ts';
-import { Dispatcher } from './dispatch/call.ts';
+import { type HotEngineConfig, type HotEngineConfigInput, virtualMemoryReservationBytes } from './config.ts';
+import { Core } from './core.ts';
 import { queueLength } from './dispatch/queue.ts';
 import { RawCall } from './dispatch/raw-call.ts';
 import { buildHotEngine, type HotEngine } from './engine.ts';
-import { InvalidArgumentError, ModuleRejectedError, SlotNotFoundError } from './errors.ts';
-import { Isolation } from './isolation/isolation.ts';
+import { InvalidArgumentError } from './errors.ts';
 import { guardedSink, type MetricsSink, publishPoolMetrics } from './metrics/sink.ts';
 import { native } from './native/addon.ts';
-import { KeyMap, keyOf, type SlotKey } from './slot-key.ts';
-import { checkSlotKind, noSlotAt, type PluginSlot, Slot } from './slots.ts';
+import { Registrations } from './registration.ts';
+import { keyOf, type SlotKey } from './slot-key.ts';
+import { checkSlotKind, noSlotAt, type PluginSlot } from './slots.ts';
 import type { SlotKind } from './types.ts';
-import { checkBytes } from './validate.ts';
-import {
-  type AsyncSlotOptions,
-  asyncSlotOptionsSchema,
-  hasOptions,
-  newCell,
-  type SlotOptions,
-  slotOptionsSchema,
-  type VersionOptions,
-  versionOptions,
-} from './versions.ts';
+import { checkBytes, parseArgument } from './validate.ts';
+import type { AsyncSlotOptions, SlotOptions } from './versions.ts';
 
 /** What a runtime takes besides its config. */
 export interface RuntimeOptions {
@@ -60,28 +41,26 @@ export interface RuntimeHealth {
   readonly problems: readonly string[];
 }
 
-/** The sink is looked at by its guard. */
+/** `guardedSink` validates the sink's methods. */
 const runtimeOptionsSchema = z.strictObject({
   metrics: z.custom<MetricsSink>(() => true).optional(),
   engineGroup: z.string().optional(),
 });
 
-/** Registrations off this thread that wait for their turn on one key, and what has overtaken them since. */
-interface Pending {
-  last: Promise<unknown>;
-  waiting: number;
-  evictions: number;
-  overtakes: number;
-}
+/** The inside of `runtime`. Throws an InvalidArgumentError for anything but a runtime of this copy of the package. */
+export let coreOf: (runtime: unknown) => Core;
 
 /** Admits plugins, keeps them in slots and calls them. Closes with `close()` or `using`. */
 export class WasmtimeRuntime {
-  readonly #engine: HotEngine;
-  readonly #dispatcher: Dispatcher;
-  readonly #metrics: Required<MetricsSink>;
-  readonly #slots = new KeyMap<Slot>();
-  readonly #pending = new KeyMap<Pending>();
-  readonly #isolation: Isolation;
+  readonly #core: Core;
+  readonly #registrations: Registrations;
+
+  static {
+    coreOf = (runtime) => {
+      if (typeof runtime === 'object' && runtime !== null && #core in runtime) return runtime.#core;
+      throw new InvalidArgumentError('runtime', 'expected a WasmtimeRuntime of this package');
+    };
+  }
 
   /**
    * Builds the engine of `config`, or shares the process's engine of equal options.
@@ -89,20 +68,14 @@ export class WasmtimeRuntime {
    */
   constructor(config?: HotEngineConfigInput, options: RuntimeOptions = {}) {
     const { metrics, engineGroup } = parseArgument(runtimeOptionsSchema, options, 'options');
-    this.#metrics = guardedSink(metrics, 'options.metrics');
-    this.#engine = buildHotEngine(config, engineGroup ?? null);
-    this.#isolation = new Isolation(this.#engine.config.breaker, this.#metrics);
-    this.#dispatcher = new Dispatcher(this.#engine.config, this.#metrics);
-    grantAccess(this, {
-      engine: this.#engine,
-      dispatcher: this.#dispatcher,
-      slot: (key) => this.#slots.get(key),
-    });
+    const sink = guardedSink(metrics, 'options.metrics');
+    this.#core = new Core(buildHotEngine(config, engineGroup ?? null), sink);
+    this.#registrations = new Registrations(this.#core);
   }
 
   /** The complete config, frozen. */
   get config(): HotEngineConfig {
-    return this.#engine.config;
+    return this.#core.engine.config;
   }
 
   /**
@@ -111,17 +84,17 @@ export class WasmtimeRuntime {
    * Throws ModuleRejected, ModuleCompile, InstantiateFailed, ProbeFailed, PoolSaturated, InvalidArgument or Closed.
    */
   registerFilter(key: SlotKey, name: string, bytes: Uint8Array, options?: SlotOptions): PluginSlot {
-    return this.#register('filter', key, name, bytes, options);
+    return this.#registrations.register('filter', key, name, bytes, options);
   }
 
   /** Like `registerFilter`, for a shape plugin and its transforms. */
   registerShape(key: SlotKey, name: string, bytes: Uint8Array, options?: SlotOptions): PluginSlot {
-    return this.#register('shape', key, name, bytes, options);
+    return this.#registrations.register('shape', key, name, bytes, options);
   }
 
   /** Like `registerFilter`, for an observe plugin. */
   registerObserve(key: SlotKey, name: string, bytes: Uint8Array, options?: SlotOptions): PluginSlot {
-    return this.#register('observe', key, name, bytes, options);
+    return this.#registrations.register('observe', key, name, bytes, options);
   }
 
   /**
@@ -130,36 +103,27 @@ export class WasmtimeRuntime {
    * slot as it is then. Rejects with `signal.reason` when aborted.
    */
   registerFilterAsync(key: SlotKey, name: string, bytes: Uint8Array, options?: AsyncSlotOptions): Promise<PluginSlot> {
-    return this.#registerAsync('filter', key, name, bytes, options);
+    return this.#registrations.registerAsync('filter', key, name, bytes, options);
   }
 
   /** Like `registerFilterAsync`, for a shape plugin and its transforms. */
   registerShapeAsync(key: SlotKey, name: string, bytes: Uint8Array, options?: AsyncSlotOptions): Promise<PluginSlot> {
-    return this.#registerAsync('shape', key, name, bytes, options);
+    return this.#registrations.registerAsync('shape', key, name, bytes, options);
   }
 
   /** Like `registerFilterAsync`, for an observe plugin. */
   registerObserveAsync(key: SlotKey, name: string, bytes: Uint8Array, options?: AsyncSlotOptions): Promise<PluginSlot> {
-    return this.#registerAsync('observe', key, name, bytes, options);
+    return this.#registrations.registerAsync('observe', key, name, bytes, options);
   }
 
   /** The slot under `key`, if one is registered. */
   getSlot(key: SlotKey): PluginSlot | undefined {
-    return this.#slots.get(keyOf(key));
+    return this.#core.slots.get(keyOf(key));
   }
 
   /** Takes the slot under `key` out of service; true if there was one. Adapters that hold its version go on. */
   evictSlot(key: SlotKey): boolean {
-    const at = keyOf(key);
-    const pending = this.#pending.get(at);
-    if (pending !== undefined) pending.evictions++;
-    const slot = this.#slots.get(at);
-    if (slot === undefined) return false;
-    slot.evict();
-    this.#slots.delete(at);
-    this.#isolation.evicted(slot);
-    publishEviction(slot);
-    return true;
+    return this.#registrations.evict(keyOf(key));
   }
 
   /**
@@ -170,13 +134,7 @@ export class WasmtimeRuntime {
     if (typeof (keep as Iterable<SlotKey> | undefined)?.[Symbol.iterator] !== 'function') {
       throw new InvalidArgumentError('keep', 'expected an iterable of SlotKeys');
     }
-    const kept = new KeyMap<true>();
-    for (const key of keep) kept.set(keyOf(key), true);
-    const evicted: SlotKey[] = [];
-    for (const [key] of [...this.#slots.entries(), ...this.#pending.entries()]) {
-      if (!kept.get(key) && this.evictSlot(key)) evicted.push(key);
-    }
-    return evicted;
+    return this.#registrations.retain(keep);
   }
 
   /**
@@ -185,20 +143,20 @@ export class WasmtimeRuntime {
    * Throws InvalidArgument and Closed.
    */
   disable(key: SlotKey, reason: string): void {
-    this.#dispatcher.checkOpen();
+    this.#core.dispatcher.checkOpen();
     const at = keyOf(key);
     if (typeof reason !== 'string') throw new InvalidArgumentError('reason', 'expected a string');
-    this.#isolation.switches.disable(at, reason);
+    this.#core.isolation.switches.disable(at, reason);
   }
 
   /** Ends `disable`; true if the key was disabled. Throws InvalidArgument. */
   enable(key: SlotKey): boolean {
-    return this.#isolation.switches.enable(keyOf(key));
+    return this.#core.isolation.switches.enable(keyOf(key));
   }
 
   /** Every disabled key with its reason, whether a slot is registered under it or not. */
   disabledKeys(): [SlotKey, string][] {
-    return this.#isolation.switches.entries();
+    return this.#core.isolation.switches.entries();
   }
 
   /**
@@ -207,35 +165,18 @@ export class WasmtimeRuntime {
    * Throws SlotNotFound, ModuleRejected where there is no version before, InvalidArgument and Closed.
    */
   rollback(key: SlotKey): PluginSlot {
-    this.#dispatcher.checkOpen();
-    const at = keyOf(key);
-    const slot = this.#slots.get(at);
-    if (slot === undefined) throw noSlotAt(at);
-    const { previous, current } = slot;
-    if (previous === null) {
-      const context = { plugin: current.pluginName, principal: at.principal, versionId: current.versionId };
-      throw new ModuleRejectedError(`slot ${at} has no version to roll back to`, context);
-    }
-    const cell = newCell(previous, {
-      ...previous,
-      principal: at.principal,
-      versionId: current.versionId + 1,
-      guard: this.#isolation.newGuard(at, previous.pluginName, slot),
-    });
-    slot.rollBack(cell);
-    this.#isolation.swapped(slot);
-    this.#overtake(at);
-    return slot;
+    this.#core.dispatcher.checkOpen();
+    return this.#registrations.rollback(keyOf(key));
   }
 
   /** How many slots are registered. */
   get slotCount(): number {
-    return this.#slots.size;
+    return this.#core.slots.size;
   }
 
   /** Every registered slot. */
   slots(): PluginSlot[] {
-    return [...this.#slots.entries()].map(([, slot]) => slot);
+    return [...this.#core.slots.entries()].map(([, slot]) => slot);
   }
 
   /**
@@ -258,12 +199,12 @@ export class WasmtimeRuntime {
 
   /** Publishes the state of the pool, of the compiled cache and of each slot to the metrics sink. */
   publishPoolMetrics(): void {
-    for (const [, slot] of this.#slots.entries()) this.#metrics.slot(slot.status);
+    for (const [, slot] of this.#core.slots.entries()) this.#core.metrics.slot(slot.status);
     const { config } = this;
-    const stats = this.#engine.native.stats();
-    publishPoolMetrics(this.#metrics, {
+    const stats = this.#core.engine.native.stats();
+    publishPoolMetrics(this.#core.metrics, {
       ...config,
-      engine: this.#engine.id,
+      engine: this.#core.engine.id,
       memoriesUsed: stats.poolMemories,
       coreInstancesUsed: stats.poolCoreInstances,
       virtualMemoryReservationBytes: virtualMemoryReservationBytes(config),
@@ -279,8 +220,8 @@ export class WasmtimeRuntime {
 
   /** Counts of this moment. */
   stats(): RuntimeStats {
-    const engine = this.#engine.native.stats();
-    return { slots: this.slotCount, inFlight: this.#dispatcher.inFlight, queued: queueLength(), engine };
+    const engine = this.#core.engine.native.stats();
+    return { slots: this.slotCount, inFlight: this.#core.dispatcher.inFlight, queued: queueLength(), engine };
   }
 
   /** Whether guests can still be run safely: traps reach the engine, and no compilation hangs. */
@@ -290,7 +231,7 @@ export class WasmtimeRuntime {
       .map(
         (signal) => `the handler of ${signal} was replaced: a guest's bad memory access would hang or end the process`,
       );
-    const { abandonedCompiles, lostCompileBytes } = this.#engine.native.stats();
+    const { abandonedCompiles, lostCompileBytes } = this.#core.engine.native.stats();
     if (abandonedCompiles > 0)
       problems.push(`${abandonedCompiles} compilations outlived their time limit and still run`);
     if (lostCompileBytes > this.config.maxCompileBytes) {
@@ -302,8 +243,8 @@ export class WasmtimeRuntime {
 
   /** Refuses new calls and registrations; running and queued calls finish. May be called more than once. */
   close(): void {
-    if (this.#dispatcher.closed) return;
-    this.#dispatcher.close();
+    if (this.#core.dispatcher.closed) return;
+    this.#core.dispatcher.close();
     this.retainSlots([]);
   }
 
@@ -317,7 +258,7 @@ export class WasmtimeRuntime {
    * graceful shutdown; before it, calls that begin later are waited for too if they overlap.
    */
   drain(): Promise<void> {
-    return this.#dispatcher.drained();
+    return this.#core.dispatcher.drained();
   }
 
   /** `close()`, then `drain()`. */
@@ -327,126 +268,12 @@ export class WasmtimeRuntime {
   }
 
   #callRaw(kind: SlotKind, key: SlotKey, bytes: Uint8Array): Uint8Array {
-    this.#dispatcher.checkOpen();
+    this.#core.dispatcher.checkOpen();
     const at = keyOf(key);
     checkBytes(bytes, 'bytes');
-    const slot = this.#slots.get(at);
+    const slot = this.#core.slots.get(at);
     if (slot === undefined) throw noSlotAt(at);
     checkSlotKind(slot, kind);
-    return this.#dispatcher.inline(new RawCall(slot.current, kind, bytes));
-  }
-
-  #register(kind: SlotKind, key: SlotKey, name: string, bytes: Uint8Array, options: SlotOptions = {}): PluginSlot {
-    const version = versionOptions(parseArgument(slotOptionsSchema, options, 'options'), this.config);
-    const at = this.#checkRegistration(key, name, bytes);
-    const facts = { plugin: name, principal: at.principal, kind };
-    try {
-      const existing = this.#unchanged(kind, at, bytes, version);
-      const admitted = () => reportAdmission(facts, () => admit(this.#inside, bytes, kind));
-      const slot = existing ?? this.#apply(kind, at, name, admitted(), version);
-      this.#overtake(at);
-      return slot;
-    } catch (error) {
-      this.#isolation.refused(this.#slots.get(at), error);
-      throw error;
-    }
-  }
-
-  async #registerAsync(
-    kind: SlotKind,
-    key: SlotKey,
-    name: string,
-    bytes: Uint8Array,
-    options: AsyncSlotOptions = {},
-  ): Promise<PluginSlot> {
-    const { signal, ...own } = parseArgument(asyncSlotOptionsSchema, options, 'options');
-    const version = versionOptions(own, this.config);
-    const at = this.#checkRegistration(key, name, bytes);
-    signal?.throwIfAborted();
-    const pending = this.#pending.get(at) ?? { last: Promise.resolve(), waiting: 0, evictions: 0, overtakes: 0 };
-    this.#pending.set(at, pending);
-    const { last: before, evictions, overtakes } = pending;
-    const facts = { plugin: name, principal: at.principal, kind };
-    const admitted = reportAdmissionAsync(facts, admitAsync(this.#inside, bytes, kind, signal));
-    const registered = (async () => {
-      const [result] = await Promise.allSettled([admitted, before]);
-      signal?.throwIfAborted();
-      this.#dispatcher.checkOpen();
-      if (pending.evictions !== evictions) {
-        throw new SlotNotFoundError(`slot ${at} was evicted while it was being registered`, {
-          evicted: true,
-          principal: at.principal,
-          plugin: name,
-        });
-      }
-      if (result.status === 'rejected') throw result.reason;
-      const slot = this.#slots.get(at);
-      if (slot !== undefined && pending.overtakes !== overtakes) {
-        checkSlotKind(slot, kind);
-        return slot;
-      }
-      return this.#apply(kind, at, name, result.value, version);
-    })();
-    pending.last = registered.catch((error: unknown) => this.#isolation.refused(this.#slots.get(at), error));
-    pending.waiting++;
-    const settled = () => {
-      if (--pending.waiting === 0) this.#pending.delete(at);
-    };
-    registered.then(settled, settled);
-    return unlessAborted(registered, signal);
-  }
-
-  get #inside() {
-    return accessOf(this);
-  }
-
-  /** Checks what every registration takes and returns the key. */
-  #checkRegistration(key: SlotKey, name: string, bytes: Uint8Array): SlotKey {
-    this.#dispatcher.checkOpen();
-    const at = keyOf(key);
-    if (typeof name !== 'string') throw new InvalidArgumentError('name', 'expected a string');
-    checkBytes(bytes, 'bytes');
-    return at;
-  }
-
-  /** The slot that has this content and these options already; neither compiles nor probes. */
-  #unchanged(kind: SlotKind, key: SlotKey, bytes: Uint8Array, options: VersionOptions): Slot | undefined {
-    const slot = this.#slots.get(key);
-    if (slot === undefined || slot.kind !== kind) return undefined;
-    if (slot.current.contentHash !== contentHashOf(this.#engine, bytes)) return undefined;
-    return hasOptions(slot.current, options) ? slot : undefined;
-  }
-
-  #apply(kind: SlotKind, key: SlotKey, name: string, admitted: AdmittedModule, options: VersionOptions): Slot {
-    const slot = this.#slots.get(key);
-    if (slot !== undefined) {
-      checkSlotKind(slot, kind);
-      if (slot.current.contentHash === admitted.contentHash && hasOptions(slot.current, options)) return slot;
-    }
-    const cell = newCell(admitted, {
-      ...options,
-      versionId: (slot?.current.versionId ?? 0) + 1,
-      pluginName: name,
-      principal: key.principal,
-      guard: this.#isolation.newGuard(key, name, slot),
-    });
-    if (slot !== undefined) {
-      const { versionId } = slot.current;
-      slot.swap(cell);
-      this.#isolation.swapped(slot);
-      publishSwap(slot, versionId);
-      return slot;
-    }
-    const first = new Slot(key, kind, cell);
-    this.#isolation.registered(first);
-    this.#slots.set(key, first);
-    publishSwap(first, undefined);
-    return first;
-  }
-
-  /** Pending registrations on the key resolve with the slot as it is then. */
-  #overtake(key: SlotKey): void {
-    const pending = this.#pending.get(key);
-    if (pending !== undefined) pending.overtakes++;
+    return this.#core.dispatcher.inline(new RawCall(slot.current, kind, bytes));
   }
 }

@@ -1,5 +1,6 @@
 /** Checks of arguments. Objects of options are parsed by their own schemas instead. */
 import { isUint8Array } from 'node:util/types';
+import type * as z from 'zod';
 import { InvalidArgumentError } from './errors.ts';
 import { isGone } from './views.ts';
 
@@ -25,4 +26,14 @@ export function checkSignal(value: unknown): asserts value is AbortSignal | unde
   if (value !== undefined && !(value instanceof AbortSignal)) {
     throw new InvalidArgumentError('options.signal', 'expected an AbortSignal');
   }
+}
+
+/** Parses a caller's options; the first issue becomes an InvalidArgumentError whose path begins with `name`. */
+export function parseArgument<T>(schema: z.ZodType<T>, input: unknown, name: string): T {
+  const result = schema.safeParse(input);
+  if (result.success) return result.data;
+  const issue = result.error.issues[0]!;
+  const unknown = issue.code === 'unrecognized_keys' ? issue.keys.slice(0, 1) : [];
+  const path = [name, ...issue.path.map(String), ...unknown].join('.');
+  throw new InvalidArgumentError(path, unknown.length > 0 ? 'unknown field' : issue.message, { cause: result.error });
 }

@@ -1,6 +1,6 @@
 /** What the adapters share: which version a call gets, its options, and the errors of its failures. */
-import { accessOf, type RuntimeAccess } from '../access.ts';
 import { deadlineSchema } from '../config.ts';
+import type { Core } from '../core.ts';
 import { ANY_ANSWER, type HookCall } from '../dispatch/call.ts';
 import { RawCall } from '../dispatch/raw-call.ts';
 import type { CallScratch } from '../dispatch/scratch.ts';
@@ -15,7 +15,7 @@ import type { VersionGuard } from '../isolation/guard.ts';
 import type { NativeModule } from '../native/addon.ts';
 import type { PluginFailurePolicy } from '../policy/failure.ts';
 import { AnswerRefused } from '../policy/refusal.ts';
-import type { WasmtimeRuntime } from '../runtime.ts';
+import { coreOf, type WasmtimeRuntime } from '../runtime.ts';
 import { keyOf, type SlotKey } from '../slot-key.ts';
 import { type Cell, checkSlotKind, noSlotAt, type PluginSlot, Slot } from '../slots.ts';
 import type { HookKind, SlotKind } from '../types.ts';
@@ -48,30 +48,28 @@ const WORTH_A_THREAD: Readonly<Record<HookKind, number>> = {
   transform_sse_event: 16 * 1024,
 };
 
-/** Stands in a constructor's place of the slot for an adapter that follows its key. */
-class FollowedKey {
+/** A key whose slot an adapter looks up at each call. `follow` of each adapter makes one. */
+export class FollowedKey {
+  /** The key that is followed. */
   readonly key: SlotKey;
-  constructor(key: SlotKey) {
-    this.key = key;
-  }
-}
 
-/** What `follow` hands to a constructor. Throws an InvalidArgumentError for anything but a key. */
-export function followed(key: SlotKey): PluginSlot {
-  return new FollowedKey(keyOf(key)) as unknown as PluginSlot;
+  /** Throws an InvalidArgumentError for anything but a key. */
+  constructor(key: SlotKey) {
+    this.key = keyOf(key);
+  }
 }
 
 /** The base of the adapters. */
 export abstract class Adapter {
-  readonly #runtime: RuntimeAccess;
+  readonly #core: Core;
   readonly #key: SlotKey;
   readonly #kind: SlotKind;
   /** Null for one that follows its slot. */
   readonly #pinned: Cell | null;
 
-  protected constructor(kind: SlotKind, runtime: WasmtimeRuntime, at: PluginSlot) {
-    this.#runtime = accessOf(runtime);
-    this.#runtime.dispatcher.checkOpen();
+  protected constructor(kind: SlotKind, runtime: WasmtimeRuntime, at: PluginSlot | FollowedKey) {
+    this.#core = coreOf(runtime);
+    this.#core.dispatcher.checkOpen();
     this.#kind = kind;
     if (at instanceof FollowedKey) {
       this.#key = at.key;
@@ -79,7 +77,7 @@ export abstract class Adapter {
       return;
     }
     if (!(at instanceof Slot)) throw new InvalidArgumentError('slot', 'expected a slot of this runtime');
-    if (this.#runtime.slot(at.key) !== at) {
+    if (this.#core.slots.get(at.key) !== at) {
       if (!at.evicted) throw new InvalidArgumentError('slot', 'expected a slot of this runtime');
       const context = { plugin: at.current.pluginName, principal: at.key.principal, evicted: true };
       throw new SlotNotFoundError(`slot ${at.key} was evicted`, context);
@@ -91,7 +89,7 @@ export abstract class Adapter {
 
   /** The name under which the plugin was registered; for an absent slot that is followed, the key's. */
   get pluginName(): string {
-    return (this.#pinned ?? this.#runtime.slot(this.#key)?.current)?.pluginName ?? this.#key.plugin;
+    return (this.#pinned ?? this.#core.slots.get(this.#key)?.current)?.pluginName ?? this.#key.plugin;
   }
 
   /** The key of the slot that it is pinned to or follows. */
@@ -101,18 +99,18 @@ export abstract class Adapter {
 
   /** The version that a call gets now: always the same for a pinned adapter, undefined for an absent slot. */
   get versionId(): number | undefined {
-    return (this.#pinned ?? this.#runtime.slot(this.#key)?.current)?.versionId;
+    return (this.#pinned ?? this.#core.slots.get(this.#key)?.current)?.versionId;
   }
 
   /** What becomes of a request when this plugin fails; a slot's own policy beats the runtime's. */
   get failurePolicy(): PluginFailurePolicy {
-    const cell = this.#pinned ?? this.#runtime.slot(this.#key)?.current;
-    return cell?.failurePolicy ?? this.#runtime.dispatcher.config.pluginFailurePolicy;
+    const cell = this.#pinned ?? this.#core.slots.get(this.#key)?.current;
+    return cell?.failurePolicy ?? this.#core.config.pluginFailurePolicy;
   }
 
   /** Counts a request that went on without this plugin after it failed. `PluginChain` calls it. */
   countPassThrough(): void {
-    const cell = this.#pinned ?? this.#runtime.slot(this.#key)?.current;
+    const cell = this.#pinned ?? this.#core.slots.get(this.#key)?.current;
     if (cell !== undefined) cell.guard.stats.passThroughs++;
   }
 
@@ -123,18 +121,18 @@ export abstract class Adapter {
   callRaw(bytes: Uint8Array): Uint8Array {
     const version = this.versionFor(this.#kind, (fault) => fault);
     checkBytes(bytes, 'bytes');
-    return this.#runtime.dispatcher.inline(new RawCall(version, this.#kind, bytes));
+    return this.#core.dispatcher.inline(new RawCall(version, this.#kind, bytes));
   }
 
-  protected get runtime(): RuntimeAccess {
-    return this.#runtime;
+  protected get core(): Core {
+    return this.#core;
   }
 
   /** The version that a call of `hook` gets. Throws Closed, or the adapter's error for a slot that does not exist. */
   protected versionFor(hook: HookKind, wrapError: WrapError): Cell {
-    this.#runtime.dispatcher.checkOpen();
+    this.#core.dispatcher.checkOpen();
     if (this.#pinned !== null) return this.#pinned;
-    const slot = this.#runtime.slot(this.#key);
+    const slot = this.#core.slots.get(this.#key);
     try {
       if (slot === undefined) throw noSlotAt(this.#key);
       checkSlotKind(slot, this.#kind);
@@ -147,7 +145,7 @@ export abstract class Adapter {
   /** Makes a call on this thread. Throws the adapter's error for a failure of the plugin. */
   protected inline<Answer>(call: AdapterCall<Answer>): Answer {
     try {
-      return this.#runtime.dispatcher.inline(call);
+      return this.#core.dispatcher.inline(call);
     } catch (error) {
       throw toHookError(error, call.hook, call.wrapError, call);
     }
@@ -159,8 +157,8 @@ export abstract class Adapter {
     checkSignal(signal);
     call.signal = signal;
     try {
-      if (!goesToThread(call.hook, call.bodyBytes, options)) return this.#runtime.dispatcher.inline(call);
-      return await this.#runtime.dispatcher.threaded(call);
+      if (!goesToThread(call.hook, call.bodyBytes, options)) return this.#core.dispatcher.inline(call);
+      return await this.#core.dispatcher.threaded(call);
     } catch (error) {
       throw isAbort(error, signal) ? error : toHookError(error, call.hook, call.wrapError, call);
     }

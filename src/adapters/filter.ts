@@ -14,7 +14,14 @@ import { checkObject } from '../validate.ts';
 import { decodeAnswer } from '../wire/decode.ts';
 import type { EditionByHook } from '../wire/editions.ts';
 import type { FilterRequest } from '../wire/messages/filter.ts';
-import { Adapter, AdapterCall, type AsyncCallOptions, type CallOptions, followed, type WrapError } from './adapter.ts';
+import {
+  Adapter,
+  AdapterCall,
+  type AsyncCallOptions,
+  type CallOptions,
+  FollowedKey,
+  type WrapError,
+} from './adapter.ts';
 import { bodyOf, principalValue } from './values.ts';
 
 const toFilterError: WrapError = (fault, context) =>
@@ -34,7 +41,7 @@ export class WasmtimeFilterPlugin extends Adapter {
    * Creates an adapter that is pinned to the current version of `slot`. Throws ModuleRejected for a slot of another
    * kind, SlotNotFound for an evicted one, InvalidArgument for anything else, and Closed.
    */
-  constructor(runtime: WasmtimeRuntime, slot: PluginSlot) {
+  constructor(runtime: WasmtimeRuntime, slot: PluginSlot | FollowedKey) {
     super('filter', runtime, slot);
   }
 
@@ -43,7 +50,7 @@ export class WasmtimeFilterPlugin extends Adapter {
    * Throws InvalidArgument for anything but a key, and Closed.
    */
   static follow(runtime: WasmtimeRuntime, key: SlotKey): WasmtimeFilterPlugin {
-    return new WasmtimeFilterPlugin(runtime, followed(key));
+    return new WasmtimeFilterPlugin(runtime, new FollowedKey(key));
   }
 
   /**
@@ -77,7 +84,7 @@ export class WasmtimeFilterPlugin extends Adapter {
   ): FilterCall {
     checkObject(ctx, 'ctx');
     const version = this.versionFor('filter', toFilterError);
-    const { config } = this.runtime.dispatcher;
+    const { config } = this.core;
     const sent: string[] = [];
     const request = {
       requestId: ctx.requestId,

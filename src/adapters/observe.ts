@@ -13,7 +13,7 @@ import {
   AdapterCall,
   type AsyncCallOptions,
   type CallOptions,
-  followed,
+  FollowedKey,
   isAbort,
   type WrapError,
 } from './adapter.ts';
@@ -28,7 +28,7 @@ export class WasmtimeObservabilityHook extends Adapter {
    * Creates an adapter that is pinned to the current version of `slot`. Throws ModuleRejected for a slot of another
    * kind, SlotNotFound for an evicted one, InvalidArgument for anything else, and Closed.
    */
-  constructor(runtime: WasmtimeRuntime, slot: PluginSlot) {
+  constructor(runtime: WasmtimeRuntime, slot: PluginSlot | FollowedKey) {
     super('observe', runtime, slot);
   }
 
@@ -37,7 +37,7 @@ export class WasmtimeObservabilityHook extends Adapter {
    * Throws InvalidArgument for anything but a key, and Closed.
    */
   static follow(runtime: WasmtimeRuntime, key: SlotKey): WasmtimeObservabilityHook {
-    return new WasmtimeObservabilityHook(runtime, followed(key));
+    return new WasmtimeObservabilityHook(runtime, new FollowedKey(key));
   }
 
   /**

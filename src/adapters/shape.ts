@@ -24,7 +24,14 @@ import { checkObject } from '../validate.ts';
 import { decodeAnswer } from '../wire/decode.ts';
 import type { EditionByHook } from '../wire/editions.ts';
 import type { ShapeRequest } from '../wire/messages/shape.ts';
-import { Adapter, AdapterCall, type AsyncCallOptions, type CallOptions, followed, type WrapError } from './adapter.ts';
+import {
+  Adapter,
+  AdapterCall,
+  type AsyncCallOptions,
+  type CallOptions,
+  FollowedKey,
+  type WrapError,
+} from './adapter.ts';
 import { ResponseCall, SseEventCall, toTransformError } from './transform.ts';
 import { bodyOf, principalValue, upstreamUrl } from './values.ts';
 
@@ -39,7 +46,7 @@ export class WasmtimeUpstreamDialect extends Adapter {
    * Creates an adapter that is pinned to the current version of `slot`. Throws ModuleRejected for a slot of another
    * kind, SlotNotFound for an evicted one, InvalidArgument for anything else, and Closed.
    */
-  constructor(runtime: WasmtimeRuntime, slot: PluginSlot) {
+  constructor(runtime: WasmtimeRuntime, slot: PluginSlot | FollowedKey) {
     super('shape', runtime, slot);
   }
 
@@ -48,7 +55,7 @@ export class WasmtimeUpstreamDialect extends Adapter {
    * Throws InvalidArgument for anything but a key, and Closed.
    */
   static follow(runtime: WasmtimeRuntime, key: SlotKey): WasmtimeUpstreamDialect {
-    return new WasmtimeUpstreamDialect(runtime, followed(key));
+    return new WasmtimeUpstreamDialect(runtime, new FollowedKey(key));
   }
 
   /**
@@ -77,7 +84,7 @@ export class WasmtimeUpstreamDialect extends Adapter {
     checkObject(input, 'input');
     const version = this.versionFor('transform_response', toTransformError);
     if (!version.editions.transform_response) return { kind: 'unchanged' };
-    return this.inline(new ResponseCall(version, this.runtime.dispatcher.config, input, options));
+    return this.inline(new ResponseCall(version, this.core.config, input, options));
   }
 
   /** The asynchronous form of `transformResponse`, on the thread that `options.where` selects. Rejects as it throws. */
@@ -88,7 +95,7 @@ export class WasmtimeUpstreamDialect extends Adapter {
     checkObject(input, 'input');
     const version = this.versionFor('transform_response', toTransformError);
     if (!version.editions.transform_response) return { kind: 'unchanged' };
-    return this.anywhere(new ResponseCall(version, this.runtime.dispatcher.config, input, options), options);
+    return this.anywhere(new ResponseCall(version, this.core.config, input, options), options);
   }
 
   /** Transforms one event of a stream. Otherwise like `transformResponse`. */
@@ -96,7 +103,7 @@ export class WasmtimeUpstreamDialect extends Adapter {
     checkObject(input, 'input');
     const version = this.versionFor('transform_sse_event', toTransformError);
     if (!version.editions.transform_sse_event) return { kind: 'unchanged' };
-    return this.inline(new SseEventCall(version, this.runtime.dispatcher.config, input, options));
+    return this.inline(new SseEventCall(version, this.core.config, input, options));
   }
 
   /** The asynchronous form of `transformSseEvent`, on the thread that `options.where` selects. Rejects as it throws. */
@@ -107,13 +114,13 @@ export class WasmtimeUpstreamDialect extends Adapter {
     checkObject(input, 'input');
     const version = this.versionFor('transform_sse_event', toTransformError);
     if (!version.editions.transform_sse_event) return { kind: 'unchanged' };
-    return this.anywhere(new SseEventCall(version, this.runtime.dispatcher.config, input, options), options);
+    return this.anywhere(new SseEventCall(version, this.core.config, input, options), options);
   }
 
   #call(ctx: RequestContext, upstream: Upstream, principal: Principal, options: CallOptions | undefined): ShapeCall {
     checkObject(ctx, 'ctx');
     const version = this.versionFor('shape', toDialectError);
-    const { config } = this.runtime.dispatcher;
+    const { config } = this.core;
     const baseUrl = upstreamUrl(upstream);
     const request = {
       requestId: ctx.requestId,

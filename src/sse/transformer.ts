@@ -2,11 +2,12 @@ import { Transform, type TransformCallback } from 'node:stream';
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import * as z from 'zod';
 import type { AsyncCallOptions } from '../adapters/adapter.ts';
-import { deadlineSchema, parseArgument } from '../config.ts';
+import { deadlineSchema } from '../config.ts';
 import { InvalidArgumentError, ResponseTransformError, type WasmtimeRuntimeError } from '../errors.ts';
 import { isPluginFailure, type PluginFailurePolicy } from '../policy/failure.ts';
 import { rereadable } from '../policy/headers.ts';
 import type { TransformContext, TransformSseEventInput, TransformSseEventOutput } from '../types.ts';
+import { parseArgument } from '../validate.ts';
 import { isEventType, parseBlock, serializeEvents } from './event.ts';
 import { type Block, SseSplitter, TOO_LARGE } from './splitter.ts';
 

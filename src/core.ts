@@ -1,0 +1,28 @@
+/** The inside of a runtime: what its facade, its registrations and its adapters share. */
+import type { HotEngineConfig } from './config.ts';
+import { Dispatcher } from './dispatch/call.ts';
+import type { HotEngine } from './engine.ts';
+import { Isolation } from './isolation/isolation.ts';
+import type { MetricsSink } from './metrics/sink.ts';
+import { KeyMap } from './slot-key.ts';
+import type { Slot } from './slots.ts';
+
+/** One runtime's engine, dispatcher and slots. */
+export class Core {
+  /** Complete and frozen. */
+  readonly config: HotEngineConfig;
+  readonly engine: HotEngine;
+  readonly metrics: Required<MetricsSink>;
+  readonly isolation: Isolation;
+  readonly dispatcher: Dispatcher;
+  /** The registered slots by their keys. */
+  readonly slots: KeyMap<Slot> = new KeyMap();
+
+  constructor(engine: HotEngine, metrics: Required<MetricsSink>) {
+    this.config = engine.config;
+    this.engine = engine;
+    this.metrics = metrics;
+    this.isolation = new Isolation(engine.config.breaker, metrics);
+    this.dispatcher = new Dispatcher(engine.config, metrics);
+  }
+}

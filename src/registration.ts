@@ -1,0 +1,207 @@
+/**
+ * Registrations, evictions and rollbacks, and the order in which they apply to one key.
+ *
+ * Asynchronous registrations on a key apply in the order of their calls: each waits for the one before. `Pending` counts
+ * what happens on the key meanwhile, and a registration compares the counts of its call with those of its turn:
+ *
+ *     | since its call              | at its turn it                                  |
+ *     | --------------------------- | ----------------------------------------------- |
+ *     | nothing                     | applies                                         |
+ *     | an eviction                 | rejects as evicted                              |
+ *     | a synchronous registration  | resolves with the slot as it is then            |
+ *     | or a rollback               |                                                 |
+ */
+import { type AdmittedModule, admit, admitAsync, contentHashOf } from './admission/admit.ts';
+import type { Core } from './core.ts';
+import { publishEviction, publishSwap, reportAdmission, reportAdmissionAsync } from './diagnostics.ts';
+import { unlessAborted } from './dispatch/abort.ts';
+import { InvalidArgumentError, ModuleRejectedError, SlotNotFoundError } from './errors.ts';
+import { KeyMap, keyOf, type SlotKey } from './slot-key.ts';
+import { checkSlotKind, noSlotAt, Slot } from './slots.ts';
+import type { SlotKind } from './types.ts';
+import { checkBytes, parseArgument } from './validate.ts';
+import {
+  type AsyncSlotOptions,
+  asyncSlotOptionsSchema,
+  hasOptions,
+  newCell,
+  type SlotOptions,
+  slotOptionsSchema,
+  type VersionOptions,
+  versionOptions,
+} from './versions.ts';
+
+/** Asynchronous registrations of one key that wait for their turn, and counts of what has overtaken them. */
+interface Pending {
+  last: Promise<unknown>;
+  waiting: number;
+  evictions: number;
+  overtakes: number;
+}
+
+/** The registrations of one runtime. */
+export class Registrations {
+  readonly #core: Core;
+  readonly #pending = new KeyMap<Pending>();
+
+  constructor(core: Core) {
+    this.#core = core;
+  }
+
+  /** Registers on this thread; see `WasmtimeRuntime.registerFilter`. */
+  register(kind: SlotKind, key: SlotKey, name: string, bytes: Uint8Array, options: SlotOptions = {}): Slot {
+    const version = versionOptions(parseArgument(slotOptionsSchema, options, 'options'), this.#core.config);
+    const at = this.#check(key, name, bytes);
+    const facts = { plugin: name, principal: at.principal, kind };
+    try {
+      const existing = this.#unchanged(kind, at, bytes, version);
+      const admitted = () => reportAdmission(facts, () => admit(this.#core, bytes, kind));
+      const slot = existing ?? this.#apply(kind, at, name, admitted(), version);
+      this.#overtake(at);
+      return slot;
+    } catch (error) {
+      this.#core.isolation.refused(this.#core.slots.get(at), error);
+      throw error;
+    }
+  }
+
+  /** Registers off this thread; see `WasmtimeRuntime.registerFilterAsync`. */
+  async registerAsync(
+    kind: SlotKind,
+    key: SlotKey,
+    name: string,
+    bytes: Uint8Array,
+    options: AsyncSlotOptions = {},
+  ): Promise<Slot> {
+    const { signal, ...own } = parseArgument(asyncSlotOptionsSchema, options, 'options');
+    const version = versionOptions(own, this.#core.config);
+    const at = this.#check(key, name, bytes);
+    signal?.throwIfAborted();
+    const pending = this.#pending.get(at) ?? { last: Promise.resolve(), waiting: 0, evictions: 0, overtakes: 0 };
+    this.#pending.set(at, pending);
+    const { last: before, evictions, overtakes } = pending;
+    const facts = { plugin: name, principal: at.principal, kind };
+    const admitted = reportAdmissionAsync(facts, admitAsync(this.#core, bytes, kind, signal));
+    const registered = (async () => {
+      const [result] = await Promise.allSettled([admitted, before]);
+      signal?.throwIfAborted();
+      this.#core.dispatcher.checkOpen();
+      if (pending.evictions !== evictions) {
+        throw new SlotNotFoundError(`slot ${at} was evicted while it was being registered`, {
+          evicted: true,
+          principal: at.principal,
+          plugin: name,
+        });
+      }
+      if (result.status === 'rejected') throw result.reason;
+      const slot = this.#core.slots.get(at);
+      if (slot !== undefined && pending.overtakes !== overtakes) {
+        checkSlotKind(slot, kind);
+        return slot;
+      }
+      return this.#apply(kind, at, name, result.value, version);
+    })();
+    pending.last = registered.catch((error: unknown) => this.#core.isolation.refused(this.#core.slots.get(at), error));
+    pending.waiting++;
+    const settled = () => {
+      if (--pending.waiting === 0) this.#pending.delete(at);
+    };
+    registered.then(settled, settled);
+    return unlessAborted(registered, signal);
+  }
+
+  /** Evicts the slot under `key`, and the registrations that wait on it. True if there was a slot. */
+  evict(key: SlotKey): boolean {
+    const pending = this.#pending.get(key);
+    if (pending !== undefined) pending.evictions++;
+    const slot = this.#core.slots.get(key);
+    if (slot === undefined) return false;
+    slot.evict();
+    this.#core.slots.delete(key);
+    this.#core.isolation.evicted(slot);
+    publishEviction(slot);
+    return true;
+  }
+
+  /** Evicts every slot and every waiting registration whose key is not in `keep`. Returns the keys of the slots. */
+  retain(keep: Iterable<SlotKey>): SlotKey[] {
+    const kept = new KeyMap<true>();
+    for (const key of keep) kept.set(keyOf(key), true);
+    const evicted: SlotKey[] = [];
+    for (const [key] of [...this.#core.slots.entries(), ...this.#pending.entries()]) {
+      if (!kept.get(key) && this.evict(key)) evicted.push(key);
+    }
+    return evicted;
+  }
+
+  /** Puts the previous version of the slot back into service; see `WasmtimeRuntime.rollback`. */
+  rollback(at: SlotKey): Slot {
+    const slot = this.#core.slots.get(at);
+    if (slot === undefined) throw noSlotAt(at);
+    const { previous, current } = slot;
+    if (previous === null) {
+      const context = { plugin: current.pluginName, principal: at.principal, versionId: current.versionId };
+      throw new ModuleRejectedError(`slot ${at} has no version to roll back to`, context);
+    }
+    const cell = newCell(previous, {
+      ...previous,
+      principal: at.principal,
+      versionId: current.versionId + 1,
+      guard: this.#core.isolation.newGuard(at, previous.pluginName, slot),
+    });
+    slot.rollBack(cell);
+    this.#core.isolation.swapped(slot);
+    this.#overtake(at);
+    return slot;
+  }
+
+  /** Checks what every registration takes and returns the key. */
+  #check(key: SlotKey, name: string, bytes: Uint8Array): SlotKey {
+    this.#core.dispatcher.checkOpen();
+    const at = keyOf(key);
+    if (typeof name !== 'string') throw new InvalidArgumentError('name', 'expected a string');
+    checkBytes(bytes, 'bytes');
+    return at;
+  }
+
+  /** The slot that has this content and these options already; neither compiles nor probes. */
+  #unchanged(kind: SlotKind, key: SlotKey, bytes: Uint8Array, options: VersionOptions): Slot | undefined {
+    const slot = this.#core.slots.get(key);
+    if (slot === undefined || slot.kind !== kind) return undefined;
+    if (slot.current.contentHash !== contentHashOf(this.#core.engine, bytes)) return undefined;
+    return hasOptions(slot.current, options) ? slot : undefined;
+  }
+
+  #apply(kind: SlotKind, key: SlotKey, name: string, admitted: AdmittedModule, options: VersionOptions): Slot {
+    const slot = this.#core.slots.get(key);
+    if (slot !== undefined) {
+      checkSlotKind(slot, kind);
+      if (slot.current.contentHash === admitted.contentHash && hasOptions(slot.current, options)) return slot;
+    }
+    const cell = newCell(admitted, {
+      ...options,
+      versionId: (slot?.current.versionId ?? 0) + 1,
+      pluginName: name,
+      principal: key.principal,
+      guard: this.#core.isolation.newGuard(key, name, slot),
+    });
+    if (slot !== undefined) {
+      const { versionId } = slot.current;
+      slot.swap(cell);
+      this.#core.isolation.swapped(slot);
+      publishSwap(slot, versionId);
+      return slot;
+    }
+    const first = new Slot(key, kind, cell);
+    this.#core.isolation.registered(first);
+    this.#core.slots.set(key, first);
+    publishSwap(first, undefined);
+    return first;
+  }
+
+  /** Pending registrations on the key resolve with the slot as it is then. */
+  #overtake(key: SlotKey): void {
+    const pending = this.#pending.get(key);
+    if (pending !== undefined) pending.overtakes++;
+  }
+}
