@@ -1,6 +1,7 @@
 import diagnosticsChannel from 'node:diagnostics_channel';
 import { readFileSync } from 'node:fs';
 import { afterEach, describe, expect, it } from 'vitest';
+import { areDroppedHeadersWatched, isCallTraced, publishSaturation, publishTrap } from '../src/diagnostics.ts';
 import {
   admitWasm,
   admitWasmAsync,
@@ -260,6 +261,18 @@ it("the header lines that are dropped from a shape's answer are published", asyn
     const names = ['connection', 'x-anthropic-a', 'x-anthropic-b'];
     expect(events.splice(0)).toEqual(names.map((name) => ({ ...subject, name })));
   }
+});
+
+it('no event is built without subscribers', () => {
+  const context = (): never => {
+    throw new Error('an event was built');
+  };
+  expect(isCallTraced()).toBe(false);
+  expect(areDroppedHeadersWatched()).toBe(false);
+  publishTrap({ context }, 'cc_lb_filter', 'interrupt');
+  publishSaturation('queue', { context });
+  eventsOf(`${PREFIX}:trap`);
+  expect(() => publishTrap({ context }, 'cc_lb_filter', 'interrupt')).toThrow('an event was built');
 });
 
 it('docs/diagnostics.md lists exactly the channels of the code', () => {
