@@ -8,7 +8,7 @@ import { guest, loadBalancer, plugin, principal, routes, until, upstream } from 
 const SSE = { 'content-type': 'text/event-stream' };
 const JSON_TYPE = { 'content-type': 'application/json' };
 
-/** Each call has a connection of its own, so that no test meets one that another closed. */
+/** Each call uses its own connection, so that no test uses one that another test closed. */
 function post(url: string, options: { key?: string; path?: string; headers?: object; body?: string | Buffer } = {}) {
   const { key = 'me', path = '/v1/messages', headers = {}, body = '{"messages":[]}' } = options;
   const dispatcher = new Agent({ pipelining: 0 });
@@ -22,8 +22,8 @@ async function reply(url: string, options?: Parameters<typeof post>[1]) {
 
 const ok = (_: unknown, response: { end(text: string): unknown }) => response.end('ok');
 
-describe('a request', () => {
-  it('loses its hop, its credentials and nothing else', async () => {
+describe('requests', () => {
+  it('are forwarded without hop-by-hop headers and credentials, and otherwise unchanged', async () => {
     const server = await upstream(ok);
     const { url } = await loadBalancer(routes([server]));
     const raw = await new Promise<number>((resolve) => {
@@ -52,7 +52,7 @@ describe('a request', () => {
     expect(rest).toEqual({ 'x-kept': '1, 2', 'accept-encoding': 'identity', 'content-length': '2' });
   });
 
-  it('is shown to plugins without its hop', async () => {
+  it('are passed to plugins without hop-by-hop headers', async () => {
     const server = await upstream((_, response, body) => response.end(body));
     const { url } = await loadBalancer(routes([server], { plugins: [plugin('shape', 'report-0-1-0')] }));
     const { text } = await reply(url, { headers: { 'x-kept': '1', te: 'trailers', 'user-agent': 'a' } });
@@ -60,7 +60,7 @@ describe('a request', () => {
     expect(names).toEqual(['x-kept', 'user-agent', 'content-length']);
   });
 
-  it('carries the key of its upstream', async () => {
+  it('have the key of their upstream', async () => {
     const server = await upstream(ok);
     const { upstreams, ...rest } = routes([server], { plugins: [plugin('shape', 'rewrite')] });
     const { url } = await loadBalancer({ ...rest, upstreams: [{ ...upstreams[0]!, apiKey: 'theirs' }] });
@@ -74,7 +74,7 @@ describe('a request', () => {
   it.each([
     ['of nobody', { key: 'stranger' }, 401, 'authentication_error'],
     ['that is too large', { body: 'x'.repeat(1_001) }, 413, 'request_too_large'],
-  ])('%s is refused', async (_, options, status, type) => {
+  ])('with %s are rejected', async (_, options, status, type) => {
     const server = await upstream(ok);
     const { url } = await loadBalancer(routes([server]), { limits: { bodyBytes: 1_000 } });
     const answer = await reply(url, options);
@@ -83,7 +83,7 @@ describe('a request', () => {
     expect(server.received).toEqual([]);
   });
 
-  it.each(['/v1/%2e./x', '/v1/..', '*', 'http://elsewhere.test/'])('for %s is refused', async (path) => {
+  it.each(['/v1/%2e./x', '/v1/..', '*', 'http://elsewhere.test/'])('with target %s are rejected', async (path) => {
     const server = await upstream(ok);
     const { url } = await loadBalancer(routes([server]));
     const status = await new Promise<number>((resolve) => {
@@ -95,13 +95,13 @@ describe('a request', () => {
     expect(server.received).toEqual([]);
   });
 
-  it('of the largest size is answered', async () => {
+  it('of the maximum size are answered', async () => {
     const server = await upstream(ok);
     const { url } = await loadBalancer(routes([server]), { limits: { bodyBytes: 1_000 } });
     expect((await reply(url, { body: 'x'.repeat(1_000) })).status).toBe(200);
   });
 
-  it('that is too large is refused in the middle of it, where its size was not told', async () => {
+  it('that exceed the maximum size without content-length are rejected while they are read', async () => {
     const server = await upstream(ok);
     const { url } = await loadBalancer(routes([server]), { limits: { bodyBytes: 1_000 } });
     const status = await new Promise<number>((resolve) => {
@@ -116,7 +116,7 @@ describe('a request', () => {
     expect(status).toBe(413);
   });
 
-  it('that asks whether it is welcome is told so before it is sent', async () => {
+  it('with Expect: 100-continue are rejected before the body is sent if it is too large', async () => {
     const server = await upstream(ok);
     const { url } = await loadBalancer(routes([server]), { limits: { bodyBytes: 1_000 } });
     const ask = (length: number) =>
@@ -138,8 +138,8 @@ describe('a request', () => {
   });
 });
 
-describe('an upstream', () => {
-  it('that cannot be reached is passed over', async () => {
+describe('upstreams', () => {
+  it('that cannot be reached are skipped', async () => {
     const gone = await upstream(ok);
     gone.close();
     const server = await upstream(ok);
@@ -149,7 +149,7 @@ describe('an upstream', () => {
     expect(server.received).toHaveLength(2);
   });
 
-  it('that is the last and cannot be reached is a 502', async () => {
+  it('produce 502 when the last one cannot be reached', async () => {
     const gone = await upstream(ok);
     gone.close();
     const { url, events } = await loadBalancer(routes([gone]));
@@ -157,7 +157,7 @@ describe('an upstream', () => {
     expect(events.map(({ type }) => type)).toContain('error');
   });
 
-  it('that dies in the middle of its answer leaves no answer that looks whole', async () => {
+  it('that close during their answer produce an incomplete answer', async () => {
     const server = await upstream((_, response) => {
       response.write('half');
       setTimeout(() => response.destroy(), 20);
@@ -166,7 +166,7 @@ describe('an upstream', () => {
     await expect(reply(url)).rejects.toThrow();
   });
 
-  it('is asked in turn', async () => {
+  it('are selected in turn', async () => {
     const servers = [await upstream(ok), await upstream(ok), await upstream(ok)];
     const { url } = await loadBalancer(routes(servers));
     for (let i = 0; i < 6; i++) await reply(url);
@@ -174,8 +174,8 @@ describe('an upstream', () => {
   });
 });
 
-describe('a client that leaves', () => {
-  it('ends the request at its upstream', async () => {
+describe('a client that disconnects', () => {
+  it('aborts the request at its upstream', async () => {
     let left = false;
     const server = await upstream((request, response) => {
       response.write('begun');
@@ -191,11 +191,11 @@ describe('a client that leaves', () => {
     await until(() => left && events.some(({ type }) => type === 'request_finished'));
   });
 
-  it('ends a plugin call that runs for it', async () => {
+  it('interrupts a plugin call of its request', async () => {
     const server = await upstream(ok);
     const looping = { principals: [principal('me', { do: 'loop' })], plugins: [plugin('filter', 'misbehave')] };
     const { url, balancer } = await loadBalancer(routes([server], looping), { engine: { deadlineMs: 60_000 } });
-    // Large enough to be filtered on another thread.
+    // Large enough for an off-thread filter call.
     const sent = httpRequest(url, { method: 'POST', headers: { 'x-api-key': 'me' }, agent: false });
     sent.on('error', () => {});
     sent.end(Buffer.alloc(1024 * 1024));
@@ -206,8 +206,8 @@ describe('a client that leaves', () => {
   });
 });
 
-describe('an answer', () => {
-  it('is held back where its client is slow', async () => {
+describe('answers', () => {
+  it('are subject to back-pressure from a slow client', async () => {
     const size = 256 * 1024 * 1024;
     let written = 0;
     const server = await upstream(async (_, response) => {
@@ -226,7 +226,7 @@ describe('an answer', () => {
     body.destroy();
   });
 
-  it('keeps its length, and a HEAD its headers', async () => {
+  it('keep their content-length, and answers to HEAD their headers', async () => {
     const server = await upstream((request, response) => {
       response.setHeader('content-length', '5');
       response.end(request.method === 'HEAD' ? undefined : 'whole');
@@ -237,7 +237,7 @@ describe('an answer', () => {
     expect(head.headers).toMatchObject({ 'content-length': '5' });
   });
 
-  it('is told to observers chunk by chunk, with its tokens', async () => {
+  it('are reported to observers chunk by chunk, with their tokens', async () => {
     const server = await upstream(async (_, response) => {
       response.writeHead(200, SSE);
       response.write('event: message_start\r\ndata: {"message":{"usage":{"input_tokens":3,"cache_rea');
@@ -272,7 +272,7 @@ describe('transforms', () => {
     expect((await reply(url)).text).toBe('event: delta\ndata: {"x":1}\n\n');
   });
 
-  it('change an answer', async () => {
+  it('change a complete answer', async () => {
     const server = await upstream((_, response) => response.writeHead(201, JSON_TYPE).end('{"a":"b"}'));
     const { url } = await loadBalancer(routes([server], withClaims({ transform: 'body' })));
     const { status, text, headers } = await reply(url);
@@ -291,7 +291,7 @@ describe('transforms', () => {
   it.each([
     ['trap', 'trap'],
     ['status:101', 'not a final one'],
-  ])('that fail (%s) obey their policy', async (transform, problem) => {
+  ])('that fail (%s) follow their failure policy', async (transform, problem) => {
     const server = await upstream((_, response) => response.end('original'));
     const open = await loadBalancer(routes([server], withClaims({ transform })));
     expect(await reply(open.url)).toMatchObject({ status: 200, text: 'original' });
@@ -301,7 +301,7 @@ describe('transforms', () => {
     expect((await reply(closed.url)).status).toBe(503);
   });
 
-  it('are not given what is compressed unasked', async () => {
+  it('fail for an answer that is compressed without a request for it', async () => {
     const encoded = { 'content-encoding': 'x-unknown' };
     const server = await upstream((_, response) => response.writeHead(200, encoded).end('bytes'));
     const open = await loadBalancer(routes([server], withClaims({ transform: 'body' })));
@@ -312,7 +312,7 @@ describe('transforms', () => {
 });
 
 describe('saturation', () => {
-  it('of the plugins is a 503 with Retry-After under fail-closed', async () => {
+  it('of plugins produces 503 with Retry-After under fail-closed', async () => {
     const server = await upstream(ok);
     const spinning = {
       principals: [principal('me', { do: 'spin:300000' })],
@@ -329,7 +329,7 @@ describe('saturation', () => {
     expect((log[0]!.error as Error).cause).toBeInstanceOf(PoolSaturatedError);
   });
 
-  it('of the load balancer is a 503 with Retry-After', async () => {
+  it('of the load balancer produces 503 with Retry-After', async () => {
     let answer = () => {};
     const server = await upstream((_, response) => {
       answer = () => response.end('ok');
@@ -343,8 +343,8 @@ describe('saturation', () => {
   });
 });
 
-describe('publishing', () => {
-  it('swaps, then evicts what is left over', async () => {
+describe('publish', () => {
+  it('swaps plugins, then evicts unused slots', async () => {
     const server = await upstream(ok);
     const filter = plugin('filter', 'cache-aware');
     const { balancer } = await loadBalancer(routes([server], { plugins: [filter, plugin('shape', 'rewrite')] }));
@@ -355,7 +355,7 @@ describe('publishing', () => {
     expect(balancer.runtime.getSlot(SlotKey.global('cache-aware'))!.current.versionId).toBe(2);
   });
 
-  it('of a plugin that is refused changes nothing', async () => {
+  it('changes nothing when a plugin is rejected', async () => {
     const server = await upstream(ok);
     const served = routes([server], { plugins: [plugin('shape', 'rewrite')] });
     const { balancer, url } = await loadBalancer(served);
@@ -369,20 +369,20 @@ describe('publishing', () => {
     expect(server.received[0]!.request.headers).toHaveProperty('x-shaped-by');
   });
 
-  it('of two plugins of one name is refused', async () => {
+  it('rejects two plugins with one name', async () => {
     const { balancer } = await loadBalancer(routes([]));
     const twice = [plugin('filter', 'cache-aware'), plugin('filter', 'cache-aware')];
     await expect(balancer.publish(routes([], { plugins: twice }))).rejects.toThrow(/twice/);
   });
 
-  it('without an upstream leaves requests without one', async () => {
+  it('without upstreams makes requests fail with route_no_upstream_after_filter', async () => {
     const { url } = await loadBalancer(routes([]));
     expect(JSON.parse((await reply(url)).text).error.code).toBe('route_no_upstream_after_filter');
   });
 });
 
-describe('closing', () => {
-  it('lets running requests finish and takes no new ones', async () => {
+describe('close', () => {
+  it('lets running requests finish and accepts no new ones', async () => {
     const server = await upstream(async (_, response) => {
       await delay(200);
       response.end('late');
@@ -396,7 +396,7 @@ describe('closing', () => {
     await closed;
   });
 
-  it('cuts off what takes longer than the grace', async () => {
+  it('closes requests that exceed the grace period', async () => {
     const server = await upstream(() => {});
     const { url, balancer } = await loadBalancer(routes([server]));
     const running = reply(url);
@@ -408,7 +408,7 @@ describe('closing', () => {
 });
 
 describe('the registry', () => {
-  it('has the series of requests and of the runtime', async () => {
+  it('contains the series of requests and of the runtime', async () => {
     const server = await upstream(ok);
     const { url, balancer } = await loadBalancer(routes([server], { plugins: [plugin('filter', 'cache-aware')] }));
     await reply(url);

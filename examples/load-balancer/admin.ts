@@ -1,4 +1,6 @@
-/** What operators ask and change, on an address that clients do not reach. What changes anything needs a token. */
+/**
+ * The admin server: queries and changes by operators, on an address that clients cannot reach. Changes require a token.
+ */
 import { hash, timingSafeEqual } from 'node:crypto';
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import { z } from 'zod';
@@ -7,13 +9,13 @@ import { PAGE } from './page.ts';
 import type { PluginStatus, Status } from './status.ts';
 import type { PluginName } from './worker.ts';
 
-/** What can be asked and changed. */
+/** The queries and changes of the admin server. */
 export interface Operations {
-  /** Undefined: nothing can be changed. */
+  /** If undefined, all changes are rejected. */
   readonly token: string | undefined;
-  /** Whether new requests are answered. */
+  /** Whether new requests are accepted. */
   readonly isReady: boolean;
-  /** What is wrong with a process, a sentence each; none is healthy. */
+  /** The problems of all processes, one sentence each; empty if healthy. */
   problems(): Promise<readonly string[]>;
   metrics(): Promise<{ text: string; contentType: string }>;
   status(): Promise<Status>;
@@ -34,7 +36,7 @@ const runSchema = z.strictObject({
   headers: z.array(z.tuple([z.string(), z.string()])).default([]),
   body: z.string().default(''),
 });
-/** The page loads nothing and runs its own script alone. */
+/** The page loads no resources and runs only its own script. */
 const PAGE_HEADERS = {
   'content-type': 'text/html; charset=utf-8',
   'content-security-policy':
@@ -43,10 +45,10 @@ const PAGE_HEADERS = {
   'referrer-policy': 'no-referrer',
 };
 
-/** An answer: its status and what is sent as JSON. */
+/** A response: its status and its JSON. */
 type Answer = readonly [status: number, body: unknown];
 
-/** A server that is not listening yet. */
+/** Creates the server, which does not listen yet. */
 export function adminServer(operations: Operations): Server {
   return createServer((request, response) => {
     respond(operations, request, response).catch((error: unknown) => {
@@ -80,7 +82,7 @@ async function respond(operations: Operations, request: IncomingMessage, respons
     case '/status':
       return sendJson(response, [200, await operations.status()]);
     default:
-      return sendJson(response, [404, { error: 'there is no such page' }]);
+      return sendJson(response, [404, { error: 'no such page' }]);
   }
 }
 
@@ -99,7 +101,7 @@ async function change(operations: Operations, path: string, request: IncomingMes
     case '/plugins/rollback':
       return parsed(nameSchema, body, (name) => operations.rollback(name));
     default:
-      return [404, { error: 'there is no such operation' }];
+      return [404, { error: 'no such operation' }];
   }
 }
 
@@ -117,7 +119,7 @@ async function parsed<T>(
   }
 }
 
-/** Compared by hash, so that the time it takes says nothing about the token. */
+/** Compares hashes, so that the time of the comparison does not depend on the token. */
 function isSame(given: string, token: string): boolean {
   return timingSafeEqual(hash('sha256', given, 'buffer'), hash('sha256', token, 'buffer'));
 }

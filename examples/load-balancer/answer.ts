@@ -1,4 +1,7 @@
-/** Ways of an upstream's answer to the client: as it comes, event by event through a transform, or whole through one. */
+/**
+ * Forwards an upstream's answer to the client: unchanged, event by event through a transform, or completely through
+ * one.
+ */
 import type { IncomingHttpHeaders, ServerResponse } from 'node:http';
 import {
   outcomeToHttp,
@@ -12,19 +15,19 @@ import {
 import { towardsClientUnchanged } from './headers.ts';
 import type { EventStream } from './keep-alive.ts';
 
-/** Takes an answer's body. */
+/** Receives the body of an answer. */
 export interface Answer {
-  /** The next bytes; false asks to wait until `resume` is called. */
+  /** Receives the next bytes; returns false to pause until `resume` is called. */
   data(chunk: Buffer): boolean;
   end(): void;
 }
 
-/** Whom an answer goes to, and who is told of what happens to it. */
+/** The recipient of an answer and of reports about it. */
 export interface Recipient {
   readonly response: ServerResponse;
-  /** Asks for more after `data` was false. */
+  /** Resumes after `data` returned false. */
   readonly resume: () => void;
-  /** A plugin failed; the answer goes on as the failure policy says. */
+  /** A plugin failed; the failure policy decides about the answer. */
   readonly pluginFailed: (message: string, error: Error) => void;
   /** The answer cannot be completed. */
   readonly failed: (error: unknown) => void;
@@ -33,7 +36,7 @@ export interface Recipient {
 /** Statuses whose messages have no body, and so no content-length. */
 const BODILESS = new Set([204, 304]);
 
-/** Sends every chunk on as it comes. A body that comes in one piece is sent together with its head. */
+/** Forwards every chunk unchanged. A body of one chunk is sent together with its head. */
 export class UnchangedAnswer implements Answer {
   readonly #response: ServerResponse;
   readonly #resume: () => void;
@@ -67,7 +70,7 @@ export class UnchangedAnswer implements Answer {
   }
 }
 
-/** Lets the shape plugin change the events of a stream. */
+/** Transforms the events of a stream with the shape plugin. */
 export class TransformedEvents implements Answer {
   readonly #transformer: SseTransformer;
   readonly #resume: () => void;
@@ -104,7 +107,7 @@ export class TransformedEvents implements Answer {
   }
 }
 
-/** Lets the shape plugin change a whole answer, which is held until then. */
+/** Transforms a complete answer with the shape plugin. The answer is buffered. */
 export class TransformedAnswer implements Answer {
   readonly #chain: PluginChain;
   readonly #context: TransformContext;
@@ -160,7 +163,7 @@ export class TransformedAnswer implements Answer {
   }
 }
 
-/** The answer where no upstream's may be sent. */
+/** Sends the response for an answer that must not be forwarded. */
 export function sendOutcome(response: ServerResponse, outcome: Unavailable): void {
   const { status, headers, body } = outcomeToHttp(outcome);
   response.writeHead(status, headers).end(body);

@@ -1,27 +1,29 @@
-/** One request to one upstream, as undici reports on it. */
+/** A request to one upstream with undici. */
 import type { IncomingHttpHeaders } from 'node:http';
 import type { Dispatcher } from 'undici';
 import type { Answer } from './answer.ts';
 import type { Upstream } from './upstream.ts';
 
-/** Who is told what happens to an attempt. */
+/** Receives the events of an attempt. */
 export interface AttemptOwner {
-  /** The head of the answer has come; gives what takes its body. */
+  /** The head of the answer arrived; returns the receiver of its body. */
   answered(attempt: Attempt, status: number, headers: IncomingHttpHeaders): Answer;
-  /** A chunk is about to be handed on. */
+  /** A chunk is about to be forwarded. */
   received(chunk: Buffer): void;
-  /** The answer is whole. */
+  /** The answer is complete. */
   completed(attempt: Attempt): void;
   failed(attempt: Attempt, error: Error): void;
 }
 
-/** Given to undici where nobody waits for an answer any more. An error for each would have a stack that nobody reads. */
-const ABANDONED = new Error('nobody waits for the answer');
+/**
+ * Passed to undici when an answer is no longer needed. It is shared, because capturing a stack for each would be waste.
+ */
+const ABANDONED = new Error('the answer is no longer needed');
 
-/** One request to one upstream. Reports to its upstream's breaker. */
+/** A request to one upstream. Reports its result to the breaker of the upstream. */
 export class Attempt implements Dispatcher.DispatchHandler {
   readonly upstream: Upstream;
-  /** Asks for more of the answer. */
+  /** Resumes reading the answer. */
   readonly resume = (): void => this.#controller?.resume();
   readonly #owner: AttemptOwner;
   readonly #isTrial: boolean;
@@ -36,12 +38,12 @@ export class Attempt implements Dispatcher.DispatchHandler {
     this.#isTrial = upstream.breaker.begin();
   }
 
-  /** Whether the upstream may have got any of the request. */
+  /** Whether the upstream may have received a part of the request. */
   get hasBegun(): boolean {
     return this.#hasBegun;
   }
 
-  /** Ends the request at the upstream. */
+  /** Aborts the request at the upstream. */
   abandon(): void {
     if (this.#isAbandoned) return;
     this.#isAbandoned = true;
@@ -56,7 +58,7 @@ export class Attempt implements Dispatcher.DispatchHandler {
   }
 
   onResponseStart(_: Dispatcher.DispatchController, status: number, headers: IncomingHttpHeaders): void {
-    // Interim answers are between this hop and its upstream.
+    // Informational responses are not forwarded.
     if (status < 200 || this.#isAbandoned) return;
     this.upstream.breaker.succeeded();
     this.#answer = this.#owner.answered(this, status, headers);

@@ -1,22 +1,22 @@
-/** The body of a client's request: in memory up to a limit, or as a stream where nothing needs it whole. */
+/** The body of a client's request: in memory up to a limit, or as a stream if no plugin needs it. */
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { Refusal } from './refusal.ts';
 
-/** From this size on a body that no plugin reads is streamed, in bytes. */
+/** Size in bytes from which a body that no plugin reads is streamed. */
 const STREAMED_FROM = 64 * 1024;
 const NO_BODY = Buffer.alloc(0);
 
-/** A whole body, or the request that streams it. */
+/** A complete body, or the request that streams it. */
 export type Body = Buffer | IncomingMessage;
 
-/** The answer to a body beyond the limit. Its stack would say nothing, and is made for those alone. */
+/** Creates the refusal of a body that exceeds the limit. */
 function tooLarge(limit: number): Refusal {
   return new Refusal(413, 'request_too_large', `the body is larger than ${limit} bytes`);
 }
 
 /**
- * Gives `take` the body; `refuse` what is wrong with it. One that is announced as too large is refused before a byte is
- * read, and before a client that waits for `100 Continue` sends it. Neither is called where the client leaves.
+ * Calls `take` with the body, or `refuse` with its problem. A body with a too large content-length is refused before it
+ * is read, and before a client that waits for `100 Continue` sends it. Neither is called if the client disconnects.
  */
 export function readBody(
   request: IncomingMessage,

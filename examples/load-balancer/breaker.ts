@@ -1,14 +1,14 @@
-/** A circuit breaker: after several failures in a row an upstream gets no requests for a while, then one as a trial. */
+/** A circuit breaker: after consecutive failures an upstream receives no requests for a time, then one as a trial. */
 
 /** When a breaker opens and for how long. */
 export interface BreakerOptions {
-  /** Failures in a row that open it. */
+  /** Consecutive failures that open it. */
   readonly failures: number;
-  /** Milliseconds until one request is let through as a trial. */
+  /** Milliseconds until one request is allowed as a trial. */
   readonly openMs: number;
 }
 
-/** `half-open`: the next request, or the one under way, decides. */
+/** `half-open`: the next or the running request decides. */
 export type BreakerState = 'closed' | 'open' | 'half-open';
 
 /** The breaker of one upstream. Times are `performance.now()` milliseconds. */
@@ -27,13 +27,15 @@ export class Breaker {
     return performance.now() < this.#openUntil ? 'open' : 'half-open';
   }
 
-  /** Whether a request may be sent now. Changes nothing. */
+  /** Whether a request may be sent now. Does not change the state. */
   get admits(): boolean {
     if (this.#openUntil === 0) return true;
     return !this.#isOnTrial && performance.now() >= this.#openUntil;
   }
 
-  /** A request is sent; true where it is the trial, which must end in `succeeded`, `failed` or `abandoned`. */
+  /**
+   * Reports a sent request. Returns true if it is the trial, which must end in `succeeded`, `failed` or `abandoned`.
+   */
   begin(): boolean {
     if (this.#openUntil === 0) return false;
     this.#isOnTrial = true;
@@ -56,7 +58,7 @@ export class Breaker {
     this.#isOnTrial = false;
   }
 
-  /** The trial ended before the upstream showed anything, because its client left. */
+  /** The trial ended without a result, because its client disconnected. */
   abandoned(): void {
     this.#isOnTrial = false;
   }

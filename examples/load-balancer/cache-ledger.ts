@@ -1,4 +1,6 @@
-/** What each upstream has probably cached: learned from the usage that it reports, given to filters as predictions. */
+/**
+ * Predicts the tokens that each upstream has cached, from the usage that it reports. Filters receive the predictions.
+ */
 import type { Prompt } from './prompt.ts';
 
 interface Entry {
@@ -7,9 +9,9 @@ interface Entry {
   readonly until: number;
 }
 
-/** Remembers which upstream was sent which prompt, for as long as the upstreams keep their caches. */
+/** Records the prompts that each upstream answered, for the lifetime of the upstreams' caches. */
 export class CacheLedger {
-  /** By the digest of a prompt, then by upstream. */
+  /** Entries by the digest of a prompt, then by upstream. */
   readonly #entries = new Map<string, Map<string, Entry>>();
   readonly #keepMs: number;
   readonly #maxEntries: number;
@@ -19,7 +21,7 @@ export class CacheLedger {
     this.#maxEntries = options.maxEntries ?? 50_000;
   }
 
-  /** Tokens of the prompt that the upstream has probably cached. */
+  /** Returns the predicted number of cached tokens of the prompt at the upstream. */
   predict(upstreamId: string, prompt: Prompt): number {
     if (this.#entries.size === 0) return 0;
     for (const prefix of prompt.prefixes) {
@@ -29,14 +31,14 @@ export class CacheLedger {
     return 0;
   }
 
-  /** The upstream has answered this prompt and reported so many cached tokens, read and written together. */
+  /** Records that the upstream answered this prompt and reported `tokens` cached tokens, read and written in total. */
   learn(upstreamId: string, prompt: Prompt, tokens: number): void {
     if (tokens === 0) return;
     const [whole] = prompt.prefixes;
     if (whole === undefined) return;
     const byUpstream = this.#entries.get(whole) ?? new Map<string, Entry>();
     byUpstream.set(upstreamId, { tokens, until: Date.now() + this.#keepMs });
-    // Deleted first, so that the map's order is that of last use.
+    // Deleted first, so that the map is in order of last use.
     this.#entries.delete(whole);
     this.#entries.set(whole, byUpstream);
     if (this.#entries.size > this.#maxEntries) this.#entries.delete(this.#entries.keys().next().value!);

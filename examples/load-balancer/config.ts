@@ -1,4 +1,4 @@
-/** The file that an operator writes: addresses, workers, limits, the runtime's config, upstreams, principals, plugins. */
+/** The config file: addresses, workers, limits, the runtime's config, upstreams, principals, plugins. */
 import { createPublicKey, type KeyObject } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
 import { availableParallelism } from 'node:os';
@@ -21,14 +21,14 @@ const fileSchema = z.strictObject({
   listen: addressSchema.default({ port: 8080 }),
   admin: addressSchema
     .extend({
-      /** The environment variable that holds the token for what changes anything; without one, nothing can be changed. */
+      /** The environment variable with the token for changes; without one, changes are rejected. */
       tokenVariable: z.string().min(1).optional(),
     })
     .default({ port: 9090 }),
-  /** Processes that answer requests; by default one for each core. */
+  /** Worker processes; by default one for each core. */
   workers: count(1).max(1_024).optional(),
   log: z.strictObject({ level: z.enum(['debug', 'info', 'warn', 'error', 'silent']).optional() }).optional(),
-  /** How long running requests may go on at shutdown. */
+  /** Maximum time of running requests at shutdown. */
   graceMs: milliseconds.optional(),
   engine: (z.unknown() as z.ZodType<HotEngineConfigInput, HotEngineConfigInput>).optional(),
   limits: z
@@ -64,7 +64,7 @@ const fileSchema = z.strictObject({
         id: z.uuid().toLowerCase(),
         name: z.string().min(1),
         baseUrl: z.url({ protocol: /^https?$/ }),
-        /** The environment variable that holds the upstream's key. */
+        /** The environment variable with the upstream's key. */
         apiKeyVariable: z.string().optional(),
       }),
     )
@@ -96,18 +96,21 @@ const fileSchema = z.strictObject({
       settleMs: milliseconds.optional(),
     })
     .optional(),
-  /** Ed25519 public keys in PEM. Where there are any, every plugin needs a signature: `NAME.sig` beside its file. */
+  /**
+   * Ed25519 public keys in PEM. If there are any, every plugin requires a signature, `NAME.sig` in the folder of its
+   * file.
+   */
   trustedKeys: z.array(z.string()).optional(),
 });
 
-/** One mistake in a config file. */
+/** A problem of a config file. */
 export interface ConfigProblem {
   /** Such as `upstreams[0].id`; empty is the whole file. */
   readonly path: string;
   readonly reason: string;
 }
 
-/** Everything that is wrong with a config file. */
+/** Reports all problems of a config file. */
 export class ConfigError extends Error {
   readonly problems: readonly ConfigProblem[];
 
@@ -120,10 +123,10 @@ export class ConfigError extends Error {
   }
 }
 
-/** A config file, read. */
+/** A parsed config file. */
 export type Config = Awaited<ReturnType<typeof readConfig>>;
 
-/** Reads a config file and the plugins that it names. Rejects with a ConfigError that names every mistake. */
+/** Reads a config file and its plugins. Rejects with a ConfigError that lists every problem. */
 export async function readConfig(file: string) {
   let content: unknown;
   try {
@@ -144,7 +147,7 @@ export async function readConfig(file: string) {
   schemaProblems(parsed.error?.issues ?? [], []);
   const { engine, upstreams, principals, plugins, trustedKeys, admin } = (content ?? {}) as Record<string, unknown>;
   if (engine !== undefined) schemaProblems(hotEngineConfigSchema.safeParse(engine).error?.issues ?? [], ['engine']);
-  // What the schema cannot see is looked at in what there is, so that one run names every mistake.
+  // Also checks what the schema cannot express, even if the schema fails, so that one run reports every problem.
   const secrets = entries(upstreams).map(([index, upstream]) =>
     secret(upstream.apiKeyVariable, (reason) => at(['upstreams', index, 'apiKeyVariable'], reason)),
   );
@@ -157,10 +160,10 @@ export async function readConfig(file: string) {
     ['principals', 'keySha256', principals],
   ] as const) {
     for (const index of repeated(items, (entry) => entry[name]))
-      at([list, index, name], 'another entry has it already');
+      at([list, index, name], 'another entry has the same value');
   }
   for (const index of repeated(plugins, ({ principal, name }) => JSON.stringify([principal ?? null, name]))) {
-    at(['plugins', index, 'name'], 'another plugin has this name already');
+    at(['plugins', index, 'name'], 'another plugin has the same name');
   }
   const keys: KeyObject[] = [];
   for (const [index, pem] of Array.isArray(trustedKeys) ? trustedKeys.entries() : []) {
@@ -208,7 +211,7 @@ export async function readConfig(file: string) {
   };
 }
 
-/** `a.b[0].c`. */
+/** Formats a path as `a.b[0].c`. */
 function pathOf(path: readonly PropertyKey[]): string {
   return path
     .map((part) => (typeof part === 'number' ? `[${part}]` : `.${String(part)}`))
@@ -216,7 +219,7 @@ function pathOf(path: readonly PropertyKey[]): string {
     .replace(/^\./, '');
 }
 
-/** The objects of a list that may be anything, with their indexes. */
+/** Returns the objects of a value that may be a list, with their indexes. */
 function entries(list: unknown): [number, Record<string, unknown>][] {
   const items: unknown[] = Array.isArray(list) ? list : [];
   return items.map((item, index) => [
@@ -225,7 +228,7 @@ function entries(list: unknown): [number, Record<string, unknown>][] {
   ]);
 }
 
-/** Indexes of entries whose key an earlier one has. */
+/** Returns the indexes of entries whose key an earlier entry has. */
 function repeated(list: unknown, keyOf: (entry: Record<string, unknown>) => unknown): number[] {
   const keys = entries(list).map(([, entry]) => keyOf(entry));
   return keys.flatMap((key, index) => (key !== undefined && keys.indexOf(key) < index ? [index] : []));

@@ -1,15 +1,15 @@
-/** What is served: the routes of the config, the plugins of the folder, and how each of them got where it is. */
+/** The deployed set: the routes of the config, the plugins of the folder, and their previous versions. */
 import type { Logger } from './logging.ts';
 import { printable } from './logging.ts';
 import type { FolderChange } from './plugin-folder.ts';
 import type { PluginRoute, Routes } from './routes.ts';
 
-/** Brings a whole set into service or rejects. */
+/** Deploys a complete set, or rejects. */
 export interface Publishing {
   publish(routes: Routes): Promise<void>;
 }
 
-/** A plugin that was not taken, and why. */
+/** A rejected plugin and the reason. */
 export interface PluginRefusal {
   readonly plugin: string;
   readonly reason: string;
@@ -17,14 +17,14 @@ export interface PluginRefusal {
   readonly at: string;
 }
 
-/** The set in service. Every change of it goes through here, one after the other. */
+/** The deployed set. All changes of it run here sequentially. */
 export class Deployment {
   readonly #publishing: Publishing;
   readonly #logger: Logger;
   #configured: Routes;
-  /** Plugins of the folder, by file name: the last version that was taken. */
+  /** The last accepted version of each plugin of the folder, by file name. */
   readonly #folder = new Map<string, PluginRoute>();
-  /** The version before the current one, by principal and name. */
+  /** The previous version of each plugin, by principal and name. */
   readonly #previous = new Map<string, PluginRoute>();
   readonly #refusals = new Map<string, PluginRefusal>();
   #turn: Promise<unknown> = Promise.resolve();
@@ -39,17 +39,17 @@ export class Deployment {
     }
   }
 
-  /** What should be served now. Plugins of the folder follow those of the config, by name. */
+  /** Returns the current set. Plugins of the folder follow those of the config, by name. */
   get routes(): Routes {
     return this.#routesWith(this.#configured, this.#folder);
   }
 
-  /** Plugins whose last version was not taken. */
+  /** Plugins whose last version was rejected. */
   get refusals(): readonly PluginRefusal[] {
     return [...this.#refusals.values()];
   }
 
-  /** Replaces what the config says. Rejects, and goes on as before, where a plugin is refused. */
+  /** Replaces the routes of the config. Rejects without a change if a plugin is rejected. */
   configure(routes: Routes): Promise<void> {
     return this.#inTurn(async () => {
       const before = this.routes;
@@ -59,7 +59,7 @@ export class Deployment {
     });
   }
 
-  /** Takes changes of the folder, each for itself: one that is refused keeps its old version and holds up no other. */
+  /** Applies changes of the folder separately: a rejected plugin keeps its version and does not affect the others. */
   takeChanges(changes: readonly FolderChange[]): Promise<void> {
     return this.#inTurn(async () => {
       for (const change of changes) {
@@ -82,12 +82,12 @@ export class Deployment {
     });
   }
 
-  /** Serves the version before the current one. Rejects where there is none. */
+  /** Deploys the previous version. Rejects if there is none. */
   rollback(plugin: string, principal?: string): Promise<void> {
     return this.#inTurn(async () => {
       const key = keyOf({ name: plugin, principal });
       const previous = this.#previous.get(key);
-      if (previous === undefined) throw new Error('there is no version before the current one');
+      if (previous === undefined) throw new Error('there is no previous version');
       const swap = (route: PluginRoute) => (keyOf(route) === key ? previous : route);
       const configured = { ...this.#configured, plugins: this.#configured.plugins.map(swap) };
       const folder = new Map([...this.#folder].map(([name, route]) => [name, swap(route)]));
@@ -99,7 +99,7 @@ export class Deployment {
     });
   }
 
-  /** Whether a plugin is served under this name. */
+  /** Whether a plugin with this name is deployed. */
   has(plugin: string, principal?: string): boolean {
     const key = keyOf({ name: plugin, principal });
     return this.routes.plugins.some((route) => keyOf(route) === key);
@@ -110,7 +110,7 @@ export class Deployment {
     return { ...configured, plugins: [...configured.plugins, ...added] };
   }
 
-  /** Keeps the versions that a change replaced. */
+  /** Records the versions that a change replaced. */
   #remember(before: Routes): void {
     const now = new Map(this.routes.plugins.map((route) => [keyOf(route), route]));
     for (const route of before.plugins) {
@@ -124,7 +124,7 @@ export class Deployment {
   #refuse(plugin: string, error: unknown): void {
     const reason = error instanceof Error ? error.message : String(error);
     this.#refusals.set(plugin, { plugin, reason, at: new Date().toISOString() });
-    this.#logger.warn({ plugin: printable(plugin), reason: printable(reason) }, 'a plugin was refused');
+    this.#logger.warn({ plugin: printable(plugin), reason: printable(reason) }, 'a plugin was rejected');
   }
 
   #inTurn<T>(change: () => Promise<T>): Promise<T> {

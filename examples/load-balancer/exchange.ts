@@ -1,4 +1,4 @@
-/** One request on its way: client → filters → shape → upstream, and its answer back. */
+/** A request and its answer: client → filters → shape → upstream → client. */
 import { randomUUID } from 'node:crypto';
 import { type IncomingHttpHeaders, IncomingMessage, type ServerResponse } from 'node:http';
 import {
@@ -33,7 +33,7 @@ import { hasDotSegments, plainTarget } from './target.ts';
 import { isEventStream, NO_USAGE, type Usage, type UsageReader, usageReader } from './usage.ts';
 import type { Plugins, Target, View } from './view.ts';
 
-/** Something that an operator should know. */
+/** A report to the operator. */
 export interface LogEntry {
   readonly level: 'warn' | 'error';
   readonly requestId: string;
@@ -41,27 +41,27 @@ export interface LogEntry {
   readonly error: unknown;
 }
 
-/** What one request came to, for a log. */
+/** The record of a request for the log. */
 export interface RequestRecord {
   readonly requestId: string;
   readonly method: string;
   readonly path: string;
   readonly principal: string | null;
   readonly upstream: string | null;
-  /** 499 where the client left before it got an answer. */
+  /** 499 if the client disconnected before the answer. */
   readonly status: number;
   readonly durationMs: number;
-  /** What each filter decided, and why. */
+  /** The decision of each filter, with its reason. */
   readonly decisions: readonly { readonly plugin: string; readonly kept: number | null; readonly reason: string }[];
-  /** Upstreams that could not be reached before. */
+  /** Upstreams that could not be reached for this request. */
   readonly passedOver: number;
   /** `Date.now()` milliseconds. */
   readonly endedAt: number;
 }
 
-/** What every exchange of a load balancer shares. */
+/** The context of all exchanges of a load balancer. */
 export interface Shared {
-  /** For shapes that leave their upstream's origin. */
+  /** Connections for requests of shapes to other origins than those of the upstreams. */
   readonly dispatcher: Dispatcher;
   readonly ledger: CacheLedger;
   readonly keepAlive: KeepAlive;
@@ -70,11 +70,11 @@ export interface Shared {
   readonly accessLog: ((record: RequestRecord) => void) | undefined;
 }
 
-/** Counted where the client left before it got an answer. */
+/** The status of a request whose client disconnected before the answer. */
 const CLIENT_LEFT = 499;
-/** Bytes of a body from which calls of plugins can be cancelled: an AbortSignal costs more than a small call. */
+/** Body size in bytes from which plugin calls can be aborted: an AbortSignal costs more than a small call. */
 const CANCELLED_FROM = 16 * 1024;
-const CLIENT_LEFT_REASON = new Error('the client has left');
+const CLIENT_LEFT_REASON = new Error('the client disconnected');
 const TIMED_OUT = new Set(['UND_ERR_CONNECT_TIMEOUT', 'UND_ERR_HEADERS_TIMEOUT', 'UND_ERR_BODY_TIMEOUT']);
 const NO_STAGES: readonly StageReport[] = [];
 
@@ -84,7 +84,7 @@ export class Exchange implements AttemptOwner {
   readonly #request: IncomingMessage;
   readonly #response: ServerResponse;
   readonly #requestId = randomUUID();
-  /** One view for the whole exchange, whatever is published meanwhile. */
+  /** The view of the complete exchange, also if another one is published meanwhile. */
   readonly #view: View;
   readonly #principal: PrincipalRoute | undefined;
   readonly #plugins: Plugins;
@@ -98,7 +98,7 @@ export class Exchange implements AttemptOwner {
   #stages = NO_STAGES;
   #usage: UsageReader | undefined;
   #chunks = 0;
-  /** Made for calls of plugins, which are cancelled when the client leaves. */
+  /** Aborts plugin calls when the client disconnects; created on the first use. */
   #aborter: AbortController | undefined;
   #isClosed = false;
 
@@ -150,7 +150,7 @@ export class Exchange implements AttemptOwner {
     }
   }
 
-  /** The response has closed: whatever still runs for it is cancelled, and observers are told how it ended. */
+  /** Handles the close of the response: aborts running work, and reports the end to observers. */
   closed(): void {
     this.#isClosed = true;
     if (!this.#response.writableFinished) {
@@ -164,7 +164,7 @@ export class Exchange implements AttemptOwner {
     this.#shared.accessLog?.(this.#record());
   }
 
-  /** Cuts the connection. */
+  /** Closes the connection. */
   abandon(): void {
     this.#response.destroy();
   }
@@ -227,14 +227,14 @@ export class Exchange implements AttemptOwner {
     this.#send().catch((reason) => this.fail(reason));
   }
 
-  /** Tells the client that something went wrong; never what a plugin or an upstream said. */
+  /** Responds with an error that contains no text of a plugin or an upstream. */
   fail(error: unknown): void {
     if (this.#isClosed) return;
     if (!(error instanceof Refusal)) {
       this.#log('error', 'a request failed', error);
       this.#observeError(error instanceof WasmtimeRuntimeError ? 'plugin' : 'upstream', error);
     }
-    // Half an answer must not look whole.
+    // An incomplete answer must not look complete.
     if (this.#response.headersSent) this.#response.destroy();
     else sendRefusal(this.#request, this.#response, refusalOf(error));
   }
@@ -291,14 +291,14 @@ export class Exchange implements AttemptOwner {
     const flat: string[] = [];
     for (const [name, value] of headers) if (name !== 'accept-encoding') flat.push(name, value);
     flat.push('accept-encoding', 'identity');
-    // The upstream's key goes to the upstream alone, wherever a plugin may point.
+    // The upstream's key is sent only to the upstream's origin.
     const { apiKey } = target.route;
     if (apiKey !== undefined && url.origin === target.upstream.origin) flat.push('x-api-key', apiKey);
     const path = url.pathname + url.search;
     this.#dispatch(target, { origin: url.origin, path, method, headers: flat, body: body.length === 0 ? null : body });
   }
 
-  /** The request as it came, less what is of its hop. */
+  /** The original request without hop-by-hop headers. */
   #unshaped({ route }: Target) {
     const { rawHeaders, headers, method } = this.#request;
     const readsAnswer = this.#plugins.hasFilters || this.#plugins.hasObservers;
@@ -306,7 +306,7 @@ export class Exchange implements AttemptOwner {
     if (readsAnswer) flat.push('accept-encoding', 'identity');
     if (route.apiKey !== undefined) flat.push('x-api-key', route.apiKey);
     const body = this.#body!;
-    // The announced length has been checked, and makes a stream that ends too early an error at the upstream.
+    // With the checked content-length, a stream that ends too early is an error at the upstream.
     if (body instanceof IncomingMessage) flat.push('content-length', headers['content-length']!);
     return { method: method!, headers: flat, body: body instanceof Buffer && body.length === 0 ? null : body };
   }
@@ -358,7 +358,7 @@ export class Exchange implements AttemptOwner {
     };
   }
 
-  /** For calls of plugins that may run on another thread; small requests are over before their client can leave. */
+  /** The signal for off-thread plugin calls. Calls for small requests finish before their client can disconnect. */
   #callOptions(): { readonly signal?: AbortSignal } {
     return (this.#body as Buffer).length < CANCELLED_FROM ? {} : { signal: this.#signal() };
   }
@@ -388,7 +388,7 @@ export class Exchange implements AttemptOwner {
     this.#observe({ type: 'error', code: codeOf(error) || 'unknown', message, source });
   }
 
-  /** Observers run on this thread, so that they get events in order; a slot's deadline bounds what they cost. */
+  /** Observers run inline, so that they receive events in order. The deadline of their slot limits their time. */
   #observe(event: ObserveEvent): void {
     try {
       for (const error of this.#plugins.chain.observe(event)) this.#log('warn', 'an observer failed', error);
@@ -422,7 +422,7 @@ export class Exchange implements AttemptOwner {
   }
 }
 
-/** Takes the body of an answer that is not handed on. */
+/** Discards the body of an answer that is not forwarded. */
 const DISCARDED: Answer = { data: () => true, end() {} };
 
 function noneAvailable(): Refusal {

@@ -1,4 +1,4 @@
-/** A dry run: what the plugins make of a request, without sending it. */
+/** A dry run: calls the plugins for a request without sending it. */
 import { randomUUID } from 'node:crypto';
 import type { HeaderPairs } from './headers.ts';
 import { Prompt } from './prompt.ts';
@@ -15,19 +15,19 @@ export interface DryRun {
   readonly body: string;
 }
 
-/** What would happen to a request, and why. */
+/** The explanation of a request. */
 export interface Explanation {
   readonly candidates: readonly { readonly name: string; readonly breaker: string }[];
   readonly filters: readonly {
     readonly plugin: string;
-    /** Names of upstreams; null where the filter failed. */
+    /** Names of upstreams; null if the filter failed. */
     readonly kept: readonly string[] | null;
     readonly reason: string;
     readonly rejected: readonly { readonly upstream: string; readonly reason: string; readonly text: string }[];
   }[];
-  /** The upstreams that would be asked, in this order. */
+  /** The upstreams in the order in which they would be tried. */
   readonly order: readonly string[];
-  /** The request to the first of them; null where there is none. */
+  /** The request to the first upstream; null if there is none. */
   readonly request: {
     readonly kind: 'shaped' | 'passed-through';
     readonly url: string;
@@ -35,7 +35,7 @@ export interface Explanation {
     readonly headers: HeaderPairs;
     readonly bodyBytes: number;
   } | null;
-  /** Why no upstream would get the request, or why its shape was passed over. */
+  /** Why no upstream would receive the request, or why its shape was skipped. */
   readonly problem: string | null;
 }
 
@@ -45,7 +45,7 @@ export async function explain(
   { principal: id, method, path: url, headers, body }: DryRun,
 ): Promise<Explanation> {
   const principal = view.principal(id);
-  if (principal === undefined) throw new Error(`there is no principal ${JSON.stringify(id)}`);
+  if (principal === undefined) throw new Error(`unknown principal ${JSON.stringify(id)}`);
   const { chain } = view.pluginsOf(principal);
   const prompt = new Prompt(Buffer.from(body));
   const questionMark = url.indexOf('?');

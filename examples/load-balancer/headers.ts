@@ -1,4 +1,4 @@
-/** Which header lines cross the load balancer, and in what form undici and node:http take them. */
+/** Selects the header lines to forward, in the forms of undici and node:http. */
 import type { IncomingHttpHeaders } from 'node:http';
 
 /** Header lines in the order of the message. */
@@ -14,8 +14,8 @@ const REWRITTEN = new Set([...ONE_HOP, 'host', 'content-length', 'authorization'
 const NOTHING_NAMED: ReadonlySet<string> = new Set();
 
 /**
- * The client's header lines without those of its hop, the ones that Connection names included: what plugins see.
- * `accept-encoding` is left out too, because plugins and observers need answers that are not encoded.
+ * Returns the client's header lines for plugins: without hop-by-hop headers, including those that Connection names.
+ * `accept-encoding` is also omitted, because plugins and observers require unencoded answers.
  */
 export function endToEnd(rawHeaders: readonly string[], connection: string | undefined): [string, string][] {
   const named = namedBy(connection);
@@ -29,8 +29,8 @@ export function endToEnd(rawHeaders: readonly string[], connection: string | und
 }
 
 /**
- * The client's header lines as undici takes them when no plugin shapes the request: without those of its hop, its
- * credentials, and what is written here. `accept-encoding` stays where `keepsEncoding`.
+ * Returns the client's header lines in the form of undici for a request without a shape plugin: without hop-by-hop
+ * headers, credentials, and headers that the load balancer sets. `keepsEncoding` keeps `accept-encoding`.
  */
 export function towardsUpstream(
   rawHeaders: readonly string[],
@@ -48,7 +48,10 @@ export function towardsUpstream(
   return flat;
 }
 
-/** An upstream's answer as node:http takes it, without the lines of its hop. The body must go on as it came. */
+/**
+ * Returns an upstream's headers in the form of node:http, without hop-by-hop headers. The body must be forwarded
+ * unchanged.
+ */
 export function towardsClientUnchanged(headers: IncomingHttpHeaders): string[] {
   const named = namedBy(headers.connection);
   const flat: string[] = [];
@@ -61,7 +64,7 @@ export function towardsClientUnchanged(headers: IncomingHttpHeaders): string[] {
   return flat;
 }
 
-/** Undici's headers as lines. */
+/** Converts undici's headers to lines. */
 export function linesOf(headers: IncomingHttpHeaders): [string, string][] {
   return Object.entries(headers).flatMap(([name, value]) =>
     typeof value === 'string'
@@ -70,7 +73,7 @@ export function linesOf(headers: IncomingHttpHeaders): [string, string][] {
   );
 }
 
-/** The names that a Connection header makes lines of its hop; `keep-alive` and `close` are in no message's way. */
+/** Returns the names in a Connection header, except `keep-alive` and `close`, which are not header names. */
 function namedBy(connection: string | string[] | undefined): ReadonlySet<string> {
   if (connection === undefined || connection === 'keep-alive' || connection === 'close') return NOTHING_NAMED;
   return new Set(

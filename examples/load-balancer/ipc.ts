@@ -1,13 +1,13 @@
 /** Calls between the primary process and a worker: each message is a call or the answer to one. */
 
-/** What messages travel over: a child process seen from either side. */
+/** The channel of messages: a child process, from either side. */
 export interface Port {
   send(message: unknown): unknown;
   on(event: 'message', listener: (message: unknown) => void): unknown;
   on(event: 'disconnect', listener: () => void): unknown;
 }
 
-/** What one side offers to the other: asynchronous functions of one argument each. */
+/** The service of one side: asynchronous functions of one argument. */
 export type Service = { readonly [Name in string]: (argument: never) => Promise<unknown> };
 
 interface Call {
@@ -22,15 +22,15 @@ interface Reply {
   readonly error?: RemoteFailure;
 }
 
-/** An error as it crosses. */
+/** A serialized error. */
 interface RemoteFailure {
   readonly message: string;
   readonly plugin: string | undefined;
 }
 
-/** A call failed on the other side, or there was no other side any more. */
+/** A call failed on the other side, or the other side ended. */
 export class RemoteError extends Error {
-  /** The plugin that was refused, where one was. */
+  /** The rejected plugin, if any. */
   readonly plugin: string | undefined;
   /** Whether the other side ended, or did not answer in time. */
   readonly isLost: boolean;
@@ -43,13 +43,13 @@ export class RemoteError extends Error {
   }
 }
 
-/** Offers `service` over a port. */
+/** Serves `service` on a port. */
 export function serve(port: Port, service: Service): void {
   port.on('message', (message) => {
     if (!isCall(message)) return;
     const { call, id, argument } = message;
     const offered = service[call] as ((argument: unknown) => Promise<unknown>) | undefined;
-    const done = offered === undefined ? Promise.reject(new Error(`there is no call ${call}`)) : offered(argument);
+    const done = offered === undefined ? Promise.reject(new Error(`unknown call ${call}`)) : offered(argument);
     done.then(
       (value) => port.send({ reply: id, value } satisfies Reply),
       (error: unknown) => port.send({ reply: id, error: failureOf(error) } satisfies Reply),
@@ -57,7 +57,7 @@ export function serve(port: Port, service: Service): void {
   });
 }
 
-/** Calls what the other side of a port offers. */
+/** Calls the service of the other side of a port. */
 export class Remote<Offered extends Service> {
   readonly #port: Port;
   readonly #pending = new Map<number, { resolve(value: unknown): void; reject(error: RemoteError): void }>();
@@ -80,7 +80,7 @@ export class Remote<Offered extends Service> {
     });
   }
 
-  /** Rejects with a RemoteError: what the call threw, or that no answer came within `timeoutMs`. */
+  /** Rejects with a RemoteError if the call throws, or if no answer arrives within `timeoutMs`. */
   call<Name extends keyof Offered & string>(
     name: Name,
     argument: Parameters<Offered[Name]>[0],

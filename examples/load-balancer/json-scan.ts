@@ -1,6 +1,6 @@
 /**
- * Finds where values of a JSON text end, without reading them: text is skipped by the search for its closing quote. Each
- * function answers with the index behind what it skipped, and -1 where the text ends before. The JSON is not validated.
+ * Finds the ends of values in a JSON text without parsing them: a string is skipped by searching its closing quote.
+ * Each function returns the index after the skipped value, and -1 if the text ends first. The JSON is not validated.
  */
 
 const QUOTE = 0x22;

@@ -1,16 +1,16 @@
-/** Comments in event streams that are silent for long, so that proxies and clients do not take them for dead. */
+/** Sends comments in idle event streams, so that proxies and clients do not time out. */
 import type { ServerResponse } from 'node:http';
 
 const COMMENT = ': keep-alive\n\n';
 const NEWLINE = 0x0a;
 const RETURN = 0x0d;
 
-/** One event stream on its way to a client. */
+/** An event stream to a client. */
 export class EventStream {
   readonly response: ServerResponse;
-  /** Whether something was sent since the last look. */
+  /** Whether something was sent since the last check. */
   isActive = true;
-  /** Whether a comment may follow: in the middle of an event it would be a part of it. */
+  /** Whether a comment may be sent: inside an event it would be a part of the event. */
   endsEvent = true;
 
   constructor(response: ServerResponse) {
@@ -29,7 +29,7 @@ export class EventStream {
   }
 }
 
-/** Sends a comment in each stream that was silent for `intervalMs`; at the latest after twice that time. */
+/** Sends a comment in each stream that is idle for `intervalMs`, at the latest after twice that time. */
 export class KeepAlive {
   readonly #streams = new Set<EventStream>();
   readonly #timer: NodeJS.Timeout;

@@ -1,4 +1,4 @@
-/** The load balancer: node:http in, undici out, and the plugins of a runtime in between. */
+/** The load balancer: a node:http server, the plugins of a runtime, and undici to the upstreams. */
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { type ObserveStage, prometheusSink, WasmtimeRuntime } from 'cc-lb-runtime-wasmtime';
@@ -15,7 +15,7 @@ import type { Routes } from './routes.ts';
 import { Upstreams, type UpstreamTimeouts } from './upstream.ts';
 import type { View } from './view.ts';
 
-/** Bounds of what clients may take. */
+/** Limits of clients. */
 export interface Limits {
   /** Bytes of a request's body. */
   readonly bodyBytes: number;
@@ -23,11 +23,11 @@ export interface Limits {
   readonly headerBytes: number;
   /** Header lines of a request; more are an error. */
   readonly headers: number;
-  /** Requests at once; more are answered 503 with Retry-After. */
+  /** Concurrent requests; more are answered with 503 and Retry-After. */
   readonly requests: number;
-  /** Connections of clients at once; more are closed. */
+  /** Concurrent connections of clients; more are closed. */
   readonly connections: number;
-  /** Connections to one upstream at once; null is no limit. */
+  /** Concurrent connections to one upstream; null is no limit. */
   readonly upstreamConnections: number | null;
 }
 
@@ -37,32 +37,32 @@ export interface Timeouts extends UpstreamTimeouts {
   readonly requestHeadersMs: number;
   /** For a client to send a whole request. */
   readonly requestMs: number;
-  /** That an idle connection of a client stays open. */
+  /** For an idle connection of a client. */
   readonly keepAliveMs: number;
-  /** Of silence in an event stream until it gets a comment. */
+  /** For an idle event stream until a comment is sent. */
   readonly streamCommentMs: number;
 }
 
 type Some<Options> = { readonly [Name in keyof Options]?: Options[Name] | undefined };
 
-/** How a load balancer is set up; everything has a default. */
+/** Options of a load balancer. Every option has a default. */
 export interface LoadBalancerOptions {
-  /** The runtime's config; without one, plugins may not leave their upstream's origin. */
+  /** The runtime's config; by default, shapes must keep their upstream's origin. */
   readonly engine?: ConstructorParameters<typeof WasmtimeRuntime>[0];
   readonly limits?: Some<Limits> | undefined;
   readonly timeouts?: Some<Timeouts> | undefined;
   readonly breaker?: Some<BreakerOptions> | undefined;
-  /** Get the events that the plugins get, after them. */
+  /** Observers that receive the events after the plugins. */
   readonly observers?: readonly ObserveStage[] | undefined;
   readonly log?: ((entry: LogEntry) => void) | undefined;
-  /** Called with each request that has ended. */
+  /** Called with the record of each finished request. */
   readonly accessLog?: ((record: RequestRecord) => void) | undefined;
 }
 
-/** Where a server listens. */
+/** The address of a server. */
 export interface Address {
   readonly host?: string | undefined;
-  /** 0, the default, is any free one. */
+  /** 0, the default, selects a free port. */
   readonly port?: number | undefined;
 }
 
@@ -84,13 +84,13 @@ const TIMEOUTS: Timeouts = {
   streamCommentMs: 15_000,
 };
 const BREAKER: BreakerOptions = { failures: 5, openMs: 10_000 };
-/** How often connections are looked at for requests that take too long. */
+/** Interval of the check for requests that take too long. */
 const CHECK_MS = 5_000;
 const OVERLOADED = new Refusal(503, 'overloaded_error', 'too many requests', 1);
 
 const TOO_MANY_HEADERS = new Refusal(431, 'invalid_request_error', 'too many header lines');
 
-/** A load balancer, from its first `publish` and `listen` to its `close`. */
+/** A load balancer. Call `publish` and `listen` to start it, and `close` to end it. */
 export class LoadBalancer {
   readonly runtime: WasmtimeRuntime;
   readonly registry = new Registry();
@@ -129,7 +129,7 @@ export class LoadBalancer {
       { shapeOriginPolicy: 'selected-upstream-origin', ...engine },
       { metrics: prometheusSink(this.registry) },
     );
-    // Made now, so that they are there when the registry is first read.
+    // Created now, so that they exist when the registry is first read.
     this.runtime.publishPoolMetrics();
     this.#publisher = new Publisher({ runtime: this.runtime, upstreams: this.#upstreams, observers });
     const handle = (request: IncomingMessage, response: ServerResponse) => this.#handle(request, response);
@@ -144,44 +144,47 @@ export class LoadBalancer {
       },
       handle,
     );
-    // node would leave headers beyond its limit out without a word; they are counted in `#handle`.
+    // Node drops headers beyond its limit silently, so the limit is disabled and `#handle` counts headers.
     this.#server.maxHeadersCount = 0;
     this.#server.maxConnections = limits.connections;
-    // Otherwise node would answer a client that asks first whether its body is welcome before the body's limit is checked.
+    // Without this listener, Node would answer `Expect: 100-continue` before the limit of the body is checked.
     this.#server.on('checkContinue', handle);
   }
 
-  /** What new requests see. */
+  /** The view of new requests. */
   get view(): View {
     return this.#publisher.view;
   }
 
-  /** Requests being answered. */
+  /** The number of running requests. */
   get requestsInFlight(): number {
     return this.#exchanges.size;
   }
 
-  /** Brings routes into service while requests are answered. Rejects, and goes on as before, if a plugin is refused. */
+  /** Deploys routes while requests run. Rejects without a change if a plugin is rejected. */
   publish(routes: Routes): Promise<View> {
     return this.#publisher.publish(routes);
   }
 
-  /** Admits the plugins of routes, so that `commit` finds them compiled. Rejects where one is refused. */
+  /** Admits the plugins of routes, so that `commit` finds them compiled. Rejects if one is rejected. */
   prepare(routes: Routes): Promise<void> {
     return this.#publisher.prepare(routes);
   }
 
-  /** Brings routes into service that were prepared. */
+  /** Deploys prepared routes. */
   commit(routes: Routes): Promise<View> {
     return this.#publisher.commit(routes);
   }
 
-  /** Begins to listen; gives the address to send requests to. */
+  /** Starts to listen; returns the address for requests. */
   listen(address: Address = {}): Promise<string> {
     return listening(this.#server, address);
   }
 
-  /** Stops accepting, gives running requests `graceMs`, then cuts them off. Ends with everything released. */
+  /**
+   * Stops accepting requests, waits `graceMs` for running ones, then closes them. Resolves when all resources are
+   * released.
+   */
   async close({ graceMs = 10_000 }: { graceMs?: number } = {}): Promise<void> {
     this.#isClosing = true;
     const closed = new Promise<void>((resolve) => this.#server.close(() => resolve()));
@@ -224,7 +227,7 @@ function completed<Options extends object>(defaults: Options, given: Some<Option
   return { ...defaults, ...Object.fromEntries(present) };
 }
 
-/** Begins to listen; gives the URL of the server. */
+/** Starts to listen; returns the URL of the server. */
 export function listening(server: Server, { host = '127.0.0.1', port = 0 }: Address = {}): Promise<string> {
   return new Promise((resolve, reject) => {
     server.once('error', reject);

@@ -1,20 +1,20 @@
-/** Structured logs, one JSON object a line, by pino. */
+/** Structured logs with pino, one JSON object per line. */
 import pino from 'pino';
 import type { LogEntry, RequestRecord } from './exchange.ts';
 
-/** What is logged. */
+/** The config of the log. */
 export interface LogOptions {
-  /** `info` has a line for each request, `warn` what failed. */
+  /** `info` logs each request, `warn` only failures. */
   readonly level: 'debug' | 'info' | 'warn' | 'error' | 'silent';
 }
 
-/** The logger that all parts share. */
+/** The logger. */
 export type Logger = pino.Logger;
 
-/** Bytes that a pipe takes at once, so that lines of several processes do not mix. */
+/** Maximum bytes of an atomic write to a pipe, so that lines of several processes are not interleaved. */
 const PIPE_BYTES = 4_096;
-/** Control characters, of which a terminal would make something: JSON escapes those below space alone. */
-// biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is looked for
+/** Control characters, which a terminal would execute: JSON escapes only those below space. */
+// biome-ignore lint/suspicious/noControlCharactersInRegex: the pattern matches control characters
 const CONTROLS = /[\u0000-\u001f\u007f-\u009f\u2028\u2029]/g;
 
 /** A logger to standard output. */
@@ -30,7 +30,7 @@ export function createLogger({ level }: LogOptions): Logger {
   return pino({ level, base: { pid: process.pid }, timestamp: pino.stdTimeFunctions.isoTime }, destination);
 }
 
-/** Logs one request: what was decided, by whom and why. */
+/** Logs a request with the decisions of plugins and their reasons. */
 export function logRequest(logger: Logger, record: RequestRecord): void {
   if (!logger.isLevelEnabled('info')) return;
   const decisions = record.decisions.map(({ plugin, kept, reason }) => ({
@@ -41,14 +41,14 @@ export function logRequest(logger: Logger, record: RequestRecord): void {
   logger.info({ ...record, decisions }, 'request');
 }
 
-/** Logs what went wrong with a request. */
+/** Logs a failure of a request. */
 export function logEntry(logger: Logger, { level, requestId, message, error }: LogEntry): void {
   const { name, code } = (error ?? {}) as { name?: unknown; code?: unknown };
   const reason = printable(error instanceof Error ? error.message : String(error));
   logger[level]({ requestId, error: name, code, reason }, printable(message));
 }
 
-/** Text of plugins and clients, with its control characters written out. */
+/** Escapes control characters in text of plugins and clients. */
 export function printable(text: string): string {
   return text.replace(CONTROLS, (character) => `\\u${character.charCodeAt(0).toString(16).padStart(4, '0')}`);
 }

@@ -1,6 +1,6 @@
 /**
- * Runs the load balancer from a config file: `node main.js config.json`. SIGHUP reads the file again and swaps in the routes
- * that it has, SIGTERM and SIGINT shut down gracefully.
+ * Runs the load balancer with a config file: `node main.js config.json`. SIGHUP reads the file again and deploys its
+ * routes, SIGTERM and SIGINT shut down gracefully.
  */
 import { ConfigError, readConfig } from './config.ts';
 import { Service } from './service.ts';

@@ -1,4 +1,4 @@
-/** What the load balancer itself counts, beside the runtime's series. */
+/** The metrics of the load balancer, in addition to those of the runtime. */
 import { Counter, Gauge, Histogram, type Registry } from 'prom-client';
 
 const BUCKETS = [0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300];
@@ -6,16 +6,16 @@ const BUCKETS = [0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.
 /** The series of requests in one registry. */
 export class RequestMetrics {
   readonly #durations: Histogram;
-  /** Added to the registry's counter when it is read: a request costs an increment. */
+  /** Added to the counter of the registry when it is read, so that a request costs only an increment. */
   readonly #statuses = new Map<number, number>();
 
-  /** `inFlight` is asked when the registry is read, before its other series are. */
+  /** `inFlight` is called when the registry is read, before its other series. */
   constructor(registry: Registry, inFlight: () => number) {
     const registers = [registry];
     const statuses = this.#statuses;
     new Gauge({
       name: 'cc_lb_requests_in_flight',
-      help: 'Requests being answered',
+      help: 'Requests in flight',
       registers,
       collect() {
         this.set(inFlight());
@@ -23,7 +23,7 @@ export class RequestMetrics {
     });
     new Counter({
       name: 'cc_lb_requests_total',
-      help: 'Requests answered; status 499 where the client left before it got an answer',
+      help: 'Finished requests; status 499 if the client disconnected before the answer',
       labelNames: ['status'],
       registers,
       collect() {

@@ -1,4 +1,4 @@
-/** The status page. It asks `/status` each second and writes every text as text, because plugins choose some of them. */
+/** The status page. It fetches `/status` every second and escapes every text, because plugins choose some of them. */
 export const PAGE = `<!doctype html>
 <html lang="en">
 <meta charset="utf-8">

@@ -1,6 +1,6 @@
 /**
- * Plugins from a folder. `NAME.wasm` is a plugin; beside it, `NAME.json` may have its options and its pin, and `NAME.sig` its
- * signature. Files are taken once they have not changed for a while, so that none is taken half-written.
+ * Plugins of a folder. `NAME.wasm` is a plugin; `NAME.json` may have its options and its hash, and `NAME.sig` its
+ * signature. Files are read after they have not changed for a time, so that no partially written file is read.
  */
 import type { KeyObject } from 'node:crypto';
 import { type FSWatcher, watch } from 'node:fs';
@@ -11,14 +11,14 @@ import { z } from 'zod';
 import type { PluginRoute } from './routes.ts';
 import { checkTrust, parseSignature } from './trust.ts';
 
-/** Where plugins are and who may sign them. */
+/** The folder and the keys of its signatures. */
 export interface PluginFolderOptions {
   readonly path: string;
-  /** Where there are any, every plugin needs a signature by one of them. */
+  /** If there are any, every plugin requires a signature by one of them. */
   readonly trustedKeys: readonly KeyObject[];
   /** Milliseconds that a file must not have changed. */
   readonly settleMs: number;
-  /** Bytes of a file that is read. */
+  /** Maximum size of a file in bytes. */
   readonly maxBytes: number;
 }
 
@@ -39,7 +39,7 @@ const optionsSchema = z.strictObject({
 });
 const KINDS = ['filter', 'shape', 'observe'] as const;
 const EXTENSION = '.wasm';
-/** Watchers miss changes on some file systems, so the folder is read now and then too. */
+/** Watchers miss changes on some file systems, so the folder is also read periodically. */
 const RESCAN_MS = 10_000;
 
 /** Watches a folder and reports each change once. */
@@ -47,7 +47,7 @@ export class PluginFolder {
   readonly #options: PluginFolderOptions;
   /** The state of each plugin's files that was reported last. */
   readonly #reported = new Map<string, string>();
-  /** The state that is waiting to settle. */
+  /** The state that has not settled. */
   #pending = new Map<string, string>();
   #watcher: FSWatcher | undefined;
   #timer: NodeJS.Timeout | undefined;
@@ -58,7 +58,7 @@ export class PluginFolder {
     this.#options = options;
   }
 
-  /** What is there now, settled or not: for the start, when nothing is served yet. */
+  /** Returns the current plugins, settled or not, for the start. */
   async read(): Promise<readonly FolderChange[]> {
     const states = await this.#states();
     const changes = await Promise.all([...states.keys()].map((name) => this.#load(name)));
@@ -66,7 +66,7 @@ export class PluginFolder {
     return changes;
   }
 
-  /** Reports later changes, a batch at a time. */
+  /** Reports later changes in batches. */
   watch(onChanges: (changes: readonly FolderChange[]) => Promise<void>): void {
     this.#onChanges = onChanges;
     this.#watcher = watch(this.#options.path, () => this.#schedule(this.#options.settleMs));
@@ -89,13 +89,13 @@ export class PluginFolder {
     this.#timer.unref();
   }
 
-  /** Reports what has settled; gives the milliseconds until the next scan. */
+  /** Reports settled changes; returns the milliseconds until the next scan. */
   async #scan(): Promise<number> {
     let states: Map<string, string>;
     try {
       states = await this.#states();
     } catch {
-      // A folder that cannot be read says nothing about its plugins.
+      // An unreadable folder does not mean that its plugins are removed.
       return RESCAN_MS;
     }
     const changed = [...states].filter(([name, state]) => this.#reported.get(name) !== state);
@@ -111,7 +111,7 @@ export class PluginFolder {
     return changed.length > settled.length ? this.#options.settleMs : RESCAN_MS;
   }
 
-  /** Sizes and times of every plugin's files, by the plugin's name. */
+  /** Returns sizes and times of every plugin's files, by the plugin's name. */
   async #states(): Promise<Map<string, string>> {
     const { path } = this.#options;
     const files = await readdir(path);
@@ -145,7 +145,7 @@ export class PluginFolder {
   }
 }
 
-/** The only kind of slot that a module can serve. @throws Error where it is none or several */
+/** Returns the only kind of slot that a module can serve. @throws Error if there is none or several */
 function kindOf(bytes: Buffer): PluginRoute['kind'] {
   const { metadata, problems } = inspectWasm(bytes);
   if (metadata === null) throw new Error(problems[0] ?? 'the module is not a plugin');

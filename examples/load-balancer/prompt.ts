@@ -1,11 +1,11 @@
-/** Reads the few fields of a `/v1/messages` body that filters are given, without parsing the prompt. */
+/** Reads the fields of a `/v1/messages` body that filters receive, without parsing the prompt. */
 import { createHash, type Hash } from 'node:crypto';
 import { endOfString, endOfValue, skipSpace } from './json-scan.ts';
 
 /** A range of bytes. */
 type Span = readonly [start: number, end: number];
 
-/** How many of a prompt's last messages a cached prefix may lie back. */
+/** The maximum number of messages between the end of a cached prefix and the end of the prompt. */
 const LOOK_BACK = 20;
 const NO_FIELDS: ReadonlyMap<string, Span> = new Map();
 const QUOTE = 0x22;
@@ -16,7 +16,7 @@ const OBJECT_END = 0x7d;
 const LIST = 0x5b;
 const LIST_END = 0x5d;
 
-/** A body as filters are given it. One that is not a JSON object has no model and no prefixes. */
+/** The fields of a body. A body that is not a JSON object has no model and no prefixes. */
 export class Prompt {
   readonly model: string;
   readonly serviceTier: string | null;
@@ -31,14 +31,14 @@ export class Prompt {
     this.serviceTier = textOf(body, this.#fields.get('service_tier'));
   }
 
-  /** A digest for each prefix that ends with a message, the whole prompt first; computed when it is first needed. */
+  /** The digest of each prefix that ends with a message, the complete prompt first; computed on the first use. */
   get prefixes(): readonly string[] {
     this.#prefixes ??= prefixDigests(this.#body, this.#fields);
     return this.#prefixes;
   }
 }
 
-/** The spans of an object's values by their keys; null for anything but an object. */
+/** Returns the spans of an object's values by their keys; null for other values. */
 function fieldsOf(body: Buffer): Map<string, Span> | null {
   let at = skipSpace(body, 0);
   if (body[at] !== OBJECT) return null;
@@ -62,7 +62,7 @@ function fieldsOf(body: Buffer): Map<string, Span> | null {
   }
 }
 
-/** The spans of a list's elements; none for anything but a list. */
+/** Returns the spans of a list's elements; empty for other values. */
 function spansOf(body: Buffer, list: Span | undefined): Span[] {
   const spans: Span[] = [];
   if (list === undefined || body[list[0]] !== LIST) return spans;
@@ -87,7 +87,7 @@ function textOf(body: Buffer, span: Span | undefined): string | null {
   }
 }
 
-/** Digests of what an upstream's prompt cache is keyed by: model, tools and system, then one message after the other. */
+/** Returns digests of the keys of an upstream's prompt cache: model, tools and system, then each message. */
 function prefixDigests(body: Buffer, fields: ReadonlyMap<string, Span>): string[] {
   const messages = spansOf(body, fields.get('messages'));
   if (messages.length === 0) return [];

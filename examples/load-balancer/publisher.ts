@@ -1,4 +1,4 @@
-/** Brings routes into service, one set after the other, in two phases. */
+/** Deploys routes in two phases. */
 import {
   admitWasmAsync,
   type ObserveStage,
@@ -10,14 +10,14 @@ import { checkNames, type PluginRoute, type Routes } from './routes.ts';
 import type { Upstreams } from './upstream.ts';
 import { View } from './view.ts';
 
-/** What a publisher works with. */
+/** The dependencies of a publisher. */
 export interface PublisherParts {
   readonly runtime: WasmtimeRuntime;
   readonly upstreams: Upstreams;
   readonly observers: readonly ObserveStage[];
 }
 
-/** The view that requests see, and how it changes. */
+/** The view of requests, and its replacement. */
 export class Publisher {
   readonly #parts: PublisherParts;
   #view: View;
@@ -28,7 +28,7 @@ export class Publisher {
     this.#view = this.#viewOf({ upstreams: [], principals: [], plugins: [] }, []);
   }
 
-  /** What a new request sees. */
+  /** The view of new requests. */
   get view(): View {
     return this.#view;
   }
@@ -40,8 +40,8 @@ export class Publisher {
   }
 
   /**
-   * Admits every plugin off this thread, so that `commit` finds it compiled; requests notice nothing. Rejects where one is
-   * refused; its error has the name under which the plugin is listed as `plugin`.
+   * Admits every plugin off-thread, so that `commit` finds it compiled. Requests are not affected. Rejects if one is
+   * rejected; the error has the listed name of the plugin as `plugin`.
    */
   async prepare({ plugins }: Routes): Promise<void> {
     checkNames(plugins);
@@ -55,8 +55,8 @@ export class Publisher {
   }
 
   /**
-   * Registers the plugins, then publishes the view, then evicts what it does not name: in this order no request meets a
-   * slot that does not exist. Sets are committed in the order of the calls.
+   * Registers the plugins, then publishes the view, then evicts slots that the view does not use. In this order no
+   * request uses a missing slot. Sets are committed in the order of the calls.
    */
   commit(routes: Routes): Promise<View> {
     const committed = this.#turn.then(() => this.#commit(routes));
@@ -98,12 +98,12 @@ export class Publisher {
   }
 }
 
-/** The slot of a plugin. */
+/** Registers a plugin and returns its slot. */
 export function slotKeyOf({ principal, name }: Pick<PluginRoute, 'principal' | 'name'>): SlotKey {
   return principal === undefined ? SlotKey.global(name) : new SlotKey(principal, name);
 }
 
-/** A plugin was not admitted; `cause` says why. */
+/** A plugin was rejected; `cause` is the reason. */
 export class PluginRefused extends Error {
   readonly plugin: string;
 

@@ -1,10 +1,10 @@
-/** Answers that the load balancer gives itself, in the form of the Anthropic API. */
+/** Error responses of the load balancer, in the form of the Anthropic API. */
 import type { IncomingMessage, ServerResponse } from 'node:http';
 
-/** A request that is answered with an error of the client's own making. */
+/** A request that the load balancer answers with an error. */
 export class Refusal {
   readonly status: number;
-  /** The `type` of the error as the Anthropic API names it. */
+  /** The `type` of the error in the Anthropic API. */
   readonly type: string;
   readonly message: string;
   readonly retryAfterSeconds: number | undefined;
@@ -17,7 +17,7 @@ export class Refusal {
   }
 }
 
-/** Answers with a refusal. A request that was not read to its end is the last one of its connection. */
+/** Sends a refusal. Closes the connection if the request was not completely read. */
 export function sendRefusal(request: IncomingMessage, response: ServerResponse, refusal: Refusal): void {
   const { status, type, message, retryAfterSeconds } = refusal;
   const headers: Record<string, string> = { 'content-type': 'application/json' };

@@ -1,4 +1,4 @@
-/** What the load balancer serves: upstreams, principals and plugins. Plain data, so that it crosses between processes. */
+/** Routes: upstreams, principals and plugins. Plain data, so that it can be sent between processes. */
 import type { Principal } from 'cc-lb-runtime-wasmtime';
 
 /** A server that answers requests. */
@@ -11,32 +11,35 @@ export interface UpstreamRoute {
   readonly apiKey?: string | undefined;
 }
 
-/** Somebody who may send requests. */
+/** A client that may send requests. */
 export interface PrincipalRoute extends Principal {
-  /** SHA-256 of the principal's key in lower-case hex: the key itself need not be kept. */
+  /** SHA-256 of the principal's key in lower-case hex; the key itself is not stored. */
   readonly keySha256: string;
 }
 
-/** A plugin and whom it serves. */
+/** A plugin and its principal. */
 export interface PluginRoute {
   readonly kind: 'filter' | 'shape' | 'observe';
   readonly name: string;
   readonly bytes: Uint8Array;
-  /** Serves this principal's requests alone; absent is everybody's. */
+  /** The principal whose requests it serves; absent is all principals. */
   readonly principal?: string | undefined;
   readonly failurePolicy?: 'pass-through' | 'fail-closed' | undefined;
   readonly deadlineMs?: number | undefined;
 }
 
-/** All of it, as an operator writes it down. */
+/** The routes as configured by an operator. */
 export interface Routes {
   readonly upstreams: readonly UpstreamRoute[];
   readonly principals: readonly PrincipalRoute[];
-  /** Filters are asked in this order, everybody's before a principal's own; a principal's own shape beats everybody's. */
+  /**
+   * Filters are called in this order, global ones before those of a principal. A principal's shape replaces the global
+   * one.
+   */
   readonly plugins: readonly PluginRoute[];
 }
 
-/** Throws where two plugins have one name: they would be two versions of one slot. */
+/** Throws if two plugins have the same name, because they would be two versions of one slot. */
 export function checkNames(plugins: readonly PluginRoute[]): void {
   const names = plugins.map(({ principal, name }) => JSON.stringify([principal ?? null, name]));
   const repeated = names.find((name, index) => names.indexOf(name) < index);

@@ -1,4 +1,4 @@
-/** The whole program behind one object: workers, what they serve, the plugin folder and the admin server. */
+/** The complete program: workers, the deployment, the plugin folder and the admin server. */
 import type { Server } from 'node:http';
 import { AggregatorRegistry, Counter, Gauge, Registry } from 'prom-client';
 import { adminServer, type Operations } from './admin.ts';
@@ -57,7 +57,7 @@ export class Service implements Operations {
     this.#admin = adminServer(this);
   }
 
-  /** Starts everything. Rejects where a plugin of the config is refused; those of the folder are left out then. */
+  /** Starts the program. Rejects if a plugin of the config is rejected. Rejected plugins of the folder are skipped. */
   async start(): Promise<{ url: string; admin: string }> {
     const { pluginFolder, trustedKeys, engine, routes, admin } = this.#config;
     let found: readonly FolderChange[] = [];
@@ -79,7 +79,7 @@ export class Service implements Operations {
     };
     const url = await this.#workers.start(routes);
     this.#deployment = new Deployment(publishing, this.#logger, routes);
-    // One by one, so that a bad file in the folder does not keep the others out.
+    // Applied separately, so that an invalid file in the folder does not affect the others.
     await this.#deployment.takeChanges(found);
     this.#folder?.watch((changes) => this.#deployment.takeChanges(changes));
     const adminUrl = await listening(this.#admin, admin);
@@ -87,7 +87,7 @@ export class Service implements Operations {
     return { url, admin: adminUrl };
   }
 
-  /** Reads the config file again and brings its routes into service; the rest needs a restart. */
+  /** Reads the config file again and deploys its routes. Other settings require a restart. */
   async reload(): Promise<void> {
     try {
       const { routes } = await readConfig(this.#file);
@@ -98,7 +98,7 @@ export class Service implements Operations {
     }
   }
 
-  /** Takes no new requests, lets running ones finish for the grace of the config, then ends everything. */
+  /** Stops accepting requests, lets running ones finish for the configured grace period, then ends the program. */
   async close(): Promise<void> {
     if (this.#isDraining) return;
     this.#isDraining = true;

@@ -1,19 +1,19 @@
-/** What the status page and `/plugins` show: the workers' reports put together. */
+/** The status for the status page and `/plugins`: the combined reports of the workers. */
 import type { PluginRefusal } from './deployment.ts';
 import type { RequestRecord } from './exchange.ts';
 import type { Routes } from './routes.ts';
 import type { SlotReport } from './worker.ts';
 import type { MemberReport } from './workers.ts';
 
-/** One plugin over all workers. */
+/** A plugin, over all workers. */
 export interface PluginStatus {
   readonly plugin: string;
-  /** Null is everybody's. */
+  /** Null is all principals. */
   readonly principal: string | null;
   readonly kind: string;
   readonly version: string;
   readonly contentHash: string;
-  /** The worst of the workers' breakers; null where the config enables none. */
+  /** The worst state of the workers' breakers; null if the config enables none. */
   readonly breaker: string | null;
   /** Why an operator disabled it; null while it is enabled. */
   readonly disabled: string | null;
@@ -24,7 +24,7 @@ export interface PluginStatus {
   readonly passThroughs: number;
 }
 
-/** Everything the status page shows. */
+/** The contents of the status page. */
 export interface Status {
   readonly isReady: boolean;
   readonly restarts: number;
@@ -34,21 +34,21 @@ export interface Status {
     readonly requestsInFlight: number;
     readonly residentBytes: number;
   }[];
-  /** Requests by status since the workers were started. */
+  /** Requests by status since the workers started. */
   readonly statuses: Readonly<Record<string, number>>;
   readonly requestsInFlight: number;
   readonly upstreams: readonly { readonly name: string; readonly breaker: string }[];
   readonly plugins: readonly PluginStatus[];
-  /** Plugins whose last version was not taken. */
+  /** Plugins whose last version was rejected. */
   readonly refusals: readonly PluginRefusal[];
-  /** The last requests with what was decided, newest first. */
+  /** The last requests with their decisions, newest first. */
   readonly recent: readonly RequestRecord[];
 }
 
 const WORST_FIRST = ['open', 'half-open', 'closed'];
 const RECENT = 20;
 
-/** Puts the workers' reports together. */
+/** Combines the reports of the workers. */
 export function statusOf(
   members: readonly MemberReport[],
   routes: Routes,
@@ -85,7 +85,7 @@ export function statusOf(
   };
 }
 
-/** Every plugin that is served, in the order in which they are listed. */
+/** Returns every deployed plugin, in listed order. */
 export function pluginsOf(members: readonly MemberReport[], { plugins }: Routes): PluginStatus[] {
   const slots = members.flatMap(({ report }) => report?.slots ?? []);
   return plugins.flatMap(({ name, principal }) => {

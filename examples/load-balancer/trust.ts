@@ -1,17 +1,17 @@
-/** Whether a plugin's bytes are the ones that somebody vouched for. Checked before anything parses them. */
+/** Verifies the hash and the signature of a plugin's bytes before they are parsed. */
 import { createHash, type KeyObject, timingSafeEqual, verify } from 'node:crypto';
 
-/** What a plugin's bytes must match. */
+/** The hash and the signature of a plugin's bytes. */
 export interface Pins {
   /** SHA-256 in lower-case hex. */
   readonly sha256?: string | undefined;
-  /** An Ed25519 signature of the bytes; needed where keys are trusted. */
+  /** An Ed25519 signature of the bytes; required if there are trusted keys. */
   readonly signature?: Buffer | undefined;
 }
 
 /**
- * Checks bytes against their pins and, where there are trusted Ed25519 keys, against a signature by one of them.
- * @throws Error that says what does not match
+ * Verifies bytes against their hash and, if there are trusted Ed25519 keys, against a signature by one of them.
+ * @throws Error with the mismatch
  */
 export function checkTrust(bytes: Buffer, { sha256, signature }: Pins, trustedKeys: readonly KeyObject[]): void {
   if (sha256 !== undefined) {
@@ -27,7 +27,7 @@ export function checkTrust(bytes: Buffer, { sha256, signature }: Pins, trustedKe
   }
 }
 
-/** A signature file: 64 bytes, or their Base64. @throws Error for anything else */
+/** Parses a signature file: 64 bytes, or their Base64. @throws Error for other contents */
 export function parseSignature(content: Buffer): Buffer {
   const raw = content.length === 64 ? content : Buffer.from(content.toString('latin1').trim(), 'base64');
   if (raw.length !== 64) throw new Error('the signature file holds neither 64 bytes nor their Base64');

@@ -1,33 +1,33 @@
-/** An upstream in service: its connections, its breaker and where below its base URL a request goes. */
+/** An upstream: its connections, its breaker and its base URL. */
 import { type Dispatcher, Pool } from 'undici';
 import { Breaker, type BreakerOptions } from './breaker.ts';
 import type { UpstreamRoute } from './routes.ts';
 
 /** Limits of one upstream's connections, in milliseconds. */
 export interface UpstreamTimeouts {
-  /** For a connection to be made. */
+  /** For connecting. */
   readonly connectMs: number;
-  /** Until the head of an answer has come. */
+  /** For the head of an answer. */
   readonly headersMs: number;
   /** Between two chunks of an answer. */
   readonly idleMs: number;
 }
 
-/** What every upstream of a load balancer is made with. */
+/** The options of all upstreams. */
 export interface UpstreamOptions {
   readonly timeouts: UpstreamTimeouts;
   readonly breaker: BreakerOptions;
-  /** Connections to one upstream at once; requests beyond wait for one. */
+  /** Concurrent connections to one upstream; further requests wait. */
   readonly connections: number | null;
 }
 
-/** One upstream. It outlives swaps of routes that keep its id and base URL. */
+/** An upstream. It persists across deployments of routes with its id and base URL. */
 export class Upstream {
   readonly id: string;
   readonly name: string;
   readonly origin: string;
   readonly baseUrl: string;
-  /** The base URL's path, without a slash at its end. */
+  /** The path of the base URL without a trailing slash. */
   readonly basePath: string;
   readonly dispatcher: Dispatcher;
   readonly breaker: Breaker;
@@ -58,7 +58,7 @@ export class Upstreams {
     this.#options = options;
   }
 
-  /** The upstream of a route: the one in service where there is one. */
+  /** Returns the upstream of a route: the existing one if there is one. */
   get(route: UpstreamRoute): Upstream {
     const key = JSON.stringify([route.id, route.name, route.baseUrl]);
     let upstream = this.#known.get(key);
@@ -69,7 +69,7 @@ export class Upstreams {
     return upstream;
   }
 
-  /** Closes the others once their requests have ended. */
+  /** Closes the other upstreams after their requests have ended. */
   retain(kept: readonly Upstream[]): void {
     for (const [key, upstream] of this.#known) {
       if (kept.includes(upstream)) continue;
@@ -78,7 +78,7 @@ export class Upstreams {
     }
   }
 
-  /** Ends every connection. */
+  /** Closes every connection. */
   async destroy(): Promise<void> {
     await Promise.all([...this.#known.values()].map(({ dispatcher }) => dispatcher.destroy()));
   }

@@ -1,6 +1,6 @@
-/** Reads the token counts out of an answer while it passes by: from a JSON body, or from the events of a stream. */
+/** Reads the token counts of an answer while it is forwarded: from a JSON body, or from the events of a stream. */
 
-/** Token counts of one answer; null where it told none. */
+/** Token counts of an answer; null if it reported none. */
 export interface Usage {
   readonly inputTokens: number | null;
   readonly outputTokens: number | null;
@@ -8,15 +8,15 @@ export interface Usage {
   readonly cacheReadInputTokens: number | null;
 }
 
-/** What is fed with an answer, chunk by chunk. */
+/** Reads the usage of an answer chunk by chunk. */
 export interface UsageReader {
-  /** Takes the next bytes; answers with how many events of a stream ended in them. */
+  /** Reads the next bytes; returns the number of events of a stream that end in them. */
   feed(chunk: Buffer): number;
-  /** What was found so far. */
+  /** The usage so far. */
   usage(): Usage;
 }
 
-/** The usage of an answer that tells none. */
+/** The usage of an answer that reports none. */
 export const NO_USAGE: Usage = {
   inputTokens: null,
   outputTokens: null,
@@ -30,12 +30,12 @@ const FIELDS = {
   cacheCreationInputTokens: 'cache_creation_input_tokens',
   cacheReadInputTokens: 'cache_read_input_tokens',
 } as const;
-/** A body or a line beyond this is passed on unread. */
+/** Larger bodies and lines are not parsed. */
 const MAX_TEXT_BYTES = 4 * 1024 * 1024;
 const NEWLINE = 0x0a;
 const RETURN = 0x0d;
 
-/** The reader for an answer of this content type. */
+/** Returns the reader for an answer of this content type. */
 export function usageReader(contentType: string | undefined): UsageReader {
   if (isEventStream(contentType)) return new StreamUsage();
   return contentType?.toLowerCase().startsWith('application/json') ? new JsonUsage() : new NoUsage();
@@ -49,7 +49,7 @@ export function isEventStream(contentType: string | undefined): boolean {
 class Counts {
   readonly #found: { -readonly [Field in keyof Usage]: Usage[Field] } = { ...NO_USAGE };
 
-  /** Takes what a message or an event tells; later counts replace earlier ones. */
+  /** Records the counts of a message or an event; later counts replace earlier ones. */
   read(text: string): void {
     let parsed: { usage?: unknown; message?: { usage?: unknown } } | null;
     try {
@@ -92,7 +92,7 @@ class JsonUsage extends Counts implements UsageReader {
 }
 
 class StreamUsage extends Counts implements UsageReader {
-  /** The bytes of a line whose end has not come yet. */
+  /** The bytes of an incomplete line. */
   #begun: Buffer[] = [];
   #begunSize = 0;
   #hasData = false;

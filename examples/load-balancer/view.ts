@@ -1,4 +1,4 @@
-/** One state of the routes, as requests see it. */
+/** A state of the routes for requests. */
 import { hash } from 'node:crypto';
 import {
   type ObserveStage,
@@ -14,24 +14,24 @@ import {
 import type { PrincipalRoute, Routes, UpstreamRoute } from './routes.ts';
 import type { Upstream, Upstreams } from './upstream.ts';
 
-/** The plugins that one principal's requests pass through. */
+/** The plugins of one principal's requests. */
 export interface Plugins {
   readonly chain: PluginChain;
   readonly hasFilters: boolean;
   readonly hasObservers: boolean;
-  /** The shape plugin, where there is one. */
+  /** The shape plugin, if any. */
   readonly dialect: WasmtimeUpstreamDialect | undefined;
   readonly transformsResponses: boolean;
   readonly transformsEvents: boolean;
 }
 
-/** An upstream and what its route says. */
+/** An upstream and its route. */
 export interface Target {
   readonly route: UpstreamRoute;
   readonly upstream: Upstream;
 }
 
-/** One state of the routes. A request that keeps it sees no swap. */
+/** A state of the routes. A request uses one view and is not affected by swaps. */
 export class View {
   readonly routes: Routes;
   readonly keys: readonly SlotKey[];
@@ -62,17 +62,23 @@ export class View {
     }
   }
 
-  /** Whose key it is; undefined is nobody's. Looked up by its hash, so that the time it takes says nothing about it. */
+  /**
+   * Returns the principal of a key; undefined for an unknown key. The lookup uses its hash, so that the time does not
+   * depend on the key.
+   */
   principalOf(key: string): PrincipalRoute | undefined {
     return this.#principals.get(hash('sha256', Buffer.from(key, 'latin1')));
   }
 
-  /** The principal of an id. */
+  /** Returns the principal of an id. */
   principal(id: string): PrincipalRoute | undefined {
     return this.routes.principals.find((principal) => principal.id === id);
   }
 
-  /** The upstreams whose breakers admit a request, each time beginning with the next one: filters keep the first of equals. */
+  /**
+   * Returns the upstreams whose breakers allow a request, rotated for each call, because filters keep the first of
+   * equal ones.
+   */
   inTurn(): Target[] {
     const { targets } = this;
     if (++this.#first >= targets.length) this.#first = 0;
@@ -84,13 +90,15 @@ export class View {
     return turn;
   }
 
-  /** The plugins of a principal; of nobody, everybody's. */
+  /** Returns the plugins of a principal; without one, the global ones. */
   pluginsOf(principal: Principal | undefined): Plugins {
     return (principal && this.#own.get(principal.id)) ?? this.#everybodys;
   }
 }
 
-/** Adapters are pinned to the version that their slot has now: a later swap is for a later view. */
+/**
+ * Creates adapters that are pinned to the current version of their slot, because a later swap belongs to a later view.
+ */
 function pluginsOf(
   runtime: WasmtimeRuntime,
   slots: readonly PluginSlot[],

@@ -10,19 +10,19 @@ import { createLogger, type LogOptions, logEntry, logRequest } from './logging.t
 import type { Routes } from './routes.ts';
 import { traceToOpenTelemetry } from './tracing.ts';
 
-/** What a worker is started with. */
+/** The options of a worker. */
 export interface WorkerOptions extends Pick<LoadBalancerOptions, 'engine' | 'limits' | 'timeouts' | 'breaker'> {
   readonly log: LogOptions;
 }
 
-/** A slot's status as it crosses between processes. */
+/** A slot's status for messages between processes. */
 export interface SlotReport extends Omit<SlotStatus, 'key'> {
   readonly principal: string;
   readonly plugin: string;
   readonly version: string;
 }
 
-/** What a worker says of itself. */
+/** The report of a worker. */
 export interface WorkerReport {
   readonly requestsInFlight: number;
   readonly residentBytes: number;
@@ -40,11 +40,11 @@ export type Metrics = MetricObjectWithValues<MetricValue<string>>[];
 /** Names a plugin. */
 export interface PluginName {
   readonly plugin: string;
-  /** Absent is everybody's. */
+  /** Absent is all principals. */
   readonly principal?: string | undefined;
 }
 
-/** What a worker offers to the primary. A type, so that it fits `Service`. */
+/** The service of a worker for the primary. A type alias, so that it is assignable to `Service`. */
 export type WorkerService = {
   start(options: WorkerOptions): Promise<void>;
   prepare(routes: Routes): Promise<void>;
@@ -58,12 +58,12 @@ export type WorkerService = {
   close(argument: { readonly graceMs: number }): Promise<void>;
 };
 
-/** What a worker sends once it takes calls. */
+/** The message of a worker when it accepts calls. */
 export const READY = 'ready';
-/** How many requests a worker remembers for the status page. */
+/** The number of recent requests that a worker keeps for the status page. */
 const RECENT = 20;
 
-/** Offers a load balancer over a port; `exit` is called once it is closed. */
+/** Serves a load balancer on a port. Calls `exit` after it is closed. */
 export function serveWorker(port: Port, exit: () => void): void {
   let balancer: LoadBalancer | undefined;
   const recent: RequestRecord[] = [];
@@ -130,6 +130,6 @@ if (process.argv[1] !== undefined && import.meta.url === pathToFileURL(process.a
   // The terminal's signals reach every process of the group; the primary closes its workers itself.
   for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, () => {});
   process.on('disconnect', () => process.exit(1));
-  // What the primary sends before this module has loaded is lost.
+  // The primary must not send messages before this module is loaded.
   process.send?.(READY);
 }

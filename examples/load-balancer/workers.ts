@@ -1,4 +1,4 @@
-/** The worker processes: started, replaced when they die, and given every change in two phases. */
+/** The worker processes: starts them, replaces them when they die, and deploys changes to them in two phases. */
 import cluster, { type Worker } from 'node:cluster';
 import { fileURLToPath } from 'node:url';
 import { type Port, Remote, RemoteError } from './ipc.ts';
@@ -7,66 +7,66 @@ import type { Logger } from './logging.ts';
 import type { Routes } from './routes.ts';
 import { type PluginName, READY, type WorkerOptions, type WorkerReport, type WorkerService } from './worker.ts';
 
-/** How workers are run. */
+/** Options of the workers. */
 export interface WorkersOptions extends WorkerOptions {
   readonly count: number;
   readonly listen: Address;
   readonly logger: Logger;
 }
 
-/** `starting` until it serves, then `serving`. */
+/** `starting` until it accepts requests, then `serving`. */
 interface Member {
   readonly worker: Worker;
   readonly remote: Remote<WorkerService>;
   isServing: boolean;
 }
 
-/** A worker as operators see it. */
+/** The status of a worker for operators. */
 export interface MemberReport {
   readonly pid: number;
   readonly isServing: boolean;
-  /** Null where the worker did not answer. */
+  /** Null if the worker did not answer. */
   readonly report: WorkerReport | null;
 }
 
-/** Admission compiles; a worker that takes longer counts as hung. */
+/** Admission compiles modules. A worker that takes longer is considered hung. */
 const PREPARE_MS = 120_000;
 const CALL_MS = 30_000;
 const REPORT_MS = 5_000;
-/** A worker that dies is replaced after the first of these milliseconds, and later each time up to the last. */
+/** The back-off in milliseconds before a dead worker is replaced, from the first value up to the last. */
 const BACK_OFF_MS = [100, 1_000, 5_000, 15_000, 30_000];
-/** A worker that has served for so long, in milliseconds, starts the back-off from the beginning when it dies. */
+/** A worker that served for this number of milliseconds restarts the back-off when it dies. */
 const STABLE_MS = 60_000;
 
 /** The workers of a load balancer, from `start` to `close`. */
 export class Workers {
   readonly #options: WorkersOptions;
   readonly #members = new Set<Member>();
-  /** Why keys are disabled, for workers that are started later. */
+  /** The reasons of disabled keys, for workers that are started later. */
   readonly #disabled = new Map<string, PluginName & { readonly reason: string }>();
   #committed: Routes = { upstreams: [], principals: [], plugins: [] };
   #url = '';
   #restarts = 0;
   #deathsInARow = 0;
   #isClosing = false;
-  /** Changes and starts of workers happen one after the other, so that no worker misses a change. */
+  /** Serializes changes and starts of workers, so that no worker misses a change. */
   #turn: Promise<unknown> = Promise.resolve();
 
   constructor(options: WorkersOptions) {
     this.#options = options;
   }
 
-  /** How often a worker was replaced. */
+  /** The number of replaced workers. */
   get restarts(): number {
     return this.#restarts;
   }
 
-  /** Whether requests are answered. */
+  /** Whether requests are accepted. */
   get isReady(): boolean {
     return !this.#isClosing && [...this.#members].some(({ isServing }) => isServing);
   }
 
-  /** Starts every worker with its first routes. Gives the address to send requests to; rejects where a plugin is refused. */
+  /** Starts every worker with its first routes. Returns the address for requests. Rejects if a plugin is rejected. */
   async start(routes: Routes): Promise<string> {
     cluster.setupPrimary({ exec: fileURLToPath(new URL('./worker.js', import.meta.url)), serialization: 'advanced' });
     this.#committed = routes;
@@ -75,8 +75,8 @@ export class Workers {
   }
 
   /**
-   * Has routes admitted by every worker, then brought into service by every worker. Rejects where one refuses: then they
-   * serve nowhere. A request sees the old set or the new one, never both.
+   * Admits routes in every worker, then deploys them in every worker. If one worker rejects them, this rejects, and
+   * they are not deployed. A request uses the old or the new set, never both.
    */
   publish(routes: Routes): Promise<void> {
     return this.#inTurn(async () => {
@@ -86,7 +86,8 @@ export class Workers {
       );
       for (const [index, result] of prepared.entries()) {
         if (result.status === 'fulfilled') continue;
-        // A worker that died is replaced, and refuses nothing; one that hangs must not get the next change either.
+        // A dead worker is replaced and does not count as a rejection. A hung worker is ended, so that it does not miss
+        // this change.
         if (!isLost(result.reason)) throw result.reason;
         serving[index]!.worker.process.kill('SIGKILL');
       }
@@ -100,7 +101,7 @@ export class Workers {
     });
   }
 
-  /** Has every worker refuse a plugin's calls, workers that are started later too. */
+  /** Disables a plugin in every worker, including workers that are started later. */
   async disable(name: PluginName & { readonly reason: string }): Promise<void> {
     await this.#inTurn(async () => {
       await Promise.all(this.#serving().map(({ remote }) => remote.call('disable', name, CALL_MS)));
@@ -116,20 +117,20 @@ export class Workers {
     });
   }
 
-  /** One of the workers that serve. Throws where there is none. */
+  /** Returns a serving worker. Throws if there is none. */
   get any(): Remote<WorkerService> {
     const [first] = this.#serving();
     if (first === undefined) throw new Error('no worker serves');
     return first.remote;
   }
 
-  /** Every worker's series. */
+  /** Returns the series of every worker. */
   async metrics() {
     const answers = this.#serving().map(({ remote }) => remote.call('metrics', null, REPORT_MS).catch(() => null));
     return (await Promise.all(answers)).filter((metrics) => metrics !== null);
   }
 
-  /** Every worker's report. */
+  /** Returns the report of every worker. */
   reports(): Promise<MemberReport[]> {
     return Promise.all(
       [...this.#members].map(async ({ worker, remote, isServing }) => ({
@@ -140,7 +141,7 @@ export class Workers {
     );
   }
 
-  /** Lets running requests finish for `graceMs`, then ends every worker. */
+  /** Waits `graceMs` for running requests, then ends every worker. */
   async close(graceMs: number): Promise<void> {
     this.#isClosing = true;
     const ended = [...this.#members].map(async ({ worker, remote }) => {
@@ -164,7 +165,7 @@ export class Workers {
     return done;
   }
 
-  /** Starts a worker and has it serve what is committed. */
+  /** Starts a worker and deploys the committed routes to it. */
   async #bringUp(): Promise<void> {
     const { count: _, listen, logger, ...options } = this.#options;
     const worker = cluster.fork();
@@ -208,7 +209,7 @@ export class Workers {
   }
 }
 
-/** Resolves when the worker takes calls; rejects where it ends before. */
+/** Resolves when the worker accepts calls; rejects if it ends first. */
 function isReady(worker: Worker): Promise<void> {
   return new Promise((resolve, reject) => {
     worker.once('exit', () => reject(new Error('the worker ended before it was ready')));

@@ -8,7 +8,7 @@ import { ConfigError, readConfig } from '../../examples/load-balancer/config.ts'
 import { guest } from './support.ts';
 
 type Path = readonly (string | number)[];
-/** JSON whose fields a test changes. */
+/** Mutable JSON. */
 type Tree = { [name: string | number]: Tree | string | number | boolean };
 
 const example = fileURLToPath(new URL('../../examples/load-balancer/config.example.json', import.meta.url));
@@ -40,7 +40,10 @@ function wholeExample(): Tree {
   return { trustedKeys, pluginFolder: { path: 'plugins', settleMs: 1 }, ...content };
 }
 
-/** Every field in objects of `tree`, elements of arrays left out; what is inside `engine` and claims is judged elsewhere. */
+/**
+ * Every field in objects of `tree`, elements of arrays left out; what is inside `engine` and claims is judged
+ * elsewhere.
+ */
 function fieldsOf(tree: Tree, above: Path = []): Path[] {
   return Object.entries(tree).flatMap(([name, value]) => {
     const at = [...above, Array.isArray(tree) ? Number(name) : name];
@@ -81,20 +84,20 @@ const OPTIONAL = new Set([
   ),
 ]);
 
-describe('the config file', () => {
-  it('of the example is read, with its plugins and keys', async () => {
+describe('a config file', () => {
+  it('is read with its plugins and keys', async () => {
     const { routes, listen } = await readConfig(example);
     expect(listen.port).toBe(8080);
     expect(routes.upstreams[0]).toMatchObject({ name: 'anthropic', apiKey: 'theirs' });
     expect(Buffer.compare(routes.plugins[0]!.bytes, guest('cache-aware'))).toBe(0);
   });
 
-  it('must not name an environment variable that is not set', async () => {
+  it('must not name an unset environment variable', async () => {
     delete process.env.ANTHROPIC_API_KEY;
     await expect(readConfig(example)).rejects.toThrow(/ANTHROPIC_API_KEY is not set/);
   });
 
-  it('reaches the balancer with every field', async () => {
+  it('passes every field to the load balancer', async () => {
     const content = wholeExample();
     const { upstreams, principals, plugins, ...settings } = content;
     const { routes, ...rest } = await read(content);
@@ -116,12 +119,12 @@ describe('the config file', () => {
     }
   });
 
-  it('has the optional fields that are listed here', () => {
+  it('has exactly the optional fields of this list', () => {
     expect([...OPTIONAL].filter((name) => !fields.some((at) => named(at) === name))).toEqual([]);
   });
 
   it.each(fields.filter((at) => OPTIONAL.has(named(at))).map((at) => [named(at), at] as const))(
-    'may leave out %s',
+    'may omit %s',
     async (_, at) => {
       const content = wholeExample();
       delete holderOf(content, at)[at.at(-1)!];
@@ -130,7 +133,7 @@ describe('the config file', () => {
   );
 
   it.each(fields.filter((at) => !OPTIONAL.has(named(at))).map((at) => [named(at), at] as const))(
-    'must not leave out %s',
+    'must not omit %s',
     async (name, at) => {
       const content = wholeExample();
       delete holderOf(content, at)[at.at(-1)!];
@@ -140,7 +143,7 @@ describe('the config file', () => {
 
   const judged = fields.filter((at) => at[0] !== 'engine');
   it.each(judged.map((at) => [named(at), at] as const))(
-    'that has a wrong %s is refused with the field',
+    'with an invalid %s is rejected with the field',
     async (name, at) => {
       const content = wholeExample();
       holderOf(content, at)[at.at(-1)!] = true;
@@ -151,11 +154,11 @@ describe('the config file', () => {
   it.each([
     ['an unknown field', { port: 1 }, /port/],
     ['no upstream', { upstreams: [] as unknown as Tree }, /upstreams/],
-  ] as [string, Tree, RegExp][])('with %s is refused', async (_, change, message) => {
+  ] as [string, Tree, RegExp][])('with %s is rejected', async (_, change, message) => {
     await expect(read({ ...wholeExample(), ...change })).rejects.toThrow(message);
   });
 
-  it('with several mistakes is refused with all of them, each with its path and reason', async () => {
+  it('with several problems is rejected with all of them, each with path and reason', async () => {
     const content = wholeExample();
     delete process.env.ANTHROPIC_API_KEY;
     const [upstream, plugins] = [(content.upstreams as Tree)[0] as Tree, content.plugins as Record<number, Tree>];
@@ -181,7 +184,7 @@ describe('the config file', () => {
     expect(problems.get('port')).toBe('unknown field');
   });
 
-  it('that is not JSON is refused with the place of the mistake', async () => {
+  it('that is not JSON is rejected with the position of the error', async () => {
     writeFileSync(path, '{"listen": }');
     await expect(readConfig(path)).rejects.toThrow(/JSON/);
   });

@@ -16,9 +16,9 @@ function exitOf(child: NodeJS.EventEmitter): Promise<unknown> {
   return new Promise((resolve) => child.once('exit', (code, signal) => resolve({ code, signal })));
 }
 
-// Windows ends a process whatever signal it is sent.
-describe.skipIf(process.platform === 'win32')('the program', () => {
-  it('runs from a config file, swaps on SIGHUP and ends on SIGTERM', async () => {
+// On Windows every signal ends the process.
+describe.skipIf(process.platform === 'win32')('main.js', () => {
+  it('serves a config file, reloads it on SIGHUP and ends on SIGTERM', async () => {
     const file = join(temporaryFolder(), 'config.json');
     const configure = (filter: string) => {
       const { pluginFolder: _, trustedKeys: __, ...content } = JSON.parse(readFileSync(example, 'utf8'));

@@ -5,10 +5,10 @@ import { NO_USAGE, usageReader } from '../../examples/load-balancer/usage.ts';
 
 const promptOf = (body: unknown) => new Prompt(Buffer.from(JSON.stringify(body)));
 
-describe('the cache ledger', () => {
+describe('CacheLedger', () => {
   const turn = (...contents: string[]) => promptOf({ model: 'm', messages: contents.map((content) => ({ content })) });
 
-  it('predicts what the longest known prefix has cached', () => {
+  it('predicts the cached tokens of the longest known prefix', () => {
     const ledger = new CacheLedger();
     ledger.learn('a', turn('1'), 10);
     ledger.learn('a', turn('1', '2'), 20);
@@ -18,7 +18,7 @@ describe('the cache ledger', () => {
     expect(ledger.predict('b', turn('1', '2', '3'))).toBe(0);
   });
 
-  it('tells prompts of other models, systems and tools apart', () => {
+  it('distinguishes prompts of other models, systems and tools', () => {
     const ledger = new CacheLedger();
     const messages = [{ content: '1' }];
     ledger.learn('a', promptOf({ model: 'm', messages }), 10);
@@ -27,7 +27,7 @@ describe('the cache ledger', () => {
     }
   });
 
-  it('forgets', async () => {
+  it('drops entries after their lifetime', async () => {
     const short = new CacheLedger({ keepMs: 1 });
     short.learn('a', turn('1'), 10);
     await new Promise((resolve) => setTimeout(resolve, 10));
@@ -37,19 +37,19 @@ describe('the cache ledger', () => {
     expect(['1', '2', '3'].map((content) => small.predict('a', turn(content)))).toEqual([10, 0, 10]);
   });
 
-  it.each([null, {}, { messages: 'none' }, { messages: [] }])('expects nothing of %j', (body) => {
+  it.each([null, {}, { messages: 'none' }, { messages: [] }])('predicts nothing for %j', (body) => {
     const ledger = new CacheLedger();
     ledger.learn('a', promptOf(body), 10);
     expect(ledger.predict('a', promptOf(body))).toBe(0);
   });
 });
 
-describe('the usage reader', () => {
+describe('usage readers', () => {
   const stream =
     'event: message_start\r\ndata: {"message":{"usage":{"input_tokens":3,"output_tokens":1}}}\r\n\r\n' +
     ': comment\n\nevent: message_delta\ndata:{"usage":{"output_tokens":9}}\n\ndata: [DONE]\n\ndata: unfinished';
 
-  it('gives the same for a stream however it is cut', () => {
+  it('return the same usage for a stream with any chunking', () => {
     const bytes = Buffer.from(stream);
     for (let size = 1; size <= bytes.length; size++) {
       const reader = usageReader('text/event-stream; charset=utf-8');
@@ -60,7 +60,7 @@ describe('the usage reader', () => {
     }
   });
 
-  it('reads a body', () => {
+  it('read a JSON body', () => {
     const reader = usageReader('application/json');
     for (const part of ['{"usage":{"cache_creation_input_tokens":5,', '"cache_read_input_tokens":0}}']) {
       expect(reader.feed(Buffer.from(part))).toBe(0);
@@ -76,13 +76,13 @@ describe('the usage reader', () => {
     ['text/event-stream', 'data: {"usage":7}\n\n'],
     ['text/plain', '{"usage":{"input_tokens":1}}'],
     [undefined, '{"usage":{"input_tokens":1}}'],
-  ])('finds nothing in %s %s', (type, text) => {
+  ])('return no usage for %s %s', (type, text) => {
     const reader = usageReader(type);
     reader.feed(Buffer.from(text));
     expect(reader.usage()).toEqual(NO_USAGE);
   });
 
-  it('passes a line over that is longer than any message', () => {
+  it('skip lines that are too long', () => {
     const reader = usageReader('text/event-stream');
     const long = Buffer.alloc(1024 * 1024, 'x');
     reader.feed(Buffer.from('data: '));

@@ -27,7 +27,7 @@ async function errorOf(plugins: PluginFolder): Promise<string> {
   return change !== undefined && 'error' in change ? change.error.message : '';
 }
 
-describe('the plugin folder', () => {
+describe('PluginFolder', () => {
   it('names a plugin after its file and reads its kind from the module', async () => {
     const { plugins, write } = folder();
     write('b.wasm', guest('rewrite'));
@@ -40,7 +40,7 @@ describe('the plugin folder', () => {
     ]);
   });
 
-  it('reads options from the file beside it', async () => {
+  it('reads options from NAME.json', async () => {
     const { plugins, write } = folder();
     write('a.wasm', guest('canary'));
     write('a.json', JSON.stringify({ kind: 'observe', principal: 'me', failurePolicy: 'fail-closed', deadlineMs: 20 }));
@@ -49,7 +49,7 @@ describe('the plugin folder', () => {
     expect(change).toMatchObject({ name: 'a', route: options });
   });
 
-  it('asks for the kind of a module with several hooks', async () => {
+  it('requires the kind of a module with several hooks', async () => {
     const { plugins, write } = folder();
     write('a.wasm', guest('canary'));
     expect(await errorOf(plugins)).toMatch(/filter and shape and observe: name its kind/);
@@ -58,26 +58,26 @@ describe('the plugin folder', () => {
   it.each([
     ['an unknown option', '{"knd":"filter"}', /knd/],
     ['text that is not JSON', '{', /JSON/],
-  ])('refuses a plugin with %s', async (_, options, reason) => {
+  ])('rejects a plugin with %s', async (_, options, reason) => {
     const { plugins, write } = folder();
     write('a.wasm', guest('cache-aware'));
     write('a.json', options);
     expect(await errorOf(plugins)).toMatch(reason);
   });
 
-  it('refuses a module that a full disk cut off', async () => {
+  it('rejects a truncated module', async () => {
     const { plugins, write } = folder();
     write('a.wasm', guest('cache-aware').subarray(0, 1_000));
     expect(await errorOf(plugins)).not.toBe('');
   });
 
-  it('reports a file once it is written to its end', async () => {
+  it('reports a file after it is completely written', async () => {
     const { path, plugins, write } = folder();
     const reported: FolderChange[] = [];
     plugins.watch(async (changes) => void reported.push(...changes));
     const bytes = guest('cache-aware');
     write('a.wasm', bytes.subarray(0, 10));
-    // Longer in all than the time to settle, without a pause as long as it.
+    // Takes longer in total than the settling time, without a pause of that length.
     for (let at = 10; at < bytes.length; at += Math.ceil(bytes.length / 10)) {
       await delay(SETTLE_MS / 5);
       appendFileSync(join(path, 'a.wasm'), bytes.subarray(at, at + Math.ceil(bytes.length / 10)));
@@ -101,14 +101,14 @@ describe('the plugin folder', () => {
 });
 
 describe('trust', () => {
-  it('takes bytes that match their pin', async () => {
+  it('accepts bytes that match their hash', async () => {
     const { plugins, write } = folder();
     write('a.wasm', guest('cache-aware'));
     write('a.json', JSON.stringify({ sha256: createHash('sha256').update(guest('cache-aware')).digest('hex') }));
     expect(await plugins.read()).toMatchObject([{ route: { kind: 'filter' } }]);
   });
 
-  it('refuses other bytes before it parses them', async () => {
+  it('rejects other bytes before parsing them', async () => {
     const { plugins, write } = folder();
     write('a.wasm', 'no wasm at all');
     write('a.json', JSON.stringify({ sha256: '0'.repeat(64) }));
@@ -118,7 +118,7 @@ describe('trust', () => {
   it.each([
     ['raw', (signature: Buffer) => signature],
     ['in Base64', (signature: Buffer) => `${signature.toString('base64')}\n`],
-  ])('takes a signature by a trusted key, %s', async (_, write64) => {
+  ])('accepts a signature by a trusted key, %s', async (_, write64) => {
     const { plugins, write } = folder([others.publicKey, keys.publicKey]);
     write('a.wasm', guest('cache-aware'));
     write('a.sig', write64(sign(null, guest('cache-aware'), keys.privateKey)));
@@ -130,7 +130,7 @@ describe('trust', () => {
     ['a signature by another key', sign(null, guest('cache-aware'), others.privateKey), /no trusted key/],
     ['a signature of other bytes', sign(null, guest('rewrite'), keys.privateKey), /no trusted key/],
     ['a file that is no signature', Buffer.from('yes'), /neither 64 bytes/],
-  ])('refuses %s', async (_, signature, reason) => {
+  ])('rejects %s', async (_, signature, reason) => {
     const { plugins, write } = folder([keys.publicKey]);
     write('a.wasm', guest('cache-aware'));
     if (signature !== null) write('a.sig', signature);
@@ -153,7 +153,7 @@ describe('a deployment', () => {
     return { deployment: new Deployment({ publish }, logger, configured), published };
   }
 
-  it('keeps the old version of a refused plugin, and takes the others', async () => {
+  it('keeps the version of a rejected plugin, and swaps the others', async () => {
     const { deployment: deployed, published } = deployment();
     await deployed.takeChanges([change('a', one), change('b', one)]);
     await deployed.takeChanges([change('a', bad), change('b', two), { name: 'c', error: new Error('unreadable') }]);
@@ -166,17 +166,17 @@ describe('a deployment', () => {
     expect(deployed.refusals.map(({ plugin }) => plugin)).toEqual(['c']);
   });
 
-  it('goes back to the version before the current one, once', async () => {
+  it('rolls back to the previous version once', async () => {
     const { deployment: deployed, published } = deployment();
     await deployed.takeChanges([change('a', one), change('a', two)]);
     await deployed.rollback('a');
     expect(published.at(-1)).toBe('a:one');
-    await expect(deployed.rollback('a')).rejects.toThrow(/no version before/);
+    await expect(deployed.rollback('a')).rejects.toThrow(/no previous version/);
     await deployed.takeChanges([change('b', one)]);
     expect(published.at(-1)).toBe('a:one b:one');
   });
 
-  it('forgets a plugin that was removed', async () => {
+  it('drops a removed plugin', async () => {
     const { deployment: deployed, published } = deployment();
     await deployed.takeChanges([change('a', one), { name: 'a', route: null }]);
     expect(published.at(-1)).toBe('');

@@ -17,7 +17,7 @@ export const GUESTS = join(root, 'test', 'plugins', 'wasm');
 /** The token of programs that tests start. */
 export const TOKEN = 'token-of-the-tests';
 
-/** Compiles the program into a folder of its own, so that test files do not write to the same one. Gives the folder. */
+/** Compiles the program into a separate folder for each test file. Returns the folder. */
 export function compileProgram(name: string): string {
   const output = join(root, 'build', `load-balancer-${name}`);
   const compiler = ['node_modules/typescript/bin/tsc', '-p', 'examples/load-balancer', '--outDir', output];
@@ -59,10 +59,10 @@ export interface Program {
   readonly admin: string;
   /** The lines of its log. */
   readonly log: readonly Record<string, unknown>[];
-  /** Everything it printed. */
+  /** Its complete output. */
   output(): string;
   status(): Promise<Status>;
-  /** Asks for a change; gives status and body. */
+  /** Requests a change; returns status and body. */
   change(operation: string, argument: object, token?: string): Promise<{ status: number; body: unknown }>;
 }
 

@@ -13,7 +13,7 @@ async function post(url: string, options: { headers?: Record<string, string>; bo
   return { status: answer.statusCode, headers: answer.headers, text: await answer.body.text() };
 }
 
-/** A server that does with each connection what `serve` says. */
+/** Creates a server that handles each connection with `serve`. */
 async function rawServer(serve: (socket: Socket) => void): Promise<{ url: string; connections(): number }> {
   let connections = 0;
   const sockets = new Set<Socket>();
@@ -31,7 +31,7 @@ async function rawServer(serve: (socket: Socket) => void): Promise<{ url: string
   return { url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`, connections: () => connections };
 }
 
-/** Sends bytes as they are; gives everything that comes back until the connection closes. */
+/** Sends raw bytes; returns all received bytes until the connection closes. */
 function exchange(url: string, text: string): Promise<string> {
   const { hostname, port } = new URL(url);
   return new Promise((resolve) => {
@@ -44,7 +44,7 @@ function exchange(url: string, text: string): Promise<string> {
 }
 
 describe('an upstream that', () => {
-  it('hangs is a 504', async () => {
+  it('does not answer produces 504', async () => {
     const server = await upstream(() => {});
     const { url } = await loadBalancer(routes([server]), { timeouts: { headersMs: 1_000 } });
     expect((await post(url)).status).toBe(504);
@@ -65,7 +65,7 @@ describe('an upstream that', () => {
     expect(server.connections()).toBe(1);
   });
 
-  it('stops in the middle leaves no answer that looks whole', async () => {
+  it('closes during its answer produces an incomplete answer', async () => {
     const server = await upstream((_, response) => {
       response.writeHead(200, { 'content-length': '100' });
       response.write('half');
@@ -74,7 +74,7 @@ describe('an upstream that', () => {
     await expect(post(url)).rejects.toThrow();
   });
 
-  it('never ends is left when its client leaves', async () => {
+  it('never ends its answer is disconnected when the client disconnects', async () => {
     const server = await upstream(async (_, response) => {
       while (!response.destroyed) {
         response.write('more');
@@ -89,7 +89,7 @@ describe('an upstream that', () => {
     await until(() => balancer.requestsInFlight === 0);
   });
 
-  it('fails again and again gets no requests for a while, then one as a trial', async () => {
+  it('fails repeatedly receives no requests until a trial request', async () => {
     let fails = true;
     const server = await rawServer((socket) => {
       socket.on('data', () => {
@@ -113,7 +113,7 @@ describe('an upstream that', () => {
     expect(breaker.state).toBe('closed');
   });
 
-  it('fails is passed over while another one serves', async () => {
+  it('fails is skipped while another one serves', async () => {
     const bad = await rawServer((socket) => socket.on('data', () => socket.destroy()));
     const good = await upstream(ok);
     const { url } = await loadBalancer(routes([bad, good]), { breaker: { failures: 1, openMs: 60_000 } });
@@ -123,7 +123,7 @@ describe('an upstream that', () => {
     expect(good.received).toHaveLength(5);
   });
 
-  it('is not reached by a plugin that points elsewhere', async () => {
+  it('differs from the origin of a shaped request receives neither request nor key', async () => {
     const server = await upstream(ok);
     const elsewhere = plugin('shape', 'misbehave', { failurePolicy: 'fail-closed' });
     const { upstreams, ...rest } = routes([server], { plugins: [elsewhere] });
@@ -139,7 +139,7 @@ describe('a client that', () => {
     'POST /v1/messages HTTP/1.1\r\nhost: lb\r\nx-api-key: me\r\ncontent-type: application/json\r\ncontent-length: 20\r\n\r\n' +
     '{"messages":[{}]}   ';
 
-  it('leaves at any byte of its request costs nothing but that request', async () => {
+  it('disconnects at any byte of its request affects only that request', async () => {
     const server = await upstream(ok);
     const { url, balancer } = await loadBalancer(routes([server], { plugins: [plugin('filter', 'cache-aware')] }));
     const { hostname, port } = new URL(url);
@@ -164,7 +164,7 @@ describe('a client that', () => {
     ['a header name with a space', 'content-length : 2\r\n\r\n{}'],
     ['a header continued on the next line', 'x-a: 1\r\n  content-length: 2\r\n\r\n'],
     ['a bare line feed in a header', 'x-a: 1\ncontent-length: 2\r\n\r\n{}'],
-  ])('smuggles by %s reaches no upstream with it', async (_, rest) => {
+  ])('attempts request smuggling by %s reaches no upstream', async (_, rest) => {
     const server = await upstream(ok);
     const { url } = await loadBalancer(routes([server]));
     const head = 'POST /v1/messages HTTP/1.1\r\nhost: lb\r\nx-api-key: me\r\nconnection: close\r\n';
@@ -173,14 +173,14 @@ describe('a client that', () => {
     expect(server.received.filter(({ request: { url: path } }) => path !== '/v1/messages')).toEqual([]);
   });
 
-  it('sends headers beyond the limits is refused', async () => {
+  it('sends headers beyond the limits is rejected', async () => {
     const server = await upstream(ok);
     const { url } = await loadBalancer(routes([server]), { limits: { headerBytes: 2_048 } });
     expect((await post(url, { headers: { 'x-long': 'y'.repeat(4_000) } })).status).toBe(431);
     expect(server.received).toEqual([]);
   });
 
-  it('sends more header lines than the limit is refused', async () => {
+  it('sends more header lines than the limit is rejected', async () => {
     const server = await upstream(ok);
     const { url } = await loadBalancer(routes([server]), { limits: { headers: 20 } });
     const many = Object.fromEntries(Array.from({ length: 30 }, (_, i) => [`x-${i}`, '1']));
@@ -188,7 +188,7 @@ describe('a client that', () => {
     expect(server.received).toEqual([]);
   });
 
-  it('opens more connections than the limit has them closed', async () => {
+  it('opens more connections than the limit has the others closed', async () => {
     const server = await upstream(ok);
     const { url } = await loadBalancer(routes([server]), { limits: { connections: 1 } });
     const { hostname, port } = new URL(url);
@@ -199,13 +199,13 @@ describe('a client that', () => {
     first.destroy();
   });
 
-  it('sends its request too slowly is cut off', async () => {
+  it('sends its request too slowly is disconnected', async () => {
     const server = await upstream(ok);
     const { url } = await loadBalancer(routes([server]), { timeouts: { requestHeadersMs: 200, requestMs: 300 } });
     expect(await exchange(url, 'POST /v1/messages HTTP/1.1\r\nhost:')).toMatch(/^HTTP\/1\.1 408 /);
   });
 
-  it('uploads slowly is not outrun: the upstream gets what comes, as it comes', async () => {
+  it('uploads slowly has its bytes forwarded as they arrive', async () => {
     const parts: number[] = [];
     const server = await rawServer((socket) => {
       socket.on('data', (chunk) => {
@@ -236,7 +236,7 @@ describe('a client that', () => {
 describe('an event stream that is silent', () => {
   const sse = { 'content-type': 'text/event-stream' };
 
-  it('gets comments between its events, and none inside of one', async () => {
+  it('receives comments between events, and none inside an event', async () => {
     const server = await upstream(async (_, response) => {
       response.writeHead(200, sse);
       response.write('data: 1\n\n');
@@ -250,7 +250,7 @@ describe('an event stream that is silent', () => {
     expect(text).toMatch(/^(: keep-alive\n\n)*data: 1\n\n(: keep-alive\n\n)+data: 2\ndata: 3\n\n$/);
   });
 
-  it('gets comments behind a transform too', async () => {
+  it('receives comments also with a transform', async () => {
     const server = await upstream(async (_, response) => {
       response.writeHead(200, sse);
       response.write('data: 1\n\n');

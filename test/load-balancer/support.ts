@@ -1,4 +1,4 @@
-/** A load balancer and upstreams for one test, on loopback addresses, closed when the test ends. */
+/** Creates load balancers and upstreams on loopback addresses, which are closed when the test ends. */
 import { createHash } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
@@ -8,30 +8,30 @@ import type { LogEntry } from '../../examples/load-balancer/exchange.ts';
 import { LoadBalancer, type LoadBalancerOptions, listening } from '../../examples/load-balancer/load-balancer.ts';
 import type { PluginRoute, PrincipalRoute, Routes } from '../../examples/load-balancer/routes.ts';
 
-/** A guest of `test/plugins/wasm`. */
+/** Returns a guest of `test/plugins/wasm`. */
 export function guest(name: string): Buffer {
   return readFileSync(new URL(`../plugins/wasm/${name}.wasm`, import.meta.url));
 }
 
-/** A plugin for everybody, named after its guest. */
+/** Returns a plugin for all principals, named after its guest. */
 export function plugin(kind: PluginRoute['kind'], name: string, rest: Partial<PluginRoute> = {}): PluginRoute {
   return { kind, name, bytes: guest(name), ...rest };
 }
 
-/** A principal whose key is its id. */
+/** Returns a principal whose key is its id. */
 export function principal(id: string, claims: PrincipalRoute['claims'] = {}): PrincipalRoute {
   return { id, kind: 'api_key', claims, keySha256: createHash('sha256').update(id).digest('hex') };
 }
 
 type Handler = (request: IncomingMessage, response: ServerResponse, body: string) => unknown;
 
-/** A request that an upstream got, and its body. */
+/** A request that an upstream received, with its body. */
 export interface Received {
   readonly request: IncomingMessage;
   readonly body: string;
 }
 
-/** A server that answers with `handler` once it has the body. */
+/** Creates a server that calls `handler` after reading the body. */
 export async function upstream(handler: Handler): Promise<{ url: string; received: Received[]; close(): void }> {
   const received: Received[] = [];
   const server = createServer(async (request, response) => {
@@ -54,7 +54,7 @@ export async function upstream(handler: Handler): Promise<{ url: string; receive
   return { url, received, close };
 }
 
-/** Routes with these upstreams, for principal `me` unless others are named. */
+/** Returns routes with these upstreams, for principal `me` by default. */
 export function routes(upstreams: readonly { url: string }[], rest: Partial<Routes> = {}): Routes {
   return {
     upstreams: upstreams.map(({ url }, i) => ({
@@ -68,7 +68,7 @@ export function routes(upstreams: readonly { url: string }[], rest: Partial<Rout
   };
 }
 
-/** A load balancer that serves `routes`, what it logs, and what its observers hear. */
+/** Creates a load balancer that serves `routes`, and records its logs and the events of its observers. */
 export async function loadBalancer(served: Routes, options: LoadBalancerOptions = {}) {
   const log: LogEntry[] = [];
   const events: ObserveEvent[] = [];
@@ -79,12 +79,12 @@ export async function loadBalancer(served: Routes, options: LoadBalancerOptions 
   return { balancer, url: await balancer.listen(), log, events };
 }
 
-/** Resolves once `condition` holds; the test's own time limit ends the wait. */
+/** Resolves when `condition` is true; the time limit of the test ends the wait. */
 export async function until(condition: () => boolean): Promise<void> {
   while (!condition()) await new Promise((resolve) => setTimeout(resolve, 2));
 }
 
-/** `until` for a condition that has to be asked for. */
+/** Like `until`, for an asynchronous condition. */
 export async function untilAsync(condition: () => Promise<boolean>): Promise<void> {
   while (!(await condition())) await new Promise((resolve) => setTimeout(resolve, 20));
 }

@@ -10,7 +10,7 @@ beforeAll(() => {
   compiled = compileProgram('workers');
 });
 
-/** A program whose plugins come from a folder. */
+/** Starts a program with a plugin folder. */
 async function program(server: { url: string }, plugins: Readonly<Record<string, string>>, rest: object = {}) {
   const folder = temporaryFolder();
   const path = join(folder, 'plugins');
@@ -23,7 +23,7 @@ async function program(server: { url: string }, plugins: Readonly<Record<string,
   return { ...started, put, write };
 }
 
-/** On a connection of its own, which node:cluster hands to the next worker. */
+/** Sends a request on a new connection, which node:cluster assigns to the next worker. */
 async function post({ url }: Program, body = '{}') {
   const dispatcher = new Agent({ pipelining: 0 });
   const headers = { 'x-api-key': 'me' };
@@ -34,7 +34,7 @@ async function post({ url }: Program, body = '{}') {
 const ok = (_: unknown, response: { end(text: string): unknown }) => response.end('ok');
 
 describe('workers', () => {
-  it('share the requests, and their metrics are added up', async () => {
+  it('share the requests, and their metrics are summed', async () => {
     const server = await upstream(ok);
     const running = await program(server, { keep: 'cache-aware' });
     for (let i = 0; i < 10; i++) expect((await post(running)).status).toBe(200);
@@ -48,7 +48,7 @@ describe('workers', () => {
     expect(metrics).toContain('cc_lb_workers 2');
   });
 
-  it('serve a new version everywhere, and a refused one nowhere', async () => {
+  it('all serve an admitted version, and none serves a rejected one', async () => {
     const server = await upstream(ok);
     const running = await program(server, { keep: 'cache-aware' });
     running.put('keep', 'cache-aware-v2');
@@ -61,7 +61,7 @@ describe('workers', () => {
     for (let i = 0; i < 4; i++) expect((await post(running)).status).toBe(200);
   });
 
-  it('that die in the middle of a stream take their own requests along, and are replaced', async () => {
+  it('that die during a stream lose only their own requests, and are replaced', async () => {
     const server = await upstream((request, response) => {
       response.writeHead(200, { 'content-type': 'text/event-stream' });
       response.write('data: 1\n\n');
@@ -93,7 +93,7 @@ describe('workers', () => {
       return status.restarts === 1 && status.workers.filter(({ isServing }) => isServing).length === 2;
     });
     const { plugins, requestsInFlight } = await running.status();
-    // The other stream goes on, and the new worker has the version and the kill switch of the old one.
+    // The other stream continues, and the new worker has the version and the kill switch of the old one.
     expect(requestsInFlight).toBe(1);
     expect(plugins).toMatchObject([{ plugin: 'keep', version: '2.0.0', disabled: 'a test' }]);
     expect(running.log.map(({ msg }) => msg)).toContain('a worker has died');
@@ -101,7 +101,7 @@ describe('workers', () => {
 });
 
 describe('the admin server', () => {
-  it('answers what operators ask', async () => {
+  it('answers queries of operators', async () => {
     const server = await upstream(ok);
     const running = await program(server, { keep: 'cache-aware' });
     const get = async (path: string) => {
@@ -141,7 +141,7 @@ describe('the admin server', () => {
     expect(plugin).toMatchObject({ disabled: null });
   });
 
-  it('changes nothing where the config names no token', async () => {
+  it('changes nothing if the config names no token', async () => {
     const server = await upstream(ok);
     const running = await program(server, {}, { admin: { host: '127.0.0.1', port: 0 } });
     expect((await running.change('/plugins/enable', { plugin: 'keep' })).status).toBe(403);
@@ -187,7 +187,7 @@ describe('the admin server', () => {
     expect((await running.change('/explain', { principl: 'me' })).status).toBe(400);
   });
 
-  it('shows names and reasons as text, whatever characters they have', async () => {
+  it('escapes names and reasons', async () => {
     const name = '<img src=x onerror=alert(1)>\u001b[31m\n{"level":60}';
     const server = await upstream(ok);
     const misbehaving = { kind: 'filter', name, file: join(GUESTS, 'misbehave.wasm') };
@@ -201,7 +201,7 @@ describe('the admin server', () => {
     expect((await post(running)).status).toBe(200);
     await until(() => running.log.some(({ msg }) => msg === 'request'));
     // Each line parses on its own, and no control character reaches a terminal.
-    // biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is looked for
+    // biome-ignore lint/suspicious/noControlCharactersInRegex: the test matches control characters
     expect(running.output()).not.toMatch(/[\u0000-\u0009\u000b-\u001f\u007f-\u009f]/);
     expect((await running.status()).plugins).toMatchObject([{ plugin: name }]);
     const page = await (await request(running.admin)).body.text();
