@@ -1,6 +1,6 @@
-//! The engine's call path driven from Rust, so that a driver can let it and Node take turns.
-//! A line in: `<pooling 0|1> <prepare 0|1> <iterations> <guest.wasm> <encoded filter request>`. A line out: the median of
-//! a call in nanoseconds, answer copied into a reused buffer.
+//! Measures the engine's call path from Rust, in alternation with Node. Input line: `<pooling 0|1> <prepare 0|1>
+//! <iterations> <guest.wasm> <encoded filter request>`. Output line: the median of a call in nanoseconds, answer copied
+//! into a reused buffer.
 
 use std::collections::HashMap;
 use std::sync::Arc;

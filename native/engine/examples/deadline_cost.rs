@@ -1,6 +1,7 @@
-//! What a deadline costs a guest: the same call with the epoch checks that deadlines need compiled in, and without.
-//! Arguments: `<guest.wasm> <hook> <encoded request> <rounds>`. A line out: the medians over the rounds, in nanoseconds, of
-//! a whole call (instance, alloc, hook) with and without, then of alloc and hook alone with and without.
+//! Measures the cost of deadlines: the same call with and without the compiled epoch checks that deadlines require.
+//! Arguments: `<guest.wasm> <hook> <encoded request> <rounds>`. Output line: the medians over the rounds, in
+//! nanoseconds, of a whole call (instance, alloc, hook) with and without, then of alloc and hook alone with and
+//! without.
 
 use std::time::Instant;
 

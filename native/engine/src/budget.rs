@@ -1,16 +1,16 @@
-//! The bound on concurrent guest calls.
+//! The limit of concurrent guest calls.
 
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
 use crate::failure::Failure;
 
-/// How many guests may run at once.
+/// Limits the number of guests that run concurrently.
 pub struct Budget {
     limit: u32,
     running: AtomicU32,
 }
 
-/// One running guest; dropping it gives the place back.
+/// The permit of a running guest. Returns the permit on drop.
 pub struct Permit<'a>(&'a Budget);
 
 impl Budget {
@@ -19,7 +19,7 @@ impl Budget {
         Budget { limit, running: AtomicU32::new(0) }
     }
 
-    /// Takes a place, or says that `stores` are used up.
+    /// Acquires a permit, or fails with saturation of `stores`.
     pub fn take(&self) -> Result<Permit<'_>, Failure> {
         self.running
             .fetch_update(Relaxed, Relaxed, |running| (running < self.limit).then_some(running + 1))
@@ -27,7 +27,7 @@ impl Budget {
             .map_err(|_| Failure::saturated("stores"))
     }
 
-    /// Guests running now.
+    /// Returns the number of running guests.
     pub fn running(&self) -> u32 {
         self.running.load(Relaxed)
     }

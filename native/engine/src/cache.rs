@@ -1,5 +1,5 @@
-//! Compiled modules by content. What a slot serves stays found for as long as it is served; what nobody serves is
-//! kept up to a limit, the least recently used going first.
+//! Cache of compiled modules by content. Modules of registered versions stay in the cache; other modules are kept up to
+//! a limit, and the least recently used is evicted first.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Weak};
@@ -10,7 +10,7 @@ const MAX_BYTES: usize = 48 << 20;
 const MAX_ENTRIES: usize = 64;
 
 struct Entry {
-    /// Held until the entry is evicted.
+    /// The strong reference that keeps the entry until it is evicted.
     kept: Option<Arc<CompiledModule>>,
     module: Weak<CompiledModule>,
     used: u64,
@@ -21,16 +21,16 @@ struct Entry {
 pub struct Cache {
     entries: HashMap<String, Entry>,
     clock: u64,
-    /// Look-ups that found a module.
+    /// Lookups that found a module.
     pub hits: u64,
-    /// Look-ups that found none.
+    /// Lookups that found none.
     pub misses: u64,
-    /// Modules that the limits pushed out.
+    /// Evicted modules.
     pub evictions: u64,
 }
 
 impl Cache {
-    /// The module of this content, if it is kept or still in use somewhere.
+    /// Returns the module of this content if it is in the cache or in use.
     pub fn find(&mut self, hash: &str) -> Option<Arc<CompiledModule>> {
         self.clock += 1;
         let found = self.entries.get_mut(hash).and_then(|entry| {
@@ -45,7 +45,7 @@ impl Cache {
         found
     }
 
-    /// Keeps `module`, unless another thread was faster: then that one is the module of this content.
+    /// Inserts `module`, unless another thread inserted one of this content first. Returns the module of the cache.
     pub fn keep(&mut self, hash: &str, module: Arc<CompiledModule>) -> Arc<CompiledModule> {
         if let Some(first) = self.entries.get(hash).and_then(|entry| entry.module.upgrade()) {
             return first;
@@ -57,7 +57,7 @@ impl Cache {
         module
     }
 
-    /// Entries and bytes that are kept.
+    /// Returns the number of entries and their bytes.
     pub fn kept(&self) -> (usize, usize) {
         self.kept_modules().fold((0, 0), |(count, bytes), (_, _, module)| (count + 1, bytes + module.image_bytes))
     }
@@ -72,7 +72,7 @@ impl Cache {
             if count <= MAX_ENTRIES && bytes <= MAX_BYTES {
                 break;
             }
-            // Modules that cells serve go last: they would stay in memory anyway.
+            // Modules of registered versions are evicted last, because they would stay in memory anyway.
             let serving = |module: &CompiledModule| module.cells.load(std::sync::atomic::Ordering::SeqCst) > 0;
             let oldest = self
                 .kept_modules()

@@ -1,5 +1,5 @@
-//! What the bytes of a module say about themselves, read once and without running anything. ModuleFacts only: what is
-//! allowed is decided in TypeScript.
+//! Reads the facts of a module from its bytes in one pass, without compiling or running it. TypeScript decides which
+//! facts are allowed.
 
 use std::collections::HashMap;
 
@@ -7,13 +7,13 @@ use wasmparser::{
     BinaryReaderError, CompositeInnerType, Encoding, ExternalKind, Parser, Payload, TypeRef, TypeSectionReader,
 };
 
-/// The sections, imports and exports that belong to the plugin contract begin like this.
+/// The prefix of the sections and exports of the plugin contract.
 const OURS: &str = "cc_lb";
-/// How much of a module is carried over to JavaScript; what lies beyond is counted.
+/// Maximum number of listed entries of each kind; further entries are counted.
 const MAX_LISTED: usize = 1_000;
 const MAX_SECTION_BYTES: usize = 1 << 20;
-/// How many types and functions a module may have. wasmtime's limit too, but here a few bytes each could become gigabytes
-/// before wasmtime sees them.
+/// How many types and functions a module may have. It is also wasmtime's limit, but entries of a few bytes could become
+/// gigabytes here before wasmtime checks it.
 const MAX_ENTRIES: usize = 1_000_000;
 
 /// An import.
@@ -21,7 +21,7 @@ const MAX_ENTRIES: usize = 1_000_000;
 pub struct Import {
     /// The module it comes from.
     pub module: String,
-    /// Its name there.
+    /// Its name in that module.
     pub name: String,
     /// `func`, `table`, `memory`, `global` or `tag`.
     pub kind: &'static str,
@@ -38,15 +38,15 @@ pub struct Export {
     pub signature: Option<String>,
 }
 
-/// A custom section whose name begins with `cc_lb`.
+/// A custom section whose name starts with `cc_lb`.
 pub struct Section {
     /// Its name.
     pub name: String,
-    /// Where its contents begin in the file.
+    /// Offset of its contents in the file.
     pub offset: u32,
-    /// How many bytes it has.
+    /// Its size in bytes.
     pub size: u32,
-    /// The bytes, unless there are more than 1 MiB.
+    /// Its bytes, unless it is larger than 1 MiB.
     pub data: Option<Vec<u8>>,
 }
 
@@ -55,16 +55,16 @@ pub struct Section {
 pub struct MemoryLimits {
     /// Pages at the start.
     pub initial_pages: u64,
-    /// The module's own cap.
+    /// The declared maximum.
     pub maximum_pages: Option<u64>,
 }
 
-/// Where and why reading stopped.
+/// Position and reason of a failed parse.
 #[derive(Clone, Debug)]
 pub struct ParseError {
-    /// The parser's sentence.
+    /// The message of the parser.
     pub message: String,
-    /// The byte it happened at.
+    /// Offset in the file.
     pub offset: usize,
 }
 
@@ -73,52 +73,52 @@ pub struct ParseError {
 pub enum ModuleEncoding {
     /// A core module.
     Module,
-    /// A component, of which nothing else is read.
+    /// A component, whose contents are not read.
     Component,
 }
 
-/// Everything that inspection found, in file order.
+/// The facts of a module, in file order.
 pub struct ModuleFacts {
-    /// What the bytes are, or none where they are neither.
+    /// The format of the bytes; none if they are neither.
     pub encoding: Option<ModuleEncoding>,
-    /// How many bytes were given.
+    /// The number of bytes.
     pub size: u32,
     /// The first imports.
     pub imports: Vec<Import>,
-    /// How many there are.
+    /// Their total number.
     pub import_count: u32,
-    /// Where the import section begins, if there is one.
+    /// Offset of the import section, if there is one.
     pub imports_offset: Option<u32>,
     /// The exports of the contract.
     pub exports: Vec<Export>,
-    /// How many exports there are in all.
+    /// The total number of exports.
     pub export_count: u32,
     /// The custom sections of the contract.
     pub sections: Vec<Section>,
-    /// Sections of the contract beyond those listed.
+    /// The number of sections of the contract that are not listed.
     pub sections_unlisted: u32,
     /// The first memories that the module defines.
     pub memories: Vec<MemoryLimits>,
-    /// How many there are.
+    /// Their total number.
     pub memory_count: u32,
-    /// How many types it declares.
+    /// The number of declared types.
     pub types: u32,
-    /// How many functions it defines.
+    /// The number of defined functions.
     pub functions: u32,
-    /// Bytes of code.
+    /// The size of the code in bytes.
     pub code_bytes: u32,
     /// Whether it has a start function.
     pub start: bool,
-    /// What stopped the reading.
+    /// The error of a failed parse.
     pub parse_error: Option<ParseError>,
 }
 
-/// Whether the initial data of a module, in whole pages, has at most `most` bytes, and its memory names no maximum.
+/// Whether the initial data of a module, in whole pages, has at most `most` bytes, and its memory declares no maximum.
 pub fn copies_cheaply(wasm: &[u8], most: usize) -> bool {
     let (mut bytes, mut named) = (0, false);
     for payload in Parser::new(0).parse_all(wasm).map_while(Result::ok) {
         match payload {
-            // Segments may lie a page apart, however small they are.
+            // Small segments may be a page apart.
             Payload::DataSection(reader) => bytes += reader.range().len() + reader.count() as usize * 4096,
             Payload::MemorySection(reader) => {
                 named |= reader.into_iter().map_while(Result::ok).any(|memory| memory.maximum.is_some());
@@ -182,14 +182,14 @@ impl From<BinaryReaderError> for ParseError {
     }
 }
 
-/// What is needed to describe the types of the exports that are listed, and of no others.
+/// Collects the types of the listed exports.
 #[derive(Default)]
 struct Signatures<'a> {
     sections: Vec<TypeSectionReader<'a>>,
     types: usize,
     /// The type of each function, imported ones first.
     functions: Vec<u32>,
-    /// For a type, the exports that have it.
+    /// The exports of each type.
     wanted: HashMap<u32, Vec<usize>>,
 }
 
@@ -209,7 +209,7 @@ impl<'a> Signatures<'a> {
         check_count(self.functions.len(), "functions", offset)
     }
 
-    /// Notes that the export at this place of the list is the function of this number.
+    /// Records that the export at this index of the list is the function with this index.
     fn want(&mut self, function: u32, export: usize) {
         if let Some(&type_index) = self.functions.get(function as usize) {
             self.wanted.entry(type_index).or_default().push(export);
@@ -217,7 +217,7 @@ impl<'a> Signatures<'a> {
     }
 
     fn fill_in(self, exports: &mut [Export]) {
-        // They were read before without an error.
+        // They were parsed before without an error.
         let groups = self.sections.into_iter().flatten().map_while(Result::ok);
         for (index, ty) in (0..).zip(groups.flat_map(wasmparser::RecGroup::into_types)) {
             for &export in self.wanted.get(&index).into_iter().flatten() {

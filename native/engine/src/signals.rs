@@ -1,19 +1,19 @@
-//! Whether wasmtime's handler still receives the signals that guests trap by. Somebody who replaces it (JavaScript's
-//! `process.on('SIGSEGV')` does) turns every out-of-bounds access of a guest into a loop or a crash.
+//! Checks that wasmtime's handler still receives the signals by which guests trap. Replacing it (as JavaScript's
+//! `process.on('SIGSEGV')` does) makes every out-of-bounds access of a guest loop or end the process.
 
 #[cfg(unix)]
 mod imp {
     use std::sync::OnceLock;
 
-    /// The signals that wasmtime installs a handler for, as its `foreach_handler` decides: where it installs none, another
-    /// handler harms nobody.
+    /// The signals for which wasmtime installs a handler, as in its `foreach_handler`. For other signals, another
+    /// handler has no effect on guests.
     const SIGNALS: &[(libc::c_int, &str)] = &[
         (libc::SIGSEGV, "SIGSEGV"),
         (libc::SIGILL, "SIGILL"),
         // Division by zero.
         #[cfg(any(target_arch = "x86_64", target_arch = "s390x"))]
         (libc::SIGFPE, "SIGFPE"),
-        // How these systems report an access to a guard page.
+        // The signal of an access to a guard page on these systems.
         #[cfg(any(target_vendor = "apple", target_os = "freebsd"))]
         (libc::SIGBUS, "SIGBUS"),
     ];
@@ -28,12 +28,12 @@ mod imp {
         }
     }
 
-    /// Notes the handlers right after the first engine installed them.
+    /// Records the handlers directly after the first engine installed them.
     pub fn remember_handler() {
         INSTALLED.get_or_init(|| SIGNALS.iter().map(|&(signal, _)| current(signal)).collect());
     }
 
-    /// The signals whose handler is no longer the one that the engine installed.
+    /// Returns the signals whose handler is not the one that the engine installed.
     pub fn replaced() -> Vec<&'static str> {
         let Some(installed) = INSTALLED.get() else {
             return Vec::new();
@@ -45,7 +45,7 @@ mod imp {
 
 #[cfg(not(unix))]
 mod imp {
-    /// Windows chains vectored handlers: nobody can replace one.
+    /// Windows chains vectored handlers, so that none can be replaced.
     pub fn remember_handler() {}
 
     /// Always empty.

@@ -1,16 +1,17 @@
-//! How much native stack the current thread has left. wasmtime limits what a guest may use of it but cannot make
-//! it exist: entering a guest with less than that left ends the process on some threads.
+//! Determines the native stack that the current thread has left. wasmtime limits the stack of a guest, but does not
+//! check that the thread has it: entering a guest with less than its limit left ends the process on some threads.
 
 use std::cell::Cell;
 
-/// Stack for the host's own frames below the guest's limit: trap handling, growth of memories, the call path.
+/// Stack of the host's own frames in addition to the guest's limit: trap handling, memory growth, the call path.
 const HOST_MARGIN: usize = 192 * 1024;
 
 thread_local! {
     static LOWEST: Cell<Option<usize>> = const { Cell::new(None) };
 }
 
-/// Whether a guest that may use `wasm_stack` bytes can be entered on this thread; if not, what is left and needed.
+/// Checks that a guest with a limit of `wasm_stack` bytes can be entered on this thread. Fails with the stack left and
+/// needed.
 pub fn check(wasm_stack: usize) -> Result<(), (usize, usize)> {
     let marker = 0u8;
     let here = std::ptr::from_ref(&marker) as usize;
@@ -23,7 +24,7 @@ pub fn check(wasm_stack: usize) -> Result<(), (usize, usize)> {
     judge(here, lowest, wasm_stack)
 }
 
-/// A stack whose end is unknown counts as used up: what lies below it may be anything.
+/// A stack whose end is unknown counts as exhausted, because the memory below it may belong to something else.
 fn judge(here: usize, lowest: Option<usize>, wasm_stack: usize) -> Result<(), (usize, usize)> {
     let left = lowest.map_or(0, |lowest| here.saturating_sub(lowest));
     let needed = wasm_stack.saturating_add(HOST_MARGIN);
@@ -40,7 +41,7 @@ fn lowest_address() -> Option<usize> {
     let mut address = std::ptr::null_mut();
     let mut size = 0;
     let mut guard = 0;
-    // SAFETY: the attributes are initialised by the first call, read by the next two and destroyed once.
+    // SAFETY: the attributes are initialized by the first call, read by the next two and destroyed once.
     unsafe {
         if libc::pthread_getattr_np(libc::pthread_self(), attributes.as_mut_ptr()) != 0 {
             return None;
@@ -52,12 +53,12 @@ fn lowest_address() -> Option<usize> {
     }
 }
 
-/// musl tells of the main thread's stack only what has been used so far. The kernel lets it grow down to its limit, or
-/// to the mapping below it.
+/// musl reports only the used part of the main thread's stack. The kernel lets the stack grow down to its limit, or to
+/// the mapping below it.
 #[cfg(target_env = "musl")]
 fn lowest_address_of_main_thread() -> Option<usize> {
     let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
-    // SAFETY: the calls have no preconditions but a live out-parameter.
+    // SAFETY: the calls only require a live out-parameter.
     let found = unsafe { libc::gettid() == libc::getpid() && libc::getrlimit(libc::RLIMIT_STACK, &mut limit) == 0 };
     if !found {
         return None;
@@ -78,7 +79,7 @@ fn lowest_address_of_main_thread() -> Option<usize> {
 
 #[cfg(target_os = "macos")]
 fn lowest_address() -> Option<usize> {
-    // SAFETY: both calls only read facts of the current thread.
+    // SAFETY: both calls only read properties of the current thread.
     unsafe {
         let this = libc::pthread_self();
         let highest = libc::pthread_get_stackaddr_np(this) as usize;
@@ -119,7 +120,7 @@ mod tests {
         std::thread::Builder::new()
             .stack_size(512 * 1024)
             .spawn(|| {
-                // glibc may hand out the stack of a thread that ended, which is up to four times what was asked for.
+                // glibc may reuse the stack of an ended thread, which is up to four times the requested size.
                 assert!(check(16 * 1024 * 1024).is_err());
                 assert!(check(64 * 1024).is_ok());
             })
