@@ -21,9 +21,9 @@ const program = buildExample('call_path');
 
 const { SlotKey, WasmtimeRuntime, productionHotEngineConfig } = await import('../dist/index.js');
 const { encodeToBytes } = await part('wire/encode');
-const { EDITIONS } = await part('wire/editions');
+const { SCHEMAS } = await part('wire/schemas');
 const [{ ctx, candidates }] = requests(1024);
-const request = encodeToBytes(EDITIONS.filter[0].request, {
+const request = encodeToBytes(SCHEMAS.filter[0].request, {
   ...ctx,
   headers: ctx.headers.flat(),
   principal: { id: 'p', kind: 'api_key', claims: ['keep', '1'] },

@@ -14,7 +14,7 @@ setUp();
 buildParts();
 const program = buildExample('deadline_cost');
 const { encodeToBytes } = await part('wire/encode');
-const { EDITIONS } = await part('wire/editions');
+const { SCHEMAS } = await part('wire/schemas');
 const [{ ctx, candidates, upstream }] = requests(1024);
 const principal = { id: 'p', kind: 'api_key', claims: ['keep', '1'] };
 const common = { ...ctx, headers: ctx.headers.flat(), principal };
@@ -24,7 +24,7 @@ for (const [step, guest, request] of [
   ['shape', 'echo', { ...common, upstream }],
 ]) {
   const file = `${root}build/bench/${step}.bin`;
-  writeFileSync(file, encodeToBytes(EDITIONS[step][0].request, request));
+  writeFileSync(file, encodeToBytes(SCHEMAS[step][0].request, request));
   const { stdout } = spawnSync(program, [`test/plugins/wasm/${guest}.wasm`, `cc_lb_${step}`, file, `${ROUNDS}`], {
     cwd: root,
     encoding: 'utf8',

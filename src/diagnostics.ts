@@ -164,16 +164,16 @@ function publishAdmission(facts: AdmissionFacts, admitted: Admitted | undefined,
 }
 
 /** Reports that a slot's version went into service, and which one it replaces. */
-export function publishSwap({ kind, current }: Slot, previousVersionId: number | undefined): void {
+export function publishSwap({ kind, version }: Slot, previousVersionId: number | undefined): void {
   if (!swap.hasSubscribers) return;
-  const { pluginName: plugin, principal, versionId, contentHash } = current;
+  const { pluginName: plugin, principal, versionId, contentHash } = version;
   swap.publish({ plugin, principal, kind, versionId, previousVersionId, contentHash } satisfies SwapEvent);
 }
 
 /** Reports that a slot was taken out of service. */
-export function publishEviction({ kind, current }: Slot): void {
+export function publishEviction({ kind, version }: Slot): void {
   if (!eviction.hasSubscribers) return;
-  const { pluginName: plugin, principal, versionId } = current;
+  const { pluginName: plugin, principal, versionId } = version;
   eviction.publish({ plugin, principal, kind, versionId } satisfies EvictionEvent);
 }
 

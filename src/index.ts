@@ -84,7 +84,7 @@ export {
   WasmtimeRuntime,
 } from './runtime.ts';
 export { GLOBAL_PRINCIPAL, SlotKey } from './slot-key.ts';
-export type { PluginCell, PluginSlot } from './slots.ts';
+export type { PluginSlot } from './slots.ts';
 export { type SseDialect, SseTransformer, type SseTransformerOptions } from './sse/transformer.ts';
 export * from './types.ts';
-export type { AsyncSlotOptions, SlotOptions } from './versions.ts';
+export type { AsyncSlotOptions, PluginCell, SlotOptions } from './versions.ts';

@@ -23,13 +23,13 @@ import { checkBytes, parseArgument } from './validate.ts';
 import {
   type AsyncSlotOptions,
   asyncSlotOptionsSchema,
-  hasOptions,
-  newCell,
   type SlotOptions,
   slotOptionsSchema,
+  Version,
   type VersionOptions,
   versionOptions,
 } from './versions.ts';
+import type { SchemasOf } from './wire/schemas.ts';
 
 /** Asynchronous registrations of one key that wait for their turn, and counts of what has overtaken them. */
 interface Pending {
@@ -138,18 +138,19 @@ export class Registrations {
   rollback(at: SlotKey): Slot {
     const slot = this.#core.slots.get(at);
     if (slot === undefined) throw noSlotAt(at);
-    const { previous, current } = slot;
+    const { previous, version: current } = slot;
     if (previous === null) {
       const context = { plugin: current.pluginName, principal: at.principal, versionId: current.versionId };
       throw new ModuleRejectedError(`slot ${at} has no version to roll back to`, context);
     }
-    const cell = newCell(previous, {
-      ...previous,
+    const { pluginName, failurePolicy, deadlineMs } = previous;
+    const next = new Version(previous, {
+      ...{ pluginName, failurePolicy, deadlineMs },
       principal: at.principal,
       versionId: current.versionId + 1,
-      guard: this.#core.isolation.newGuard(at, previous.pluginName, slot),
+      guard: this.#core.isolation.newGuard(at, pluginName, slot),
     });
-    slot.rollBack(cell);
+    slot.rollBack(next);
     this.#core.isolation.swapped(slot);
     this.#overtake(at);
     return slot;
@@ -168,31 +169,33 @@ export class Registrations {
   #unchanged(kind: SlotKind, key: SlotKey, bytes: Uint8Array, options: VersionOptions): Slot | undefined {
     const slot = this.#core.slots.get(key);
     if (slot === undefined || slot.kind !== kind) return undefined;
-    if (slot.current.contentHash !== contentHashOf(this.#core.engine, bytes)) return undefined;
-    return hasOptions(slot.current, options) ? slot : undefined;
+    if (slot.version.contentHash !== contentHashOf(this.#core.engine, bytes)) return undefined;
+    return slot.version.hasOptions(options) ? slot : undefined;
   }
 
   #apply(kind: SlotKind, key: SlotKey, name: string, admitted: AdmittedModule, options: VersionOptions): Slot {
     const slot = this.#core.slots.get(key);
     if (slot !== undefined) {
       checkSlotKind(slot, kind);
-      if (slot.current.contentHash === admitted.contentHash && hasOptions(slot.current, options)) return slot;
+      if (slot.version.contentHash === admitted.contentHash && slot.version.hasOptions(options)) return slot;
     }
-    const cell = newCell(admitted, {
+    // Admission refuses a module that does not declare the kind's own hook.
+    const content = { ...admitted, schemas: admitted.schemas as SchemasOf<SlotKind> };
+    const version = new Version(content, {
       ...options,
-      versionId: (slot?.current.versionId ?? 0) + 1,
+      versionId: (slot?.version.versionId ?? 0) + 1,
       pluginName: name,
       principal: key.principal,
       guard: this.#core.isolation.newGuard(key, name, slot),
     });
     if (slot !== undefined) {
-      const { versionId } = slot.current;
-      slot.swap(cell);
+      const { versionId } = slot.version;
+      slot.swap(version);
       this.#core.isolation.swapped(slot);
       publishSwap(slot, versionId);
       return slot;
     }
-    const first = new Slot(key, kind, cell);
+    const first = new Slot(key, kind, version);
     this.#core.isolation.registered(first);
     this.#core.slots.set(key, first);
     publishSwap(first, undefined);

@@ -274,6 +274,6 @@ export class WasmtimeRuntime {
     const slot = this.#core.slots.get(at);
     if (slot === undefined) throw noSlotAt(at);
     checkSlotKind(slot, kind);
-    return this.#core.dispatcher.inline(new RawCall(slot.current, kind, bytes));
+    return this.#core.dispatcher.inline(new RawCall(slot.version, kind, bytes));
   }
 }

@@ -1,43 +1,9 @@
 /** Slots: what is registered under which key, and the versions that follow each other in it. */
-import type { PluginMetadata } from './admission/metadata.ts';
 import { ModuleRejectedError, SlotNotFoundError } from './errors.ts';
-import type { VersionGuard } from './isolation/guard.ts';
 import { type SlotStatus, statusOf } from './isolation/status.ts';
-import type { NativeModule } from './native/addon.ts';
-import type { PluginFailurePolicy } from './policy/failure.ts';
 import type { SlotKey } from './slot-key.ts';
-import type { HookKind, SlotKind } from './types.ts';
-import type { EditionByHook } from './wire/editions.ts';
-
-/** The layout of each hook that the plugin declares; null for a transform in noop mode. */
-export type CellEditions = { readonly [Hook in HookKind]?: EditionByHook[Hook] | null };
-
-/** One version of a plugin in a slot. It never changes; a swap replaces it. */
-export interface PluginCell {
-  /** 1 for the first version of a slot, one more with each swap. */
-  readonly versionId: number;
-  /** What the plugin declares about itself. */
-  readonly metadata: PluginMetadata;
-  /** 64 lower-case hex digits over policy version, memory cap and bytes. */
-  readonly contentHash: string;
-  /** The name under which this version was registered; the `plugin` label of its metrics. */
-  readonly pluginName: string;
-  /** What happens to a request when this version fails. */
-  readonly failurePolicy: PluginFailurePolicy;
-  /** Milliseconds for one call. */
-  readonly deadlineMs: number;
-}
-
-/** What the runtime keeps of a cell beyond its public face. */
-export interface CellInternals {
-  readonly principal: string;
-  readonly module: NativeModule;
-  readonly editions: CellEditions;
-  readonly guard: VersionGuard;
-}
-
-/** A cell as the runtime knows it. */
-export type Cell = PluginCell & CellInternals;
+import type { SlotKind } from './types.ts';
+import type { PluginCell, Version } from './versions.ts';
 
 /** The versions of one plugin under one key. A slot has one kind for life. */
 export interface PluginSlot {
@@ -54,28 +20,33 @@ export interface PluginSlot {
 }
 
 /** A slot as the runtime knows it. */
-export class Slot implements PluginSlot {
+export class Slot<Kind extends SlotKind = SlotKind> implements PluginSlot {
   readonly key: SlotKey;
   readonly name: string;
-  readonly kind: SlotKind;
-  #current: Cell;
-  #previous: Cell | null = null;
+  readonly kind: Kind;
+  #version: Version<Kind>;
+  #previous: Version<Kind> | null = null;
   #evicted = false;
 
-  constructor(key: SlotKey, kind: SlotKind, first: Cell) {
+  constructor(key: SlotKey, kind: Kind, first: Version<Kind>) {
     this.key = key;
     this.name = first.pluginName;
     this.kind = kind;
-    this.#current = first;
+    this.#version = first;
     first.module.serve();
   }
 
-  get current(): Cell {
-    return this.#current;
+  get current(): PluginCell {
+    return this.#version.cell;
+  }
+
+  /** The current version. */
+  get version(): Version<Kind> {
+    return this.#version;
   }
 
   /** The version that the current one replaced; null for a first version, and after a rollback. */
-  get previous(): Cell | null {
+  get previous(): Version<Kind> | null {
     return this.#previous;
   }
 
@@ -88,33 +59,33 @@ export class Slot implements PluginSlot {
   }
 
   /** Puts the next version in; calls in flight keep the one they began with. */
-  swap(next: Cell): void {
+  swap(next: Version<Kind>): void {
     next.module.serve();
-    this.#current.module.retire();
-    this.#previous = this.#current;
-    this.#current = next;
+    this.#version.module.retire();
+    this.#previous = this.#version;
+    this.#version = next;
   }
 
   /** `swap` with the content of the previous version, which can be done once. */
-  rollBack(next: Cell): void {
+  rollBack(next: Version<Kind>): void {
     this.swap(next);
     this.#previous = null;
   }
 
-  /** Takes the slot out of service; adapters that hold its cell go on. */
+  /** Takes the slot out of service; adapters that hold its version continue. */
   evict(): void {
     if (this.#evicted) return;
     this.#evicted = true;
     this.#previous = null;
-    this.#current.module.retire();
+    this.#version.module.retire();
   }
 }
 
 /** Throws ModuleRejected for a slot of another kind. */
-export function checkSlotKind(slot: Slot, kind: SlotKind): void {
+export function checkSlotKind<Kind extends SlotKind>(slot: Slot, kind: Kind): asserts slot is Slot<Kind> {
   if (slot.kind === kind) return;
   throw new ModuleRejectedError(`slot ${slot.key} has kind ${slot.kind}, expected ${kind}`, {
-    plugin: slot.current.pluginName,
+    plugin: slot.version.pluginName,
     principal: slot.key.principal,
   });
 }

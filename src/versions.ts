@@ -1,17 +1,21 @@
-/** Versions of slots: from an admitted module and the options of a registration to a frozen version. */
+/** Versions of slots: an admitted module with the options of its registration. A version never changes. */
 import * as z from 'zod';
-import type { AdmittedModule } from './admission/admit.ts';
+import type { PluginMetadata } from './admission/metadata.ts';
 import { deadlineSchema, failurePolicySchema, type HotEngineConfig } from './config.ts';
+import type { ErrorContext } from './errors.ts';
+import type { VersionGuard } from './isolation/guard.ts';
+import type { NativeModule } from './native/addon.ts';
 import type { PluginFailurePolicy } from './policy/failure.ts';
-import type { Cell } from './slots.ts';
+import type { HookKind, SlotKind } from './types.ts';
+import type { SchemasOf } from './wire/schemas.ts';
 
-/** Options of a registration. Omitted options are those of the runtime, also when a key is registered again. */
+/** What a slot may have of its own. What is left out is the runtime's, when registering again too. */
 export interface SlotOptions {
   readonly failurePolicy?: PluginFailurePolicy | undefined;
   readonly deadlineMs?: number | undefined;
 }
 
-/** Options of an asynchronous registration. */
+/** Options of a registration off this thread. */
 export interface AsyncSlotOptions extends SlotOptions {
   readonly signal?: AbortSignal | undefined;
 }
@@ -23,9 +27,9 @@ export const slotOptionsSchema = z.strictObject({
 export const asyncSlotOptionsSchema = slotOptionsSchema.extend({ signal: z.instanceof(AbortSignal).optional() });
 
 /** The options of a version, complete. */
-export type VersionOptions = Pick<Cell, 'failurePolicy' | 'deadlineMs'>;
+export type VersionOptions = Pick<PluginCell, 'failurePolicy' | 'deadlineMs'>;
 
-/** Completes the options from the runtime's config. */
+/** Fills in what the runtime's config decides. */
 export function versionOptions({ failurePolicy, deadlineMs }: SlotOptions, config: HotEngineConfig): VersionOptions {
   return {
     failurePolicy: failurePolicy ?? config.pluginFailurePolicy,
@@ -33,20 +37,75 @@ export function versionOptions({ failurePolicy, deadlineMs }: SlotOptions, confi
   };
 }
 
-/** Whether the version has these options. */
-export function hasOptions(cell: Cell, options: VersionOptions): boolean {
-  return cell.failurePolicy === options.failurePolicy && cell.deadlineMs === options.deadlineMs;
+/** One version of a plugin in a slot. It never changes; a swap replaces it. */
+export interface PluginCell {
+  /** 1 for the first version of a slot, one more with each swap. */
+  readonly versionId: number;
+  /** What the plugin declares about itself. */
+  readonly metadata: PluginMetadata;
+  /** 64 lower-case hex digits over policy version, memory cap and bytes. */
+  readonly contentHash: string;
+  /** The name under which this version was registered; the `plugin` label of its metrics. */
+  readonly pluginName: string;
+  /** What happens to a request when this version fails. */
+  readonly failurePolicy: PluginFailurePolicy;
+  /** Milliseconds for one call. */
+  readonly deadlineMs: number;
 }
 
-type Facts = VersionOptions & Pick<Cell, 'versionId' | 'pluginName' | 'principal' | 'guard'>;
+/** What a version runs. */
+export interface VersionContent<Kind extends SlotKind> {
+  readonly metadata: PluginMetadata;
+  readonly contentHash: string;
+  readonly module: NativeModule;
+  readonly schemas: SchemasOf<Kind>;
+}
 
-/** Creates a version whose public fields are enumerable and whose internal fields are not. */
-export function newCell(admitted: AdmittedModule, facts: Facts): Cell {
-  const { versionId, pluginName, principal, guard, failurePolicy, deadlineMs } = facts;
-  const { metadata, contentHash, module, editions } = admitted;
-  const face = { versionId, metadata, contentHash, pluginName, failurePolicy, deadlineMs };
-  for (const [name, value] of Object.entries({ principal, module, editions, guard })) {
-    Object.defineProperty(face, name, { value });
+/** What a registration adds to it. */
+export interface VersionFacts extends VersionOptions {
+  readonly versionId: number;
+  readonly pluginName: string;
+  readonly principal: string;
+  readonly guard: VersionGuard;
+}
+
+/** A version as the runtime knows it. */
+export class Version<Kind extends SlotKind = SlotKind> implements PluginCell {
+  readonly versionId: number;
+  readonly metadata: PluginMetadata;
+  readonly contentHash: string;
+  readonly pluginName: string;
+  readonly failurePolicy: PluginFailurePolicy;
+  readonly deadlineMs: number;
+  /** The principal of the slot's key. */
+  readonly principal: string;
+  readonly module: NativeModule;
+  readonly schemas: SchemasOf<Kind>;
+  readonly guard: VersionGuard;
+  /** What users see of it: frozen, and the same object each time. */
+  readonly cell: PluginCell;
+
+  constructor(content: VersionContent<Kind>, facts: VersionFacts) {
+    this.versionId = facts.versionId;
+    this.metadata = content.metadata;
+    this.contentHash = content.contentHash;
+    this.pluginName = facts.pluginName;
+    this.failurePolicy = facts.failurePolicy;
+    this.deadlineMs = facts.deadlineMs;
+    this.principal = facts.principal;
+    this.module = content.module;
+    this.schemas = content.schemas;
+    this.guard = facts.guard;
+    const { versionId, metadata, contentHash, pluginName, failurePolicy, deadlineMs } = this;
+    this.cell = Object.freeze({ versionId, metadata, contentHash, pluginName, failurePolicy, deadlineMs });
   }
-  return Object.freeze(face) as Cell;
+
+  hasOptions({ failurePolicy, deadlineMs }: VersionOptions): boolean {
+    return this.failurePolicy === failurePolicy && this.deadlineMs === deadlineMs;
+  }
+
+  /** Where a call of `hook` comes from, for errors. */
+  contextOf(hook: HookKind): ErrorContext {
+    return { plugin: this.pluginName, principal: this.principal, versionId: this.versionId, hook };
+  }
 }

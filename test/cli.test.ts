@@ -208,7 +208,7 @@ describe('cc-lb-plugin', () => {
   it('escapes control characters in metadata', async () => {
     const metadata = { name: '\u001b[2Jevil', description: 'x\nno problems', usage: 'a\u0085b' };
     const path = join(scratch, 'evil.wasm');
-    writeFileSync(path, guest({ metadata, memory: '2', hooks: ['filter'], edition: 0 }));
+    writeFileSync(path, guest({ metadata, memory: '2', hooks: ['filter'], schema: 0 }));
     for (const command of ['inspect', 'admit']) {
       const { out } = await cli(command, path);
       expect(out).toContain('\\u001b[2Jevil');

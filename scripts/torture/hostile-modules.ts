@@ -103,7 +103,7 @@ export const HOSTILE_MODULES: Readonly<Record<string, () => Uint8Array>> = {
   },
   '100,000 metadata sections': () =>
     bytes(guest(), times(100_000, [...customSection('cc_lb.plugin.v1', metadataSection().subarray(0, 9))])),
-  'sections that disagree': () => prepend(guest(), ...guestSections({ hooks: ['shape', 'observe'], edition: 2 })),
+  'sections that disagree': () => prepend(guest(), ...guestSections({ hooks: ['shape', 'observe'], schema: 2 })),
   'a section longer than the file': () => bytes(guest(), [0, 0xff, 0xff, 0xff, 0xff, 0x0f, 1, 97]),
   'functions announced that are not there': () => append(HEADER, section(3, [0xff, 0xff, 0xff, 0xff, 0x0f])),
   '32 MiB of zeros': () => new Uint8Array(32 * 1024 * 1024),

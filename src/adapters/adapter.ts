@@ -17,9 +17,10 @@ import type { PluginFailurePolicy } from '../policy/failure.ts';
 import { AnswerRefused } from '../policy/refusal.ts';
 import { coreOf, type WasmtimeRuntime } from '../runtime.ts';
 import { keyOf, type SlotKey } from '../slot-key.ts';
-import { type Cell, checkSlotKind, noSlotAt, type PluginSlot, Slot } from '../slots.ts';
+import { checkSlotKind, noSlotAt, type PluginSlot, Slot } from '../slots.ts';
 import type { HookKind, SlotKind } from '../types.ts';
 import { checkBytes, checkObject, checkSignal } from '../validate.ts';
+import type { Version } from '../versions.ts';
 import { WireError } from '../wire/decode.ts';
 
 /** Options of a call on this thread. */
@@ -60,14 +61,14 @@ export class FollowedKey {
 }
 
 /** The base of the adapters. */
-export abstract class Adapter {
+export abstract class Adapter<Kind extends SlotKind> {
   readonly #core: Core;
   readonly #key: SlotKey;
-  readonly #kind: SlotKind;
+  readonly #kind: Kind;
   /** Null for one that follows its slot. */
-  readonly #pinned: Cell | null;
+  readonly #pinned: Version<Kind> | null;
 
-  protected constructor(kind: SlotKind, runtime: WasmtimeRuntime, at: PluginSlot | FollowedKey) {
+  protected constructor(kind: Kind, runtime: WasmtimeRuntime, at: PluginSlot | FollowedKey) {
     this.#core = coreOf(runtime);
     this.#core.dispatcher.checkOpen();
     this.#kind = kind;
@@ -79,17 +80,18 @@ export abstract class Adapter {
     if (!(at instanceof Slot)) throw new InvalidArgumentError('slot', 'expected a slot of this runtime');
     if (this.#core.slots.get(at.key) !== at) {
       if (!at.evicted) throw new InvalidArgumentError('slot', 'expected a slot of this runtime');
-      const context = { plugin: at.current.pluginName, principal: at.key.principal, evicted: true };
+      const context = { plugin: at.version.pluginName, principal: at.key.principal, evicted: true };
       throw new SlotNotFoundError(`slot ${at.key} was evicted`, context);
     }
     this.#key = at.key;
-    checkSlotKind(at, this.#kind);
-    this.#pinned = at.current;
+    const slot: Slot = at;
+    checkSlotKind(slot, kind);
+    this.#pinned = slot.version;
   }
 
   /** The name under which the plugin was registered; for an absent slot that is followed, the key's. */
   get pluginName(): string {
-    return (this.#pinned ?? this.#core.slots.get(this.#key)?.current)?.pluginName ?? this.#key.plugin;
+    return this.#version?.pluginName ?? this.#key.plugin;
   }
 
   /** The key of the slot that it is pinned to or follows. */
@@ -99,19 +101,18 @@ export abstract class Adapter {
 
   /** The version that a call gets now: always the same for a pinned adapter, undefined for an absent slot. */
   get versionId(): number | undefined {
-    return (this.#pinned ?? this.#core.slots.get(this.#key)?.current)?.versionId;
+    return this.#version?.versionId;
   }
 
   /** What becomes of a request when this plugin fails; a slot's own policy beats the runtime's. */
   get failurePolicy(): PluginFailurePolicy {
-    const cell = this.#pinned ?? this.#core.slots.get(this.#key)?.current;
-    return cell?.failurePolicy ?? this.#core.config.pluginFailurePolicy;
+    return this.#version?.failurePolicy ?? this.#core.config.pluginFailurePolicy;
   }
 
   /** Counts a request that went on without this plugin after it failed. `PluginChain` calls it. */
   countPassThrough(): void {
-    const cell = this.#pinned ?? this.#core.slots.get(this.#key)?.current;
-    if (cell !== undefined) cell.guard.stats.passThroughs++;
+    const version = this.#version;
+    if (version !== undefined) version.guard.stats.passThroughs++;
   }
 
   /**
@@ -129,7 +130,7 @@ export abstract class Adapter {
   }
 
   /** The version that a call of `hook` gets. Throws Closed, or the adapter's error for a slot that does not exist. */
-  protected versionFor(hook: HookKind, wrapError: WrapError): Cell {
+  protected versionFor(hook: HookKind, wrapError: WrapError): Version<Kind> {
     this.#core.dispatcher.checkOpen();
     if (this.#pinned !== null) return this.#pinned;
     const slot = this.#core.slots.get(this.#key);
@@ -139,7 +140,12 @@ export abstract class Adapter {
     } catch (error) {
       throw toHookError(error, hook, wrapError, undefined);
     }
-    return slot.current;
+    return slot.version;
+  }
+
+  /** The version that a call gets now; undefined for an absent slot that is followed. */
+  get #version(): Version | undefined {
+    return this.#pinned ?? this.#core.slots.get(this.#key)?.version;
   }
 
   /** Makes a call on this thread. Throws the adapter's error for a failure of the plugin. */
@@ -179,12 +185,12 @@ export abstract class AdapterCall<Answer> implements HookCall<Answer> {
   signal: AbortSignal | undefined = undefined;
   /** Bytes of the caller's that the request carries; decides where `auto` makes the call. */
   readonly bodyBytes: number;
-  protected readonly version: Cell;
+  private readonly version: Version;
 
   /** A call of `version` by `principal`, where one is known. Throws an InvalidArgumentError for bad options. */
   constructor(
     hook: HookKind,
-    version: Cell,
+    version: Version,
     options: CallOptions | undefined,
     limits: { readonly principal: unknown; readonly maxAnswerBytes: number; readonly bodyBytes: number },
   ) {
@@ -201,8 +207,7 @@ export abstract class AdapterCall<Answer> implements HookCall<Answer> {
   }
 
   context(): ErrorContext {
-    const { pluginName, principal, versionId } = this.version;
-    return { plugin: pluginName, principal, versionId, hook: this.hook };
+    return this.version.contextOf(this.hook);
   }
 
   abstract encode(scratch: CallScratch): void;

@@ -7,13 +7,14 @@ import { filterOutput } from '../policy/decision.ts';
 import { requestHeaders } from '../policy/headers.ts';
 import type { WasmtimeRuntime } from '../runtime.ts';
 import type { SlotKey } from '../slot-key.ts';
-import type { Cell, PluginSlot } from '../slots.ts';
+import type { PluginSlot } from '../slots.ts';
 import type { FilterOutput, Principal, RequestContext, UpstreamCandidate } from '../types.ts';
 import { parseUuid } from '../uuid.ts';
 import { checkObject } from '../validate.ts';
+import type { Version } from '../versions.ts';
 import { decodeAnswer } from '../wire/decode.ts';
-import type { EditionByHook } from '../wire/editions.ts';
 import type { FilterRequest } from '../wire/messages/filter.ts';
+import type { SchemaByHook } from '../wire/schemas.ts';
 import {
   Adapter,
   AdapterCall,
@@ -36,7 +37,7 @@ const KNOWN_IDS = 4096;
 const knownIds = new Set<string>();
 
 /** A filter plugin of a slot. */
-export class WasmtimeFilterPlugin extends Adapter {
+export class WasmtimeFilterPlugin extends Adapter<'filter'> {
   /**
    * Creates an adapter that is pinned to the current version of `slot`. Throws ModuleRejected for a slot of another
    * kind, SlotNotFound for an evicted one, InvalidArgument for anything else, and Closed.
@@ -97,7 +98,7 @@ export class WasmtimeFilterPlugin extends Adapter {
       query: ctx.query,
       headers: requestHeaders(ctx.headers, config),
       body: bodyOf(ctx.body),
-      principal: principalValue(principal, version.editions.filter!.oauthPrincipalKind),
+      principal: principalValue(principal, version.schemas.filter.oauthPrincipalKind),
       candidates: canonical(candidates, sent),
     };
     return new FilterCall(version, config, request, sent, options);
@@ -106,13 +107,13 @@ export class WasmtimeFilterPlugin extends Adapter {
 
 class FilterCall extends AdapterCall<FilterOutput> {
   readonly wrapError = toFilterError;
-  private readonly schema: EditionByHook['filter'];
+  private readonly schema: SchemaByHook['filter'];
   private readonly bounds: HotEngineConfig['wireBounds'];
   private readonly request: FilterRequest;
   private readonly sent: readonly string[];
 
   constructor(
-    version: Cell,
+    version: Version<'filter'>,
     config: HotEngineConfig,
     request: FilterRequest,
     sent: readonly string[],
@@ -123,7 +124,7 @@ class FilterCall extends AdapterCall<FilterOutput> {
       maxAnswerBytes: config.wireBounds.outputBodyBytes,
       bodyBytes: request.body.length,
     });
-    this.schema = version.editions.filter!;
+    this.schema = version.schemas.filter;
     this.bounds = config.wireBounds;
     this.request = request;
     this.sent = sent;

@@ -4,10 +4,12 @@ import type { CallScratch } from '../dispatch/scratch.ts';
 import { ObservabilityError } from '../errors.ts';
 import type { WasmtimeRuntime } from '../runtime.ts';
 import type { SlotKey } from '../slot-key.ts';
-import type { Cell, PluginSlot } from '../slots.ts';
+import type { PluginSlot } from '../slots.ts';
 import type { ObserveEvent } from '../types.ts';
 import { checkObject } from '../validate.ts';
+import type { Version } from '../versions.ts';
 import type { ObserveEventValue } from '../wire/messages/observe.ts';
+import type { SchemaByHook } from '../wire/schemas.ts';
 import {
   Adapter,
   AdapterCall,
@@ -23,7 +25,7 @@ const toObservabilityError: WrapError = (fault, context) =>
   new ObservabilityError(`observe plugin failed: ${fault.message}`, context);
 
 /** An observe plugin of a slot. */
-export class WasmtimeObservabilityHook extends Adapter {
+export class WasmtimeObservabilityHook extends Adapter<'observe'> {
   /**
    * Creates an adapter that is pinned to the current version of `slot`. Throws ModuleRejected for a slot of another
    * kind, SlotNotFound for an evicted one, InvalidArgument for anything else, and Closed.
@@ -70,7 +72,7 @@ export class WasmtimeObservabilityHook extends Adapter {
   #call(event: ObserveEvent, options: CallOptions | undefined): ObserveCall {
     checkObject(event, 'event');
     const version = this.versionFor('observe', toObservabilityError);
-    const value = eventValue(event, version.editions.observe!.oauthPrincipalKind);
+    const value = eventValue(event, version.schemas.observe.oauthPrincipalKind);
     return new ObserveCall(version, value, options);
   }
 }
@@ -95,15 +97,17 @@ function eventValue(event: ObserveEvent, oauthPrincipalKind: string): ObserveEve
 
 class ObserveCall extends AdapterCall<void> {
   readonly wrapError = toObservabilityError;
+  private readonly schema: SchemaByHook['observe'];
   private readonly event: ObserveEventValue;
 
-  constructor(version: Cell, event: ObserveEventValue, options: CallOptions | undefined) {
+  constructor(version: Version<'observe'>, event: ObserveEventValue, options: CallOptions | undefined) {
     super('observe', version, options, { principal: undefined, maxAnswerBytes: ANY_ANSWER, bodyBytes: 0 });
+    this.schema = version.schemas.observe;
     this.event = event;
   }
 
   encode(scratch: CallScratch): void {
-    encodeMessage(this.version.editions.observe!.request, this.event, scratch);
+    encodeMessage(this.schema.request, this.event, scratch);
   }
 
   decode(): void {}

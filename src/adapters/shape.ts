@@ -9,7 +9,7 @@ import { droppedByShape, requestHeaders } from '../policy/headers.ts';
 import { AnswerRefused } from '../policy/refusal.ts';
 import type { WasmtimeRuntime } from '../runtime.ts';
 import type { SlotKey } from '../slot-key.ts';
-import type { Cell, PluginSlot } from '../slots.ts';
+import type { PluginSlot } from '../slots.ts';
 import type {
   Principal,
   RequestContext,
@@ -21,9 +21,10 @@ import type {
   Upstream,
 } from '../types.ts';
 import { checkObject } from '../validate.ts';
+import type { Version } from '../versions.ts';
 import { decodeAnswer } from '../wire/decode.ts';
-import type { EditionByHook } from '../wire/editions.ts';
 import type { ShapeRequest } from '../wire/messages/shape.ts';
+import type { SchemaByHook } from '../wire/schemas.ts';
 import {
   Adapter,
   AdapterCall,
@@ -41,7 +42,7 @@ const toDialectError: WrapError = (fault, context) => {
 };
 
 /** A shape plugin of a slot, and the transforms that belong to it. */
-export class WasmtimeUpstreamDialect extends Adapter {
+export class WasmtimeUpstreamDialect extends Adapter<'shape'> {
   /**
    * Creates an adapter that is pinned to the current version of `slot`. Throws ModuleRejected for a slot of another
    * kind, SlotNotFound for an evicted one, InvalidArgument for anything else, and Closed.
@@ -83,7 +84,7 @@ export class WasmtimeUpstreamDialect extends Adapter {
   transformResponse(input: TransformResponseInput, options?: CallOptions): TransformResponseOutput {
     checkObject(input, 'input');
     const version = this.versionFor('transform_response', toTransformError);
-    if (!version.editions.transform_response) return { kind: 'unchanged' };
+    if (!version.schemas.transform_response) return { kind: 'unchanged' };
     return this.inline(new ResponseCall(version, this.core.config, input, options));
   }
 
@@ -94,7 +95,7 @@ export class WasmtimeUpstreamDialect extends Adapter {
   ): Promise<TransformResponseOutput> {
     checkObject(input, 'input');
     const version = this.versionFor('transform_response', toTransformError);
-    if (!version.editions.transform_response) return { kind: 'unchanged' };
+    if (!version.schemas.transform_response) return { kind: 'unchanged' };
     return this.anywhere(new ResponseCall(version, this.core.config, input, options), options);
   }
 
@@ -102,7 +103,7 @@ export class WasmtimeUpstreamDialect extends Adapter {
   transformSseEvent(input: TransformSseEventInput, options?: CallOptions): TransformSseEventOutput {
     checkObject(input, 'input');
     const version = this.versionFor('transform_sse_event', toTransformError);
-    if (!version.editions.transform_sse_event) return { kind: 'unchanged' };
+    if (!version.schemas.transform_sse_event) return { kind: 'unchanged' };
     return this.inline(new SseEventCall(version, this.core.config, input, options));
   }
 
@@ -113,7 +114,7 @@ export class WasmtimeUpstreamDialect extends Adapter {
   ): Promise<TransformSseEventOutput> {
     checkObject(input, 'input');
     const version = this.versionFor('transform_sse_event', toTransformError);
-    if (!version.editions.transform_sse_event) return { kind: 'unchanged' };
+    if (!version.schemas.transform_sse_event) return { kind: 'unchanged' };
     return this.anywhere(new SseEventCall(version, this.core.config, input, options), options);
   }
 
@@ -129,7 +130,7 @@ export class WasmtimeUpstreamDialect extends Adapter {
       query: ctx.query,
       headers: requestHeaders(ctx.headers, config),
       body: bodyOf(ctx.body),
-      principal: principalValue(principal, version.editions.shape!.oauthPrincipalKind),
+      principal: principalValue(principal, version.schemas.shape.oauthPrincipalKind),
       upstream: { baseUrl: baseUrl === null ? null : baseUrl.href },
     };
     return new ShapeCall(version, config, request, baseUrl, options);
@@ -138,13 +139,13 @@ export class WasmtimeUpstreamDialect extends Adapter {
 
 class ShapeCall extends AdapterCall<ShapedRequest> {
   readonly wrapError = toDialectError;
-  private readonly schema: EditionByHook['shape'];
+  private readonly schema: SchemaByHook['shape'];
   private readonly config: HotEngineConfig;
   private readonly request: ShapeRequest;
   private readonly baseUrl: URL | null;
 
   constructor(
-    version: Cell,
+    version: Version<'shape'>,
     config: HotEngineConfig,
     request: ShapeRequest,
     baseUrl: URL | null,
@@ -155,7 +156,7 @@ class ShapeCall extends AdapterCall<ShapedRequest> {
       maxAnswerBytes: config.wireBounds.outputBodyBytes,
       bodyBytes: request.body.length,
     });
-    this.schema = version.editions.shape!;
+    this.schema = version.schemas.shape;
     this.config = config;
     this.request = request;
     this.baseUrl = baseUrl;

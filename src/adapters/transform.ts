@@ -5,7 +5,6 @@ import type { CallScratch } from '../dispatch/scratch.ts';
 import { GuestTrapError, ResponseTransformError } from '../errors.ts';
 import { checkStatus } from '../policy/decision.ts';
 import { transformedHeaders } from '../policy/headers.ts';
-import type { Cell } from '../slots.ts';
 import type {
   TransformResponseInput,
   TransformResponseOutput,
@@ -13,10 +12,11 @@ import type {
   TransformSseEventOutput,
 } from '../types.ts';
 import { checkBytes, checkObject } from '../validate.ts';
+import type { Version } from '../versions.ts';
 import { decodeAnswer } from '../wire/decode.ts';
-import type { EditionByHook } from '../wire/editions.ts';
 import type { TransformResponseRequest, TransformSseEventRequest } from '../wire/messages/transform.ts';
 import type { Prefix } from '../wire/prefix.ts';
+import type { SchemaByHook } from '../wire/schemas.ts';
 import { AdapterCall, type CallOptions, type WrapError } from './adapter.ts';
 import { exchangeOf, streamExchangeOf } from './exchange.ts';
 import { bodyOf } from './values.ts';
@@ -32,11 +32,16 @@ export const toTransformError: WrapError = (fault, context) =>
 /** A call of `transform_response`, which the version declares in active mode. */
 export class ResponseCall extends AdapterCall<TransformResponseOutput> {
   readonly wrapError = toTransformError;
-  private readonly schema: EditionByHook['transform_response'];
+  private readonly schema: SchemaByHook['transform_response'];
   private readonly request: TransformResponseRequest;
 
-  constructor(version: Cell, config: HotEngineConfig, input: TransformResponseInput, options: CallOptions | undefined) {
-    const schema = version.editions.transform_response!;
+  constructor(
+    version: Version<'shape'>,
+    config: HotEngineConfig,
+    input: TransformResponseInput,
+    options: CallOptions | undefined,
+  ) {
+    const schema = version.schemas.transform_response!;
     const request = { ...exchangeOf(input, schema.oauthPrincipalKind).value, body: bodyOf(input.body) };
     super('transform_response', version, options, {
       principal: request.principal.id,
@@ -68,15 +73,20 @@ export class ResponseCall extends AdapterCall<TransformResponseOutput> {
 /** A call of `transform_sse_event`, which the version declares in active mode. */
 export class SseEventCall extends AdapterCall<TransformSseEventOutput> {
   readonly wrapError = toTransformError;
-  private readonly schema: EditionByHook['transform_sse_event'];
+  private readonly schema: SchemaByHook['transform_sse_event'];
   private readonly request: TransformSseEventRequest;
   private readonly prefix: Prefix | null;
 
-  constructor(version: Cell, config: HotEngineConfig, input: TransformSseEventInput, options: CallOptions | undefined) {
+  constructor(
+    version: Version<'shape'>,
+    config: HotEngineConfig,
+    input: TransformSseEventInput,
+    options: CallOptions | undefined,
+  ) {
     const { event } = input;
     checkObject(event, 'event');
     checkBytes(event.data, 'event.data');
-    const schema = version.editions.transform_sse_event!;
+    const schema = version.schemas.transform_sse_event!;
     const { value, prefix } = streamExchangeOf(input, schema.oauthPrincipalKind);
     super('transform_sse_event', version, options, {
       principal: value.principal.id,

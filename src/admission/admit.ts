@@ -16,12 +16,11 @@ import {
   WasmtimeRuntimeError,
 } from '../errors.ts';
 import { type NativeFailure, type NativeModule, type NativeModuleFacts, native } from '../native/addon.ts';
-import type { CellEditions } from '../slots.ts';
 import { HOOK_KINDS, type HookKind } from '../types.ts';
 import { checkBytes } from '../validate.ts';
 import { WireError } from '../wire/decode.ts';
-import { findEdition } from '../wire/editions.ts';
-import { calledEditions } from './called.ts';
+import { type DeclaredSchemas, findSchema } from '../wire/schemas.ts';
+import { calledSchemas } from './called.ts';
 import { checkKind, judge, POLICY_VERSION } from './inspect.ts';
 import type { PluginMetadata } from './metadata.ts';
 import { type Probe, probesFor } from './probe.ts';
@@ -36,7 +35,7 @@ const PROBE_LABEL = '(probe)';
 export interface AdmittedModule {
   readonly contentHash: string;
   readonly metadata: PluginMetadata;
-  readonly editions: CellEditions;
+  readonly schemas: DeclaredSchemas;
   readonly module: NativeModule;
 }
 
@@ -138,7 +137,7 @@ function* admission({ engine, dispatcher }: Admitting, bytes: Uint8Array, kind?:
     return { ...known, facts: reading.facts };
   }
 
-  const { metadata, editions, problems, facts } = judge(reading.facts, kind);
+  const { metadata, schemas, problems, facts } = judge(reading.facts, kind);
   const context: ErrorContext = { plugin: metadata?.name };
   if (problems.length > 0 || metadata === null) throw new ModuleRejectedError(problems[0]!, context);
   const { functions, types } = facts;
@@ -157,11 +156,11 @@ function* admission({ engine, dispatcher }: Admitting, bytes: Uint8Array, kind?:
     throw errorOf(compiled, context);
   }
 
-  const called = calledEditions(metadata, editions);
+  const called = calledSchemas(metadata, schemas);
   for (const probe of probesFor(called)) yield* send(probe, compiled, metadata, dispatcher);
-  const fingerprints = Object.fromEntries(HOOK_KINDS.map((hook) => [hook, editions[hook]?.fingerprint]));
+  const fingerprints = Object.fromEntries(HOOK_KINDS.map((hook) => [hook, schemas[hook]?.fingerprint]));
   compiled.admit(JSON.stringify({ metadata, fingerprints }));
-  return { contentHash: reading.hash, metadata, editions: called, module: compiled, facts };
+  return { contentHash: reading.hash, metadata, schemas: called, module: compiled, facts };
 }
 
 /** The module of this content that the process has admitted before, whichever thread did. */
@@ -173,10 +172,10 @@ export function knownModule(engine: HotEngine, contentHash: string): AdmittedMod
     metadata: PluginMetadata;
     fingerprints: Partial<Record<HookKind, string>>;
   };
-  const editions = Object.fromEntries(
-    Object.entries(fingerprints).map(([hook, fingerprint]) => [hook, findEdition(hook as HookKind, fingerprint)]),
+  const schemas = Object.fromEntries(
+    Object.entries(fingerprints).map(([hook, fingerprint]) => [hook, findSchema(hook as HookKind, fingerprint)]),
   );
-  return { contentHash, metadata, editions: calledEditions(metadata, editions), module };
+  return { contentHash, metadata, schemas: calledSchemas(metadata, schemas), module };
 }
 
 function* send(probe: Probe, module: NativeModule, metadata: PluginMetadata, dispatcher: Dispatcher): Steps<void> {

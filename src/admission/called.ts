@@ -1,7 +1,6 @@
 /** Selects the wire schema of each hook that the host calls. */
-import type { CellEditions } from '../slots.ts';
 import { HOOK_KINDS, type HookKind } from '../types.ts';
-import type { EditionByHook } from '../wire/editions.ts';
+import type { DeclaredSchemas, SchemaByHook } from '../wire/schemas.ts';
 import type { PluginMetadata } from './metadata.ts';
 
 const OLDEST_PDK = '0.1.0';
@@ -11,13 +10,13 @@ const OLDEST_PDK = '0.1.0';
  * schema is null. The fingerprints of shape and observe do not determine how their PDK spells OAuth callers; see
  * `isOldest`.
  */
-export function calledEditions(metadata: PluginMetadata, editions: CellEditions): CellEditions {
-  const called: { -readonly [Hook in keyof CellEditions]: CellEditions[Hook] } = { ...editions };
+export function calledSchemas(metadata: PluginMetadata, schemas: DeclaredSchemas): DeclaredSchemas {
+  const called: { -readonly [Hook in keyof DeclaredSchemas]: DeclaredSchemas[Hook] } = { ...schemas };
   for (const hook of ['transform_response', 'transform_sse_event'] as const) {
-    if (editions[hook] && metadata.hooks[hook]?.mode === 'noop') called[hook] = null;
+    if (schemas[hook] && metadata.hooks[hook]?.mode === 'noop') called[hook] = null;
   }
-  if (editions.shape && isOldest('shape', metadata, editions)) called.shape = asOldest(editions.shape);
-  if (editions.observe && isOldest('observe', metadata, editions)) called.observe = asOldest(editions.observe);
+  if (schemas.shape && isOldest('shape', metadata, schemas)) called.shape = asOldest(schemas.shape);
+  if (schemas.observe && isOldest('observe', metadata, schemas)) called.observe = asOldest(schemas.observe);
   return called;
 }
 
@@ -25,11 +24,11 @@ export function calledEditions(metadata: PluginMetadata, editions: CellEditions)
  * Whether a hook was built with PDK 0.1.0. Later releases write the `mode` of every hook, and PDK 0.1.0 writes none. A
  * hook that PDK 0.1.0 lacks, or has with another fingerprint, also implies a later release.
  */
-function isOldest(hook: HookKind, metadata: PluginMetadata, editions: CellEditions): boolean {
+function isOldest(hook: HookKind, metadata: PluginMetadata, schemas: DeclaredSchemas): boolean {
   if (metadata.hooks[hook]?.mode !== null) return false;
-  return HOOK_KINDS.every((other) => editions[other]?.pdkReleases.includes(OLDEST_PDK) ?? true);
+  return HOOK_KINDS.every((other) => schemas[other]?.pdkReleases.includes(OLDEST_PDK) ?? true);
 }
 
-function asOldest<E extends EditionByHook[HookKind]>(edition: E): E {
-  return { ...edition, oauthPrincipalKind: 'o_auth_subject', pdkReleases: [OLDEST_PDK] };
+function asOldest<E extends SchemaByHook[HookKind]>(schema: E): E {
+  return { ...schema, oauthPrincipalKind: 'o_auth_subject', pdkReleases: [OLDEST_PDK] };
 }

@@ -4,7 +4,7 @@ import { InvalidArgumentError } from '../errors.ts';
 import { type NativeModuleFacts, native } from '../native/addon.ts';
 import { HOOK_KINDS, type HookKind } from '../types.ts';
 import { checkBytes } from '../validate.ts';
-import { type EditionByHook, explainFingerprint, findEdition } from '../wire/editions.ts';
+import { explainFingerprint, findSchema, type SchemaByHook } from '../wire/schemas.ts';
 import { type MetadataReading, modeProblems, type PluginMetadata, readMetadata } from './metadata.ts';
 
 const METADATA_SECTION = 'cc_lb.plugin.v1';
@@ -29,7 +29,7 @@ export interface ModuleInspection {
 
 /** An inspection with the schemas that the fingerprints select. */
 export interface JudgedModule extends Pick<ModuleInspection, 'facts' | 'metadata' | 'problems'> {
-  readonly editions: { [Hook in HookKind]?: EditionByHook[Hook] };
+  readonly schemas: { [Hook in HookKind]?: SchemaByHook[Hook] };
 }
 
 /**
@@ -79,11 +79,11 @@ export function judge(facts: NativeModuleFacts, kind?: HookKind): JudgedModule {
   const section = lastSection(facts, METADATA_SECTION);
   if (section === undefined) {
     problems.push(`section ${METADATA_SECTION}: missing, expected the plugin's metadata`);
-    return { facts, metadata: null, problems: [...problems, ...exportProblems(facts)], editions: {} };
+    return { facts, metadata: null, problems: [...problems, ...exportProblems(facts)], schemas: {} };
   }
   if (section === null) {
     problems.push(`section ${METADATA_SECTION}: larger than 1 MiB`);
-    return { facts, metadata: null, problems: [...problems, ...exportProblems(facts)], editions: {} };
+    return { facts, metadata: null, problems: [...problems, ...exportProblems(facts)], schemas: {} };
   }
   const reading = readMetadata(section);
   problems.push(...reading.problems.map((problem) => `section ${METADATA_SECTION}: ${problem}`));
@@ -93,8 +93,8 @@ export function judge(facts: NativeModuleFacts, kind?: HookKind): JudgedModule {
     );
   }
   problems.push(...exportProblems(facts));
-  const editions = reading.metadata === null ? {} : hookProblems(facts, reading, problems);
-  return { facts, metadata: reading.metadata, problems, editions };
+  const schemas = reading.metadata === null ? {} : hookProblems(facts, reading, problems);
+  return { facts, metadata: reading.metadata, problems, schemas };
 }
 
 /** Returns the problems of sections and imports in file order. */
@@ -136,12 +136,8 @@ function exportProblems(facts: NativeModuleFacts): string[] {
   return problems;
 }
 
-function hookProblems(
-  facts: NativeModuleFacts,
-  reading: MetadataReading,
-  problems: string[],
-): JudgedModule['editions'] {
-  const editions: { [Hook in HookKind]?: EditionByHook[Hook] } = {};
+function hookProblems(facts: NativeModuleFacts, reading: MetadataReading, problems: string[]): JudgedModule['schemas'] {
+  const schemas: { [Hook in HookKind]?: SchemaByHook[Hook] } = {};
   const declared = HOOK_KINDS.filter((hook) => reading.metadata?.hooks[hook] !== undefined).sort();
   for (const hook of declared) {
     const { wireVersion } = reading.metadata!.hooks[hook]!;
@@ -157,14 +153,14 @@ function hookProblems(
       problems.push(`section ${name}: missing, expected the fingerprint of hook ${hook}`);
     } else if (section.length === FINGERPRINT_BYTES) {
       const fingerprint = Buffer.from(section).toString('hex');
-      const edition = findEdition(hook, fingerprint);
-      if (edition === undefined) problems.push(`section ${name}: ${explainFingerprint(hook, fingerprint)}`);
-      else Object.assign(editions, { [hook]: edition });
+      const schema = findSchema(hook, fingerprint);
+      if (schema === undefined) problems.push(`section ${name}: ${explainFingerprint(hook, fingerprint)}`);
+      else Object.assign(schemas, { [hook]: schema });
     }
   }
-  const oldest = editions.filter?.pdkReleases.includes('0.1.0') ?? false;
+  const oldest = schemas.filter?.pdkReleases.includes('0.1.0') ?? false;
   problems.push(...modeProblems(reading, oldest).map((problem) => `section ${METADATA_SECTION}: ${problem}`));
-  return editions;
+  return schemas;
 }
 
 function exports(facts: NativeModuleFacts, name: string, kind: string): boolean {

@@ -5,10 +5,9 @@
 
 import { encodeMessage } from '../dispatch/call.ts';
 import type { CallScratch } from '../dispatch/scratch.ts';
-import type { CellEditions } from '../slots.ts';
 import type { HookKind } from '../types.ts';
 import { decodeAnswer } from '../wire/decode.ts';
-import type { EditionByHook } from '../wire/editions.ts';
+import type { DeclaredSchemas, SchemaByHook } from '../wire/schemas.ts';
 
 const REQUEST_ID = 'probe-req-1';
 const MODEL = 'claude-3-haiku-20240307';
@@ -59,9 +58,9 @@ export interface Probe {
 }
 
 /** Returns the probes of the hooks that the host calls, in the order in which they are sent. */
-export function probesFor(editions: CellEditions): Probe[] {
+export function probesFor(schemas: DeclaredSchemas): Probe[] {
   const probes: Probe[] = [];
-  const { filter, shape, observe, transform_response, transform_sse_event } = editions;
+  const { filter, shape, observe, transform_response, transform_sse_event } = schemas;
   if (filter) {
     const sample = { ...request, canonicalModelId: MODEL, serviceTier: 'priority', candidates: [] };
     probes.push(probe(filter, sample, ''));
@@ -88,10 +87,10 @@ export function probesFor(editions: CellEditions): Probe[] {
 }
 
 type Answering = Exclude<HookKind, 'observe'>;
-type RequestOf<Hook extends Answering> = NonNullable<EditionByHook[Hook]['request']['value']>;
+type RequestOf<Hook extends Answering> = NonNullable<SchemaByHook[Hook]['request']['value']>;
 
-function probe<Hook extends Answering>(edition: EditionByHook[Hook], sample: RequestOf<Hook>, note: string): Probe {
-  const { hook, request, response } = edition as EditionByHook['shape'];
+function probe<Hook extends Answering>(schema: SchemaByHook[Hook], sample: RequestOf<Hook>, note: string): Probe {
+  const { hook, request, response } = schema as SchemaByHook['shape'];
   return {
     hook: hook as HookKind,
     encode: (scratch) => encodeMessage(request, sample as RequestOf<'shape'>, scratch),

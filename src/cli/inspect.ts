@@ -1,7 +1,7 @@
 /** `cc-lb-plugin inspect`: reports the facts and problems of a module without running it. */
 import { inspectWasm, type ModuleInspection } from '../admission/inspect.ts';
 import { HOOK_KINDS } from '../types.ts';
-import { findEdition } from '../wire/editions.ts';
+import { findSchema } from '../wire/schemas.ts';
 import { type Command, hookOf, OK, PLUGIN_FAILED, readBytes } from './command.ts';
 import { columns, json, printable } from './output.ts';
 
@@ -32,9 +32,9 @@ function hooksOf({ metadata, hookFingerprints }: ModuleInspection): Hook[] {
   const declared = HOOK_KINDS.filter((hook) => metadata?.hooks[hook] !== undefined);
   return declared.map((hook) => {
     const fingerprint = hookFingerprints[hook] ?? null;
-    const edition = fingerprint === null ? undefined : findEdition(hook, fingerprint);
+    const schema = fingerprint === null ? undefined : findSchema(hook, fingerprint);
     const mode = metadata?.hooks[hook]?.mode ?? null;
-    return { hook, mode, fingerprint, pdkReleases: edition?.pdkReleases ?? [] };
+    return { hook, mode, fingerprint, pdkReleases: schema?.pdkReleases ?? [] };
   });
 }
 

@@ -2,8 +2,9 @@
 import type { ErrorContext } from '../errors.ts';
 import type { VersionGuard } from '../isolation/guard.ts';
 import type { NativeModule } from '../native/addon.ts';
-import type { Cell } from '../slots.ts';
+
 import type { HookKind } from '../types.ts';
+import type { Version } from '../versions.ts';
 import { ANY_ANSWER, type HookCall } from './call.ts';
 import type { CallScratch } from './scratch.ts';
 
@@ -18,10 +19,10 @@ export class RawCall implements HookCall<Uint8Array> {
   readonly maxAnswerBytes = ANY_ANSWER;
   readonly probe = false;
   readonly signal = undefined;
-  readonly #version: Cell;
+  readonly #version: Version;
   readonly #request: Uint8Array;
 
-  constructor(version: Cell, hook: HookKind, request: Uint8Array) {
+  constructor(version: Version, hook: HookKind, request: Uint8Array) {
     this.module = version.module;
     this.hook = hook;
     this.plugin = version.pluginName;
@@ -32,8 +33,7 @@ export class RawCall implements HookCall<Uint8Array> {
   }
 
   context(): ErrorContext {
-    const { pluginName, principal, versionId } = this.#version;
-    return { plugin: pluginName, principal, versionId, hook: this.hook };
+    return this.#version.contextOf(this.hook);
   }
 
   encode(scratch: CallScratch): void {

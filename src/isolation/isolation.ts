@@ -24,20 +24,20 @@ export class Isolation {
 
   /** The guard of a new version of `slot`, or of the first one under `key`. Its breaker is closed. */
   newGuard(key: SlotKey, name: string, slot: Slot | undefined): VersionGuard {
-    const stats = slot?.current.guard.stats ?? new SlotStats(name);
+    const stats = slot?.version.guard.stats ?? new SlotStats(name);
     const perPrincipal = key.principal === GLOBAL_PRINCIPAL;
     const breaker = this.#breaker.enabled ? new SlotBreaker(this.#breaker, perPrincipal, () => {}) : null;
     return new VersionGuard(key, this.switches, breaker, stats);
   }
 
   /** A slot got its first version. */
-  registered({ current }: Slot): void {
-    this.#labels.acquire(current.pluginName);
+  registered({ version }: Slot): void {
+    this.#labels.acquire(version.pluginName);
   }
 
   /** A slot got another version. */
-  swapped({ key, current }: Slot): void {
-    const { pluginName, guard } = current;
+  swapped({ key, version }: Slot): void {
+    const { pluginName, guard } = version;
     const { stats } = guard;
     if (stats.label === pluginName) return;
     this.#labels.acquire(pluginName);
@@ -47,8 +47,8 @@ export class Isolation {
   }
 
   /** A slot was evicted. */
-  evicted({ key, current }: Slot): void {
-    const { stats } = current.guard;
+  evicted({ key, version }: Slot): void {
+    const { stats } = version.guard;
     this.#forget(key, stats.previousLabel);
     this.#forget(key, stats.label);
     stats.previousLabel = null;
@@ -58,7 +58,7 @@ export class Isolation {
   /** Counts a registration that failed with `error`, where that is a refusal of the module. */
   refused(slot: Slot | undefined, error: unknown): void {
     if (!isPluginFailure(error)) return;
-    slot?.current.guard.stats.refuse(error.code, error.message);
+    slot?.version.guard.stats.refuse(error.code, error.message);
     this.#metrics.refusal(error.code);
   }
 

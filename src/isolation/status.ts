@@ -39,7 +39,7 @@ export interface SlotStatus {
 export interface StatusSource {
   readonly key: SlotKey;
   readonly kind: SlotKind;
-  readonly current: {
+  readonly version: {
     readonly pluginName: string;
     readonly versionId: number;
     readonly contentHash: string;
@@ -48,8 +48,8 @@ export interface StatusSource {
 }
 
 /** The status of a slot now. */
-export function statusOf({ key, kind, current }: StatusSource): SlotStatus {
-  const { pluginName, versionId, contentHash, guard } = current;
+export function statusOf({ key, kind, version }: StatusSource): SlotStatus {
+  const { pluginName, versionId, contentHash, guard } = version;
   const { breaker, stats } = guard;
   return {
     key,

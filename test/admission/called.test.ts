@@ -1,9 +1,9 @@
 import { describe, expect, it } from 'vitest';
-import { calledEditions } from '../../src/admission/called.ts';
+import { calledSchemas } from '../../src/admission/called.ts';
 import type { HookMode, PluginMetadata } from '../../src/admission/metadata.ts';
 import { type HookKind, SlotKey, type WasmtimeRuntime, WasmtimeUpstreamDialect } from '../../src/index.ts';
-import type { CellEditions } from '../../src/slots.ts';
-import { EDITIONS } from '../../src/wire/editions.ts';
+import type { DeclaredSchemas } from '../../src/wire/schemas.ts';
+import { SCHEMAS } from '../../src/wire/schemas.ts';
 import { plugin } from '../support/plugins.ts';
 import { isolatedRuntime } from '../support/runtimes.ts';
 import { caller, request, response, upstream } from '../support/samples.ts';
@@ -19,21 +19,21 @@ function metadata(modes: Partial<Record<HookKind, HookMode | null>>): PluginMeta
   return { name: 'n', version: '1', description: 'd', usage: 'u', hooks: Object.fromEntries(hooks) };
 }
 
-const shape = EDITIONS.shape[0]!;
-const oldestFilter = EDITIONS.filter[0]!;
-const newestFilter = EDITIONS.filter[2]!;
-const observe = EDITIONS.observe[0]!;
-const transform_response = EDITIONS.transform_response[0]!;
-const transform_sse_event = EDITIONS.transform_sse_event[0]!;
+const shape = SCHEMAS.shape[0]!;
+const oldestFilter = SCHEMAS.filter[0]!;
+const newestFilter = SCHEMAS.filter[2]!;
+const observe = SCHEMAS.observe[0]!;
+const transform_response = SCHEMAS.transform_response[0]!;
+const transform_sse_event = SCHEMAS.transform_sse_event[0]!;
 
 describe('schemas of the hooks that are called', () => {
   it('exclude transforms in noop mode', () => {
     const modes = { shape: 'active', transform_response: 'noop', transform_sse_event: 'active' } as const;
-    const editions = { shape, transform_response, transform_sse_event };
-    expect(calledEditions(metadata(modes), editions)).toEqual({ ...editions, transform_response: null });
+    const schemas = { shape, transform_response, transform_sse_event };
+    expect(calledSchemas(metadata(modes), schemas)).toEqual({ ...schemas, transform_response: null });
   });
 
-  it.each<[string, Partial<Record<HookKind, HookMode | null>>, CellEditions, string]>([
+  it.each<[string, Partial<Record<HookKind, HookMode | null>>, DeclaredSchemas, string]>([
     ['a shape without mode', { shape: null }, { shape }, 'o_auth_subject'],
     [
       'a shape without mode and the oldest filter',
@@ -51,20 +51,20 @@ describe('schemas of the hooks that are called', () => {
     ],
     ['a shape without mode and a later filter', { shape: null }, { shape, filter: newestFilter }, 'oauth_subject'],
     ['a shape without mode and transforms', { shape: null }, { shape, transform_response }, 'oauth_subject'],
-  ])('spell OAuth callers for %s', (_, modes, editions, kind) => {
-    const called = calledEditions(metadata(modes), editions);
+  ])('spell OAuth callers for %s', (_, modes, schemas, kind) => {
+    const called = calledSchemas(metadata(modes), schemas);
     expect(called.shape?.oauthPrincipalKind).toBe(kind);
     expect(called.shape?.request).toBe(shape.request);
-    expect(called.filter).toBe(editions.filter);
+    expect(called.filter).toBe(schemas.filter);
   });
 
-  it.each<[string, Partial<Record<HookKind, HookMode | null>>, CellEditions, string]>([
+  it.each<[string, Partial<Record<HookKind, HookMode | null>>, DeclaredSchemas, string]>([
     ['an observe hook without mode', { observe: null }, { observe }, 'o_auth_subject'],
     ['beside a shape without mode', { observe: null, shape: null }, { observe, shape }, 'o_auth_subject'],
     ['an observe hook with a mode', { observe: 'active' }, { observe }, 'oauth_subject'],
     ['without one, beside a later filter', { observe: null }, { observe, filter: newestFilter }, 'oauth_subject'],
-  ])('spell OAuth callers of an observer: %s', (_, modes, editions, kind) => {
-    const called = calledEditions(metadata(modes), editions);
+  ])('spell OAuth callers of an observer: %s', (_, modes, schemas, kind) => {
+    const called = calledSchemas(metadata(modes), schemas);
     expect(called.observe?.oauthPrincipalKind).toBe(kind);
     expect(called.observe?.request).toBe(observe.request);
   });

@@ -282,8 +282,8 @@ describe('fingerprints', () => {
     expect(problem).toContain('(hook shape of PDK 0.1.0, 0.1.1, 0.1.2, 0.2.0), expected ');
   });
 
-  it.each([0, 1, 2])('accept schema %d of the filter', (edition) => {
-    expect(problems({ edition })).toEqual([]);
+  it.each([0, 1, 2])('accept schema %d of the filter', (schema) => {
+    expect(problems({ schema })).toEqual([]);
   });
 });
 

@@ -5,7 +5,7 @@ import { admitWasm, ProbeFailedError, SlotKey } from '../../src/index.ts';
 import type { Slot } from '../../src/slots.ts';
 import type { HookKind } from '../../src/types.ts';
 import { decodeAnswer } from '../../src/wire/decode.ts';
-import { EDITIONS } from '../../src/wire/editions.ts';
+import { SCHEMAS } from '../../src/wire/schemas.ts';
 import { thrown } from '../support/errors.ts';
 import { guest } from '../support/guest.ts';
 import { plugin } from '../support/plugins.ts';
@@ -34,18 +34,18 @@ function probesOf(bytes: Uint8Array, kind: 'filter' | 'shape'): Probe[] {
   const runtime = newRuntime();
   const key = SlotKey.global('probed');
   const slot = kind === 'filter' ? runtime.registerFilter(key, 'n', bytes) : runtime.registerShape(key, 'n', bytes);
-  return probesFor((slot as Slot).current.editions);
+  return probesFor((slot as Slot).version.schemas);
 }
 
 /** Returns what a reporting plugin read of the request and of each candidate. */
-function reports(name: string, edition: number): Record<string, unknown>[][] {
+function reports(name: string, schema: number): Record<string, unknown>[][] {
   const runtime = newRuntime();
   const slot = runtime.registerFilter(SlotKey.global('report'), 'report', plugin(name));
   return probesOf(plugin(name), 'filter')
     .filter(({ hook }) => hook === 'filter')
     .map((probe) => {
       const answer = runtime.callFilter(slot.key, sent(probe));
-      return decodeAnswer(EDITIONS.filter[edition]!.response, answer).results.map(({ reason }) => JSON.parse(reason));
+      return decodeAnswer(SCHEMAS.filter[schema]!.response, answer).results.map(({ reason }) => JSON.parse(reason));
     });
 }
 
@@ -98,7 +98,7 @@ describe('samples of the other hooks', () => {
     const samples = probesOf(plugin('report-0-1-2'), 'shape').filter(({ hook }) => hook !== 'filter');
     const decoded = samples.map((probe) => [
       probe.hook,
-      decodeAnswer<unknown>(EDITIONS[probe.hook][0]!.request as (typeof EDITIONS.shape)[0]['request'], sent(probe)),
+      decodeAnswer<unknown>(SCHEMAS[probe.hook][0]!.request as (typeof SCHEMAS.shape)[0]['request'], sent(probe)),
     ]);
     const request = {
       requestId: 'probe-req-1',
@@ -131,7 +131,7 @@ describe('probing', () => {
   };
 
   it('calls every declared hook once for any kind and reports under a label that no plugin can choose', () => {
-    expect(probed(guest({ hooks: ['observe', 'shape', 'filter'], edition: 2, metadata: { name: 'mine' } }))).toEqual([
+    expect(probed(guest({ hooks: ['observe', 'shape', 'filter'], schema: 2, metadata: { name: 'mine' } }))).toEqual([
       'call (probe) filter',
       'call (probe) shape',
       'call (probe) observe',
@@ -147,8 +147,8 @@ describe('probing', () => {
     [0, 2],
     [1, 2],
     [2, 1],
-  ])('calls a filter of schema %d %d times', (edition, times) => {
-    expect(probed(guest({ edition }))).toEqual(Array(times).fill('call (probe) filter'));
+  ])('calls a filter of schema %d %d times', (schema, times) => {
+    expect(probed(guest({ schema }))).toEqual(Array(times).fill('call (probe) filter'));
   });
 
   it('skips transforms in noop mode', () => {
@@ -167,14 +167,14 @@ describe('probing', () => {
     ]);
   });
 
-  it.each([0, 1])('reports why a filter of schema %d fails only with a candidate', (edition) => {
+  it.each([0, 1])('reports why a filter of schema %d fails only with a candidate', (schema) => {
     // Longer than the sample without a candidate and shorter than the sample with one.
-    const between = edition === 0 ? 260 : 400;
+    const between = schema === 0 ? 260 : 400;
     const hook = `(if (i32.gt_u (local.get 1) (i32.const ${between})) (then unreachable)) $answer`;
-    const error = thrown(ProbeFailedError, () => admitWasm(newRuntime(), guest({ edition, hook })));
+    const error = thrown(ProbeFailedError, () => admitWasm(newRuntime(), guest({ schema, hook })));
     expect(error.hook).toBe('filter');
     expect(error.reason).toMatch(/unreachable.*with one candidate; plugins of wire 0\.3\.0 and 0\.4\.0/);
-    expect(() => admitWasm(newRuntime(), guest({ edition: 2, hook: hook.replace(`${between}`, '600') }))).not.toThrow();
+    expect(() => admitWasm(newRuntime(), guest({ schema: 2, hook: hook.replace(`${between}`, '600') }))).not.toThrow();
   });
 
   it('does not decode the answer of observe', () => {

@@ -2,8 +2,8 @@
 
 import { describe, expect, it } from 'vitest';
 import { decodeAnswer } from '../../src/wire/decode.ts';
-import { EDITIONS } from '../../src/wire/editions.ts';
 import { encodeToBytes } from '../../src/wire/encode.ts';
+import { SCHEMAS } from '../../src/wire/schemas.ts';
 import { call, instance } from './v8.ts';
 
 const exchange = (claims: Record<string, string>) => ({
@@ -22,7 +22,7 @@ const exchange = (claims: Record<string, string>) => ({
 });
 
 const respond = (claims: Record<string, string>, guest = 'transforms') => {
-  const { request, response } = EDITIONS.transform_response[0]!;
+  const { request, response } = SCHEMAS.transform_response[0]!;
   const sent = encodeToBytes(request, { ...exchange(claims), body: Buffer.from('abc') });
   const answer = decodeAnswer(response, call(guest, 'transform_response', sent));
   if (answer.kind === 'unchanged') return answer.kind;
@@ -30,7 +30,7 @@ const respond = (claims: Record<string, string>, guest = 'transforms') => {
 };
 
 const stream = (claims: Record<string, string>, guest = 'transforms') => {
-  const { request, response } = EDITIONS.transform_sse_event[0]!;
+  const { request, response } = SCHEMAS.transform_sse_event[0]!;
   const sent = encodeToBytes(request, { ...exchange(claims), event: { event: 'ping', data: Buffer.from('data') } });
   const answer = decodeAnswer(response, call(guest, 'transform_sse_event', sent));
   if (answer.kind !== 'replace') return answer.kind;
@@ -102,7 +102,7 @@ describe('mixed-editions', () => {
   const candidate = { upstreamId: 'id', name: 'up', kind: 'k', observedAtUnixSecs: 1, predictedCacheReadTokens: 5 };
 
   it('decodes each hook in the layout of its schema', () => {
-    const [early, , later] = EDITIONS.filter;
+    const [early, , later] = SCHEMAS.filter;
     const sent = encodeToBytes(early!.request, { ...http, candidates: [candidate] });
     expect(decodeAnswer(early!.response, call(guest, 'filter', sent)).results).toEqual([
       { upstreamId: 'id', decision: 'accept', reason: 'up has 5' },
@@ -110,7 +110,7 @@ describe('mixed-editions', () => {
     const wrong = encodeToBytes(later!.request, { ...http, candidates: [candidate] });
     expect(() => call(guest, 'filter', wrong)).toThrow('unreachable');
 
-    const shape = EDITIONS.shape[0]!;
+    const shape = SCHEMAS.shape[0]!;
     const asked = encodeToBytes(shape.request, { ...http, upstream: { baseUrl: null } });
     expect(decodeAnswer(shape.response, call(guest, 'shape', asked))).toMatchObject({
       url: 'https://mixed.test/',
@@ -119,14 +119,14 @@ describe('mixed-editions', () => {
     expect(respond({}, guest)).toEqual([null, null, 'req-7']);
     expect(stream({}, guest)).toEqual([['ping', 'req-7']]);
     const event = { type: 'authn_complete', principalId: 'p', principalKind: 'api_key' } as const;
-    expect(call(guest, 'observe', encodeToBytes(EDITIONS.observe[0]!.request, event))).toHaveLength(0);
+    expect(call(guest, 'observe', encodeToBytes(SCHEMAS.observe[0]!.request, event))).toHaveLength(0);
   });
 });
 
 describe('canary', () => {
   const { requestId, principal } = exchange({});
   const http = { requestId, principal, method: 'PUT', path: '/', headers: [], body: Buffer.from('abc') };
-  const { request, response } = EDITIONS.filter[0]!;
+  const { request, response } = SCHEMAS.filter[0]!;
   const sent = encodeToBytes(request, { ...http, candidates: [] });
   const report = (answer: Uint8Array) => decodeAnswer(response, answer).results[0]!.reason;
 

@@ -4,8 +4,8 @@
 
 import { describe, expect, it } from 'vitest';
 import { decodeAnswer } from '../../src/wire/decode.ts';
-import { EDITIONS, findEdition } from '../../src/wire/editions.ts';
 import { encodeToBytes } from '../../src/wire/encode.ts';
+import { findSchema, SCHEMAS } from '../../src/wire/schemas.ts';
 import { call, section } from './v8.ts';
 
 const hex = (bytes: Uint8Array | string) => Buffer.from(bytes as string, 'latin1').toString('hex');
@@ -133,9 +133,9 @@ const GUESTS = [
 ];
 
 describe.each(GUESTS)('$guest', ({ guest, more, seen }) => {
-  const edition = findEdition('filter', section(guest, 'cc_lb.schema.filter.v1').toString('hex'))!;
+  const schema = findSchema('filter', section(guest, 'cc_lb.schema.filter.v1').toString('hex'))!;
   const reports = (request: typeof priced) => {
-    const answer = decodeAnswer(edition.response, call(guest, 'filter', encodeToBytes(edition.request, request)));
+    const answer = decodeAnswer(schema.response, call(guest, 'filter', encodeToBytes(schema.request, request)));
     return answer.results.map(({ upstreamId, decision, reason }) => {
       expect(decision).toBe('report');
       return [upstreamId, JSON.parse(reason)];
@@ -160,7 +160,7 @@ describe.each(GUESTS)('$guest', ({ guest, more, seen }) => {
   });
 
   it('reads every field of a shape request', () => {
-    const { request, response } = EDITIONS.shape[0]!;
+    const { request, response } = SCHEMAS.shape[0]!;
     const answer = decodeAnswer(response, call(guest, 'shape', encodeToBytes(request, { ...exchange, upstream })));
     expect(answer).toMatchObject({ url: upstream.baseUrl, method: 'REPORT', headers: ['x-report', 'shape'] });
     expect(JSON.parse(Buffer.from(answer.body).toString())).toEqual({ ...seenExchange, upstream: seenUpstream });
@@ -190,7 +190,7 @@ const seenTransformed = {
 
 describe.each(['report-0-1-1', 'report-0-1-2', 'report-0-2-0'])('%s', (guest) => {
   it('reads every field of a response', () => {
-    const { request, response } = EDITIONS.transform_response[0]!;
+    const { request, response } = SCHEMAS.transform_response[0]!;
     const sent = encodeToBytes(request, { ...transformed, body });
     const answer = decodeAnswer(response, call(guest, 'transform_response', sent));
     if (answer.kind !== 'replace') throw new Error(answer.kind);
@@ -199,7 +199,7 @@ describe.each(['report-0-1-1', 'report-0-1-2', 'report-0-2-0'])('%s', (guest) =>
   });
 
   it('reads every field of a server-sent event', () => {
-    const { request, response } = EDITIONS.transform_sse_event[0]!;
+    const { request, response } = SCHEMAS.transform_sse_event[0]!;
     const sent = encodeToBytes(request, { ...transformed, event: { event: 'ping ü', data: body } });
     const answer = decodeAnswer(response, call(guest, 'transform_sse_event', sent));
     if (answer.kind !== 'replace') throw new Error(answer.kind);
@@ -215,7 +215,7 @@ describe.each(['report-0-1-0', 'report-0-1-1', 'report-0-1-2'])('%s', (guest) =>
     bytes.reduce((hash, byte) => BigInt.asUintN(64, (hash ^ BigInt(byte)) * 0x100000001b3n), 0xcbf29ce484222325n);
   const digits = (text: string) => digest(Buffer.from(text)).toString(16).padStart(16, '0');
   const u64 = (value: bigint) => Buffer.from(new BigUint64Array([value]).buffer);
-  const { request } = EDITIONS.observe[0]!;
+  const { request } = SCHEMAS.observe[0]!;
   const finished = {
     type: 'request_finished',
     status: 0x1234,

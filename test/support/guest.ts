@@ -1,10 +1,10 @@
 /** Builds plugins for single tests: well-formed by default, with the parts that a test replaces. */
 import type { HookKind } from '../../src/types.ts';
-import { EDITIONS } from '../../src/wire/editions.ts';
 import { encodeToBytes } from '../../src/wire/encode.ts';
 import { filterResponse } from '../../src/wire/messages/filter.ts';
 import { shapeResponse } from '../../src/wire/messages/shape.ts';
 import { transformResponseResult, transformSseEventResult } from '../../src/wire/messages/transform.ts';
+import { SCHEMAS } from '../../src/wire/schemas.ts';
 import { append, assemble, customSection } from './wat.ts';
 
 const ANSWERS: Readonly<Record<HookKind, Uint8Array>> = {
@@ -41,7 +41,7 @@ export interface GuestParts {
   /** Custom sections to replace, by name; null removes one. */
   readonly sections?: Readonly<Record<string, Uint8Array | null>>;
   /** The wire schema whose fingerprint each hook carries, as an index from the oldest. */
-  readonly edition?: number;
+  readonly schema?: number;
 }
 
 /** The bytes of a plugin. */
@@ -76,7 +76,7 @@ export function guestText(parts: GuestParts = {}): string {
 export function guestSections(parts: GuestParts = {}): Uint8Array[] {
   const { hooks = ['filter'] } = parts;
   const usual: Record<string, Uint8Array> = { 'cc_lb.plugin.v1': metadataSection(parts) };
-  for (const hook of hooks) usual[`cc_lb.schema.${hook}.v1`] = fingerprint(hook, parts.edition ?? 0);
+  for (const hook of hooks) usual[`cc_lb.schema.${hook}.v1`] = fingerprint(hook, parts.schema ?? 0);
   const sections = { ...usual, ...parts.sections };
   return Object.entries(sections).flatMap(([name, data]) => (data === null ? [] : [customSection(name, data)]));
 }
@@ -98,10 +98,10 @@ export function metadataSection(parts: GuestParts = {}): Uint8Array {
   return Buffer.from(JSON.stringify({ ...metadata, ...parts.metadata }));
 }
 
-/** The 32-byte fingerprint of a hook's wire schema; `edition` is an index from the oldest. */
-export function fingerprint(hook: HookKind, edition = 0): Uint8Array {
-  const editions = EDITIONS[hook];
-  return Buffer.from(editions[Math.min(edition, editions.length - 1)]!.fingerprint, 'hex');
+/** The 32-byte fingerprint of a hook's wire schema; `schema` is an index from the oldest. */
+export function fingerprint(hook: HookKind, schema = 0): Uint8Array {
+  const schemas = SCHEMAS[hook];
+  return Buffer.from(schemas[Math.min(schema, schemas.length - 1)]!.fingerprint, 'hex');
 }
 
 /** Returns a hook body that answers probes and runs `body` in every later call. Requests are told apart by their length. */

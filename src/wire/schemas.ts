@@ -2,7 +2,7 @@
  * The wire schemas of each hook. Every published PDK embeds a BLAKE3 fingerprint of each hook's top-level fields, and
  * among published PDKs a fingerprint selects one schema. The wire version is always 1.
  */
-import type { HookKind } from '../types.ts';
+import type { HookKind, SlotKind } from '../types.ts';
 import {
   type FilterRequest,
   type FilterResponse,
@@ -26,7 +26,7 @@ import {
 import type { Message } from './rkyv.ts';
 
 /** A wire schema of a hook. */
-export interface Edition<Hook extends HookKind, Request, Response> {
+export interface Schema<Hook extends HookKind, Request, Response> {
   readonly hook: Hook;
   /** 64 lower-case hex digits. */
   readonly fingerprint: string;
@@ -43,18 +43,26 @@ export interface Edition<Hook extends HookKind, Request, Response> {
 }
 
 /** The schema type of each hook. */
-export interface EditionByHook {
-  filter: Edition<'filter', FilterRequest, FilterResponse>;
-  shape: Edition<'shape', ShapeRequest, ShapeResponse>;
-  observe: Edition<'observe', ObserveEventValue, null>;
-  transform_response: Edition<'transform_response', TransformResponseRequest, TransformResponseResult>;
-  transform_sse_event: Edition<'transform_sse_event', TransformSseEventRequest, TransformSseEventResult>;
+export interface SchemaByHook {
+  filter: Schema<'filter', FilterRequest, FilterResponse>;
+  shape: Schema<'shape', ShapeRequest, ShapeResponse>;
+  observe: Schema<'observe', ObserveEventValue, null>;
+  transform_response: Schema<'transform_response', TransformResponseRequest, TransformResponseResult>;
+  transform_sse_event: Schema<'transform_sse_event', TransformSseEventRequest, TransformSseEventResult>;
 }
+
+/** The schema of each hook that a plugin declares; null for a transform in noop mode. */
+export type DeclaredSchemas = { readonly [Hook in HookKind]?: SchemaByHook[Hook] | null };
+
+/** The schemas of a plugin in a slot of a kind, whose own hook it declares. */
+export type SchemasOf<Kind extends SlotKind> = Kind extends SlotKind
+  ? DeclaredSchemas & { readonly [Hook in Kind]: SchemaByHook[Hook] }
+  : never;
 
 const oauthPrincipalKind = 'oauth_subject';
 
 /** The schemas of every hook, oldest first. */
-export const EDITIONS: { readonly [Hook in HookKind]: readonly EditionByHook[Hook][] } = {
+export const SCHEMAS: { readonly [Hook in HookKind]: readonly SchemaByHook[Hook][] } = {
   filter: [
     {
       hook: 'filter',
@@ -124,21 +132,21 @@ export const EDITIONS: { readonly [Hook in HookKind]: readonly EditionByHook[Hoo
 };
 
 /** Returns the schema of `hook` with `fingerprint` (64 lower-case hex digits); undefined if it is unknown. */
-export function findEdition<Hook extends HookKind>(hook: Hook, fingerprint: string): EditionByHook[Hook] | undefined {
-  return EDITIONS[hook].find((edition) => edition.fingerprint === fingerprint);
+export function findSchema<Hook extends HookKind>(hook: Hook, fingerprint: string): SchemaByHook[Hook] | undefined {
+  return SCHEMAS[hook].find((schema) => schema.fingerprint === fingerprint);
 }
 
-const describe = (edition: { hook: HookKind; fingerprint: string; pdkReleases: readonly string[] }): string =>
-  `${edition.fingerprint} (hook ${edition.hook} of PDK ${edition.pdkReleases.join(', ')})`;
+const describe = (schema: { hook: HookKind; fingerprint: string; pdkReleases: readonly string[] }): string =>
+  `${schema.fingerprint} (hook ${schema.hook} of PDK ${schema.pdkReleases.join(', ')})`;
 
 /**
  * Returns why `fingerprint` is not accepted for `hook`: the found fingerprint, its owner if known, and the accepted
  * ones.
  */
 export function explainFingerprint(hook: HookKind, fingerprint: string): string {
-  const owner = Object.values(EDITIONS)
+  const owner = Object.values(SCHEMAS)
     .flat()
-    .find((edition) => edition.fingerprint === fingerprint);
+    .find((schema) => schema.fingerprint === fingerprint);
   const found = owner === undefined ? `${fingerprint} (of no published PDK)` : describe(owner);
-  return `found fingerprint ${found}, expected ${EDITIONS[hook].map(describe).join(' or ')}`;
+  return `found fingerprint ${found}, expected ${SCHEMAS[hook].map(describe).join(' or ')}`;
 }
