@@ -2,9 +2,7 @@
 import { randomUUID } from 'node:crypto';
 import { type IncomingHttpHeaders, IncomingMessage, type ServerResponse } from 'node:http';
 import {
-  ClosedError,
   type ObserveEvent,
-  PoolSaturatedError,
   type RequestContext,
   ResponseTransformError,
   type StageReport,
@@ -24,40 +22,16 @@ import {
 import { Attempt, type AttemptOwner } from './attempt.ts';
 import { type Body, readBody } from './body.ts';
 import type { CacheLedger } from './cache-ledger.ts';
+import { codeOf, noneAvailable, refusalOf } from './failure.ts';
 import { endToEnd, linesOf, towardsUpstream } from './headers.ts';
 import type { KeepAlive } from './keep-alive.ts';
 import { Prompt } from './prompt.ts';
+import type { LogEntry, RequestRecord } from './record.ts';
 import { Refusal, sendRefusal } from './refusal.ts';
 import type { PrincipalRoute } from './routes.ts';
 import { hasDotSegments, plainTarget } from './target.ts';
 import { isEventStream, NO_USAGE, type Usage, type UsageReader, usageReader } from './usage.ts';
 import type { Plugins, Target, View } from './view.ts';
-
-/** A report to the operator. */
-export interface LogEntry {
-  readonly level: 'warn' | 'error';
-  readonly requestId: string;
-  readonly message: string;
-  readonly error: unknown;
-}
-
-/** The record of a request for the log. */
-export interface RequestRecord {
-  readonly requestId: string;
-  readonly method: string;
-  readonly path: string;
-  readonly principal: string | null;
-  readonly upstream: string | null;
-  /** 499 if the client disconnected before the answer. */
-  readonly status: number;
-  readonly durationMs: number;
-  /** The decision of each filter, with its reason. */
-  readonly decisions: readonly { readonly plugin: string; readonly kept: number | null; readonly reason: string }[];
-  /** Upstreams that could not be reached for this request. */
-  readonly passedOver: number;
-  /** `Date.now()` milliseconds. */
-  readonly endedAt: number;
-}
 
 /** The context of all exchanges of a load balancer. */
 export interface Shared {
@@ -75,7 +49,6 @@ const CLIENT_LEFT = 499;
 /** Body size in bytes from which plugin calls can be aborted: an AbortSignal costs more than a small call. */
 const CANCELLED_FROM = 16 * 1024;
 const CLIENT_LEFT_REASON = new Error('the client disconnected');
-const TIMED_OUT = new Set(['UND_ERR_CONNECT_TIMEOUT', 'UND_ERR_HEADERS_TIMEOUT', 'UND_ERR_BODY_TIMEOUT']);
 const NO_STAGES: readonly StageReport[] = [];
 
 /** One request and its answer. */
@@ -425,25 +398,8 @@ export class Exchange implements AttemptOwner {
 /** Discards the body of an answer that is not forwarded. */
 const DISCARDED: Answer = { data: () => true, end() {} };
 
-function noneAvailable(): Refusal {
-  return new Refusal(503, 'overloaded_error', 'no upstream is available', 1);
-}
-
-function refusalOf(error: unknown): Refusal {
-  if (error instanceof Refusal) return error;
-  if (error instanceof ClosedError) return new Refusal(503, 'api_error', 'shutting down');
-  if (error instanceof PoolSaturatedError) return new Refusal(503, 'overloaded_error', 'too many plugin calls', 1);
-  if (TIMED_OUT.has(codeOf(error))) return new Refusal(504, 'api_error', 'the upstream did not answer in time');
-  return new Refusal(502, 'api_error', 'the upstream did not answer');
-}
-
 function keyOf(headers: IncomingHttpHeaders): string {
   const key = headers['x-api-key'];
   if (typeof key === 'string') return key;
   return /^Bearer (.+)$/i.exec(headers.authorization ?? '')?.[1] ?? '';
-}
-
-function codeOf(error: unknown): string {
-  const { code } = (error ?? {}) as { code?: unknown };
-  return typeof code === 'string' ? code : '';
 }

@@ -1,6 +1,6 @@
 /** Structured logs with pino, one JSON object per line. */
 import pino from 'pino';
-import type { LogEntry, RequestRecord } from './exchange.ts';
+import type { LogEntry, RequestRecord } from './record.ts';
 
 /** The config of the log. */
 export interface LogOptions {

@@ -8,8 +8,9 @@ export const PAGE = `<!doctype html>
   body { font: 14px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 72rem; padding: 0 1rem; color: #1b1f24; }
   h1 { font-size: 1.4rem; } h2 { font-size: 1.05rem; margin: 2rem 0 .5rem; }
   table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; }
-  th, td { text-align: left; padding: .25rem .75rem .25rem 0; border-bottom: 1px solid #d8dee4; overflow-wrap: anywhere; }
-  th { font-weight: 600; color: #57606a; }
+  th, td { text-align: left; padding: .25rem .75rem .25rem 0; border-bottom: 1px solid #d8dee4; overflow-wrap: break-word; }
+  td { max-width: 28rem; }
+  th { font-weight: 600; color: #57606a; white-space: nowrap; }
   .tiles { display: flex; gap: 2rem; flex-wrap: wrap; } .tiles b { display: block; font-size: 1.6rem; }
   .bad { color: #b42318; } svg { width: 100%; height: 4rem; background: #f6f8fa; }
   @media (prefers-color-scheme: dark) {

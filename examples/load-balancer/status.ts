@@ -1,6 +1,6 @@
 /** The status for the status page and `/plugins`: the combined reports of the workers. */
 import type { PluginRefusal } from './deployment.ts';
-import type { RequestRecord } from './exchange.ts';
+import type { RequestRecord } from './record.ts';
 import type { Routes } from './routes.ts';
 import type { SlotReport } from './worker.ts';
 import type { MemberReport } from './workers.ts';

@@ -2,11 +2,11 @@
 import { pathToFileURL } from 'node:url';
 import { SlotKey, type SlotStatus } from 'cc-lb-runtime-wasmtime';
 import type { MetricObjectWithValues, MetricValue } from 'prom-client';
-import type { RequestRecord } from './exchange.ts';
 import { type DryRun, type Explanation, explain } from './explain.ts';
 import { type Port, serve } from './ipc.ts';
 import { type Address, LoadBalancer, type LoadBalancerOptions } from './load-balancer.ts';
 import { createLogger, type LogOptions, logEntry, logRequest } from './logging.ts';
+import type { RequestRecord } from './record.ts';
 import type { Routes } from './routes.ts';
 import { traceToOpenTelemetry } from './tracing.ts';
 

@@ -4,8 +4,8 @@ import { readFileSync } from 'node:fs';
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
 import type { ObserveEvent } from 'cc-lb-runtime-wasmtime';
 import { onTestFinished } from 'vitest';
-import type { LogEntry } from '../../examples/load-balancer/exchange.ts';
 import { LoadBalancer, type LoadBalancerOptions, listening } from '../../examples/load-balancer/load-balancer.ts';
+import type { LogEntry } from '../../examples/load-balancer/record.ts';
 import type { PluginRoute, PrincipalRoute, Routes } from '../../examples/load-balancer/routes.ts';
 
 /** Returns a guest of `test/plugins/wasm`. */

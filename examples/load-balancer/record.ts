@@ -1,0 +1,27 @@
+/** Reports about requests, for the log. */
+
+/** A report to the operator. */
+export interface LogEntry {
+  readonly level: 'warn' | 'error';
+  readonly requestId: string;
+  readonly message: string;
+  readonly error: unknown;
+}
+
+/** The record of a request for the log. */
+export interface RequestRecord {
+  readonly requestId: string;
+  readonly method: string;
+  readonly path: string;
+  readonly principal: string | null;
+  readonly upstream: string | null;
+  /** 499 if the client disconnected before the answer. */
+  readonly status: number;
+  readonly durationMs: number;
+  /** The decision of each filter, with its reason. */
+  readonly decisions: readonly { readonly plugin: string; readonly kept: number | null; readonly reason: string }[];
+  /** Upstreams that could not be reached for this request. */
+  readonly passedOver: number;
+  /** `Date.now()` milliseconds. */
+  readonly endedAt: number;
+}
