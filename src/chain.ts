@@ -22,7 +22,7 @@ import type {
 import { parseUuid } from './uuid.ts';
 import { parseArgument } from './validate.ts';
 
-/** What the chain needs of a filter; `WasmtimeFilterPlugin` is one. */
+/** The part of a filter that the chain uses; `WasmtimeFilterPlugin` implements it. */
 export interface FilterStage {
   /** The plugin's name, for reports. */
   readonly pluginName: string;
@@ -35,18 +35,18 @@ export interface FilterStage {
     candidates: readonly UpstreamCandidate[],
     options?: CallOptions,
   ): FilterOutput;
-  /** `filter`, where the plugin may run on another thread. */
+  /** The asynchronous form of `filter`, which may run on another thread. */
   filterAsync(
     ctx: RequestContext,
     principal: Principal,
     candidates: readonly UpstreamCandidate[],
     options?: AsyncCallOptions,
   ): Promise<FilterOutput>;
-  /** Called when a request goes on without the plugin after it failed. */
+  /** Called when a request is passed through after the plugin failed. */
   countPassThrough?(): void;
 }
 
-/** What the chain needs of a shape; `WasmtimeUpstreamDialect` is one. */
+/** The part of a shape that the chain uses; `WasmtimeUpstreamDialect` implements it. */
 export interface ShapeStage {
   /** The plugin's name, for reports. */
   readonly pluginName: string;
@@ -54,42 +54,42 @@ export interface ShapeStage {
   readonly failurePolicy: PluginFailurePolicy;
   /** Shapes on the calling thread; see `WasmtimeUpstreamDialect.shape`. */
   shape(ctx: RequestContext, upstream: Upstream, principal: Principal, options?: CallOptions): ShapedRequest;
-  /** `shape`, where the plugin may run on another thread. */
+  /** The asynchronous form of `shape`, which may run on another thread. */
   shapeAsync(
     ctx: RequestContext,
     upstream: Upstream,
     principal: Principal,
     options?: AsyncCallOptions,
   ): Promise<ShapedRequest>;
-  /** Called when a request goes on without the plugin after it failed. */
+  /** Called when a request is passed through after the plugin failed. */
   countPassThrough?(): void;
 }
 
-/** What the chain needs of an observer; `WasmtimeObservabilityHook` is one. */
+/** The part of an observer that the chain uses; `WasmtimeObservabilityHook` implements it. */
 export interface ObserveStage {
   /** Observes on the calling thread; see `WasmtimeObservabilityHook.observe`. */
   observe(event: ObserveEvent, options?: CallOptions): ObservabilityError | undefined;
-  /** `observe`, where the plugin may run on another thread. */
+  /** The asynchronous form of `observe`, which may run on another thread. */
   observeAsync(event: ObserveEvent, options?: AsyncCallOptions): Promise<ObservabilityError | undefined>;
 }
 
-/** What one filter did: its verdict, or the error that prevented one. */
+/** The result of one filter: its verdict, or the error of the call. */
 export type StageReport =
   | { readonly plugin: string; readonly output: FilterOutput; readonly error?: never }
   | { readonly plugin: string; readonly error: WasmtimeRuntimeError; readonly output?: never };
 
-/** The candidates that every filter kept, in the caller's order; never none. */
+/** The candidates that every filter kept, in the caller's order; at least one. */
 export interface Routed {
   /** Distinguishes the outcome. */
   readonly kind: 'candidates';
-  /** The survivors, in the caller's order. */
+  /** The kept candidates, in the caller's order. */
   readonly candidates: readonly UpstreamCandidate[];
 }
 
-/** The filters' joint outcome, and what each of them did. */
+/** The outcome of all filters, with the result of each. */
 export type FilterOutcome = (Routed | Unavailable) & { readonly stages: readonly StageReport[] };
 
-/** The shape's outcome. `error` is why a request passes through unchanged. */
+/** The outcome of the shape. `error` is the failure after which a request is passed through. */
 export type ShapeOutcome =
   | { readonly kind: 'shaped'; readonly request: ShapedRequest }
   | { readonly kind: 'passed-through'; readonly request: ShapedRequest; readonly error?: WasmtimeRuntimeError }
@@ -105,7 +105,7 @@ export interface PluginChainOptions {
   readonly observers?: readonly ObserveStage[];
 }
 
-/** A misspelt place would leave its plugins out of every request. The stages are looked at one by one. */
+/** Rejects unknown fields: a misspelled one would silently omit its plugins. The stages are checked separately. */
 const chainOptionsSchema = z.strictObject({
   filters: z.custom<readonly FilterStage[]>(() => true).optional(),
   shape: z.custom<ShapeStage>(() => true).optional(),
@@ -113,16 +113,15 @@ const chainOptionsSchema = z.strictObject({
 });
 
 /**
- * Filters one after the other, then the shape, with each plugin's failure policy enforced. Failed plugins become
- * outcomes; a caller's mistake (InvalidArgumentError), a closed runtime (ClosedError) and an aborted call (its signal's
- * reason) are thrown as they are.
+ * Calls the filters in order and then the shape, and enforces the failure policy of each plugin. Failed plugins become
+ * outcomes. InvalidArgumentError, ClosedError, and the reason of an aborted signal are thrown unchanged.
  */
 export class PluginChain {
   readonly #filters: readonly FilterStage[];
   readonly #shape: ShapeStage | undefined;
   readonly #observers: readonly ObserveStage[];
 
-  /** @throws InvalidArgumentError for an unknown field, or where a stage lacks what its place in the chain needs */
+  /** @throws InvalidArgumentError for an unknown field, or for a stage without a required method */
   constructor(options: PluginChainOptions) {
     const { filters = [], shape, observers = [] } = parseArgument(chainOptionsSchema, options, 'options');
     this.#filters = checkedStages(filters, 'filters', ['filter', 'filterAsync'], true);
@@ -131,7 +130,7 @@ export class PluginChain {
     this.#shape = shape;
   }
 
-  /** Asks each filter about the candidates that the ones before it kept. */
+  /** Calls each filter with the candidates that the previous ones kept. */
   filter(
     ctx: RequestContext,
     principal: Principal,
@@ -152,8 +151,8 @@ export class PluginChain {
   }
 
   /**
-   * `filter`, where the plugins may run on another thread. Rejects with `signal.reason` when aborted. Each filter gets its
-   * own copy of the body when its turn comes: the body must not change until then.
+   * The asynchronous form of `filter`, which may run on another thread. Rejects with `signal.reason` on abort. Each
+   * filter gets its own copy of the body when it is called, so the body must not change before all filters are called.
    */
   async filterAsync(
     ctx: RequestContext,
@@ -175,7 +174,9 @@ export class PluginChain {
     return run.outcome();
   }
 
-  /** Has the request written for the upstream. A chain without a shape passes every request through. */
+  /**
+   * Calls the shape, which writes the request for the upstream. A chain without a shape passes every request through.
+   */
   shape(ctx: RequestContext, upstream: Upstream, principal: Principal, options?: CallOptions): ShapeOutcome {
     const request = prepared(ctx);
     if (this.#shape === undefined) return unshaped(request, upstream);
@@ -186,7 +187,7 @@ export class PluginChain {
     }
   }
 
-  /** `shape`, where the plugin may run on another thread. Rejects with `signal.reason` when aborted. */
+  /** The asynchronous form of `shape`, which may run on another thread. Rejects with `signal.reason` on abort. */
   async shapeAsync(
     ctx: RequestContext,
     upstream: Upstream,
@@ -204,7 +205,7 @@ export class PluginChain {
   }
 
   /**
-   * Has a whole response changed, with the failure policy of the shape enforced. A chain without a transform passes every
+   * Transforms a complete response under the failure policy of the shape. A chain without a transform passes every
    * response through.
    */
   transformResponse(input: TransformResponseInput, options?: CallOptions): ResponseOutcome {
@@ -212,42 +213,48 @@ export class PluginChain {
     return resolveResponse(this.#shape, input, options);
   }
 
-  /** `transformResponse`, where the plugin may run on another thread. Rejects with `signal.reason` when aborted. */
+  /**
+   * The asynchronous form of `transformResponse`, which may run on another thread. Rejects with `signal.reason` on
+   * abort.
+   */
   async transformResponseAsync(input: TransformResponseInput, options?: AsyncCallOptions): Promise<ResponseOutcome> {
     if (!isResponseStage(this.#shape)) return { kind: 'passed-through' };
     return resolveResponseAsync(this.#shape, input, options);
   }
 
-  /** A stream that has the events of a response changed, under the failure policy of the shape; null without a transform. */
+  /**
+   * Returns a stream that transforms the events of a response under the failure policy of the shape; null without a
+   * transform.
+   */
   sseTransformer(context: TransformContext, options?: SseTransformerOptions): SseTransformer | null {
     const shape: Partial<SseDialect> | undefined = this.#shape;
     if (typeof shape?.transformSseEventAsync !== 'function') return null;
     return new SseTransformer(shape as SseDialect, context, options);
   }
 
-  /** Tells every observer; answers with the failures, which never concern the request. */
+  /** Reports the event to every observer; returns their failures, which do not affect the request. */
   observe(event: ObserveEvent, options?: CallOptions): readonly ObservabilityError[] {
     return this.#observers.map((observer) => observer.observe(event, options)).filter((error) => error !== undefined);
   }
 
-  /** `observe`, where the plugins may run on another thread. */
+  /** The asynchronous form of `observe`, which may run on another thread. */
   async observeAsync(event: ObserveEvent, options?: AsyncCallOptions): Promise<readonly ObservabilityError[]> {
     const errors = await Promise.all(this.#observers.map((observer) => observer.observeAsync(event, options)));
     return errors.filter((error) => error !== undefined);
   }
 }
 
-/** The candidates on their way through the filters. */
+/** The state of the candidates while the filters run. */
 class FilterRun {
   survivors: readonly UpstreamCandidate[];
-  /** The canonical ids of the survivors. */
+  /** The canonical ids of the kept candidates. */
   #ids: readonly string[];
   readonly #stages: StageReport[] = [];
   #stopped: Unavailable | undefined;
 
   constructor(candidates: readonly UpstreamCandidate[]) {
     if (!Array.isArray(candidates)) throw new InvalidArgumentError('candidates', 'expected an array');
-    // A load balancer's list may change while a filter is asked.
+    // Copied, because the caller may change its list while a filter runs.
     this.survivors = [...candidates];
     this.#ids = canonicalIds(this.survivors);
   }
@@ -283,7 +290,7 @@ class FilterRun {
     return { kind: 'candidates', candidates: this.survivors, stages };
   }
 
-  /** Why an answer cannot be applied to the candidates that its filter saw; null where it can. */
+  /** Returns why a verdict is invalid for the candidates of its filter; null if it is valid. */
   #problemOf(output: FilterOutput): string | null {
     const unnamed = new Set(this.#ids);
     for (const id of [...output.keptUpstreamIds, ...output.perCandidateReasons.map(({ upstreamId }) => upstreamId)]) {
@@ -329,18 +336,18 @@ function unshaped(ctx: RequestContext, upstream: Upstream): ShapeOutcome {
   return { kind: 'passed-through', request };
 }
 
-/** The original request, addressed to the upstream; null where there is no address that it may go to. */
+/** Returns the original request with the upstream's URL; null if there is no valid URL. */
 function asItCame(ctx: RequestContext, upstream: Upstream): ShapedRequest | null {
   const url = passThroughUrl(upstream?.baseUrl ?? null, ctx.path, ctx.query ?? null);
   return url && { url, method: ctx.method, headers: passThroughHeaders(ctx.headers), body: ctx.body };
 }
 
-/** Every stage reads the headers, and so does a request that is passed through. */
+/** Normalizes the context, because every stage and a passed-through request read the headers. */
 function prepared(ctx: RequestContext): RequestContext {
   if (typeof ctx !== 'object' || ctx === null) throw new InvalidArgumentError('ctx', 'expected a request context');
   const headers = rereadable(ctx.headers);
   if (headers === ctx.headers) return ctx;
-  // A spread copies own fields only; the fields of a class may be getters on its prototype.
+  // Not a spread, which copies only own fields: the fields of a class may be getters on its prototype.
   const { requestId, method, path, query, body, threadId, serviceTier, canonicalModelId, cachePricing } = ctx;
   const request = { requestId, method, path, query, headers, body };
   return { ...ctx, ...request, threadId, serviceTier, canonicalModelId, cachePricing } as RequestContext;
@@ -357,7 +364,7 @@ function checkedStages<Stage>(
   return [...stages];
 }
 
-/** `decides`: the failure of such a stage is a matter of its policy. */
+/** `decides`: the stage has a failure policy. */
 function checkStage(stage: unknown, path: string, methods: readonly string[], decides: boolean): void {
   const parts = stage as Record<string, unknown> | null | undefined;
   for (const method of methods) {

@@ -1,4 +1,4 @@
-/** The inside of a runtime: what its facade, its registrations and its adapters share. */
+/** The internals of a runtime, which its facade, registrations and adapters share. */
 import type { HotEngineConfig } from './config.ts';
 import { Dispatcher } from './dispatch/call.ts';
 import type { HotEngine } from './engine.ts';

@@ -96,7 +96,7 @@ export class SlotSeries {
     const labelNames = [...new Set<string>(['principal', 'plugin', ...own])];
     const configuration = { name, help, labelNames, registers: [this.#registry as PromClient.Registry] };
     if (name.endsWith('_total')) return new this.#client.Counter(configuration);
-    // Of several processes the worst counts: a breaker is as open as the most open one.
+    // The aggregate of several processes is the most open state.
     return new this.#client.Gauge({ ...configuration, aggregator: 'max' });
   }
 }

@@ -1,16 +1,19 @@
-/** Counters that are set from totals. Engines of one process may report to one registry: the series has the sum of theirs. */
+/**
+ * Counters that are set from totals. Several engines may report to one registry, and the series is the sum of their
+ * totals.
+ */
 
-/** What one source has reported. */
+/** The reports of one source. */
 interface Reported {
   total: number;
-  /** What it had reported before it restarted from 0. */
+  /** The sum of its totals before restarts from 0. */
   before: number;
 }
 
-/** By counter, so that a series of a cleared registry starts again, and by source. */
+/** Reports by counter, so that the series of a cleared registry starts again, and by source. */
 const reports = new WeakMap<object, Map<string, Reported>>();
 
-/** Notes the total of a source and returns the sum over all sources of the counter. */
+/** Records the total of a source; returns the sum over all sources of the counter. */
 export function sumWith(counter: object, source: string, total: number): number {
   const sources = reports.get(counter) ?? new Map<string, Reported>();
   reports.set(counter, sources);

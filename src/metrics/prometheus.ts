@@ -7,7 +7,7 @@ import { labelValue, SlotSeries } from './prometheus-slots.ts';
 import { sumWith } from './prometheus-totals.ts';
 import type { MetricsSink } from './sink.ts';
 
-/** Seconds; calls take tens of microseconds and may take as long as their deadline. */
+/** Bucket limits in seconds: calls take from tens of microseconds up to their deadline. */
 const BUCKETS = [
   0.000_01, 0.000_025, 0.000_05, 0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5,
   1, 2.5, 5,
@@ -40,8 +40,8 @@ const HELP: Readonly<Record<string, string>> = {
 };
 
 /**
- * How prom-client's AggregatorRegistry puts the gauges of several processes together; the others are added up. Limits are
- * the same in each, and a share of the whole is the mean of equal shares.
+ * How prom-client's AggregatorRegistry aggregates gauges of several processes; it sums the others. Limits are equal in
+ * each process, and the ratio of the total is the mean of the ratios.
  */
 const AGGREGATORS: Readonly<Record<string, PromClient.Aggregator>> = {
   cc_lb_plugin_pool_memories_utilization_ratio: 'average',
@@ -52,10 +52,10 @@ const AGGREGATORS: Readonly<Record<string, PromClient.Aggregator>> = {
 };
 
 /**
- * A sink that keeps the runtime's metrics in a prom-client Registry. Needs prom-client 15 or later: beside this package,
- * or as `client`, for a bundle. Series that the registry has already are used on, so that any number of runtimes can
- * share it.
- * @throws InvalidArgumentError where `registry` or `client` is none, or prom-client is missing
+ * Returns a sink that records the runtime's metrics in a prom-client Registry. Requires prom-client 15 or later,
+ * installed or, in a bundle, passed as `client`. Existing series of the registry are reused, so that any number of
+ * runtimes can share it.
+ * @throws InvalidArgumentError if `registry` or `client` is invalid, or prom-client is missing
  */
 export function prometheusSink(
   registry: PrometheusRegistry,

@@ -38,7 +38,9 @@ function load(): typeof Binding {
   }
 }
 
-/** The nearest folder above this module that is a package's; that of the module is `dist` or, in a checkout, `src/native`. */
+/**
+ * Returns the nearest parent folder with a package.json. This module is in `dist` or, in a checkout, in `src/native`.
+ */
 function directoryOf(module: string): string {
   let directory = dirname(module);
   while (!existsSync(join(directory, 'package.json')) && directory !== dirname(directory)) {

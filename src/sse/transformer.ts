@@ -13,10 +13,10 @@ import { type Block, SseSplitter, TOO_LARGE } from './splitter.ts';
 
 /** The part of a shape plugin that the transformer uses; `WasmtimeUpstreamDialect` implements it. */
 export interface SseDialect {
-  /** Absent is `pass-through`. */
+  /** The default is `pass-through`. */
   readonly failurePolicy?: PluginFailurePolicy;
   transformSseEventAsync(input: TransformSseEventInput, options?: AsyncCallOptions): Promise<TransformSseEventOutput>;
-  /** Called when a stream goes on without the plugin after it failed. */
+  /** Called when a stream is passed through after the plugin failed. */
   countPassThrough?(): void;
 }
 

@@ -1,15 +1,15 @@
 /**
- * Values to bytes, as `rkyv::to_bytes` writes them. Two passes: the first writes the text and bytes, leaves zeros for the
- * objects, and notes where everything is (the notes are plain words); the second writes the objects from the notes alone.
- * Every property of the caller's value is read once per attempt; `writer.ts` says why there can be two.
+ * Encodes values to bytes as `rkyv::to_bytes` does, in two passes. The first writes the text and bytes, leaves zeros
+ * for the objects, and notes the positions (the notes are plain words). The second writes the objects from the notes
+ * alone. Every property of the caller's value is read once per attempt; `writer.ts` explains why there may be two.
  *
- * The notes of an object are those of its fields, in order: of text and bytes the position and the length, of a number
- * its words, before those of an option a 1 or, all by itself, a 0. The notes of a slice are
+ * The notes of an object are those of its fields, in order: for text and bytes the position and the length, for a
+ * number its words, for an option a 1 before those of its value, or a single 0. The notes of a slice are
  *
  *     end  index  shift  length  [notes of the elements]
  *
- * with the index in the notes of what comes after, the elements' index in the scratch, `shift` as it was there, and the
- * number of elements.
+ * with the index of the next notes, the index of the elements in the scratch buffer, the `shift` there, and the number
+ * of elements.
  */
 import { isUint8Array } from 'node:util/types';
 import { InvalidArgumentError } from '../errors.ts';
@@ -20,12 +20,12 @@ import { type Message, type Plan, STEP, type Step } from './rkyv.ts';
 import { HeapScratch, type Scratch } from './scratch.ts';
 import { float, floatWords, MAX_RUN, NOT_ASCII, Refusal } from './writer.ts';
 
-/** A relative pointer reaches 2 GiB back. */
+/** The maximum distance of a relative pointer, 2 GiB. */
 const MAX_DISTANCE = 0x8000_0000;
 const BYTES = 'must be a Uint8Array';
 const STRING_OR_BYTES = 'must be a string or a Uint8Array';
 
-/** A list that was not known, and where it was written. */
+/** A list that is not memoized, and its position. */
 interface UnknownList {
   readonly memo: ListMemo;
   readonly rows: Rows;
@@ -58,7 +58,9 @@ class Encoder extends ObjectWriter {
     }
   }
 
-  /** `writeOutOfLine` for a message that begins with `prefix`; returns where that ends, or null where it does not fit. */
+  /**
+   * `writeOutOfLine` for a message that starts with `prefix`. Returns the end of the prefix; null if it does not match.
+   */
   private beginWith(prefix: Prefix, plan: Plan, value: unknown): { at: number; noted: number } | null {
     const { steps } = plan;
     const fields = plan.read(value);
@@ -93,7 +95,7 @@ class Encoder extends ObjectWriter {
     else scratch.tailLength = written - scratch.headLength;
   }
 
-  /** First pass: everything that `value` points to, in field order. */
+  /** First pass: writes everything that `value` points to, in field order. */
   private writeOutOfLine(plan: Plan, value: unknown): void {
     const { steps } = plan;
     const fields = plan.read(value);
@@ -151,7 +153,9 @@ class Encoder extends ObjectWriter {
     }
   }
 
-  /** `writeOutOfLine` for a struct of strings and numbers, the bulk of a request: what is not plain goes the other way. */
+  /**
+   * `writeOutOfLine` for a struct of strings and numbers, the most frequent case. Other values use `writeOutOfLine`.
+   */
   private writeLeaves(plan: Plan, fields: readonly unknown[]): void {
     const { steps } = plan;
     const { notes, shift, careful } = this;
@@ -194,7 +198,7 @@ class Encoder extends ObjectWriter {
     if (run.length > MAX_RUN) this.flush();
   }
 
-  /** Takes as many pairs as are both strings; returns how many. */
+  /** Writes leading pairs of strings; returns their number. */
   private deferPairs(list: readonly unknown[]): number {
     if (this.careful) return 0;
     const { notes, shift } = this;
@@ -256,7 +260,7 @@ class Encoder extends ObjectWriter {
     this.endSlice(plan, length, start);
   }
 
-  /** `writeSlice` for a list that may be known. */
+  /** `writeSlice` for a list that may be memoized. */
   private writeRecurring(step: Step, plan: Plan, memo: ListMemo, list: readonly unknown[]): void {
     const { length } = list;
     this.reserveNotes(length * plan.steps.length);
@@ -290,7 +294,7 @@ class Encoder extends ObjectWriter {
     }
   }
 
-  /** Writes the numbers of the element at `at`, whose texts and pointers are there already. */
+  /** Writes the numbers of the element at `at`, whose texts and pointers are already written. */
   private overwriteNumbers({ numbers }: ListMemo, row: readonly unknown[], at: number): void {
     const { view } = this;
     for (let k = 0; k < numbers.length; k++) {
@@ -342,12 +346,12 @@ class Encoder extends ObjectWriter {
     return start;
   }
 
-  /** Leaves zeros for the elements and closes the notes of the slice. */
+  /** Writes zeros for the elements and closes the notes of the slice. */
   private endSlice(plan: Plan, length: number, start: number): void {
     this.closeSlice(start, this.leaveObjects(length * plan.size, plan.align));
   }
 
-  /** Closes the notes of a slice whose elements are at `at`. One without notes of elements has been written. */
+  /** Closes the notes of a slice whose elements are at `at`. A slice without notes of elements is already written. */
   private closeSlice(start: number, at: number): void {
     this.notes[start] = this.noted;
     this.notes[start + 1] = at;
@@ -366,7 +370,7 @@ function listMemoOf(plan: Plan): ListMemo {
   return memo;
 }
 
-/** The error with its path from the root, where it is a refusal of the list's i-th element. */
+/** Adds the index of the list's element to the path of a refusal. Returns other errors unchanged. */
 function within(step: Step, i: number, error: unknown): unknown {
   if (!(error instanceof Refusal)) return error;
   const path = `${step.path}[${i}]`;
@@ -382,13 +386,13 @@ function selectPlan(message: Message<unknown>, value: unknown): Plan {
   return message.plans[index]!;
 }
 
-/** One encoder waits; a getter of the caller's value that starts another encoding finds none and makes its own. */
+/** The reusable encoder. A getter that starts a nested encoding finds none and creates another. */
 let idle: Encoder | null = new Encoder();
 
 /**
- * Encodes `value` as rkyv would, into `scratch`: the head at `start`, the tail behind it, the body left where it is.
- * `prefix` belongs to values whose first fields are equal, and is encoded with the first of them.
- * Throws an InvalidArgumentError with the field's path for a value that cannot cross.
+ * Encodes `value` as rkyv does, into `scratch`: the head at `start`, followed by the tail. The body is not copied.
+ * `prefix` is shared by values whose first fields are equal, and is encoded with the first of them. Throws an
+ * InvalidArgumentError with the field's path for an invalid value.
  */
 export function encodeRequest<T>(message: Message<T>, value: T, scratch: Scratch, prefix: Prefix | null = null): void {
   const encoder = idle ?? new Encoder();
@@ -423,7 +427,7 @@ function explain(message: Message<unknown>, error: unknown): unknown {
   return new InvalidArgumentError(error.path === '' ? message.name : error.path, error.expectation);
 }
 
-/** Encodes `value` into one array, body included. Throws as `encodeRequest` does. */
+/** Encodes `value` into one array, including the body. Throws as `encodeRequest` does. */
 export function encodeToBytes<T>(message: Message<T>, value: T): Uint8Array {
   const scratch = new HeapScratch();
   encodeRequest(message, value, scratch);

@@ -3,10 +3,10 @@
  * pointers, structs as Rust's `repr(C)`, enums as `repr(u8)`, a root at the end of a buffer that is aligned to 16.
  *
  * A message is data: fields in wire order, each with a type. `message()` lays it out once, at module load; `encode.ts`
- * and `decode.ts` walk the result. What lies out of line (text, bytes, slices) comes before what points to it, in field order.
+ * and `decode.ts` traverse the result. Out-of-line data (text, bytes, slices) precedes its pointers, in field order.
  */
 
-/** What a leaf holds, and how its value looks in JavaScript. */
+/** The kind of a leaf, which determines its encoding and its JavaScript value. */
 export type LeafKind = 'u16' | 'u32' | 'u64' | 'f64' | 'text' | 'latin1' | 'json' | 'bytes' | 'body';
 
 /** A field's type. */
@@ -18,7 +18,7 @@ export type WireType =
   | StructType
   | EnumType;
 
-/** A field: its name in the value, its type, and what stands for an absent one. */
+/** A field: its name in the value, its type, and the default for an absent one. */
 export interface Field<Name extends string = string> {
   readonly name: Name;
   readonly type: WireType;
@@ -29,11 +29,11 @@ export interface Field<Name extends string = string> {
 export interface StructType {
   readonly kind: 'struct';
   readonly fields: readonly Field[];
-  /** `fields` of a value as a list; written out by hand where reading by name would cost too much. */
+  /** Returns `fields` of a value as a list. Written by hand for structs whose fields are read often. */
   readonly read?: ((value: never) => readonly unknown[]) | undefined;
-  /** Whether lists of it come again with the same texts in one request after the other. */
+  /** Whether lists of it recur with the same texts in consecutive requests. */
   readonly recurs?: boolean | undefined;
-  /** The value of a list of fields; likewise. */
+  /** Returns the value of a list of fields; also written by hand. */
   readonly make?: ((fields: readonly never[]) => unknown) | undefined;
 }
 
@@ -54,18 +54,18 @@ export const u64: WireType = { kind: 'u64' };
 export const f64: WireType = { kind: 'f64' };
 /** `Box<str>`: a well-formed string. */
 export const text: WireType = { kind: 'text' };
-/** `text` of a few values that come again in most messages; the decoder knows them by their bytes. */
+/** `text` with few values that recur in most messages; the decoder looks them up by their bytes. */
 export const recurringText: WireType = { kind: 'text', recurs: true };
 /** `Box<[u8]>` given as a latin1 string or as bytes; decodes to a latin1 string. */
 export const latin1: WireType = { kind: 'latin1' };
-/** `Box<[u8]>` given as a string that crosses in UTF-8, or as bytes; decodes to a view. */
+/** `Box<[u8]>` given as a string, which is encoded in UTF-8, or as bytes; decodes to a view. */
 export const json: WireType = { kind: 'json' };
 /** `Box<[u8]>` given as bytes, which are copied; decodes to a view. */
 export const bytes: WireType = { kind: 'bytes' };
-/** `Box<[u8]>` given as bytes, which the encoder leaves where they are; at most one in a message. Decodes to a view. */
+/** `Box<[u8]>` given as bytes, which the encoder does not copy; at most one in a message. Decodes to a view. */
 export const body: WireType = { kind: 'body' };
 
-/** `Option<T>` of a leaf or a slice: null and undefined are none. */
+/** `Option<T>` of a leaf or a slice: null and undefined are `None`. */
 export const option = (of: WireType): WireType => ({ kind: 'option', of });
 /** `Box<[T]>`: a list of objects. */
 export const slice = (of: StructType): WireType => ({ kind: 'slice', of });
@@ -103,7 +103,7 @@ export const STEP = {
   struct: 11,
 } as const;
 
-/** One field of a laid-out struct; the encoder and the decoder walk these. Offsets count from the enclosing object. */
+/** A field of a laid-out struct, for the encoder and the decoder. Offsets are relative to the enclosing object. */
 export interface Step {
   readonly kind: number;
   /** Offset of the value itself. */
@@ -111,16 +111,16 @@ export interface Step {
   /** Offset of an option's tag, or -1. */
   readonly tagAt: number;
   readonly name: string;
-  /** From the root or from the slice element, for messages. */
+  /** The path from the root or from the slice element, for error messages. */
   readonly path: string;
   readonly fallback: unknown;
   /** Whether it is a recurring text. */
   readonly recurs: boolean;
-  /** The plan of a nested struct (offsets already count from the enclosing object) or of a slice's element. */
+  /** The plan of a nested struct (offsets are relative to the enclosing object) or of a slice's element. */
   readonly plan: Plan | null;
 }
 
-/** The 32-bit words of a struct: where each lies, and a mask of all ones for a relative pointer, 0 for others. */
+/** The 32-bit words of a struct: the offset of each, and a mask of all ones for a relative pointer, 0 for others. */
 export interface Words {
   readonly at: Int32Array;
   readonly pointers: Int32Array;
@@ -129,7 +129,7 @@ export interface Words {
 /** A laid-out struct. */
 export interface Plan {
   readonly steps: readonly Step[];
-  /** Of a struct of nothing but strings and numbers of whole words: its words, in the order of its fields. */
+  /** The words of a struct that consists of strings and numbers of whole words, in field order; else null. */
   readonly words: Words | null;
   /** Whether lists of it come again with the same texts; only of a struct that has words. */
   readonly recurs: boolean;
@@ -152,7 +152,7 @@ export interface Message<T> {
   readonly plans: readonly Plan[];
   /** The property that names the variant, and the variants' names; null for a struct. */
   readonly tag: { readonly property: string; readonly names: readonly string[] } | null;
-  /** Never set: it ties the value's type to the message. */
+  /** Never set: declares the type of the message's value. */
   readonly value?: T;
 }
 
@@ -170,7 +170,7 @@ const SCALARS: Partial<Record<WireType['kind'], Extent>> = {
   u64: { size: 8, align: 8 },
   f64: { size: 8, align: 8 },
 };
-/** `ArchivedBox` of something unsized: a relative pointer, then a length. */
+/** `ArchivedBox` of an unsized type: a relative pointer, then a length. */
 const BOX: Extent = { size: 8, align: 4 };
 
 function extentOf(type: WireType): Extent {
@@ -199,7 +199,7 @@ function extentOfFields(fields: readonly Field[], start: number): Extent {
   return { size: alignUp(end, align), align };
 }
 
-/** `repr(u8)`: a union of structs that all begin with the tag. */
+/** `repr(u8)`: a union of structs that all start with the tag. */
 function extentOfEnum(type: EnumType): Extent {
   const extents = type.variants.map((variant) => extentOfFields(variant.fields, 1));
   const align = Math.max(...extents.map((extent) => extent.align));
@@ -225,14 +225,14 @@ function makeByName(fields: readonly Field[], tag: readonly [string, string] | n
   };
 }
 
-/** The one place where a step is made, so that all have one shape: the loops over them depend on it for their speed. */
+/** Creates every step, so that all have the same hidden class, on which the speed of the loops over them depends. */
 function layOutStep({ name, type, fallback }: Field, start: number, prefix: string): Step {
   const at = alignUp(start, extentOf(type).align);
   const path = prefix + name;
   const leaf = type.kind === 'option' ? type.of : type;
-  if (leaf.kind === 'option') throw new TypeError(`${name}: an option of an option has no value of its own`);
+  if (leaf.kind === 'option') throw new TypeError(`${name}: an option of an option is not supported`);
   const nested = leaf.kind === 'struct' || leaf.kind === 'enum';
-  if (nested && leaf !== type) throw new TypeError(`${name}: an option holds a leaf or a slice`);
+  if (nested && leaf !== type) throw new TypeError(`${name}: an option must contain a leaf or a slice`);
   return {
     kind: nested ? STEP.struct : STEP[leaf.kind],
     at: leaf === type ? at : at + extentOf(leaf).align,
