@@ -29,7 +29,7 @@ describe('layout', () => {
   it('throws for types that no published message uses', () => {
     const two = { name: 'x', fields: [] };
     expect(() => message('T', struct([field('a', option(option(text)))]))).toThrow(/a: an option of an option/);
-    expect(() => message('T', struct([field('a', option(struct([])))]))).toThrow(/a: an option holds/);
+    expect(() => message('T', struct([field('a', option(struct([])))]))).toThrow(/a: an option must contain/);
     const inner = { kind: 'enum', tag: 'k', variants: [two, two] } as const;
     expect(() => message('T', struct([field('a', inner)]))).toThrow(/only be a root/);
   });
