@@ -1,14 +1,14 @@
 /**
  * Registrations, evictions and rollbacks, and the order in which they apply to one key.
  *
- * Asynchronous registrations on a key apply in the order of their calls: each waits for the one before. `Pending` counts
- * what happens on the key meanwhile, and a registration compares the counts of its call with those of its turn:
+ * Asynchronous registrations on a key apply in the order of their calls: each waits for the previous one. `Pending`
+ * counts the events of the key, and a registration compares the counts of its call with those of its turn:
  *
  *     | since its call              | at its turn it                                  |
  *     | --------------------------- | ----------------------------------------------- |
  *     | nothing                     | applies                                         |
  *     | an eviction                 | rejects as evicted                              |
- *     | a synchronous registration  | resolves with the slot as it is then            |
+ *     | a synchronous registration  | resolves with the current slot                  |
  *     | or a rollback               |                                                 |
  */
 import { type AdmittedModule, admit, admitAsync, contentHashOf } from './admission/admit.ts';
@@ -31,7 +31,7 @@ import {
 } from './versions.ts';
 import type { SchemasOf } from './wire/schemas.ts';
 
-/** Asynchronous registrations of one key that wait for their turn, and counts of what has overtaken them. */
+/** The pending asynchronous registrations of one key, and counts of the events that affect them. */
 interface Pending {
   last: Promise<unknown>;
   waiting: number;
@@ -65,7 +65,7 @@ export class Registrations {
     }
   }
 
-  /** Registers off this thread; see `WasmtimeRuntime.registerFilterAsync`. */
+  /** Registers off-thread; see `WasmtimeRuntime.registerFilterAsync`. */
   async registerAsync(
     kind: SlotKind,
     key: SlotKey,
@@ -110,7 +110,7 @@ export class Registrations {
     return unlessAborted(registered, signal);
   }
 
-  /** Evicts the slot under `key`, and the registrations that wait on it. True if there was a slot. */
+  /** Evicts the slot of `key` and its pending registrations. Returns whether there was a slot. */
   evict(key: SlotKey): boolean {
     const pending = this.#pending.get(key);
     if (pending !== undefined) pending.evictions++;
@@ -123,7 +123,7 @@ export class Registrations {
     return true;
   }
 
-  /** Evicts every slot and every waiting registration whose key is not in `keep`. Returns the keys of the slots. */
+  /** Evicts every slot and every pending registration whose key is not in `keep`. Returns the keys of the slots. */
   retain(keep: Iterable<SlotKey>): SlotKey[] {
     const kept = new KeyMap<true>();
     for (const key of keep) kept.set(keyOf(key), true);
@@ -134,7 +134,7 @@ export class Registrations {
     return evicted;
   }
 
-  /** Puts the previous version of the slot back into service; see `WasmtimeRuntime.rollback`. */
+  /** Registers the previous version of the slot again; see `WasmtimeRuntime.rollback`. */
   rollback(at: SlotKey): Slot {
     const slot = this.#core.slots.get(at);
     if (slot === undefined) throw noSlotAt(at);
@@ -156,7 +156,7 @@ export class Registrations {
     return slot;
   }
 
-  /** Checks what every registration takes and returns the key. */
+  /** Validates the arguments of a registration and returns the key. */
   #check(key: SlotKey, name: string, bytes: Uint8Array): SlotKey {
     this.#core.dispatcher.checkOpen();
     const at = keyOf(key);
@@ -165,7 +165,7 @@ export class Registrations {
     return at;
   }
 
-  /** The slot that has this content and these options already; neither compiles nor probes. */
+  /** Returns the slot that already has this content and these options, without compiling or probing. */
   #unchanged(kind: SlotKind, key: SlotKey, bytes: Uint8Array, options: VersionOptions): Slot | undefined {
     const slot = this.#core.slots.get(key);
     if (slot === undefined || slot.kind !== kind) return undefined;
@@ -179,7 +179,7 @@ export class Registrations {
       checkSlotKind(slot, kind);
       if (slot.version.contentHash === admitted.contentHash && slot.version.hasOptions(options)) return slot;
     }
-    // Admission refuses a module that does not declare the kind's own hook.
+    // Admission rejects a module that does not declare the hook of the kind.
     const content = { ...admitted, schemas: admitted.schemas as SchemasOf<SlotKind> };
     const version = new Version(content, {
       ...options,
@@ -202,7 +202,7 @@ export class Registrations {
     return first;
   }
 
-  /** Pending registrations on the key resolve with the slot as it is then. */
+  /** Makes pending registrations of the key resolve with the current slot. */
   #overtake(key: SlotKey): void {
     const pending = this.#pending.get(key);
     if (pending !== undefined) pending.overtakes++;

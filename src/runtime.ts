@@ -15,29 +15,29 @@ import type { SlotKind } from './types.ts';
 import { checkBytes, parseArgument } from './validate.ts';
 import type { AsyncSlotOptions, SlotOptions } from './versions.ts';
 
-/** What a runtime takes besides its config. */
+/** Options of a runtime in addition to its config. */
 export interface RuntimeOptions {
-  /** Where its measurements go. */
+  /** Receives its metrics. */
   readonly metrics?: MetricsSink | undefined;
   /** Runtimes of different groups never share an engine. */
   readonly engineGroup?: string | undefined;
 }
 
-/** Counts of one moment. */
+/** A snapshot of counts. */
 export interface RuntimeStats {
   readonly slots: number;
-  /** Calls of this runtime that run or wait off this thread. */
+  /** Off-thread calls of this runtime that run or wait. */
   readonly inFlight: number;
-  /** Calls of this JavaScript thread that wait for a place off it. */
+  /** Off-thread calls of this JavaScript thread that wait for a permit. */
   readonly queued: number;
   /** The engine's own counts; an engine may be shared with other runtimes and threads. */
   readonly engine: ReturnType<HotEngine['native']['stats']>;
 }
 
-/** Whether guests can still be run safely. */
+/** Whether guests can run safely. */
 export interface RuntimeHealth {
   readonly ok: boolean;
-  /** What is wrong, a sentence each. */
+  /** The problems, one sentence each. */
   readonly problems: readonly string[];
 }
 
@@ -47,10 +47,12 @@ const runtimeOptionsSchema = z.strictObject({
   engineGroup: z.string().optional(),
 });
 
-/** The inside of `runtime`. Throws an InvalidArgumentError for anything but a runtime of this copy of the package. */
+/**
+ * Returns the core of `runtime`. Throws an InvalidArgumentError for anything but a runtime of this copy of the package.
+ */
 export let coreOf: (runtime: unknown) => Core;
 
-/** Admits plugins, keeps them in slots and calls them. Closes with `close()` or `using`. */
+/** Admits plugins, registers them in slots and calls them. Close it with `close()` or `using`. */
 export class WasmtimeRuntime {
   readonly #core: Core;
   readonly #registrations: Registrations;
@@ -63,8 +65,8 @@ export class WasmtimeRuntime {
   }
 
   /**
-   * Builds the engine of `config`, or shares the process's engine of equal options.
-   * Throws InvalidArgument for a bad field of the config and EngineInit where the engine cannot be had.
+   * Builds the engine of `config`, or shares the engine of the process with equal options. Throws InvalidArgument for
+   * an invalid field of the config, and EngineInit if the engine cannot be built.
    */
   constructor(config?: HotEngineConfigInput, options: RuntimeOptions = {}) {
     const { metrics, engineGroup } = parseArgument(runtimeOptionsSchema, options, 'options');
@@ -79,9 +81,9 @@ export class WasmtimeRuntime {
   }
 
   /**
-   * Admits `bytes` and puts them into the slot of `key`, as its first or its next version; the same content under the
-   * same options returns the slot as it is. A refused module leaves the old version serving.
-   * Throws ModuleRejected, ModuleCompile, InstantiateFailed, ProbeFailed, PoolSaturated, InvalidArgument or Closed.
+   * Admits `bytes` and registers them in the slot of `key`, as its first or its next version. The same content with the
+   * same options returns the slot unchanged. A rejected module does not change the slot. Throws ModuleRejected,
+   * ModuleCompile, InstantiateFailed, ProbeFailed, PoolSaturated, InvalidArgument or Closed.
    */
   registerFilter(key: SlotKey, name: string, bytes: Uint8Array, options?: SlotOptions): PluginSlot {
     return this.#registrations.register('filter', key, name, bytes, options);
@@ -98,9 +100,9 @@ export class WasmtimeRuntime {
   }
 
   /**
-   * Like `registerFilter`, off this thread. Registrations on one key apply in the order of their calls. One that is
-   * overtaken by an eviction rejects as evicted; one that is overtaken by a synchronous registration resolves with the
-   * slot as it is then. Rejects with `signal.reason` when aborted.
+   * Asynchronous form of `registerFilter`, which admits off-thread. Registrations of one key apply in the order of
+   * their calls. If an eviction applies first, a pending one rejects as evicted. If a synchronous registration applies
+   * first, it resolves with the current slot. Rejects with `signal.reason` on abort.
    */
   registerFilterAsync(key: SlotKey, name: string, bytes: Uint8Array, options?: AsyncSlotOptions): Promise<PluginSlot> {
     return this.#registrations.registerAsync('filter', key, name, bytes, options);
@@ -116,19 +118,21 @@ export class WasmtimeRuntime {
     return this.#registrations.registerAsync('observe', key, name, bytes, options);
   }
 
-  /** The slot under `key`, if one is registered. */
+  /** Returns the slot of `key`; undefined if none is registered. */
   getSlot(key: SlotKey): PluginSlot | undefined {
     return this.#core.slots.get(keyOf(key));
   }
 
-  /** Takes the slot under `key` out of service; true if there was one. Adapters that hold its version go on. */
+  /**
+   * Evicts the slot of `key`; returns whether there was one. Adapters that are pinned to its version continue to work.
+   */
   evictSlot(key: SlotKey): boolean {
     return this.#registrations.evict(keyOf(key));
   }
 
   /**
-   * Evicts every slot whose key is not in `keep`, and returns their keys. Registrations that are under way on other keys
-   * reject as evicted. To be called after the new view is published.
+   * Evicts every slot whose key is not in `keep`, and returns their keys. Pending registrations of other keys reject as
+   * evicted. Call it after the new view is published.
    */
   retainSlots(keep: Iterable<SlotKey>): SlotKey[] {
     if (typeof (keep as Iterable<SlotKey> | undefined)?.[Symbol.iterator] !== 'function') {
@@ -138,9 +142,9 @@ export class WasmtimeRuntime {
   }
 
   /**
-   * Refuses every call of `key` from now on with PluginUnavailable, whichever version an adapter is pinned to, also of
-   * plugins that are registered later. Calls that run finish; queued ones are refused. Lasts until `enable`.
-   * Throws InvalidArgument and Closed.
+   * Refuses every later call of `key` with PluginUnavailable, for every version that an adapter is pinned to, and for
+   * plugins that are registered later. Running calls finish; queued ones are refused. Lasts until `enable`. Throws
+   * InvalidArgument and Closed.
    */
   disable(key: SlotKey, reason: string): void {
     this.#core.dispatcher.checkOpen();
@@ -149,39 +153,39 @@ export class WasmtimeRuntime {
     this.#core.isolation.switches.disable(at, reason);
   }
 
-  /** Ends `disable`; true if the key was disabled. Throws InvalidArgument. */
+  /** Ends `disable`; returns whether the key was disabled. Throws InvalidArgument. */
   enable(key: SlotKey): boolean {
     return this.#core.isolation.switches.enable(keyOf(key));
   }
 
-  /** Every disabled key with its reason, whether a slot is registered under it or not. */
+  /** Returns every disabled key with its reason, including keys without a slot. */
   disabledKeys(): [SlotKey, string][] {
     return this.#core.isolation.switches.entries();
   }
 
   /**
-   * Puts the version before the current one back into service, as a new version with a closed breaker. Nothing is
-   * compiled. Overtakes pending registrations on the key. A rollback cannot be rolled back: register the bytes again.
-   * Throws SlotNotFound, ModuleRejected where there is no version before, InvalidArgument and Closed.
+   * Registers the previous version again, as a new version with a closed breaker. Nothing is compiled. Pending
+   * registrations of the key do not apply. A rollback cannot be rolled back: register the bytes again. Throws
+   * SlotNotFound, ModuleRejected if there is no previous version, InvalidArgument and Closed.
    */
   rollback(key: SlotKey): PluginSlot {
     this.#core.dispatcher.checkOpen();
     return this.#registrations.rollback(keyOf(key));
   }
 
-  /** How many slots are registered. */
+  /** The number of registered slots. */
   get slotCount(): number {
     return this.#core.slots.size;
   }
 
-  /** Every registered slot. */
+  /** Returns every registered slot. */
   slots(): PluginSlot[] {
     return [...this.#core.slots.entries()].map(([, slot]) => slot);
   }
 
   /**
-   * Calls the filter under `key` with an encoded request and returns its encoded answer; no adapter rule applies.
-   * Throws SlotNotFound, ModuleRejected for a slot of another kind, and whatever the call throws.
+   * Calls the filter of `key` with an encoded request and returns its encoded answer, without the checks of the
+   * adapter. Throws SlotNotFound, ModuleRejected for a slot of another kind, and the error of the call.
    */
   callFilter(key: SlotKey, bytes: Uint8Array): Uint8Array {
     return this.#callRaw('filter', key, bytes);
@@ -197,7 +201,7 @@ export class WasmtimeRuntime {
     return this.#callRaw('observe', key, bytes);
   }
 
-  /** Publishes the state of the pool, of the compiled cache and of each slot to the metrics sink. */
+  /** Publishes the state of the pool, of the cache of compiled modules and of each slot to the metrics sink. */
   publishPoolMetrics(): void {
     for (const [, slot] of this.#core.slots.entries()) this.#core.metrics.slot(slot.status);
     const { config } = this;
@@ -218,13 +222,13 @@ export class WasmtimeRuntime {
     });
   }
 
-  /** Counts of this moment. */
+  /** Returns current counts. */
   stats(): RuntimeStats {
     const engine = this.#core.engine.native.stats();
     return { slots: this.slotCount, inFlight: this.#core.dispatcher.inFlight, queued: queueLength(), engine };
   }
 
-  /** Whether guests can still be run safely: traps reach the engine, and no compilation hangs. */
+  /** Returns whether guests can run safely: traps reach the engine, and no compilation hangs. */
   health(): RuntimeHealth {
     const problems = native
       .replacedSignalHandlers()
@@ -254,8 +258,8 @@ export class WasmtimeRuntime {
   }
 
   /**
-   * Resolves when no call of this runtime runs or waits off this thread. Called after `close()`, it marks the end of a
-   * graceful shutdown; before it, calls that begin later are waited for too if they overlap.
+   * Resolves when no off-thread call of this runtime runs or waits. After `close()`, this is the end of a graceful
+   * shutdown. Without `close()`, it also waits for overlapping calls that start later.
    */
   drain(): Promise<void> {
     return this.#core.dispatcher.drained();

@@ -1,25 +1,25 @@
-/** Slots: what is registered under which key, and the versions that follow each other in it. */
+/** Slots: the registered plugins and their current versions. */
 import { ModuleRejectedError, SlotNotFoundError } from './errors.ts';
 import { type SlotStatus, statusOf } from './isolation/status.ts';
 import type { SlotKey } from './slot-key.ts';
 import type { SlotKind } from './types.ts';
 import type { PluginCell, Version } from './versions.ts';
 
-/** The versions of one plugin under one key. A slot has one kind for life. */
+/** The versions of one plugin under one key. The kind of a slot does not change. */
 export interface PluginSlot {
-  /** The key that it is registered under. */
+  /** Its key. */
   readonly key: SlotKey;
-  /** The name that it was first registered under; a version has the name of its own registration. */
+  /** The name of its first registration; each version has the name of its own registration. */
   readonly name: string;
-  /** Its kind, for life. */
+  /** Its kind. */
   readonly kind: SlotKind;
-  /** The version that new calls get. */
+  /** The version of new calls. */
   readonly current: PluginCell;
-  /** The slot's state and counters now, as a new object each time. */
+  /** The current state and counters of the slot, as a new object for each access. */
   readonly status: SlotStatus;
 }
 
-/** A slot as the runtime knows it. */
+/** The internal class of slots. */
 export class Slot<Kind extends SlotKind = SlotKind> implements PluginSlot {
   readonly key: SlotKey;
   readonly name: string;
@@ -45,7 +45,7 @@ export class Slot<Kind extends SlotKind = SlotKind> implements PluginSlot {
     return this.#version;
   }
 
-  /** The version that the current one replaced; null for a first version, and after a rollback. */
+  /** The previous version; null for a first version, and after a rollback. */
   get previous(): Version<Kind> | null {
     return this.#previous;
   }
@@ -58,7 +58,7 @@ export class Slot<Kind extends SlotKind = SlotKind> implements PluginSlot {
     return this.#evicted;
   }
 
-  /** Puts the next version in; calls in flight keep the one they began with. */
+  /** Sets the next version. Calls in flight finish on the version on which they started. */
   swap(next: Version<Kind>): void {
     next.module.serve();
     this.#version.module.retire();
@@ -66,13 +66,13 @@ export class Slot<Kind extends SlotKind = SlotKind> implements PluginSlot {
     this.#version = next;
   }
 
-  /** `swap` with the content of the previous version, which can be done once. */
+  /** Swaps to the content of the previous version, which is possible once. */
   rollBack(next: Version<Kind>): void {
     this.swap(next);
     this.#previous = null;
   }
 
-  /** Takes the slot out of service; adapters that hold its version continue. */
+  /** Evicts the slot. Adapters that are pinned to its version continue to work. */
   evict(): void {
     if (this.#evicted) return;
     this.#evicted = true;
@@ -90,7 +90,7 @@ export function checkSlotKind<Kind extends SlotKind>(slot: Slot, kind: Kind): as
   });
 }
 
-/** The error of a call to a slot that is not there. */
+/** Creates the error of a call to a missing slot. */
 export function noSlotAt(key: SlotKey): SlotNotFoundError {
   const { principal, plugin } = key;
   return new SlotNotFoundError(`no slot is registered under ${key}`, { principal, plugin });

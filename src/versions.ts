@@ -9,13 +9,13 @@ import type { PluginFailurePolicy } from './policy/failure.ts';
 import type { HookKind, SlotKind } from './types.ts';
 import type { SchemasOf } from './wire/schemas.ts';
 
-/** What a slot may have of its own. What is left out is the runtime's, when registering again too. */
+/** Options of a registration. Omitted options are those of the runtime, also when a key is registered again. */
 export interface SlotOptions {
   readonly failurePolicy?: PluginFailurePolicy | undefined;
   readonly deadlineMs?: number | undefined;
 }
 
-/** Options of a registration off this thread. */
+/** Options of an asynchronous registration. */
 export interface AsyncSlotOptions extends SlotOptions {
   readonly signal?: AbortSignal | undefined;
 }
@@ -26,10 +26,10 @@ export const slotOptionsSchema = z.strictObject({
 });
 export const asyncSlotOptionsSchema = slotOptionsSchema.extend({ signal: z.instanceof(AbortSignal).optional() });
 
-/** The options of a version, complete. */
+/** The complete options of a version. */
 export type VersionOptions = Pick<PluginCell, 'failurePolicy' | 'deadlineMs'>;
 
-/** Fills in what the runtime's config decides. */
+/** Completes the options from the runtime's config. */
 export function versionOptions({ failurePolicy, deadlineMs }: SlotOptions, config: HotEngineConfig): VersionOptions {
   return {
     failurePolicy: failurePolicy ?? config.pluginFailurePolicy,
@@ -39,9 +39,9 @@ export function versionOptions({ failurePolicy, deadlineMs }: SlotOptions, confi
 
 /** One version of a plugin in a slot. It never changes; a swap replaces it. */
 export interface PluginCell {
-  /** 1 for the first version of a slot, one more with each swap. */
+  /** 1 for the first version of a slot, incremented with each swap. */
   readonly versionId: number;
-  /** What the plugin declares about itself. */
+  /** The metadata that the plugin declares. */
   readonly metadata: PluginMetadata;
   /** 64 lower-case hex digits over policy version, memory cap and bytes. */
   readonly contentHash: string;
@@ -53,7 +53,7 @@ export interface PluginCell {
   readonly deadlineMs: number;
 }
 
-/** What a version runs. */
+/** The content of a version. */
 export interface VersionContent<Kind extends SlotKind> {
   readonly metadata: PluginMetadata;
   readonly contentHash: string;
@@ -61,7 +61,7 @@ export interface VersionContent<Kind extends SlotKind> {
   readonly schemas: SchemasOf<Kind>;
 }
 
-/** What a registration adds to it. */
+/** The data of a registration. */
 export interface VersionFacts extends VersionOptions {
   readonly versionId: number;
   readonly pluginName: string;
@@ -69,7 +69,7 @@ export interface VersionFacts extends VersionOptions {
   readonly guard: VersionGuard;
 }
 
-/** A version as the runtime knows it. */
+/** The internal class of versions. */
 export class Version<Kind extends SlotKind = SlotKind> implements PluginCell {
   readonly versionId: number;
   readonly metadata: PluginMetadata;
@@ -82,7 +82,7 @@ export class Version<Kind extends SlotKind = SlotKind> implements PluginCell {
   readonly module: NativeModule;
   readonly schemas: SchemasOf<Kind>;
   readonly guard: VersionGuard;
-  /** What users see of it: frozen, and the same object each time. */
+  /** The frozen public object, created once. */
   readonly cell: PluginCell;
 
   constructor(content: VersionContent<Kind>, facts: VersionFacts) {
@@ -104,7 +104,7 @@ export class Version<Kind extends SlotKind = SlotKind> implements PluginCell {
     return this.failurePolicy === failurePolicy && this.deadlineMs === deadlineMs;
   }
 
-  /** Where a call of `hook` comes from, for errors. */
+  /** Returns the error context of a call of `hook`. */
   contextOf(hook: HookKind): ErrorContext {
     return { plugin: this.pluginName, principal: this.principal, versionId: this.versionId, hook };
   }

@@ -1,4 +1,4 @@
-/** What the adapters share: which version a call gets, its options, and the errors of its failures. */
+/** Shared by the adapters: the version, the options and the errors of a call. */
 import { deadlineSchema } from '../config.ts';
 import type { Core } from '../core.ts';
 import { ANY_ANSWER, type HookCall } from '../dispatch/call.ts';
@@ -23,23 +23,24 @@ import { checkBytes, checkObject, checkSignal } from '../validate.ts';
 import type { Version } from '../versions.ts';
 import { WireError } from '../wire/decode.ts';
 
-/** Options of a call on this thread. */
+/** Options of a synchronous call. */
 export interface CallOptions {
-  /** Milliseconds for this call, in place of the slot's and the runtime's. */
+  /** Milliseconds for this call, instead of the slot's or the runtime's. */
   readonly deadlineMs?: number | undefined;
 }
 
-/** Options of a call that gives a promise. */
+/** Options of an asynchronous call. */
 export interface AsyncCallOptions extends CallOptions {
-  /** Takes a queued call out of the queue and interrupts a running one; the promise rejects with its reason. */
+  /** Removes a queued call from the queue and interrupts a running one; the promise rejects with its reason. */
   readonly signal?: AbortSignal | undefined;
-  /** On this thread, on another, or (the default) on another where the request is large enough to be worth it. */
+  /** The thread of the call: this one, another one, or (the default) another one if the request is large enough. */
   readonly where?: 'auto' | 'inline' | 'thread' | undefined;
 }
 
 /**
- * Body bytes from which a call is better made on another thread. `npm run bench:hand-over` measures it: handing a call over holds
- * the event loop for 20 to 30 µs, and a plugin that returns the body costs several times one that only looks at it.
+ * Body sizes in bytes from which `auto` selects another thread. `npm run bench:hand-over` measures the cost: handing a
+ * call to another thread blocks the event loop for 20 to 30 µs, and a plugin that returns the body costs several times
+ * one that only reads it.
  */
 const WORTH_A_THREAD: Readonly<Record<HookKind, number>> = {
   filter: 128 * 1024,
@@ -49,9 +50,9 @@ const WORTH_A_THREAD: Readonly<Record<HookKind, number>> = {
   transform_sse_event: 16 * 1024,
 };
 
-/** A key whose slot an adapter looks up at each call. `follow` of each adapter makes one. */
+/** A key whose slot an adapter looks up at each call; created by `follow` of the adapters. */
 export class FollowedKey {
-  /** The key that is followed. */
+  /** The key of the slot. */
   readonly key: SlotKey;
 
   /** Throws an InvalidArgumentError for anything but a key. */
@@ -60,12 +61,12 @@ export class FollowedKey {
   }
 }
 
-/** The base of the adapters. */
+/** The base class of the adapters. */
 export abstract class Adapter<Kind extends SlotKind> {
   readonly #core: Core;
   readonly #key: SlotKey;
   readonly #kind: Kind;
-  /** Null for one that follows its slot. */
+  /** The pinned version; null for an adapter that follows a key. */
   readonly #pinned: Version<Kind> | null;
 
   protected constructor(kind: Kind, runtime: WasmtimeRuntime, at: PluginSlot | FollowedKey) {
@@ -89,35 +90,35 @@ export abstract class Adapter<Kind extends SlotKind> {
     this.#pinned = slot.version;
   }
 
-  /** The name under which the plugin was registered; for an absent slot that is followed, the key's. */
+  /** The registered name of the plugin; the plugin of the key if a followed slot does not exist. */
   get pluginName(): string {
     return this.#version?.pluginName ?? this.#key.plugin;
   }
 
-  /** The key of the slot that it is pinned to or follows. */
+  /** The key of the slot. */
   get slotKey(): SlotKey {
     return this.#key;
   }
 
-  /** The version that a call gets now: always the same for a pinned adapter, undefined for an absent slot. */
+  /** The version of the next call: constant for a pinned adapter, undefined if a followed slot does not exist. */
   get versionId(): number | undefined {
     return this.#version?.versionId;
   }
 
-  /** What becomes of a request when this plugin fails; a slot's own policy beats the runtime's. */
+  /** What happens to a request when this plugin fails. The policy of the slot replaces that of the runtime. */
   get failurePolicy(): PluginFailurePolicy {
     return this.#version?.failurePolicy ?? this.#core.config.pluginFailurePolicy;
   }
 
-  /** Counts a request that went on without this plugin after it failed. `PluginChain` calls it. */
+  /** Counts a request that is passed through after this plugin failed. `PluginChain` calls it. */
   countPassThrough(): void {
     const version = this.#version;
     if (version !== undefined) version.guard.stats.passThroughs++;
   }
 
   /**
-   * Calls the hook on this thread with an encoded request and returns its encoded answer; no rule of the adapter applies.
-   * Throws SlotNotFound for an absent slot that is followed, InvalidArgument, Closed, and what the call throws, unwrapped.
+   * Calls the hook with an encoded request and returns its encoded answer, without the checks of the adapter. Throws
+   * SlotNotFound if a followed slot does not exist, InvalidArgument, Closed, and the error of the call, unwrapped.
    */
   callRaw(bytes: Uint8Array): Uint8Array {
     const version = this.versionFor(this.#kind, (fault) => fault);
@@ -129,7 +130,7 @@ export abstract class Adapter<Kind extends SlotKind> {
     return this.#core;
   }
 
-  /** The version that a call of `hook` gets. Throws Closed, or the adapter's error for a slot that does not exist. */
+  /** Returns the version for a call of `hook`. Throws Closed, or the adapter's error if the slot does not exist. */
   protected versionFor(hook: HookKind, wrapError: WrapError): Version<Kind> {
     this.#core.dispatcher.checkOpen();
     if (this.#pinned !== null) return this.#pinned;
@@ -143,12 +144,12 @@ export abstract class Adapter<Kind extends SlotKind> {
     return slot.version;
   }
 
-  /** The version that a call gets now; undefined for an absent slot that is followed. */
+  /** Returns the current version; undefined if a followed slot does not exist. */
   get #version(): Version | undefined {
     return this.#pinned ?? this.#core.slots.get(this.#key)?.version;
   }
 
-  /** Makes a call on this thread. Throws the adapter's error for a failure of the plugin. */
+  /** Calls inline. Throws the adapter's error for a failure of the plugin. */
   protected inline<Answer>(call: AdapterCall<Answer>): Answer {
     try {
       return this.#core.dispatcher.inline(call);
@@ -157,7 +158,7 @@ export abstract class Adapter<Kind extends SlotKind> {
     }
   }
 
-  /** Makes a call on the thread that `options` say. Rejects as `inline` throws, and with the signal's reason. */
+  /** Calls on the thread that the options select. Rejects as `inline` throws, and with the signal's reason. */
   protected async anywhere<Answer>(call: AdapterCall<Answer>, options: AsyncCallOptions | undefined): Promise<Answer> {
     const signal = options?.signal;
     checkSignal(signal);
@@ -171,7 +172,10 @@ export abstract class Adapter<Kind extends SlotKind> {
   }
 }
 
-/** One call of an adapter. Its constructor checks the arguments; its subclasses know the hook's messages. */
+/**
+ * A call of an adapter. Its constructor validates the arguments; its subclasses encode and decode the messages of a
+ * hook.
+ */
 export abstract class AdapterCall<Answer> implements HookCall<Answer> {
   readonly module: NativeModule;
   readonly hook: HookKind;
@@ -181,13 +185,13 @@ export abstract class AdapterCall<Answer> implements HookCall<Answer> {
   readonly guard: VersionGuard;
   readonly maxAnswerBytes: number;
   readonly probe = false;
-  /** Set for a call that gives a promise; the other forms take the option and ignore it. */
+  /** Set for an asynchronous call; synchronous calls ignore the option. */
   signal: AbortSignal | undefined = undefined;
-  /** Bytes of the caller's that the request carries; decides where `auto` makes the call. */
+  /** Bytes of the caller's body, by which `auto` selects the thread. */
   readonly bodyBytes: number;
   private readonly version: Version;
 
-  /** A call of `version` by `principal`, where one is known. Throws an InvalidArgumentError for bad options. */
+  /** A call of `version` by `principal`, if known. Throws an InvalidArgumentError for invalid options. */
   constructor(
     hook: HookKind,
     version: Version,
@@ -212,13 +216,13 @@ export abstract class AdapterCall<Answer> implements HookCall<Answer> {
 
   abstract encode(scratch: CallScratch): void;
   abstract decode(bytes: Buffer, start: number, end: number, leased: boolean): Answer;
-  /** The adapter's error of a failure of the plugin. */
+  /** Returns the adapter's error for a failure of the plugin. */
   abstract readonly wrapError: WrapError;
 }
 
 /**
- * A misspelt `deadlineMs` must not go unnoticed. The synchronous forms take the options of the others too, so that a
- * caller can share one object between them.
+ * Rejects unknown options, such as a misspelled `deadlineMs`. The synchronous forms accept the options of the
+ * asynchronous ones, so that a caller can use one object for both.
  */
 function checkOptions(options: object): void {
   checkObject(options, 'options');
@@ -250,19 +254,19 @@ function goesToThread(hook: HookKind, bytes: number, options: AsyncCallOptions |
   }
 }
 
-/** Whether the call failed because it was aborted. The reason may be anything, an error of this package too. */
+/** Whether the call failed because it was aborted. The reason may be any value, including an error of this package. */
 export function isAbort(error: unknown, signal: AbortSignal | undefined): boolean {
   return signal?.aborted === true && error === signal.reason;
 }
 
-/** What a plugin's failure can be: the runtime's error, an answer that does not decode, or one that breaks a rule. */
+/** A failure of a plugin: an error of the runtime, an answer that does not decode, or an answer that breaks a rule. */
 export type PluginFault = WasmtimeRuntimeError | WireError | AnswerRefused;
-/** Makes the adapter's error of a failure. */
+/** Creates the adapter's error for a failure. */
 export type WrapError = (fault: PluginFault, context: ErrorContext) => Error;
 
 /**
- * What to throw for an error of a call: the adapter's own error where the plugin is at fault, else the error itself.
- * `call` is undefined where the slot had no version to call.
+ * Returns the error to throw for an error of a call: the adapter's error for a failure of the plugin, else the error
+ * itself. `call` is undefined if the slot does not exist.
  */
 function toHookError(
   error: unknown,
@@ -277,8 +281,8 @@ function toHookError(
 }
 
 /**
- * Whether an error of a call is the plugin's failure, which the adapter's own class reports. Bad arguments and a closed
- * runtime are the caller's, and an aborted call rejects with the signal's reason.
+ * Whether an error of a call is a failure of the plugin, which the adapter's error class reports. Invalid arguments and
+ * a closed runtime are not, and an aborted call rejects with the signal's reason.
  */
 function isPluginFault(error: unknown): error is PluginFault {
   if (error instanceof InvalidArgumentError || error instanceof ClosedError) return false;

@@ -6,7 +6,8 @@
  *        └──────── enough successful trials ─────────────────────────┘   │
  *                                         └────────── failed trial ──────┘
  *
- * The clock is read only where a threshold may be reached, so a successful call of a closed breaker costs a few additions.
+ * The clock is read only if a threshold may be reached, so a successful call of a closed breaker costs only a few
+ * additions.
  */
 import * as z from 'zod';
 
@@ -19,7 +20,7 @@ export const breakerSchema = z
   .strictObject({
     /** Whether slots have a breaker. */
     enabled: z.boolean().default(false),
-    /** Failed calls in a row that open the breaker. */
+    /** Consecutive failed calls that open the breaker. */
     consecutiveFailures: count.default(3),
     /** Share of failed calls in the window that opens the breaker. */
     failureRatio: z.number().min(0.01).max(1).default(0.5),
@@ -29,15 +30,15 @@ export const breakerSchema = z
     guestTimeShare: z.number().min(0.001).max(1_024).default(0.8),
     /** Length of the window over which calls and guest time are counted. */
     windowMs: milliseconds.default(10_000),
-    /** How long an opened breaker refuses calls before its first trial. Doubles with each failed trial. */
+    /** Milliseconds that an open breaker refuses calls before its first trial. Doubles with each failed trial. */
     openMs: milliseconds.default(1_000),
-    /** The longest that `openMs` grows to. */
+    /** The maximum of `openMs` after doubling. */
     maxOpenMs: milliseconds.default(60_000),
     /** Successful trials, one at a time, that close a half-open breaker. */
     halfOpenTrials: z.int().min(1).max(1_000).default(1),
     /** Calling principals of a global slot that must fail before it opens for all. */
     openPrincipals: z.int().min(2).max(100_000).default(3),
-    /** Calling principals that a global slot keeps counts of. */
+    /** Maximum number of calling principals that a global slot counts. */
     maxPrincipals: z.int().min(2).max(100_000).default(256),
   })
   .readonly()
@@ -52,7 +53,7 @@ export const breakerSchema = z
 
 /** Complete thresholds of a breaker. */
 export type BreakerOptions = z.output<typeof breakerSchema>;
-/** `closed` lets calls through, `open` refuses them, `half-open` lets one trial through at a time. */
+/** `closed` allows calls, `open` refuses them, `half-open` allows one trial at a time. */
 export type BreakerState = 'closed' | 'open' | 'half-open';
 /** Why a breaker changed its state. */
 export type BreakerCause =
@@ -64,7 +65,9 @@ export type BreakerCause =
   | 'trial-failed'
   | 'trials-succeeded';
 
-/** Counts state changes. Breakers that one call passes through share it, so that one number dates the call for each of them. */
+/**
+ * Counts state changes. All breakers of a call share it, so that one number identifies the start of the call for each.
+ */
 export interface Sequence {
   value: number;
 }
@@ -79,7 +82,7 @@ export class Breaker {
   readonly #guestSecondsLimit: number;
 
   #state: BreakerState = 'closed';
-  /** Value of the sequence when the state last changed. Calls that began earlier no longer count. */
+  /** Value of the sequence when the state last changed. Calls that started earlier are not counted. */
   #since = 0;
   #windowStart: number;
   #consecutive = 0;
@@ -89,7 +92,7 @@ export class Breaker {
   #openMs = 0;
   #openedAt = Number.NEGATIVE_INFINITY;
   #closedAt = Number.NEGATIVE_INFINITY;
-  /** When the next trial may begin. */
+  /** The time from which the next trial may start. */
   #trialAt = 0;
   #trialsSucceeded = 0;
 
@@ -111,12 +114,12 @@ export class Breaker {
     return this.#state;
   }
 
-  /** When the breaker last opened; negative infinity if it never did. */
+  /** The time when the breaker last opened; negative infinity if it never did. */
   get openedAt(): number {
     return this.#openedAt;
   }
 
-  /** Milliseconds until a call may be tried again; 0 lets this call through. */
+  /** Returns the milliseconds until a call may be retried; 0 allows this call. */
   enter(): number {
     return this.#state === 'closed' ? 0 : this.#tryEnter();
   }
@@ -128,22 +131,26 @@ export class Breaker {
       this.#trialsSucceeded = 0;
       this.#change('half-open', 'back-off-elapsed');
     }
-    // A trial whose outcome is never reported cannot keep the breaker half-open: the next trial begins after the same time.
+    // A trial whose outcome is never reported must not keep the breaker half-open: the next trial may start after the
+    // same time.
     this.#trialAt = now + this.#openMs;
     return 0;
   }
 
-  /** Milliseconds until a call that began at this value of the sequence may be tried again; 0 lets it go on. */
+  /**
+   * Returns the milliseconds until a call that started at this value of the sequence may be retried; 0 lets it
+   * continue.
+   */
   waitOf(began: number): number {
     return this.#state === 'open' && !this.#counts(began) ? Math.max(1, this.#trialAt - this.#now()) : 0;
   }
 
-  /** Whether a call that began at this value of the sequence still counts. */
+  /** Whether a call that started at this value of the sequence is counted. */
   #counts(began: number): boolean {
     return began >= this.#since;
   }
 
-  /** Counts a successful call that spent so many seconds in the guest. */
+  /** Counts a successful call that spent `seconds` in the guest. */
   succeed(began: number, seconds: number): void {
     if (!this.#counts(began)) return;
     this.#consecutive = 0;
@@ -151,7 +158,7 @@ export class Breaker {
     else this.#count(seconds);
   }
 
-  /** Counts a call that failed by the plugin's fault. */
+  /** Counts a call that the plugin failed. */
   fail(began: number, seconds: number): void {
     if (!this.#counts(began)) return;
     if (this.#state === 'half-open') {
@@ -168,7 +175,10 @@ export class Breaker {
     else if (this.#calls >= minimumCalls && this.#failures >= failureRatio * this.#calls) this.open('failure-ratio');
   }
 
-  /** A call ended without a verdict on the plugin, such as an aborted one. A trial may begin at once. */
+  /**
+   * Handles a call that ended without a verdict on the plugin, such as an aborted one. The next trial may start
+   * immediately.
+   */
   cancel(began: number): void {
     if (this.#state === 'half-open' && this.#counts(began)) this.#trialAt = 0;
   }
@@ -179,7 +189,7 @@ export class Breaker {
     if (this.#guestSeconds >= this.#guestSecondsLimit && !this.#renewWindow()) this.open('guest-time');
   }
 
-  /** Starts a new window where the present one has ended. */
+  /** Starts a new window if the current one has ended. */
   #renewWindow(): boolean {
     const now = this.#now();
     if (now - this.#windowStart <= this.#options.windowMs) return false;
@@ -202,7 +212,7 @@ export class Breaker {
     this.#change('closed', 'trials-succeeded');
   }
 
-  /** Opens the breaker. Soon after it closed, the back-off continues where it was. */
+  /** Opens the breaker. The back-off continues from its previous value if the breaker closed recently. */
   open(cause: BreakerCause): void {
     const now = this.#now();
     const { openMs, maxOpenMs, windowMs } = this.#options;

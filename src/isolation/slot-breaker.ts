@@ -1,23 +1,23 @@
-/** The breaker of one slot version. That of a global slot counts for each calling principal. */
+/** The breaker of a slot version. For a global slot, it counts each calling principal separately. */
 import { Breaker, type BreakerCause, type BreakerOptions, type BreakerState, type Sequence } from './breaker.ts';
 
-/** A calling principal is counted from its first failure, or its first call of this length, on. */
+/** A calling principal is counted from its first failure or its first call of this duration on. */
 const COUNTED_SECONDS = 0.001;
 
 /** A state change of a breaker. */
 export interface BreakerChange {
   readonly state: BreakerState;
   readonly cause: BreakerCause;
-  /** The calling principal that it concerns; null is all. */
+  /** The affected calling principal; null is all. */
   readonly principal: string | null;
 }
 
-/** How a call ended: its plugin did well, its plugin is at fault, or neither can be said. */
+/** The verdict of a call on its plugin: success, failure, or none. */
 export type CallVerdict = 'success' | 'failure' | 'none';
 
 /**
- * The breaker of one slot version. With `perPrincipal`, a failing principal opens a breaker of its own, and the version opens
- * for all once `openPrincipals` of them opened within one window: the requests of one client cannot stop a plugin for others.
+ * The breaker of a slot version. With `perPrincipal`, each principal has its own breaker, and the version opens for all
+ * when `openPrincipals` of them open within one window: the requests of one client cannot disable a plugin for others.
  */
 export class SlotBreaker {
   readonly #options: BreakerOptions;
@@ -46,19 +46,19 @@ export class SlotBreaker {
     return this.#all.state;
   }
 
-  /** How many calling principals have a breaker that is not closed. */
+  /** The number of calling principals whose breaker is not closed. */
   get openPrincipals(): number {
     let open = 0;
     for (const { state } of this.#principals?.values() ?? []) if (state !== 'closed') open++;
     return open;
   }
 
-  /** Dates a call that begins now; to be handed to `exit`. */
+  /** Identifies the start of a call; to be passed to `exit`. */
   get began(): number {
     return this.#sequence.value;
   }
 
-  /** Milliseconds until `principal` may call again; 0 lets this call through, and `exit` must follow. */
+  /** Returns the milliseconds until `principal` may call; 0 allows this call, and `exit` must follow. */
   enter(principal: string): number {
     const own = this.#principals === null || this.#principals.size === 0 ? undefined : this.#principals.get(principal);
     const wait = own === undefined ? 0 : own.enter();
@@ -68,13 +68,13 @@ export class SlotBreaker {
     return waitOfAll;
   }
 
-  /** Milliseconds that a call which `enter` let through must wait, because the breaker has opened since; else 0. */
+  /** Returns the milliseconds that an allowed call must wait if the breaker has opened since; else 0. */
   waitOf(began: number, principal: string): number {
     if (began === this.#sequence.value) return 0;
     return Math.max(this.#all.waitOf(began), this.#principals?.get(principal)?.waitOf(began) ?? 0);
   }
 
-  /** Counts the end of a call that `enter` let through. */
+  /** Counts the end of a call that `enter` allowed. */
   exit(began: number, principal: string, verdict: CallVerdict, seconds: number): void {
     const principals = this.#principals;
     if (principals === null) {
@@ -117,7 +117,7 @@ function report(breaker: Breaker, began: number, verdict: CallVerdict, seconds: 
   else breaker.cancel(began);
 }
 
-/** The first whose breaker is closed, else the first: entries are in the order in which they were added. */
+/** Returns the first entry whose breaker is closed, else the first. Entries are in insertion order. */
 function leastUseful(principals: Map<string, Breaker>): string {
   for (const [principal, { state }] of principals) if (state === 'closed') return principal;
   return principals.keys().next().value!;

@@ -1,13 +1,13 @@
-/** The second pass of the encoder: objects, from the notes that the first pass left. `encode.ts` says what these are. */
+/** The second pass of the encoder: writes objects from the notes of the first pass, which `encode.ts` describes. */
 import { type Plan, STEP, type Words } from './rkyv.ts';
 import { Writer } from './writer.ts';
 
-/** Notes of a slice before those of its elements. */
+/** The number of notes of a slice before those of its elements. */
 export const NOTES_OF_SLICE = 4;
 
-/** Writes objects whose bytes are zeros beforehand. */
+/** Writes objects over bytes that are zero. */
 export class ObjectWriter extends Writer {
-  /** Second pass: the object at `at`, from the notes that begin at `next`. Returns where its notes end. */
+  /** Writes the object at `at` from the notes that start at `next`. Returns the end of its notes. */
   protected writeObject(plan: Plan, at: number, first: number, shift: number): number {
     const { view, notes } = this;
     const { steps } = plan;
@@ -50,7 +50,7 @@ export class ObjectWriter extends Writer {
     return next;
   }
 
-  /** Second pass over the elements of the slice whose notes begin at `start`. */
+  /** Writes the elements of the slice whose notes start at `start`. */
   private writeElements(plan: Plan, start: number): void {
     const at = this.notes[start + 1]!;
     const shift = this.notes[start + 2]!;
@@ -61,7 +61,9 @@ export class ObjectWriter extends Writer {
     else for (let i = 0; i < length; i++) next = this.writeObject(plan, at + i * plan.size, next, shift);
   }
 
-  /** `writeObject` for the elements of a slice whose notes are all words. No branch within: a wrong guess costs more. */
+  /**
+   * `writeObject` for the elements of a slice whose notes are all words. Branch-free, because mispredictions cost more.
+   */
   private writeWords(words: Words, size: number, start: number, length: number, first: number, shift: number): void {
     const { view, notes } = this;
     const { at: offsets, pointers } = words;
