@@ -77,13 +77,9 @@ export const hotEngineConfigSchema = z
     breaker: breakerSchema.prefault({}),
     /** Time for one call: instantiation, alloc and hook together. */
     deadlineMs: deadlineSchema.default(5_000),
-    /** Whether fresh instances are made ahead of calls by a native thread. */
-    prepareInstances: z.boolean().default(true),
-    /** Whether the pages that calls of a module are known to write to are resident before its next call (Linux). */
-    prefaultPages: z.boolean().default(true),
     /** Pooling: bytes at the start of each memory that stay resident and are reset by copying. */
     keepResidentBytes: bytes.default(0),
-    /** Bytes of resident memory that idle instances may hold. */
+    /** On demand: bytes of memory that plugins may keep for their next calls, reset and partly resident (Linux). */
     residentBudgetBytes: bytes.default(256 * MIB),
     /** Bytes of a module that is admitted. */
     maxModuleBytes: z
@@ -121,16 +117,15 @@ export function defaultHotEngineConfig(): HotEngineConfig {
 }
 
 /**
- * What we recommend: the defaults with a deadline of one second and a breaker. Instances are allocated on demand, where their memories
- * are used again with the pages that calls write to: less time and CPU than pooling takes, and nothing reserved in advance.
+ * What we recommend: the defaults with a deadline of one second and a breaker. Instances are allocated on demand, where each
+ * plugin reuses its memories: less time and CPU than pooling takes, and nothing reserved in advance.
  */
 export function productionHotEngineConfig(): HotEngineConfig {
   return parseConfig({ deadlineMs: 1_000, breaker: { enabled: true } });
 }
 
 /**
- * For the least time on the event loop under bursts: up to 128 instances are ready in place of 32, each with its resident
- * pages, and as many as 256 guests may run at once, each with its own memory.
+ * For bursts of off-thread calls: as many as 256 guests may run at once, each with its own memory.
  */
 export function lowLatencyHotEngineConfig(): HotEngineConfig {
   return parseConfig({ deadlineMs: 1_000, breaker: { enabled: true }, poolTotalCoreInstances: 256 });

@@ -34,8 +34,6 @@ function engineOptions(config: HotEngineConfig, group: string | null): NativeEng
     memoryReservationBytes: config.memoryReservationBytes,
     memoryGuardBytes: config.memoryGuardBytes,
     keepResidentBytes: config.keepResidentBytes,
-    prepare: config.prepareInstances,
-    prefault: config.prefaultPages,
     residentBudgetBytes: config.residentBudgetBytes,
     maxStagingBytes: config.maxStagingBytes,
     group,

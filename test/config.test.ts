@@ -46,8 +46,6 @@ describe('the default config', () => {
         maxPrincipals: 256,
       },
       deadlineMs: 5000,
-      prepareInstances: true,
-      prefaultPages: true,
       keepResidentBytes: 0,
       residentBudgetBytes: 256 * MIB,
       maxModuleBytes: 32 * MIB,
@@ -81,7 +79,7 @@ describe('the default config', () => {
 describe('the recommended configs', () => {
   it('prepare instances, reserve no address space in advance, limit a call to one second, and enable the breaker', () => {
     for (const config of [productionHotEngineConfig(), lowLatencyHotEngineConfig()]) {
-      expect(config).toMatchObject({ deadlineMs: 1000, prepareInstances: true, prefaultPages: true });
+      expect(config).toMatchObject({ deadlineMs: 1000 });
       expect(config.breaker).toEqual({ ...defaultHotEngineConfig().breaker, enabled: true });
       expect(virtualMemoryReservationBytes(config)).toBe(0);
     }
@@ -177,8 +175,6 @@ describe('parseConfig', () => {
     ['compileTimeoutMs', 0],
     ['maxCompileBytes', 1_048_575],
     ['keepResidentBytes', 0.5],
-    ['prepareInstances', 'yes'],
-    ['prefaultPages', null],
     ['wireBounds', 5],
     ['breaker', null],
     ['breaker', true],

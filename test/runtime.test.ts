@@ -71,7 +71,7 @@ describe('WasmtimeRuntime', () => {
 describe.each(STRATEGIES)('publishPoolMetrics, $strategy', ({ strategy, config }) => {
   it('publishes the pool, its settings and the cache', () => {
     const { sink, take } = recorder();
-    const runtime = isolatedRuntime({ ...config, prepareInstances: false }, { metrics: sink });
+    const runtime = isolatedRuntime(config, { metrics: sink });
     runtime.registerFilter(key, 'n', plugin('cache-aware'));
     take();
     runtime.publishPoolMetrics();
@@ -99,7 +99,7 @@ describe.each(STRATEGIES)('publishPoolMetrics, $strategy', ({ strategy, config }
 
   it('publishes what a running guest uses', async () => {
     const { sink, take } = recorder();
-    const runtime = isolatedRuntime({ ...config, prepareInstances: false, deadlineMs: 300 }, { metrics: sink });
+    const runtime = isolatedRuntime({ ...config, deadlineMs: 300 }, { metrics: sink });
     const filter = new WasmtimeFilterPlugin(runtime, runtime.registerFilter(key, 'n', plugin('misbehave')));
     const call = filter.filterAsync(request(), caller({ do: 'loop' }), [], { where: 'thread' }).catch(() => {});
     await expect.poll(() => runtime.stats().engine.running, { interval: 1 }).toBe(1);

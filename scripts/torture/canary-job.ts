@@ -17,11 +17,9 @@ import { marks, seekerOf } from './seeker.ts';
 const pool = { allocationStrategy: 'pooling', poolTotalMemories: 12, poolTotalCoreInstances: 12 } as const;
 const CONFIGS: readonly HotEngineConfigInput[] = [
   {},
-  { prepareInstances: false },
-  { prefaultPages: true },
+  { residentBudgetBytes: 0 },
+  { residentBudgetBytes: 1_048_576 },
   pool,
-  { ...pool, prepareInstances: false },
-  { ...pool, prefaultPages: true },
   { ...pool, keepResidentBytes: 1_572_864 },
 ];
 

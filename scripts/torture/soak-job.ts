@@ -18,7 +18,7 @@ const bytes = Buffer.alloc(256 * 1024, '{"model":"m"}');
 export async function soakJob(seed: number): Promise<Job> {
   const random = new Random(seed);
   const runtime = new WasmtimeRuntime({
-    ...{ allocationStrategy: 'pooling', poolTotalMemories: 16, poolTotalCoreInstances: 16, prefaultPages: true },
+    ...{ allocationStrategy: 'pooling', poolTotalMemories: 16, poolTotalCoreInstances: 16 },
   });
   const filterOf = (name: string) =>
     new WasmtimeFilterPlugin(runtime, runtime.registerFilter(SlotKey.global(name), name, plugin(name)));

@@ -34,7 +34,7 @@ export const swaps: Scenario = {
   target: 1_000,
   async run(torment) {
     const runtime = new WasmtimeRuntime({
-      ...{ allocationStrategy: 'pooling', poolTotalMemories: 32, poolTotalCoreInstances: 32, prefaultPages: true },
+      ...{ allocationStrategy: 'pooling', poolTotalMemories: 32, poolTotalCoreInstances: 32 },
     });
     const [key, real] = [SlotKey.global('swapped'), SlotKey.global('real')];
     runtime.registerFilter(key, 'swapped', version(0));
@@ -73,7 +73,7 @@ export const swaps: Scenario = {
     runtime.close();
     await collect();
     await new Promise((resolve) => setTimeout(resolve, IDLE_MS));
-    const { prepared, poolMemories, running, stagedBytes } = runtime.stats().engine;
+    const { idleMemories, poolMemories, running, stagedBytes } = runtime.stats().engine;
     promised(running === 0 && stagedBytes === 0, () => `${running} guests, ${stagedBytes} staged bytes are left`);
     growth.conclude(torment.full);
     return [
@@ -82,8 +82,8 @@ export const swaps: Scenario = {
       ...growth.handleFigures(),
       {
         name: 'left behind',
-        value: `${prepared} prepared instances, ${poolMemories} pooled memories`,
-        ok: prepared === 0 && poolMemories === 0,
+        value: `${idleMemories} idle memories, ${poolMemories} pooled memories`,
+        ok: idleMemories === 0 && poolMemories === 0,
       },
     ];
   },

@@ -41,10 +41,7 @@ const rejectedBy = (call: Promise<unknown>): Promise<unknown> =>
 
 export async function trapJob(seed: number): Promise<Job> {
   const random = new Random(seed);
-  const traps = [
-    ...trapsOf(new WasmtimeRuntime()),
-    ...trapsOf(new WasmtimeRuntime({ allocationStrategy: 'pooling', prefaultPages: true })),
-  ];
+  const traps = [...trapsOf(new WasmtimeRuntime()), ...trapsOf(new WasmtimeRuntime({ allocationStrategy: 'pooling' }))];
   let turn = 0;
   return async (units) => {
     let done = 0;

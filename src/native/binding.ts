@@ -78,11 +78,7 @@ export interface NativeEngineOptions {
   memoryGuardBytes: number
   /** Bytes at the start of a pooled memory that stay resident and are reset by copying. */
   keepResidentBytes: number
-  /** Whether instances are prepared ahead of calls. */
-  prepare: boolean
-  /** Whether the pages that calls are known to touch are faulted in ahead of calls. */
-  prefault: boolean
-  /** Bytes of resident memory that idle instances may hold. */
+  /** Bytes of resident memory that the memories of finished calls may hold. */
   residentBudgetBytes: number
   /** Bytes of requests that off-thread calls may hold, each until its call ends. */
   maxStagingBytes: number
@@ -98,10 +94,10 @@ export interface NativeEngineStats {
   poolMemories: number
   /** Core instances that the pool has handed out, 0 on demand. */
   poolCoreInstances: number
-  /** Instances that are ready or wait to be dropped. */
-  prepared: number
-  /** Bytes that the ready ones are estimated to hold. */
-  preparedBytes: number
+  /** Memories of finished calls that wait for the next one. */
+  idleMemories: number
+  /** Bytes that memories count for in `residentBudgetBytes`, those of running calls included. */
+  residentBytes: number
   /** Bytes staged for off-thread calls. */
   stagedBytes: number
   /** Compilations that outlived their limit and still run, in the whole process. */

@@ -37,11 +37,7 @@ pub struct NativeEngineOptions {
     pub memory_guard_bytes: i64,
     /// Bytes at the start of a pooled memory that stay resident and are reset by copying.
     pub keep_resident_bytes: i64,
-    /// Whether instances are prepared ahead of calls.
-    pub prepare: bool,
-    /// Whether the pages that calls are known to touch are faulted in ahead of calls.
-    pub prefault: bool,
-    /// Bytes of resident memory that idle instances may hold.
+    /// Bytes of resident memory that the memories of finished calls may hold.
     pub resident_budget_bytes: i64,
     /// Bytes of requests that off-thread calls may hold, each until its call ends.
     pub max_staging_bytes: i64,
@@ -62,8 +58,6 @@ impl From<NativeEngineOptions> for EngineOptions {
             memory_reservation_bytes: bytes(options.memory_reservation_bytes),
             memory_guard_bytes: bytes(options.memory_guard_bytes),
             keep_resident_bytes: bytes(options.keep_resident_bytes),
-            prepare: options.prepare,
-            prefault: options.prefault,
             resident_budget_bytes: bytes(options.resident_budget_bytes),
             max_staging_bytes: bytes(options.max_staging_bytes),
             group: options.group,
@@ -80,10 +74,10 @@ pub struct NativeEngineStats {
     pub pool_memories: u32,
     /// Core instances that the pool has handed out, 0 on demand.
     pub pool_core_instances: u32,
-    /// Instances that are ready or wait to be dropped.
-    pub prepared: u32,
-    /// Bytes that the ready ones are estimated to hold.
-    pub prepared_bytes: f64,
+    /// Memories of finished calls that wait for the next one.
+    pub idle_memories: u32,
+    /// Bytes that memories count for in `residentBudgetBytes`, those of running calls included.
+    pub resident_bytes: f64,
     /// Bytes staged for off-thread calls.
     pub staged_bytes: f64,
     /// Compilations that outlived their limit and still run, in the whole process.
@@ -184,7 +178,7 @@ impl NativeEngine {
     #[napi(catch_unwind)]
     pub fn stats(&self) -> NativeEngineStats {
         let pool = self.inner.engine.pooling_allocator_metrics();
-        let (prepared, prepared_bytes) = self.inner.preparer.held();
+        let (idle_memories, resident_bytes) = self.inner.pool.idle();
         let cache = self.inner.cache();
         let (entries, bytes) = cache.kept();
         let small = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
@@ -192,8 +186,8 @@ impl NativeEngine {
             running: self.inner.budget.running(),
             pool_memories: pool.as_ref().map_or(0, |pool| small(pool.memories())),
             pool_core_instances: pool.as_ref().map_or(0, |pool| u32::try_from(pool.core_instances()).unwrap_or(0)),
-            prepared: small(prepared),
-            prepared_bytes: prepared_bytes as f64,
+            idle_memories: small(idle_memories),
+            resident_bytes: resident_bytes as f64,
             staged_bytes: self.inner.staged.load(SeqCst) as f64,
             abandoned_compiles: abandoned(),
             lost_compile_bytes: meter::lost() as f64,

@@ -33,7 +33,7 @@ impl NativeModule {
 
     fn release(&self, versions: u32) {
         if versions > 0 && self.module.cells.fetch_sub(versions, SeqCst) == versions {
-            self.engine.preparer.retire(&self.module);
+            self.engine.pool.release(&self.module);
         }
     }
 }

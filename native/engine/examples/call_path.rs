@@ -1,5 +1,5 @@
-//! Measures the engine's call path from Rust, in alternation with Node. Input line: `<pooling 0|1> <prepare 0|1>
-//! <iterations> <guest.wasm> <encoded filter request>`. Output line: the median of a call in nanoseconds, answer copied
+//! Measures the engine's call path from Rust, in alternation with Node. Input line: `<pooling 0|1> <iterations>
+//! <guest.wasm> <encoded filter request>`. Output line: the median of a call in nanoseconds, answer copied
 //! into a reused buffer.
 
 use std::collections::HashMap;
@@ -12,9 +12,9 @@ use cc_lb_engine::engine::HotEngine;
 use cc_lb_engine::module::{Bounds, CompiledModule};
 use cc_lb_engine::options::EngineOptions;
 
-type Prepared = (Arc<HotEngine>, Arc<CompiledModule>);
+type Opened = (Arc<HotEngine>, Arc<CompiledModule>);
 
-fn open(pooling: bool, prepare: bool, guest: &str) -> Prepared {
+fn open(pooling: bool, guest: &str) -> Opened {
     let options = EngineOptions {
         pooling,
         memory_max_pages: 2048,
@@ -24,8 +24,6 @@ fn open(pooling: bool, prepare: bool, guest: &str) -> Prepared {
         memory_reservation_bytes: 256 << 20,
         memory_guard_bytes: 64 << 20,
         keep_resident_bytes: 0,
-        prepare,
-        prefault: prepare,
         resident_budget_bytes: 256 << 20,
         max_staging_bytes: 0,
         group: None,
@@ -39,14 +37,13 @@ fn open(pooling: bool, prepare: bool, guest: &str) -> Prepared {
 }
 
 fn main() {
-    let mut opened: HashMap<(bool, bool), Prepared> = HashMap::new();
+    let mut opened: HashMap<bool, Opened> = HashMap::new();
     for line in std::io::stdin().lines() {
         let line = line.expect("a line");
         let words: Vec<&str> = line.split_whitespace().collect();
-        let [pooling, prepare, iterations, guest, request] = words[..] else { panic!("five words") };
-        let (pooling, prepare) = (pooling == "1", prepare == "1");
-        let (engine, module) =
-            opened.entry((pooling, prepare)).or_insert_with(|| open(pooling, prepare, guest)).clone();
+        let [pooling, iterations, guest, request] = words[..] else { panic!("four words") };
+        let pooling = pooling == "1";
+        let (engine, module) = opened.entry(pooling).or_insert_with(|| open(pooling, guest)).clone();
         let bytes = std::fs::read(request).expect("the request");
         let limit = Duration::from_secs(1);
         let mut answer = vec![0u8; 64 << 10];

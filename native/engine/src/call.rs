@@ -2,7 +2,7 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::time::{Duration, Instant as Moment};
+use std::time::{Duration, Instant};
 
 use wasmtime::Trap;
 
@@ -41,7 +41,7 @@ pub struct Call<'a> {
     pub cancel: Option<Arc<Cancel>>,
     /// Bytes that an answer may have; a larger one is refused before anybody copies it.
     pub max_answer: usize,
-    /// Probes have a budget of their own and use no prepared instance.
+    /// Probes do not count against the engine's budget.
     pub probe: bool,
 }
 
@@ -81,15 +81,17 @@ fn enter<R>(
     if call.cancel.as_ref().is_some_and(|cancel| cancel.is_cancelled()) {
         return Err(Failure::new(Kind::Cancelled, "the call was cancelled"));
     }
-    let preparer = &call.engine.preparer;
-    let mut instance = if call.probe { preparer.make(call.module)? } else { preparer.check_out(call.module)? };
-    deadline::bind(&mut instance.store);
-    let began = Moment::now();
+    // Outlives the instance, whose memory it resets and keeps, also after a panic.
+    let lease = call.engine.pool.lease(call.module);
+    let mut instance = loop {
+        match Instance::new(call.module, call.hook) {
+            Err(_) if lease.frees_address_space() => {}
+            instance => break instance?,
+        }
+    };
+    let began = Instant::now();
     let result = run(call, &mut instance, request, read);
     *seconds = began.elapsed().as_secs_f64();
-    if !call.probe {
-        call.engine.preparer.give_back(call.module, instance);
-    }
     result
 }
 
@@ -100,15 +102,11 @@ fn run<R>(
     read: impl FnOnce(&[u8]) -> R,
 ) -> Result<R, Failure> {
     let name = HOOKS[call.hook];
-    let hook = instance.hook(call.module, call.hook)?;
     let Request { head, body, tail } = request;
     let length = u32::try_from(head.len() + body.len() + tail.len()).map_err(|_| {
         Failure::new(Kind::Rejected, "the request has more than 4,294,967,295 bytes, which no guest can address")
     })?;
-    let pointer = instance
-        .alloc
-        .call(&mut instance.store, (length, ALIGN))
-        .map_err(|error| Failure::trap("cc_lb_alloc", &error))?;
+    let pointer = instance.alloc(length, ALIGN).map_err(|error| Failure::trap("cc_lb_alloc", &error))?;
     if pointer == 0 {
         return Err(Failure::guest("cc_lb_alloc", format!("the guest gave no memory for {length} bytes")));
     }
@@ -116,7 +114,7 @@ fn run<R>(
     if deadline::is_over() {
         return Err(Failure::trap("cc_lb_alloc", &Trap::Interrupt.into()));
     }
-    let memory = instance.memory.data_mut(&mut instance.store);
+    let memory = instance.memory_mut();
     let start = pointer as usize;
     let memory_bytes = memory.len();
     let target = memory.get_mut(start..start + length as usize).ok_or_else(|| {
@@ -129,7 +127,7 @@ fn run<R>(
     at_body.copy_from_slice(body);
     at_tail.copy_from_slice(tail);
 
-    let packed = hook.call(&mut instance.store, (pointer, length)).map_err(|error| Failure::trap(name, &error))?;
+    let packed = instance.hook(pointer, length).map_err(|error| Failure::trap(name, &error))?;
     let (pointer, length) = ((packed >> 32) as usize, (packed & 0xffff_ffff) as usize);
     if pointer == 0 && length == 0 && call.hook == OBSERVE {
         return Ok(read(&[]));
@@ -138,7 +136,7 @@ fn run<R>(
         let message = format!("{name} answered pointer {pointer} and length {length}; only observe may answer (0, 0)");
         return Err(Failure::new(Kind::Rejected, message));
     }
-    let memory = instance.memory.data(&instance.store);
+    let memory = instance.memory();
     let answer = memory.get(pointer..pointer + length).ok_or_else(|| {
         let bytes = memory.len();
         let message = format!("{name} answered {length} bytes at {pointer}, out of bounds of a memory of {bytes}");
@@ -182,8 +180,6 @@ mod tests {
             memory_reservation_bytes: 1 << 20,
             memory_guard_bytes: 1 << 16,
             keep_resident_bytes: 0,
-            prepare: true,
-            prefault: false,
             resident_budget_bytes: 1 << 20,
             max_staging_bytes: 1 << 20,
             group: Some(group.to_owned()),

@@ -75,7 +75,8 @@ impl Cancel {
     }
 }
 
-fn now() -> u64 {
+/// Nanoseconds since an instant of this process.
+pub fn now() -> u64 {
     u64::try_from(EPOCH.elapsed().as_nanos()).unwrap_or(NEVER - 1)
 }
 

@@ -12,16 +12,16 @@ use crate::cache::Cache;
 use crate::deadline;
 use crate::failure::{Failure, Kind, chain};
 use crate::inspect;
-use crate::memory::Reservations;
+use crate::memory;
 use crate::module::{self, Bounds, CompiledModule};
 use crate::options::{EngineOptions, Layout};
-use crate::prepared::Preparer;
+use crate::pool::{ModuleMemories, Pool};
 use crate::signals;
 
 /// Tables that a pooled instance may have, and their elements: wasmtime's own pooling defaults.
 const POOLED_TABLE_ELEMENTS: usize = 20_000;
 /// Initial data up to which it is copied into every instance's memory. More is mapped, page by page as it is touched.
-const COPIED_DATA_BYTES: usize = 256 << 10;
+const COPIED_DATA_BYTES: usize = 1 << 20;
 /// Bytes of a pooled table that stay resident.
 const TABLE_RESIDENT_BYTES: usize = 16 << 10;
 /// Tables, and elements of each, that a guest may have where no pool bounds them: its memory cap is no use against them.
@@ -29,11 +29,11 @@ pub const TABLES: usize = 8;
 /// See [`TABLES`].
 pub const TABLE_ELEMENTS: usize = 200_000;
 
-/// A wasmtime engine and what belongs to it: the budget of concurrent calls, the compiled modules, the preparer.
+/// A wasmtime engine and what belongs to it: the budget of concurrent calls, the compiled modules, the memories of finished calls.
 pub struct HotEngine {
     /// The engine itself.
     pub engine: Engine,
-    /// The same without memories that are used again, for modules that these do not suit; built when the first comes.
+    /// The same with memories of wasmtime's own, for modules with much initial data; built when the first comes.
     mapping: OnceLock<Engine>,
     /// What it was built from.
     pub options: EngineOptions,
@@ -43,8 +43,8 @@ pub struct HotEngine {
     pub staged: AtomicU64,
     /// Compiled modules by content.
     cache: Mutex<Cache>,
-    /// Makes instances ready ahead of calls.
-    pub preparer: Preparer,
+    /// The memories of finished calls.
+    pub pool: Pool,
 }
 
 static ENGINES: LazyLock<Mutex<HashMap<EngineOptions, Weak<HotEngine>>>> = LazyLock::new(Mutex::default);
@@ -59,15 +59,12 @@ impl HotEngine {
         if let Some(engine) = engines.get(&options).and_then(Weak::upgrade) {
             return Ok(engine);
         }
-        let resident = Arc::default();
-        let budget = usize::try_from(options.resident_budget_bytes).unwrap_or(usize::MAX);
-        let reservations = Reservations::new(options.most_prepared(), Arc::clone(&resident), budget);
-        let engine = build(&options, Some(&reservations))?;
+        let engine = build(&options, options.reuses_memories())?;
         let engine = Arc::new(HotEngine {
             budget: Budget::new(options.pool_total_core_instances),
             staged: AtomicU64::new(0),
             cache: Mutex::default(),
-            preparer: Preparer::new(&options, reservations, resident),
+            pool: Pool::new(usize::try_from(options.resident_budget_bytes).unwrap_or(usize::MAX)),
             engine,
             mapping: OnceLock::new(),
             options: options.clone(),
@@ -92,8 +89,9 @@ impl HotEngine {
         let cap = (self.options.memory_max_pages as usize) << 16;
         let engine = self.engine_for(&wasm)?;
         let mut module = module::compile(engine, wasm, has_start, cap, bounds)?;
-        module.reuses_memories =
-            self.options.reuses_memories() && Engine::same(engine, &self.engine) && !module.names_maximum;
+        if self.options.reuses_memories() && Engine::same(engine, &self.engine) {
+            module.memories = Some(ModuleMemories::default());
+        }
         Ok(module)
     }
 
@@ -104,14 +102,27 @@ impl HotEngine {
         if let Some(engine) = self.mapping.get() {
             return Ok(engine);
         }
-        let engine = build(&self.options, None)?;
+        let engine = build(&self.options, false)?;
         Ok(self.mapping.get_or_init(|| engine))
     }
 }
 
-/// Builds an engine, whose deadlines are kept from now on; its memories come from `reservations` where that pays.
-fn build(options: &EngineOptions, reservations: Option<&Arc<Reservations>>) -> Result<Engine, Failure> {
-    let Layout { reservation, guard, may_move } = options.layout();
+/// Builds an engine, whose deadlines are kept from now on.
+fn build(options: &EngineOptions, reuses_memories: bool) -> Result<Engine, Failure> {
+    let engine = Engine::new(&config(options, reuses_memories))
+        .map_err(|error| Failure::new(Kind::EngineInit, chain(&error)))?;
+    signals::remember_handler();
+    deadline::watch(&engine).map_err(|error| {
+        Failure::new(Kind::EngineInit, format!("the thread that keeps deadlines does not start: {error}"))
+    })?;
+    Ok(engine)
+}
+
+/// What wasmtime is configured with.
+fn config(options: &EngineOptions, reuses_memories: bool) -> Config {
+    let mapped = options.mapped_layout();
+    let Layout { reservation, guard, may_move } =
+        if reuses_memories { EngineOptions::reused_layout() } else { options.mapped_layout() };
     let mut config = Config::new();
     config
         .strategy(Strategy::Cranelift)
@@ -132,12 +143,10 @@ fn build(options: &EngineOptions, reservations: Option<&Arc<Reservations>>) -> R
         .memory_guard_size(guard)
         .memory_may_move(may_move)
         // A pool with reference types wants both kinds of heap laid out alike.
-        .gc_heap_reservation(reservation)
-        .gc_heap_guard_size(guard)
-        .gc_heap_may_move(may_move)
+        .gc_heap_reservation(mapped.reservation)
+        .gc_heap_guard_size(mapped.guard)
+        .gc_heap_may_move(mapped.may_move)
         .memory_init_cow(true)
-        // Filled when the instance is made, which is ahead of its call, and not at the first indirect calls.
-        .table_lazy_init(false)
         // No frames are collected because of a trap; core dumps are left out of the build.
         .wasm_backtrace_max_frames(None)
         .native_unwind_info(false)
@@ -148,15 +157,12 @@ fn build(options: &EngineOptions, reservations: Option<&Arc<Reservations>>) -> R
     } else {
         config.allocation_strategy(InstanceAllocationStrategy::OnDemand);
     }
-    if let Some(reservations) = reservations.filter(|_| options.reuses_memories()) {
-        reservations.serve(&mut config);
+    if reuses_memories {
+        let bytes = |bytes: u64| usize::try_from(bytes).unwrap_or(usize::MAX);
+        let (reservation, guard) = (bytes(options.memory_reservation_bytes), bytes(options.memory_guard_bytes));
+        memory::serve(&mut config, guard, reservation.saturating_add(guard));
     }
-    let engine = Engine::new(&config).map_err(|error| Failure::new(Kind::EngineInit, chain(&error)))?;
-    signals::remember_handler();
-    deadline::watch(&engine).map_err(|error| {
-        Failure::new(Kind::EngineInit, format!("the thread that keeps deadlines does not start: {error}"))
-    })?;
-    Ok(engine)
+    config
 }
 
 fn pool(options: &EngineOptions) -> PoolingAllocationConfig {

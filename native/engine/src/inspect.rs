@@ -113,20 +113,17 @@ pub struct ModuleFacts {
     pub parse_error: Option<ParseError>,
 }
 
-/// Whether the initial data of a module, in whole pages, has at most `most` bytes, and its memory declares no maximum.
+/// Whether the initial data of a module, in whole pages, has at most `most` bytes.
 pub fn copies_cheaply(wasm: &[u8], most: usize) -> bool {
-    let (mut bytes, mut named) = (0, false);
+    let mut bytes = 0;
     for payload in Parser::new(0).parse_all(wasm).map_while(Result::ok) {
         match payload {
             // Small segments may be a page apart.
             Payload::DataSection(reader) => bytes += reader.range().len() + reader.count() as usize * 4096,
-            Payload::MemorySection(reader) => {
-                named |= reader.into_iter().map_while(Result::ok).any(|memory| memory.maximum.is_some());
-            }
             _ => {}
         }
     }
-    bytes <= most && !named
+    bytes <= most
 }
 
 fn external_kind(kind: ExternalKind) -> &'static str {

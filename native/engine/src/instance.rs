@@ -1,46 +1,31 @@
-//! An instance that nobody has used: a store with its limits, and the exports of the contract found in it.
+//! A fresh instance for one call: a store with its limits, and the exports that the call needs.
 
-use wasmtime::{Memory, PoolConcurrencyLimitError, Store, StoreLimits, StoreLimitsBuilder, Trap, TypedFunc};
+use wasmtime::{Extern, Func, Memory, PoolConcurrencyLimitError, Store, StoreLimits, StoreLimitsBuilder, Trap, ValRaw};
 
 use crate::deadline;
 use crate::engine::{TABLE_ELEMENTS, TABLES};
 use crate::failure::{Failure, Kind, chain};
-use crate::memory;
-use crate::module::{CompiledModule, HOOKS};
+use crate::module::{CompiledModule, Export};
 
 /// What a store carries: the limits of its guest.
 pub struct HostState {
     limits: StoreLimits,
 }
 
-/// A hook's function: `(pointer, length) -> pointer << 32 | length`.
-pub type Hook = TypedFunc<(u32, u32), u64>;
-
-/// A fresh instance in a store of its own, good for one call.
+/// A fresh instance in a store of its own, good for one call of one hook.
 pub struct Instance {
-    /// The store; dropping it is what resets the memory.
-    pub store: Store<HostState>,
-    /// The guest's memory.
-    pub memory: Memory,
-    /// `cc_lb_alloc`.
-    pub alloc: TypedFunc<(u32, u32), u32>,
-    /// Bytes that the memory has before anybody grows it.
-    pub initial_bytes: usize,
-    /// Bytes of pages that its memory came with.
-    pub came_resident: usize,
-    /// Whether its memory may have got huge pages.
-    pub huge_pages: bool,
-    /// Whether pages of its memory were resident before its call.
-    pub populated: bool,
-    /// How far that went beyond its initial size, in bytes from its start; 0 if it did not.
-    pub reached: usize,
-    /// The hooks that the module exports with the right type.
-    hooks: [Option<Hook>; HOOKS.len()],
+    store: Store<HostState>,
+    memory: Memory,
+    alloc: Func,
+    hook: Func,
 }
 
 impl Instance {
-    /// Instantiates `module`; runs its start function, if it has one, under the deadline in force on this thread.
-    pub fn new(module: &CompiledModule) -> Result<Instance, Failure> {
+    /// Instantiates `module` to call the hook of this number. Its start function, if it has one, runs under the deadline in
+    /// force on this thread.
+    pub fn new(module: &CompiledModule, hook: usize) -> Result<Instance, Failure> {
+        let export = |export: &Export| export.clone().map_err(|reason| Failure::new(Kind::Rejected, reason));
+        let (memory, alloc, hook) = (export(&module.memory)?, export(&module.alloc)?, export(&module.hooks[hook])?);
         let limits = StoreLimitsBuilder::new()
             .memory_size(module.memory_cap)
             .tables(TABLES)
@@ -55,43 +40,45 @@ impl Instance {
             deadline::unbind(&mut store);
         }
         let instance = module.pre.instantiate(&mut store).map_err(|error| instantiation_failure(&error))?;
-        let rejected = |reason: &String| Failure::new(Kind::Rejected, reason.clone());
-        let memory_at = module.memory.as_ref().map_err(rejected)?;
-        let alloc_at = module.alloc.as_ref().map_err(rejected)?;
-        // The kinds and types of both were checked when the module was compiled.
-        let memory = instance.get_module_export(&mut store, memory_at).and_then(wasmtime::Extern::into_memory);
-        let alloc = instance.get_module_export(&mut store, alloc_at).and_then(wasmtime::Extern::into_func);
-        let (Some(memory), Some(alloc)) = (memory, alloc) else {
+        deadline::bind(&mut store);
+        // The kinds and types of all three were checked when the module was loaded.
+        let memory = instance.get_module_export(&mut store, &memory).and_then(Extern::into_memory);
+        let alloc = instance.get_module_export(&mut store, &alloc).and_then(Extern::into_func);
+        let hook = instance.get_module_export(&mut store, &hook).and_then(Extern::into_func);
+        let (Some(memory), Some(alloc), Some(hook)) = (memory, alloc, hook) else {
             return Err(Failure::new(Kind::Rejected, "an export changed its kind"));
         };
-        let alloc = alloc.typed(&store).map_err(|error| Failure::new(Kind::Rejected, chain(&error)))?;
-        let hooks = [0, 1, 2, 3, 4].map(|number| {
-            let at = module.hooks[number].as_ref().ok()?;
-            let function = instance.get_module_export(&mut store, at).and_then(wasmtime::Extern::into_func)?;
-            function.typed(&store).ok()
-        });
-        let initial_bytes = memory.data_size(&store);
-        let came_resident = if module.reuses_memories { memory::came_resident() } else { 0 };
-        let populated = came_resident > 0;
-        Ok(Instance {
-            store,
-            memory,
-            alloc,
-            initial_bytes,
-            came_resident,
-            populated,
-            huge_pages: false,
-            reached: 0,
-            hooks,
-        })
+        Ok(Instance { store, memory, alloc, hook })
     }
 
-    /// The hook of this number, or why it cannot be called.
-    pub fn hook(&self, module: &CompiledModule, number: usize) -> Result<Hook, Failure> {
-        self.hooks[number].clone().ok_or_else(|| {
-            let reason = module.hooks[number].as_ref().err();
-            Failure::new(Kind::Rejected, reason.cloned().unwrap_or_else(|| format!("`{}` is missing", HOOKS[number])))
-        })
+    /// The guest's memory.
+    pub fn memory(&self) -> &[u8] {
+        self.memory.data(&self.store)
+    }
+
+    /// The same, to be written to.
+    pub fn memory_mut(&mut self) -> &mut [u8] {
+        self.memory.data_mut(&mut self.store)
+    }
+
+    /// Calls `cc_lb_alloc` and returns its pointer.
+    pub fn alloc(&mut self, bytes: u32, align: u32) -> wasmtime::Result<u32> {
+        self.call(self.alloc, bytes, align).map(|result| result.get_u32())
+    }
+
+    /// Calls the hook and returns `pointer << 32 | length` of its answer.
+    pub fn hook(&mut self, pointer: u32, length: u32) -> wasmtime::Result<u64> {
+        self.call(self.hook, pointer, length).map(|result| result.get_u64())
+    }
+
+    /// A call without the look-up of the function's type, which would take a lock of the engine and write to a reference
+    /// count that all threads share.
+    fn call(&mut self, function: Func, first: u32, second: u32) -> wasmtime::Result<ValRaw> {
+        let mut values = [ValRaw::u32(first), ValRaw::u32(second)];
+        // SAFETY: `CompiledModule::load` checked that the function takes two i32 and returns one value; the array holds
+        // both the parameters and the result.
+        unsafe { function.call_unchecked(&mut self.store, &mut values)? };
+        Ok(values[0])
     }
 }
 

@@ -1,4 +1,4 @@
-//! The engine of cc-lb-runtime-wasmtime: compiles plugins, keeps their instances, and calls their hooks on wasmtime. It
+//! The engine of cc-lb-runtime-wasmtime: compiles plugins, keeps their memories, and calls their hooks on wasmtime. It
 //! knows nothing of Node, and it holds no policy and no default: both belong to the TypeScript layer.
 #![deny(unsafe_op_in_unsafe_fn)]
 
@@ -14,8 +14,6 @@ pub mod memory;
 pub mod meter;
 pub mod module;
 pub mod options;
-#[cfg_attr(not(target_os = "linux"), path = "pages_elsewhere.rs")]
-pub mod pages;
-pub mod prepared;
+pub mod pool;
 pub mod signals;
 pub mod stack;

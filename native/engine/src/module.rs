@@ -12,7 +12,7 @@ use crate::deadline::Cancel;
 use crate::failure::{Failure, Kind, chain};
 use crate::instance::HostState;
 use crate::meter;
-use crate::prepared::Shelf;
+use crate::pool::ModuleMemories;
 
 /// The hooks in the order of their numbers on the boundary.
 pub const HOOKS: [&str; 5] =
@@ -29,7 +29,7 @@ const POLL: Duration = Duration::from_millis(20);
 static ABANDONED: AtomicU32 = AtomicU32::new(0);
 
 /// Where an export of the contract is, or why it cannot be called.
-pub type Slot = Result<ModuleExport, String>;
+pub type Export = Result<ModuleExport, String>;
 
 /// BLAKE3 over the policy version and the memory cap, both as u32 little endian, and the bytes, in lower-case hex.
 pub fn content_hash(policy_version: u32, memory_max_pages: u32, wasm: &[u8]) -> String {
@@ -43,23 +43,19 @@ pub struct CompiledModule {
     /// Linked against nothing: plugins import nothing.
     pub pre: InstancePre<HostState>,
     /// `memory`.
-    pub memory: Slot,
+    pub memory: Export,
     /// `cc_lb_alloc`; refused too if `cc_lb_free` is missing or of another type.
-    pub alloc: Slot,
+    pub alloc: Export,
     /// The hooks, by number.
-    pub hooks: [Slot; HOOKS.len()],
+    pub hooks: [Export; HOOKS.len()],
     /// Whether instantiation runs guest code.
     pub has_start: bool,
     /// Bytes that a memory of this module may grow to.
     pub memory_cap: usize,
-    /// Whether its memory names a maximum of its own, to which the compiler may make checks coarser.
-    pub names_maximum: bool,
-    /// Whether its memories are taken from those of instances that are over.
-    pub reuses_memories: bool,
     /// Bytes of compiled code and data.
     pub image_bytes: usize,
-    /// Instances ready for calls.
-    pub shelf: Shelf,
+    /// The memories of its finished calls, if they are reused.
+    pub memories: Option<ModuleMemories>,
     /// What TypeScript noted when it admitted the module; not read here.
     pub admission: Mutex<Option<String>>,
     /// Cells of slots that serve this module now.
@@ -77,7 +73,7 @@ impl CompiledModule {
             .map_err(|error| Failure::new(Kind::Instantiate, chain(&error)))?;
         let range = module.image_range();
         let i32s = |count| vec![ValType::I32; count];
-        let function = |name: &str, params: usize, result: Option<ValType>| -> Slot {
+        let function = |name: &str, params: usize, result: Option<ValType>| -> Export {
             let expected = FuncType::new(engine, i32s(params), result);
             match module.get_export(name) {
                 Some(ExternType::Func(found)) if FuncType::eq(&found, &expected) => {
@@ -88,10 +84,7 @@ impl CompiledModule {
                 None => Err(format!("`{name}` is not exported")),
             }
         };
-        let memory_type = module.get_export("memory");
-        let names_maximum =
-            memory_type.as_ref().and_then(ExternType::memory).is_none_or(|found| found.maximum().is_some());
-        let memory = match memory_type {
+        let memory = match module.get_export("memory") {
             Some(ExternType::Memory(_)) => Ok(module.get_export_index("memory").expect("the export was just found")),
             Some(_) => Err("`memory` is exported but is no memory".to_owned()),
             None => Err("`memory` is not exported".to_owned()),
@@ -106,10 +99,8 @@ impl CompiledModule {
             hooks,
             has_start,
             memory_cap,
-            names_maximum,
-            reuses_memories: false,
             image_bytes: range.end as usize - range.start as usize,
-            shelf: Shelf::default(),
+            memories: None,
             admission: Mutex::new(None),
             cells: AtomicU32::new(0),
         })

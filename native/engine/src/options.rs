@@ -21,11 +21,7 @@ pub struct EngineOptions {
     pub memory_guard_bytes: u64,
     /// Bytes at the start of a pooled memory that stay resident and are reset by copying.
     pub keep_resident_bytes: u64,
-    /// Whether instances are prepared ahead of calls.
-    pub prepare: bool,
-    /// Whether the pages that calls are known to touch are faulted in ahead of calls.
-    pub prefault: bool,
-    /// Bytes of resident memory that idle instances may hold.
+    /// Bytes of resident memory that the memories of finished calls may hold.
     pub resident_budget_bytes: u64,
     /// Bytes of requests that off-thread calls may hold, each until its call ends.
     pub max_staging_bytes: u64,
@@ -47,39 +43,30 @@ pub struct Layout {
 }
 
 impl EngineOptions {
-    /// Whether every access of a guest is compared with its memory's present size, to the byte, if the memory names no
-    /// maximum. Then pages behind that size can be accessible before the guest grows into them, and growing changes no
-    /// protection: that is a change of the address space, and by far the slowest thing that a small call does.
-    pub fn checks_size(&self) -> bool {
-        let cap = u64::from(self.memory_max_pages) << 16;
-        cap <= self.memory_reservation_bytes
-            && self.memory_reservation_bytes.saturating_add(self.memory_guard_bytes) < ADDRESSABLE_BYTES
-    }
-
-    /// Whether memories on demand are taken from those of instances that are over, see [`crate::memory`].
+    /// Whether the memories of finished calls are reused, see [`crate::memory`].
     pub fn reuses_memories(&self) -> bool {
-        !self.pooling && self.prepare && self.checks_size() && memory::usable()
+        let cap = u64::from(self.memory_max_pages) << 16;
+        !self.pooling
+            && cap <= self.memory_reservation_bytes
+            && self.memory_reservation_bytes.saturating_add(self.memory_guard_bytes) < ADDRESSABLE_BYTES
+            && memory::usable()
     }
 
-    /// Instances that may be ready or wait to be thrown away: at most half of the pool, so that calls find a place.
-    pub fn most_prepared(&self) -> usize {
-        let places = match self.pooling {
-            true => self.pool_total_core_instances.min(self.pool_total_memories),
-            false => self.pool_total_core_instances,
-        };
-        places as usize / 2
-    }
-
-    /// wasmtime lets the checks be coarse, up to the reservation or the guard behind it, and leaves the rest to
-    /// inaccessible pages, if a memory cannot move or has a guard. So the guard is made a part of the reservation: the
-    /// address space behind a memory is as inaccessible, but checks are exact. No memory moves for that: its cap fits. A
-    /// memory that names a maximum is compared with the reservation all the same.
-    pub fn layout(&self) -> Layout {
-        let (reservation, guard) = (self.memory_reservation_bytes, self.memory_guard_bytes);
-        if self.checks_size() {
-            return Layout { reservation: reservation + guard, guard: 0, may_move: true };
+    /// The layout of memories that wasmtime maps itself. Where the reservation and the guard allow it, the compiler makes
+    /// checks coarser than the memory's size and leaves the rest to inaccessible pages.
+    pub fn mapped_layout(&self) -> Layout {
+        Layout {
+            reservation: self.memory_reservation_bytes,
+            guard: self.memory_guard_bytes,
+            may_move: u64::from(self.memory_max_pages) << 16 > self.memory_reservation_bytes,
         }
-        let may_move = u64::from(self.memory_max_pages) << 16 > self.memory_reservation_bytes;
-        Layout { reservation, guard, may_move }
+    }
+
+    /// The layout of memories that are reused. Without a reservation and a guard to rely on, the compiler compares every
+    /// access with the memory's present size, to the byte, whether or not the module names a maximum. So pages after that
+    /// size may be accessible before the guest grows into them, and growing changes no protection: that is a change of the
+    /// address space, and by far the slowest thing that a small call does. The address space is reserved all the same.
+    pub fn reused_layout() -> Layout {
+        Layout { reservation: 0, guard: 0, may_move: true }
     }
 }

@@ -1,0 +1,49 @@
+//! Linear memories that outlive the instances that use them.
+//!
+//! Mapping and unmapping a memory changes the address space of the process: every thread waits for that, and every CPU
+//! that runs one is interrupted. So the memory of a finished call is reset on the calling thread and kept for the next
+//! call of the same module. In the steady state a call makes one system call for its memory: it reads the page map.
+//!
+//! ```text
+//!   no idle memory: mmap                    retired, idle for long, least recently used: munmap
+//!            │                                                  ▲
+//!            ▼                                                  │
+//!   ┌─ Reservation ◄───────────── acquire ───────────── ModuleMemories
+//!   │  supplied by                                      idle: accessible, all zero,
+//!   │  the Exchange of                                  resident as far as the working set
+//!   │  this thread                                              ▲
+//!   ▼                                                           │ release
+//! LinearMemory of one store                             reset: pages that the page map
+//!   the guest grows and writes it                       shows resident are zeroed if they
+//!   │                                                   are in the working set, and
+//!   │ the store is dropped                              returned to the kernel if not
+//!   └─────────────────────────► Exchange ───────────────────────┘
+//!                                                               │ the kernel refuses, or
+//!                                                               ▼ the budget is exhausted
+//!                                                             munmap
+//! ```
+//!
+//! Isolation does not depend on what the working set learned. A reset memory reads as zero because each of its pages is
+//! either overwritten, or returned, or known from the page map to have no contents; and what the guest could not reach
+//! is as the reset before left it. Guests compare every access with the present size of their memory, to the byte (see
+//! [`crate::options`]), so pages after that size may be accessible and resident.
+
+#[cfg(target_os = "linux")]
+mod creator;
+mod exchange;
+#[cfg(target_os = "linux")]
+mod page_map;
+#[cfg(target_os = "linux")]
+mod reservation;
+#[cfg(target_os = "linux")]
+mod working_set;
+
+#[cfg(not(target_os = "linux"))]
+#[path = "fallback.rs"]
+mod reservation;
+#[cfg(not(target_os = "linux"))]
+use reservation as creator;
+
+pub use creator::serve;
+pub use exchange::Exchange;
+pub use reservation::{Reservation, usable};

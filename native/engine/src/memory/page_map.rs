@@ -1,0 +1,96 @@
+//! The kernel's page map of this process: which pages have contents.
+//!
+//! An entry is built under the lock of its page table. It says that a page is present (bit 63), or that the entry is any
+//! other than an empty one (bit 62): swapped out, on its way to another place because memory is compacted, poisoned, or
+//! a marker. So a page of a private mapping without a file for which neither bit is set has no contents: it reads as
+//! zero. The other bits do not matter here.
+
+use std::cell::RefCell;
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+use std::sync::LazyLock;
+
+use super::reservation::Reservation;
+
+const PRESENT: u64 = 1 << 63;
+const NOT_EMPTY: u64 = 1 << 62;
+const ENTRY_BYTES: usize = size_of::<u64>();
+/// Pages that one read looks at.
+pub const BLOCK: usize = 2048;
+
+thread_local! {
+    /// Open once for each thread: threads that share a file meet on its reference count.
+    static FILE: Option<File> = TRUSTED.then(open).flatten();
+    static BUFFER: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Whether the page map shows what happens to a page. An emulator may show that of another process or none.
+static TRUSTED: LazyLock<bool> = LazyLock::new(|| {
+    let shows = |file: &File, probe: &Reservation, expected| {
+        let mut bytes = [0; ENTRY_BYTES];
+        read(file, probe.base() as usize, &mut bytes) && Entry::of(&bytes).has_contents() == expected
+    };
+    let Some(file) = open() else { return false };
+    let Ok(mut probe) = Reservation::map(0, page_bytes()) else { return false };
+    if probe.resize(page_bytes()).is_err() || !shows(&file, &probe, false) {
+        return false;
+    }
+    // SAFETY: the byte lies in the accessible part of the probe's own mapping.
+    unsafe { probe.base().write_volatile(1) };
+    shows(&file, &probe, true) && probe.discard(0, page_bytes()) && shows(&file, &probe, false)
+});
+
+/// What the kernel says about one page.
+pub struct Entry(u64);
+
+impl Entry {
+    fn of(bytes: &[u8]) -> Entry {
+        Entry(bytes.try_into().map_or(NOT_EMPTY, u64::from_ne_bytes))
+    }
+
+    /// Whether the page may read as anything but zero.
+    pub fn has_contents(&self) -> bool {
+        self.0 & (PRESENT | NOT_EMPTY) != 0
+    }
+
+    /// Whether the page is in memory and can be written to without waiting for the kernel.
+    pub fn is_present(&self) -> bool {
+        self.0 & PRESENT != 0
+    }
+}
+
+/// Calls `see` for each of the `count` pages from address `start`, at most [`BLOCK`]. False, without a call, where the
+/// kernel does not say.
+pub fn look(start: usize, count: usize, mut see: impl FnMut(usize, Entry)) -> bool {
+    FILE.with(|file| {
+        let Some(file) = file else { return false };
+        BUFFER.with_borrow_mut(|buffer| {
+            buffer.resize(BLOCK * ENTRY_BYTES, 0);
+            let entries = &mut buffer[..count * ENTRY_BYTES];
+            let known = read(file, start, entries);
+            if known {
+                for (index, entry) in entries.chunks_exact(ENTRY_BYTES).enumerate() {
+                    see(index, Entry::of(entry));
+                }
+            }
+            known
+        })
+    })
+}
+
+/// Bytes of a page.
+pub fn page_bytes() -> usize {
+    static BYTES: LazyLock<usize> = LazyLock::new(|| {
+        // SAFETY: asks for a constant of the system.
+        usize::try_from(unsafe { libc::sysconf(libc::_SC_PAGESIZE) }).unwrap_or(4096)
+    });
+    *BYTES
+}
+
+fn open() -> Option<File> {
+    File::open("/proc/self/pagemap").ok()
+}
+
+fn read(file: &File, start: usize, entries: &mut [u8]) -> bool {
+    file.read_exact_at(entries, (start / page_bytes() * ENTRY_BYTES) as u64).is_ok()
+}

@@ -1,0 +1,274 @@
+//! A range of address space that serves as a linear memory, one call after another.
+
+use std::io::Error;
+use std::ptr::{self, NonNull};
+use std::sync::LazyLock;
+
+use super::page_map::{self, BLOCK, page_bytes};
+use super::working_set::WorkingSet;
+use crate::pool::Charge;
+
+/// Bytes of a memory that did not grow whose pages are looked at one by one. Reading the page map of a large memory of
+/// which little is used costs more than returning it unseen.
+const LOOK_BYTES: usize = 4 << 20;
+/// Where huge pages begin to pay: a call that goes so far fills most of each, and one fault replaces 512.
+const HUGE_FROM: usize = 4 << 20;
+const HUGE_PAGE: usize = 2 << 20;
+
+/// Mapped address space: an inaccessible region, the memory of which the first bytes are accessible, and inaccessible
+/// space after it. While it is idle, the whole memory reads as zero, and no page outside the working set is resident.
+pub struct Reservation {
+    mapping: NonNull<u8>,
+    /// Bytes before the memory.
+    front: usize,
+    /// Bytes of the memory and of the inaccessible space after it.
+    length: usize,
+    accessible: usize,
+    /// Bytes that the guest can reach.
+    size: usize,
+    /// What `size` was when the instance was created.
+    initial: usize,
+    /// Bytes of it that may be resident while it is idle.
+    resident_end: usize,
+    /// No page was resident when the call began.
+    fresh: bool,
+    working_set: WorkingSet,
+    huge_pages: bool,
+    /// What it counts for in the budget of its engine.
+    charge: Option<Charge>,
+}
+
+// SAFETY: the mapping belongs to this value alone, whatever thread holds it.
+unsafe impl Send for Reservation {}
+// SAFETY: as above; a shared reference gives access to nothing but its numbers.
+unsafe impl Sync for Reservation {}
+
+/// Whether this system returns pages as promised; an emulator may not.
+pub fn usable() -> bool {
+    static USABLE: LazyLock<bool> = LazyLock::new(|| {
+        let Ok(mut probe) = Reservation::map(0, page_bytes()) else { return false };
+        if probe.resize(page_bytes()).is_err() {
+            return false;
+        }
+        // SAFETY: the byte lies in the accessible part of the probe's own mapping.
+        unsafe { probe.base().write_volatile(1) };
+        // SAFETY: as above.
+        probe.discard(0, page_bytes()) && unsafe { probe.base().read_volatile() } == 0
+    });
+    *USABLE
+}
+
+impl Reservation {
+    /// Maps `length` bytes after an inaccessible region of `front` bytes, none of them accessible yet.
+    pub fn map(front: usize, length: usize) -> Result<Reservation, Error> {
+        let (front, length) = (front.next_multiple_of(page_bytes()), length.next_multiple_of(page_bytes()));
+        let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE;
+        // SAFETY: a new mapping at an address of the kernel's choice touches no other.
+        let mapping = unsafe { libc::mmap(ptr::null_mut(), front + length, libc::PROT_NONE, flags, -1, 0) };
+        if mapping == libc::MAP_FAILED {
+            return Err(Error::last_os_error());
+        }
+        let mapping = NonNull::new(mapping.cast::<u8>()).ok_or(Error::from_raw_os_error(libc::ENOMEM))?;
+        // Where huge pages are the default, the first byte of a small memory would make 2 MiB resident. A kernel without
+        // huge pages refuses the advice.
+        // SAFETY: advice about the mapping just created, which changes no contents.
+        unsafe { libc::madvise(mapping.as_ptr().cast(), front + length, libc::MADV_NOHUGEPAGE) };
+        Ok(Reservation {
+            mapping,
+            front,
+            length,
+            accessible: 0,
+            size: 0,
+            initial: 0,
+            resident_end: 0,
+            fresh: true,
+            working_set: WorkingSet::default(),
+            huge_pages: false,
+            charge: None,
+        })
+    }
+
+    /// The first byte of the memory.
+    pub fn base(&self) -> *mut u8 {
+        // SAFETY: the memory lies in the mapping, after the region in front.
+        unsafe { self.mapping.add(self.front).as_ptr() }
+    }
+
+    /// Bytes that the guest can reach.
+    pub fn size(&self) -> usize {
+        self.size
+    }
+
+    /// Bytes that the memory can have.
+    pub fn length(&self) -> usize {
+        self.length
+    }
+
+    /// Bytes that may be resident while it is idle.
+    pub fn resident_bytes(&self) -> usize {
+        self.working_set.len() * page_bytes()
+    }
+
+    /// What it counts for in the budget of its engine.
+    pub fn charge(&mut self) -> &mut Option<Charge> {
+        &mut self.charge
+    }
+
+    /// Lets the guest reach `size` bytes. Those that no guest reached since the last reset read as zero.
+    pub fn resize(&mut self, size: usize) -> Result<(), Error> {
+        if size > self.length {
+            return Err(Error::from_raw_os_error(libc::ENOMEM));
+        }
+        if size > self.accessible {
+            let access = libc::PROT_READ | libc::PROT_WRITE;
+            // SAFETY: the range lies in this mapping.
+            if unsafe { libc::mprotect(self.base().cast(), size, access) } != 0 {
+                return Err(Error::last_os_error());
+            }
+            self.accessible = size;
+        }
+        if size > HUGE_FROM && !self.huge_pages {
+            self.advise_huge_pages();
+        }
+        if self.size == 0 {
+            self.initial = size;
+        }
+        self.size = size;
+        Ok(())
+    }
+
+    fn advise_huge_pages(&mut self) {
+        self.huge_pages = true;
+        let from = (self.base() as usize + HUGE_FROM).next_multiple_of(HUGE_PAGE) - self.base() as usize;
+        if from < self.length {
+            // SAFETY: advice about a part of this mapping, which changes no contents.
+            unsafe { libc::madvise(self.base().add(from).cast(), self.length - from, libc::MADV_HUGEPAGE) };
+        }
+    }
+
+    /// Makes the whole memory read as zero after its instance was dropped, and keeps the pages of the working set
+    /// resident. False if the kernel refused: then the memory holds anything and must be dropped.
+    pub fn reset(&mut self) -> bool {
+        let size = std::mem::take(&mut self.size);
+        let fresh = std::mem::replace(&mut self.fresh, false);
+        // A guest that grew its memory did so to use it.
+        let look = if size > self.initial { size } else { size.min(LOOK_BYTES) };
+        let mut at = 0;
+        while at < look {
+            let bytes = (look - at).min(BLOCK * page_bytes());
+            match self.reset_block(at, bytes, fresh) {
+                Block::Reset => at += bytes,
+                Block::Unknown => break,
+                Block::Refused => return false,
+            }
+        }
+        if !self.discard(at, size) {
+            return false;
+        }
+        if fresh {
+            self.working_set.untouched_from(at / page_bytes());
+        }
+        self.resident_end = self.resident_end.max(at);
+        if self.working_set.end_call() || at == 0 {
+            self.fresh = true;
+            let end = std::mem::take(&mut self.resident_end);
+            return self.discard(0, end);
+        }
+        true
+    }
+
+    /// Resets the `bytes` from byte `from` on, page by page, as the page map shows them.
+    fn reset_block(&mut self, from: usize, bytes: usize, fresh: bool) -> Block {
+        let page = page_bytes();
+        let (first, count) = (from / page, bytes.div_ceil(page));
+        let mut run = Run { base: self.base(), first, action: Action::None, refused: false };
+        let working_set = &mut self.working_set;
+        let known = page_map::look(run.base as usize + from, count, |index, entry| {
+            let at = first + index;
+            let action = if !entry.has_contents() {
+                if fresh {
+                    working_set.untouched(at);
+                }
+                Action::None
+            } else if working_set.touched(at, fresh) && entry.is_present() {
+                Action::Zero
+            } else {
+                Action::Discard
+            };
+            if action != run.action {
+                run.end(at, action);
+            }
+        });
+        run.end(first + count, Action::None);
+        match (known, run.refused) {
+            (false, _) => Block::Unknown,
+            (true, true) => Block::Refused,
+            (true, false) => Block::Reset,
+        }
+    }
+
+    /// Returns the pages from byte `from` to byte `to` to the kernel: they read as zero. False if it refused.
+    pub fn discard(&self, from: usize, to: usize) -> bool {
+        discard(self.base(), from, to)
+    }
+}
+
+impl Drop for Reservation {
+    fn drop(&mut self) {
+        // SAFETY: the mapping is this value's own, and no instance uses it any more.
+        unsafe { libc::munmap(self.mapping.as_ptr().cast(), self.front + self.length) };
+    }
+}
+
+/// How the reset of a block ended.
+enum Block {
+    Reset,
+    /// The page map says nothing; the block is as it was.
+    Unknown,
+    /// The kernel refused to take pages.
+    Refused,
+}
+
+/// What resets a page.
+#[derive(Clone, Copy, PartialEq)]
+enum Action {
+    /// It has no contents.
+    None,
+    Zero,
+    Discard,
+}
+
+/// Neighboring pages of one memory that are reset in the same way.
+struct Run {
+    base: *mut u8,
+    first: usize,
+    action: Action,
+    refused: bool,
+}
+
+impl Run {
+    /// Resets the run, which ends before `page`, and begins the next one there.
+    fn end(&mut self, page: usize, next: Action) {
+        let (from, to) = (self.first * page_bytes(), page * page_bytes());
+        match self.action {
+            Action::None => {}
+            // SAFETY: the pages are an accessible part of a mapping whose instance was dropped.
+            Action::Zero => unsafe { self.base.add(from).write_bytes(0, to - from) },
+            Action::Discard => self.refused |= !discard(self.base, from, to),
+        }
+        (self.first, self.action) = (page, next);
+    }
+}
+
+fn discard(base: *mut u8, from: usize, to: usize) -> bool {
+    if from >= to {
+        return true;
+    }
+    // A private mapping without a file reads as zero where its pages were returned.
+    // SAFETY: the callers give a part of a mapping of theirs, which no instance uses any more.
+    unsafe { libc::madvise(base.add(from).cast(), to - from, libc::MADV_DONTNEED) == 0 }
+}
+
+#[cfg(test)]
+#[path = "reservation_tests.rs"]
+mod tests;

@@ -1,0 +1,161 @@
+//! Which pages of a memory its calls use, so that resetting them in place costs less than returning them to the kernel
+//! and faulting them in again.
+//!
+//! A page joins when two calls within [`WINDOW`] touch it, so that a call of unusual size changes nothing. One call in
+//! [`SAMPLE_EVERY`] begins without resident pages: what it leaves resident is what it touched. A page that [`LIVES`]
+//! such calls in a row did not touch leaves. Zeroing a page costs a fortieth of returning it and faulting it in, so a page
+//! that a tenth of the calls use belongs in the set, and one that joins by mistake costs little until it leaves.
+
+/// Calls within which a second use lets a page join.
+const WINDOW: u32 = 32;
+/// Every how many calls one begins without resident pages.
+const SAMPLE_EVERY: u32 = 256;
+/// Samples without a use until a page leaves.
+const LIVES: u8 = 8;
+
+/// A page that one call touched lately.
+const CANDIDATE: u8 = 1;
+/// A page of the set that the last sample touched. Each sample that does not takes one off, down to [`CANDIDATE`].
+const FULL: u8 = CANDIDATE + LIVES;
+
+/// The pages that calls of one memory use.
+#[derive(Default)]
+pub struct WorkingSet {
+    /// One number for each page.
+    heat: Vec<u8>,
+    size: usize,
+    calls: u32,
+    has_candidates: bool,
+}
+
+impl WorkingSet {
+    /// Pages in the set.
+    pub fn len(&self) -> usize {
+        self.size
+    }
+
+    /// Notes that `page` has contents after a call, in a `sample` because the call touched it. True if the page is in the
+    /// set now.
+    #[inline]
+    pub fn touched(&mut self, page: usize, sample: bool) -> bool {
+        match self.heat.get(page) {
+            Some(&heat) if heat > CANDIDATE => {
+                if sample {
+                    self.heat[page] = FULL;
+                }
+                true
+            }
+            _ => self.nominate(page),
+        }
+    }
+
+    #[cold]
+    fn nominate(&mut self, page: usize) -> bool {
+        if page >= self.heat.len() {
+            self.heat.resize(page + 1, 0);
+        }
+        let joins = self.heat[page] == CANDIDATE;
+        self.heat[page] = if joins { FULL } else { CANDIDATE };
+        self.size += usize::from(joins);
+        self.has_candidates |= !joins;
+        joins
+    }
+
+    /// Notes that a sample left `page` untouched.
+    pub fn untouched(&mut self, page: usize) {
+        let Some(heat) = self.heat.get_mut(page).filter(|heat| **heat > CANDIDATE) else { return };
+        *heat -= 1;
+        if *heat == CANDIDATE {
+            *heat = 0;
+            self.size -= 1;
+        }
+    }
+
+    /// Notes that a sample could not touch the pages from `page` on.
+    pub fn untouched_from(&mut self, page: usize) {
+        (page..self.heat.len()).for_each(|page| self.untouched(page));
+    }
+
+    /// Ends a call. True if the next one is to be a sample.
+    pub fn end_call(&mut self) -> bool {
+        self.calls = self.calls.wrapping_add(1);
+        if self.has_candidates && self.calls.is_multiple_of(WINDOW) {
+            self.has_candidates = false;
+            self.heat.iter_mut().filter(|heat| **heat == CANDIDATE).for_each(|heat| *heat = 0);
+        }
+        self.calls.is_multiple_of(SAMPLE_EVERY)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A call that touches these pages of 16; returns those that stay resident.
+    fn call(set: &mut WorkingSet, pages: &[usize], sample: bool) -> (Vec<usize>, bool) {
+        let mut kept = Vec::new();
+        for page in 0..16 {
+            let resident =
+                pages.contains(&page) || (!sample && set.heat.get(page).is_some_and(|heat| *heat > CANDIDATE));
+            if !resident && sample {
+                set.untouched(page);
+            } else if resident && set.touched(page, sample) {
+                kept.push(page);
+            }
+        }
+        (kept, set.end_call())
+    }
+
+    #[test]
+    fn a_page_joins_with_its_second_use() {
+        let mut set = WorkingSet::default();
+        assert_eq!(call(&mut set, &[3, 9], true).0, []);
+        assert_eq!(call(&mut set, &[3], false).0, [3]);
+        assert_eq!(call(&mut set, &[], false).0, [3]);
+        assert_eq!(set.len(), 1);
+    }
+
+    #[test]
+    fn a_page_that_one_call_used_is_forgotten() {
+        let mut set = WorkingSet::default();
+        call(&mut set, &(0..16).collect::<Vec<_>>(), false);
+        for _ in 0..WINDOW {
+            call(&mut set, &[], false);
+        }
+        assert_eq!(call(&mut set, &[5], false).0, []);
+        assert_eq!(set.len(), 0);
+    }
+
+    #[test]
+    fn several_sizes_at_once_share_one_set() {
+        let mut set = WorkingSet::default();
+        let large: Vec<_> = (0..16).collect();
+        for _ in 0..3 {
+            call(&mut set, &[1], false);
+            call(&mut set, &large, false);
+        }
+        assert_eq!(set.len(), 16);
+    }
+
+    #[test]
+    fn one_call_in_many_is_a_sample() {
+        let mut set = WorkingSet::default();
+        let samples = (0..2 * SAMPLE_EVERY).filter(|_| call(&mut set, &[1], false).1).count();
+        assert_eq!(samples, 2);
+    }
+
+    #[test]
+    fn a_page_that_samples_do_not_use_leaves_and_one_that_they_use_stays() {
+        let mut set = WorkingSet::default();
+        call(&mut set, &[2, 7, 15], false);
+        call(&mut set, &[2, 7, 15], false);
+        for _ in 1..LIVES {
+            call(&mut set, &[7], true);
+            set.untouched_from(16);
+            assert_eq!(set.len(), 3);
+        }
+        call(&mut set, &[2, 7], true);
+        assert_eq!(set.len(), 2);
+        assert_eq!(call(&mut set, &[], false).0, [2, 7]);
+    }
+}

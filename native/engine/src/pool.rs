@@ -1,0 +1,254 @@
+//! The idle memories of an engine's modules, under one budget.
+//!
+//! A memory belongs to the module whose calls use it: its initial size, its working set and its accessible range fit the
+//! next call. Each module has a few lists of idle memories, and each thread prefers one of them, so that threads rarely
+//! meet on a lock. A memory is charged to the budget when it first becomes idle and whenever its working set changes, and
+//! stays charged while a call uses it: a call in the steady state writes nothing that other threads read.
+
+use std::cell::Cell;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed, Ordering::SeqCst};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+
+use crate::deadline;
+use crate::memory::{Exchange, Reservation};
+use crate::module::CompiledModule;
+
+/// Lists of one module. Threads beyond this number share.
+const LISTS: usize = 8;
+/// What a memory holds besides its resident pages: page tables, two mappings and the instance pool's own data.
+const OVERHEAD_BYTES: usize = 32 << 10;
+/// Nanoseconds for which a memory may be idle while calls go on.
+const IDLE_NS: u64 = 10_000_000_000;
+/// The share of the budget that eviction frees beyond what is needed, so that not every call evicts.
+const SLACK: usize = 8;
+
+/// The idle memories of one module.
+#[derive(Default)]
+pub struct ModuleMemories {
+    lists: [List; LISTS],
+    /// Whether the engine's pool knows the module.
+    known: AtomicBool,
+}
+
+/// Idle memories, last used last, each with the time since when it is idle. Aligned so that threads with different lists
+/// share no cache line.
+#[derive(Default)]
+#[repr(align(128))]
+struct List(Mutex<Vec<Idle>>);
+
+struct Idle {
+    memory: Box<Reservation>,
+    since: u64,
+}
+
+impl List {
+    fn lock(&self) -> MutexGuard<'_, Vec<Idle>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl ModuleMemories {
+    fn own(&self) -> &List {
+        thread_local! {
+            static LIST: Cell<Option<usize>> = const { Cell::new(None) };
+        }
+        static NEXT: AtomicUsize = AtomicUsize::new(0);
+        let index = LIST.get().unwrap_or_else(|| {
+            let index = NEXT.fetch_add(1, Relaxed) % LISTS;
+            LIST.set(Some(index));
+            index
+        });
+        &self.lists[index]
+    }
+
+    /// The idle memory that was used last on this thread, or one of another thread.
+    fn take(&self) -> Option<Box<Reservation>> {
+        let idle = self.own().lock().pop().or_else(|| {
+            // Another thread's list that is in use right now is left alone.
+            self.lists.iter().find_map(|list| list.0.try_lock().ok()?.pop())
+        });
+        idle.map(|idle| idle.memory)
+    }
+
+    /// When a memory last became idle, of those that still are.
+    fn last_used(&self) -> Option<u64> {
+        self.lists.iter().filter_map(|list| list.lock().last().map(|idle| idle.since)).max()
+    }
+
+    /// Takes out the memories that have been idle since `time` or longer.
+    fn take_idle_since(&self, time: u64) -> Vec<Idle> {
+        let mut taken = Vec::new();
+        for list in &self.lists {
+            let mut list = list.lock();
+            let old = list.partition_point(|idle| idle.since <= time);
+            taken.extend(list.drain(..old));
+        }
+        taken
+    }
+
+    fn count(&self) -> usize {
+        self.lists.iter().map(|list| list.lock().len()).sum()
+    }
+}
+
+/// Bytes that a memory counts for, until it is dropped.
+pub struct Charge {
+    charged: Arc<AtomicUsize>,
+    bytes: usize,
+}
+
+impl Charge {
+    fn set(&mut self, bytes: usize) {
+        if bytes > self.bytes {
+            self.charged.fetch_add(bytes - self.bytes, Relaxed);
+        } else {
+            self.charged.fetch_sub(self.bytes - bytes, Relaxed);
+        }
+        self.bytes = bytes;
+    }
+}
+
+impl Drop for Charge {
+    fn drop(&mut self) {
+        self.set(0);
+    }
+}
+
+/// The idle memories of an engine.
+pub struct Pool {
+    /// Bytes that memories may count for together.
+    budget: usize,
+    charged: Arc<AtomicUsize>,
+    modules: Mutex<Vec<Weak<CompiledModule>>>,
+    /// When idle memories are looked at next, in nanoseconds of [`deadline::now`].
+    next_look: AtomicU64,
+}
+
+/// The memory of one call: supplied when it begins, reset and kept when it ends. It must outlive the call's store.
+pub struct Lease<'a> {
+    pool: &'a Pool,
+    module: &'a Arc<CompiledModule>,
+    exchange: Exchange,
+}
+
+impl Lease<'_> {
+    /// Frees address space if the system had none for the memory that was asked for. True if that may help.
+    pub fn frees_address_space(&self) -> bool {
+        self.exchange.take_refusal() && self.pool.release_all()
+    }
+}
+
+impl Drop for Lease<'_> {
+    fn drop(&mut self) {
+        if let Some(memory) = self.exchange.take() {
+            self.pool.keep(self.module, memory);
+        }
+    }
+}
+
+impl Pool {
+    /// A pool without memories, which may count for `budget` bytes.
+    pub fn new(budget: usize) -> Pool {
+        Pool { budget, charged: Arc::default(), modules: Mutex::default(), next_look: AtomicU64::new(IDLE_NS) }
+    }
+
+    /// Supplies the next instance of this thread, which is one of `module`, with an idle memory or a new one.
+    pub fn lease<'a>(&'a self, module: &'a Arc<CompiledModule>) -> Lease<'a> {
+        Lease { pool: self, module, exchange: Exchange::begin(module.memories.as_ref().and_then(ModuleMemories::take)) }
+    }
+
+    /// Resets a memory and keeps it for the next call, if its module is served, the kernel and the budget allow it.
+    fn keep(&self, module: &Arc<CompiledModule>, mut memory: Box<Reservation>) {
+        let Some(memories) = &module.memories else { return };
+        if module.cells.load(SeqCst) == 0 || !memory.reset() || !self.charge(&mut memory) {
+            return;
+        }
+        if !memories.known.load(Relaxed) && !memories.known.swap(true, SeqCst) {
+            self.modules().push(Arc::downgrade(module));
+        }
+        let since = deadline::now();
+        memories.own().lock().push(Idle { memory, since });
+        // The last slot may be gone meanwhile, and with it whoever releases the memories.
+        if module.cells.load(SeqCst) == 0 {
+            self.release(module);
+        }
+        let next = self.next_look.load(Relaxed);
+        if since >= next && self.next_look.compare_exchange(next, since + IDLE_NS / 2, Relaxed, Relaxed).is_ok() {
+            self.release_idle(since.saturating_sub(IDLE_NS));
+        }
+    }
+
+    /// Counts a memory that was reset. False if the budget is exhausted.
+    fn charge(&self, memory: &mut Reservation) -> bool {
+        let bytes = memory.resident_bytes() + OVERHEAD_BYTES;
+        let charge = memory.charge().get_or_insert_with(|| Charge { charged: Arc::clone(&self.charged), bytes: 0 });
+        if charge.bytes == bytes {
+            return true;
+        }
+        charge.set(bytes);
+        self.charged.load(Relaxed) <= self.budget || self.evict()
+    }
+
+    /// Drops the memories of the least recently used modules until the budget holds again, with some slack. False if it
+    /// does not.
+    fn evict(&self) -> bool {
+        let target = self.budget - self.budget / SLACK;
+        let mut modules: Vec<_> = self
+            .served()
+            .into_iter()
+            .filter_map(|module| Some((module.memories.as_ref()?.last_used()?, module)))
+            .collect();
+        modules.sort_unstable_by_key(|(last_used, _)| *last_used);
+        for (_, module) in modules {
+            if self.charged.load(Relaxed) <= target {
+                break;
+            }
+            self.release(&module);
+        }
+        self.charged.load(Relaxed) <= self.budget
+    }
+
+    /// Drops the idle memories of a module.
+    pub fn release(&self, module: &CompiledModule) {
+        drop(module.memories.as_ref().map(|memories| memories.take_idle_since(u64::MAX)));
+    }
+
+    /// Drops what has been idle since `time` or longer.
+    fn release_idle(&self, time: u64) {
+        for module in self.served() {
+            drop(module.memories.as_ref().map(|memories| memories.take_idle_since(time)));
+        }
+    }
+
+    /// Drops all idle memories. False if there was none.
+    fn release_all(&self) -> bool {
+        let any = self.idle().0 > 0;
+        self.release_idle(u64::MAX);
+        any
+    }
+
+    /// How many memories are idle, and the bytes that memories count for, those of running calls included.
+    pub fn idle(&self) -> (usize, usize) {
+        let count = self.served().iter().filter_map(|module| module.memories.as_ref()).map(ModuleMemories::count).sum();
+        (count, self.charged.load(Relaxed))
+    }
+
+    /// The modules that may have idle memories.
+    fn served(&self) -> Vec<Arc<CompiledModule>> {
+        let mut served = Vec::new();
+        self.modules().retain(|module| {
+            let module = module.upgrade();
+            served.extend(module.clone());
+            module.is_some()
+        });
+        served
+    }
+
+    fn modules(&self) -> MutexGuard<'_, Vec<Weak<CompiledModule>>> {
+        self.modules.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(all(test, target_os = "linux"))]
+#[path = "pool_tests.rs"]
+mod tests;

@@ -1,0 +1,163 @@
+//! Tests of the memories that modules keep.
+
+use std::time::Duration;
+
+use super::*;
+use crate::call::{Call, Request, call};
+use crate::engine::HotEngine;
+use crate::failure::Failure;
+use crate::module::Bounds;
+use crate::options::EngineOptions;
+
+/// A guest whose hook of each number does something else with its memory.
+fn guest(limits: &str, number: usize) -> String {
+    format!(
+        r#"(module
+        (memory (export "memory") {limits})
+        (global $used (mut i32) (i32.const 0))
+        (func (export "cc_lb_alloc") (param i32 i32) (result i32) i32.const 1024)
+        (func (export "cc_lb_free") (param i32 i32 i32))
+        (func $check (local $at i32)
+            (local.set $at (i32.const 2048))
+            (if (global.get $used) (then unreachable))
+            (global.set $used (i32.const 1))
+            (loop $next
+                (if (i32.load (local.get $at)) (then unreachable))
+                (i32.store (local.get $at) (i32.const {number}))
+                (br_if $next (i32.lt_u
+                    (local.tee $at (i32.add (local.get $at) (i32.const 4096)))
+                    (i32.mul (memory.size) (i32.const 65536))))))
+        (func $answer (result i64) i64.const 0x0000_0400_0000_0001)
+        (func (export "cc_lb_filter") (param i32 i32) (result i64) call $check call $answer)
+        (func (export "cc_lb_shape") (param i32 i32) (result i64)
+            (drop (memory.grow (i32.const 100000))) (loop (br_if 0 (i32.ge_s (memory.grow (i32.const 1)) (i32.const 0))))
+            call $check call $answer)
+        (func (export "cc_lb_transform_response") (param i32 i32) (result i64) call $check unreachable))"#
+    )
+}
+
+const FILTER: usize = 0;
+const GROW: usize = 1;
+const TRAP: usize = 3;
+
+fn engine(group: &str, budget: u64) -> Arc<HotEngine> {
+    HotEngine::open(EngineOptions {
+        pooling: false,
+        memory_max_pages: 64,
+        max_wasm_stack: 128 << 10,
+        pool_total_memories: 4,
+        pool_total_core_instances: 16,
+        memory_reservation_bytes: 4 << 20,
+        memory_guard_bytes: 1 << 16,
+        keep_resident_bytes: 0,
+        resident_budget_bytes: budget,
+        max_staging_bytes: 1 << 20,
+        group: Some(format!("pool {group}")),
+    })
+    .expect("an engine")
+}
+
+/// A module that a slot serves.
+fn served(engine: &HotEngine, limits: &str, number: usize) -> Arc<CompiledModule> {
+    let wasm = Arc::new(wat::parse_str(guest(limits, number)).expect("valid text"));
+    let bounds = Bounds { time: Duration::from_secs(60), memory: 1 << 30, cancel: None };
+    let module = engine.compile(wasm, false, &bounds).expect("it compiles");
+    module.cells.store(1, SeqCst);
+    Arc::new(module)
+}
+
+fn run(engine: &HotEngine, module: &Arc<CompiledModule>, hook: usize) -> Result<(), Failure> {
+    let limit = Duration::from_secs(60);
+    let rules = Call { engine, module, hook, limit, cancel: None, max_answer: usize::MAX, probe: false };
+    call(&rules, Request { head: b"a", body: b"", tail: b"" }, |_| ()).result
+}
+
+#[test]
+fn every_call_finds_zeroes_whatever_the_one_before_did() {
+    let engine = engine("zeroes", 256 << 20);
+    for limits in ["2", "2 64", "2 2", "32"] {
+        let module = served(&engine, limits, 1);
+        for round in 0..600 {
+            let hook = [FILTER, FILTER, GROW, TRAP][round % 4];
+            let result = run(&engine, &module, hook);
+            assert_eq!(result.err().map(|failure| failure.trap), (hook == TRAP).then_some("unreachable-code-reached"));
+        }
+        assert_eq!(module.memories.as_ref().map(ModuleMemories::count), Some(1));
+    }
+}
+
+#[test]
+fn modules_that_take_turns_stay_within_a_small_budget() {
+    let budget = 1 << 20;
+    let engine = engine("turns", budget);
+    let modules: Vec<_> = (0..200).map(|number| served(&engine, "2", number + 1)).collect();
+    for _ in 0..3 {
+        for module in &modules {
+            run(&engine, module, FILTER).expect("an answer");
+            let (count, bytes) = engine.pool.idle();
+            assert!(count > 0 && bytes as u64 <= budget);
+        }
+    }
+}
+
+#[test]
+fn the_least_recently_used_module_gives_way() {
+    let engine = engine("eviction", 4 << 20);
+    let often = served(&engine, "2", 1);
+    for number in 0..200 {
+        let module = served(&engine, "2", number + 2);
+        run(&engine, &module, FILTER).expect("an answer");
+        run(&engine, &often, FILTER).expect("an answer");
+        assert_eq!(often.memories.as_ref().map(ModuleMemories::count), Some(1));
+    }
+}
+
+#[test]
+fn a_retired_module_keeps_nothing() {
+    let engine = engine("retired", 256 << 20);
+    let module = served(&engine, "2", 1);
+    run(&engine, &module, FILTER).expect("an answer");
+    assert_eq!(engine.pool.idle().0, 1);
+    module.cells.store(0, SeqCst);
+    engine.pool.release(&module);
+    assert_eq!(engine.pool.idle(), (0, 0));
+    run(&engine, &module, FILTER).expect("an answer");
+    assert_eq!(engine.pool.idle(), (0, 0));
+}
+
+#[test]
+fn what_is_idle_for_long_is_released_and_a_dropped_module_frees_all() {
+    let engine = engine("idle", 256 << 20);
+    let module = served(&engine, "2", 1);
+    run(&engine, &module, FILTER).expect("an answer");
+    engine.pool.release_idle(0);
+    assert_eq!(engine.pool.idle().0, 1);
+    engine.pool.release_idle(deadline::now());
+    assert_eq!(engine.pool.idle(), (0, 0));
+    run(&engine, &module, FILTER).expect("an answer");
+    drop(module);
+    assert_eq!(engine.pool.idle(), (0, 0));
+}
+
+#[test]
+fn a_budget_of_nothing_keeps_nothing() {
+    let engine = engine("nothing", 0);
+    let module = served(&engine, "2", 1);
+    for _ in 0..4 {
+        run(&engine, &module, FILTER).expect("an answer");
+        assert_eq!(engine.pool.idle(), (0, 0));
+    }
+}
+
+#[test]
+fn threads_that_share_a_module_keep_a_memory_each() {
+    let engine = engine("threads", 256 << 20);
+    let module = served(&engine, "2", 1);
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| (0..500).for_each(|_| run(&engine, &module, FILTER).expect("an answer")));
+        }
+    });
+    let (count, _) = engine.pool.idle();
+    assert!((1..=4).contains(&count));
+}
