@@ -1,7 +1,7 @@
 /** The internals of a runtime, which its facade, registrations and adapters share. */
 import type { HotEngineConfig } from './config.ts';
 import { Dispatcher } from './dispatch/call.ts';
-import type { HotEngine } from './engine.ts';
+import type { OpenEngine } from './engine.ts';
 import { Isolation } from './isolation/isolation.ts';
 import type { MetricsSink } from './metrics/sink.ts';
 import { KeyMap } from './slot-key.ts';
@@ -11,14 +11,14 @@ import type { Slot } from './slots.ts';
 export class Core {
   /** Complete and frozen. */
   readonly config: HotEngineConfig;
-  readonly engine: HotEngine;
+  readonly engine: OpenEngine;
   readonly metrics: Required<MetricsSink>;
   readonly isolation: Isolation;
   readonly dispatcher: Dispatcher;
   /** The registered slots by their keys. */
   readonly slots: KeyMap<Slot> = new KeyMap();
 
-  constructor(engine: HotEngine, metrics: Required<MetricsSink>) {
+  constructor(engine: OpenEngine, metrics: Required<MetricsSink>) {
     this.config = engine.config;
     this.engine = engine;
     this.metrics = metrics;

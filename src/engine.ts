@@ -1,14 +1,35 @@
 /** Opens the native engine of a config. Runtimes and threads with equal options share one engine. */
 import { type HotEngineConfig, type HotEngineConfigInput, maxMemorySizeBytes, parseConfig } from './config.ts';
 import { EngineInitError, InvalidArgumentError } from './errors.ts';
-import { type NativeEngine, type NativeEngineOptions, native } from './native/addon.ts';
+import { type NativeEngine, type NativeEngineOptions, type NativeEngineStats, native } from './native/addon.ts';
 
-/** A built engine and the config that it was built from. */
-export interface HotEngine {
+/** A native engine, as the modules of this package use it. */
+export interface OpenEngine {
   readonly config: HotEngineConfig;
   readonly native: NativeEngine;
   /** Equal where the engine is the same: it stands for the engine options and the group. */
   readonly id: string;
+}
+
+/** An engine that is kept open while this object is reachable. A runtime of an equal config shares it. */
+export class HotEngine {
+  /** The complete config, frozen. */
+  readonly config: HotEngineConfig;
+  /** Equal for two objects of one engine. */
+  readonly id: string;
+  readonly #engine: OpenEngine;
+
+  /** @internal */
+  constructor(engine: OpenEngine) {
+    this.config = engine.config;
+    this.id = engine.id;
+    this.#engine = engine;
+  }
+
+  /** Counts of this moment. */
+  stats(): NativeEngineStats {
+    return this.#engine.native.stats();
+  }
 }
 
 /**
@@ -16,6 +37,11 @@ export interface HotEngine {
  * InvalidArgumentError for an invalid config, and EngineInitError, which names the setting to lower, if building fails.
  */
 export function buildHotEngine(config?: HotEngineConfigInput, group: string | null = null): HotEngine {
+  return new HotEngine(openEngine(config, group));
+}
+
+/** `buildHotEngine` for the modules of this package. */
+export function openEngine(config: HotEngineConfigInput | undefined, group: string | null): OpenEngine {
   const parsed = parseConfig(config);
   if (group !== null && typeof group !== 'string') throw new InvalidArgumentError('group', 'expected a string or null');
   const options = engineOptions(parsed, group);

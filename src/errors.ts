@@ -2,6 +2,7 @@
  * Every error of the runtime: one base class, a class per kind, and a stable `code` on each.
  * Errors are recognized by `code`, which holds across two copies of the package in one process.
  */
+import type { NativeFailure } from './native/binding.ts';
 
 import { quoted } from './policy/refusal.ts';
 
@@ -213,16 +214,8 @@ export class ObservabilityError extends WasmtimeRuntimeError {
   override readonly code = 'CC_LB_OBSERVABILITY';
 }
 
-/** The record of a failure from the native layer; see the addon's `NativeFailure`. */
-export interface FailureRecord {
-  readonly kind: string;
-  readonly place: string | null;
-  readonly trap: string | null;
-  readonly message: string;
-}
-
 /** Converts a native failure to its error class. Throws a plain Error for an unknown kind. */
-export function errorOf(failure: FailureRecord, context: ErrorContext): WasmtimeRuntimeError {
+export function errorOf(failure: NativeFailure, context: ErrorContext): WasmtimeRuntimeError {
   const { kind, place, trap, message } = failure;
   switch (kind) {
     case 'trap':

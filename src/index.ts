@@ -72,7 +72,17 @@ export type { BreakerCause, BreakerOptions, BreakerState } from './isolation/bre
 export type { FailureCounts, Refusal } from './isolation/slot-stats.ts';
 export type { SlotStatus } from './isolation/status.ts';
 export { prometheusSink } from './metrics/prometheus.ts';
+export type { PrometheusClient, PrometheusRegistry } from './metrics/prometheus-client.ts';
 export type { MetricsSink } from './metrics/sink.ts';
+export type {
+  NativeEngineStats as EngineStats,
+  NativeExport as ModuleExport,
+  NativeImport as ModuleImport,
+  NativeMemoryLimits as ModuleMemoryLimits,
+  NativeModuleFacts as ModuleFacts,
+  NativeParseError as ModuleParseError,
+  NativeSection as ModuleSection,
+} from './native/addon.ts';
 export type { PluginFailurePolicy } from './policy/failure.ts';
 export { towardsClient } from './policy/headers.ts';
 export { outcomeToHttp, type Unavailable } from './policy/unavailable.ts';

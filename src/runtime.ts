@@ -4,10 +4,10 @@ import { type HotEngineConfig, type HotEngineConfigInput, virtualMemoryReservati
 import { Core } from './core.ts';
 import { queueLength } from './dispatch/queue.ts';
 import { RawCall } from './dispatch/raw-call.ts';
-import { buildHotEngine, type HotEngine } from './engine.ts';
+import { openEngine } from './engine.ts';
 import { InvalidArgumentError } from './errors.ts';
 import { guardedSink, type MetricsSink, publishPoolMetrics } from './metrics/sink.ts';
-import { native } from './native/addon.ts';
+import { type NativeEngineStats, native } from './native/addon.ts';
 import { Registrations } from './registration.ts';
 import { keyOf, type SlotKey } from './slot-key.ts';
 import { checkSlotKind, noSlotAt, type PluginSlot } from './slots.ts';
@@ -31,7 +31,7 @@ export interface RuntimeStats {
   /** Off-thread calls of this JavaScript thread that wait for a permit. */
   readonly queued: number;
   /** The engine's own counts; an engine may be shared with other runtimes and threads. */
-  readonly engine: ReturnType<HotEngine['native']['stats']>;
+  readonly engine: NativeEngineStats;
 }
 
 /** Whether guests can run safely. */
@@ -71,7 +71,7 @@ export class WasmtimeRuntime {
   constructor(config?: HotEngineConfigInput, options: RuntimeOptions = {}) {
     const { metrics, engineGroup } = parseArgument(runtimeOptionsSchema, options, 'options');
     const sink = guardedSink(metrics, 'options.metrics');
-    this.#core = new Core(buildHotEngine(config, engineGroup ?? null), sink);
+    this.#core = new Core(openEngine(config, engineGroup ?? null), sink);
     this.#registrations = new Registrations(this.#core);
   }
 

@@ -168,7 +168,7 @@ describe('buildHotEngine', () => {
   it('returns the complete config and the engine', () => {
     const engine = buildHotEngine({ deadlineMs: 7 });
     expect(engine.config).toEqual({ ...defaultHotEngineConfig(), deadlineMs: 7 });
-    expect(engine.native.stats().running).toBe(0);
+    expect(engine.stats().running).toBe(0);
   });
 
   it.each(STRATEGIES)('accepts the smallest and the largest stack, $strategy', ({ config }) => {

@@ -1,6 +1,6 @@
 import { readFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
-import { errorOf, type FailureRecord } from '../src/errors.ts';
+import { errorOf } from '../src/errors.ts';
 import * as surface from '../src/index.ts';
 import {
   ClosedError,
@@ -21,6 +21,7 @@ import {
   StackExhaustedError,
   WasmtimeRuntimeError,
 } from '../src/index.ts';
+import type { NativeFailure } from '../src/native/addon.ts';
 import { thrown } from './support/errors.ts';
 
 const context = { plugin: 'p', principal: 'a', versionId: 3, hook: 'filter' };
@@ -142,7 +143,8 @@ describe('an error with a cause', () => {
 });
 
 describe('errorOf', () => {
-  const failure = (kind: string, rest: Partial<FailureRecord> = {}): FailureRecord => ({
+  const failure = (kind: string, rest: Partial<NativeFailure> = {}): NativeFailure => ({
+    failed: true,
     kind,
     place: null,
     trap: null,

@@ -4,7 +4,7 @@
  */
 import { ANY_ANSWER, type Dispatcher, type HookCall } from '../dispatch/call.ts';
 import { enqueue } from '../dispatch/queue.ts';
-import type { HotEngine } from '../engine.ts';
+import type { OpenEngine } from '../engine.ts';
 import {
   ClosedError,
   type ErrorContext,
@@ -60,12 +60,12 @@ function* carryOut<T>(step: Step<T>): Steps<T> {
 
 /** What admission needs of a runtime. */
 export interface Admitting {
-  readonly engine: HotEngine;
+  readonly engine: OpenEngine;
   readonly dispatcher: Dispatcher;
 }
 
 /** The identity of `bytes` under this engine's rules: 64 lower-case hex digits. */
-export function contentHashOf(engine: HotEngine, bytes: Uint8Array): string {
+export function contentHashOf(engine: Pick<OpenEngine, 'config'>, bytes: Uint8Array): string {
   return native.contentHash(POLICY_VERSION, engine.config.memoryMaxPages, bytes);
 }
 
@@ -164,7 +164,7 @@ function* admission({ engine, dispatcher }: Admitting, bytes: Uint8Array, kind?:
 }
 
 /** The module of this content that the process has admitted before, whichever thread did. */
-export function knownModule(engine: HotEngine, contentHash: string): AdmittedModule | null {
+export function knownModule(engine: OpenEngine, contentHash: string): AdmittedModule | null {
   const module = engine.native.find(contentHash);
   const note = module?.admission() ?? null;
   if (module === null || note === null) return null;

@@ -1,14 +1,7 @@
+import type { HotEngineConfig } from '../config.ts';
+
 /** Limits of a plugin's answer. Every limit is inclusive. */
-export interface WireBounds {
-  /** Bytes of an encoded answer of a filter, shape or transform. */
-  readonly outputBodyBytes: number;
-  /** Header lines in a shape's answer, counted before any is dropped. */
-  readonly maxHeaders: number;
-  /** Bytes in one header value of a shape's answer. */
-  readonly maxHeaderValueBytes: number;
-  /** UTF-8 bytes to which each reason of a filter is truncated. */
-  readonly reasonBytes: number;
-}
+export type WireBounds = HotEngineConfig['wireBounds'];
 
 const utf8 = new TextEncoder();
 

@@ -1,25 +1,12 @@
 import type { FilterOutput, RejectionReason, ShapedRequest } from '../types.ts';
 import { parseUuid } from '../uuid.ts';
+import type { CandidateVerdict } from '../wire/messages/filter.ts';
+import type { ShapeResponse } from '../wire/messages/shape.ts';
 import { truncateUtf8, type WireBounds } from './bounds.ts';
 import { shapedHeaders } from './headers.ts';
 import { originAllowed, type ShapeOriginPolicy } from './origin.ts';
 import { AnswerRefused, quoted } from './refusal.ts';
 import { isToken } from './token.ts';
-
-/** A decoded result of a filter's answer. */
-export interface FilterVerdict {
-  readonly upstreamId: string;
-  readonly decision: string;
-  readonly reason: string;
-}
-
-/** A decoded answer of a shape. `headers` is flat: name, value, name, value; text values are latin1 code units. */
-export interface ShapeAnswer {
-  readonly url: string;
-  readonly method: string;
-  readonly headers: readonly (string | Uint8Array)[];
-  readonly body: Uint8Array;
-}
 
 /** The decision that keeps a candidate. The comparison is exact: `Accept` rejects. */
 const ACCEPT = 'accept';
@@ -30,7 +17,7 @@ const ACCEPT = 'accept';
  * @throws AnswerRefused for an id that is not a valid UUID, also in a rejection
  */
 export function filterOutput(
-  results: readonly FilterVerdict[],
+  results: readonly CandidateVerdict[],
   bounds: Pick<WireBounds, 'reasonBytes'>,
   sent: readonly string[] = [],
 ): FilterOutput {
@@ -68,7 +55,7 @@ export function rejectionReason(label: string): RejectionReason {
  * @throws AnswerRefused
  */
 export function shapedRequest(
-  answer: ShapeAnswer,
+  answer: ShapeResponse,
   baseUrl: URL | null,
   rules: { readonly originPolicy: ShapeOriginPolicy; readonly bounds: WireBounds },
 ): ShapedRequest {

@@ -1,10 +1,11 @@
+import type { HotEngineConfig } from '../config.ts';
 import type { WasmtimeRuntimeError } from '../errors.ts';
 
 /**
  * What happens to a request whose filter or shape failed. `pass-through` continues as if the plugin were absent;
  * `fail-closed` answers 503.
  */
-export type PluginFailurePolicy = 'pass-through' | 'fail-closed';
+export type PluginFailurePolicy = HotEngineConfig['pluginFailurePolicy'];
 
 /** The HTTP response to a request that is not sent to an upstream. */
 export interface UnavailableResponse {

@@ -1,5 +1,7 @@
+import type { HotEngineConfig } from '../config.ts';
+
 /** Whether a shape may send its request to another origin than that of the selected upstream. */
-export type ShapeOriginPolicy = 'unrestricted' | 'selected-upstream-origin';
+export type ShapeOriginPolicy = HotEngineConfig['shapeOriginPolicy'];
 
 /**
  * Whether the policy allows a shaped request to be sent to `url`. Without a base URL there is nothing to compare with,

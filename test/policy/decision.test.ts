@@ -1,12 +1,7 @@
 import { describe, expect, it } from 'vitest';
-import {
-  checkStatus,
-  filterOutput,
-  rejectionReason,
-  type ShapeAnswer,
-  shapedRequest,
-} from '../../src/policy/decision.ts';
+import { checkStatus, filterOutput, rejectionReason, shapedRequest } from '../../src/policy/decision.ts';
 import { AnswerRefused } from '../../src/policy/refusal.ts';
+import type { ShapeResponse } from '../../src/wire/messages/shape.ts';
 
 const A = '11111111-1111-1111-1111-111111111111';
 const B = 'bbbbbbbb-bbbb-bbbb-bbbb-bbbbbbbbbbbb';
@@ -96,7 +91,7 @@ it.each([
 });
 
 describe('shapedRequest', () => {
-  const good: ShapeAnswer = {
+  const good: ShapeResponse = {
     url: 'https://api.example.test/v1/messages?x=1',
     method: 'POST',
     headers: ['Content-Type', 'a/b'],
@@ -105,7 +100,7 @@ describe('shapedRequest', () => {
   const base = new URL('https://api.example.test');
   const selected = { originPolicy: 'selected-upstream-origin', bounds } as const;
   const unrestricted = { originPolicy: 'unrestricted', bounds } as const;
-  const ruleOf = (answer: Partial<ShapeAnswer>, baseUrl: URL | null = base) =>
+  const ruleOf = (answer: Partial<ShapeResponse>, baseUrl: URL | null = base) =>
     refusal(() => shapedRequest({ ...good, ...answer }, baseUrl, selected)).rule;
 
   it('returns a request', () => {
