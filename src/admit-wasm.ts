@@ -1,4 +1,4 @@
-/** Admission without a slot, for tools. */
+/** Admission without registration, for tools. */
 import { admit, admitAsync, type InspectedModule } from './admission/admit.ts';
 import { hookFacts, type ModuleInspection } from './admission/inspect.ts';
 import type { PluginMetadata } from './admission/metadata.ts';
@@ -6,7 +6,7 @@ import { reportAdmission, reportAdmissionAsync } from './diagnostics.ts';
 import { coreOf, type WasmtimeRuntime } from './runtime.ts';
 import type { HookKind } from './types.ts';
 
-/** What `admitWasm` found: all that inspection knows, without problems, and the module's identity. */
+/** An admitted module: its inspection without problems, and its content hash. */
 export interface Admission extends ModuleInspection {
   readonly metadata: PluginMetadata;
   /** 64 lower-case hex digits over policy version, memory cap and bytes. */
@@ -23,7 +23,7 @@ export function admitWasm(runtime: WasmtimeRuntime, bytes: Uint8Array, kind?: Ho
   return admissionOf(reportAdmission({ kind }, () => admit(core, bytes, kind)));
 }
 
-/** The same off this thread. Rejects as `admitWasm` throws. */
+/** The asynchronous form of `admitWasm`. Rejects as `admitWasm` throws. */
 export async function admitWasmAsync(runtime: WasmtimeRuntime, bytes: Uint8Array, kind?: HookKind): Promise<Admission> {
   const core = coreOf(runtime);
   core.dispatcher.checkOpen();

@@ -42,7 +42,7 @@ export interface AdmissionEvent {
   readonly error: unknown;
 }
 
-/** A version went into service. */
+/** A version became the current one of its slot. */
 export interface SwapEvent {
   readonly plugin: string;
   readonly principal: string;
@@ -53,7 +53,7 @@ export interface SwapEvent {
   readonly contentHash: string;
 }
 
-/** A slot was taken out of service. */
+/** A slot was evicted. */
 export interface EvictionEvent {
   readonly plugin: string;
   readonly principal: string;
@@ -163,14 +163,14 @@ function publishAdmission(facts: AdmissionFacts, admitted: Admitted | undefined,
   admission.publish({ plugin, principal, kind, contentHash, error } satisfies AdmissionEvent);
 }
 
-/** Reports that a slot's version went into service, and which one it replaces. */
+/** Reports a slot's new current version, and the version that it replaces. */
 export function publishSwap({ kind, version }: Slot, previousVersionId: number | undefined): void {
   if (!swap.hasSubscribers) return;
   const { pluginName: plugin, principal, versionId, contentHash } = version;
   swap.publish({ plugin, principal, kind, versionId, previousVersionId, contentHash } satisfies SwapEvent);
 }
 
-/** Reports that a slot was taken out of service. */
+/** Reports an evicted slot. */
 export function publishEviction({ kind, version }: Slot): void {
   if (!eviction.hasSubscribers) return;
   const { pluginName: plugin, principal, versionId } = version;

@@ -7,7 +7,7 @@ import { type NativeEngine, type NativeEngineOptions, type NativeEngineStats, na
 export interface OpenEngine {
   readonly config: HotEngineConfig;
   readonly native: NativeEngine;
-  /** Equal where the engine is the same: it stands for the engine options and the group. */
+  /** Identifies the engine: equal engine options and group have equal values. */
   readonly id: string;
 }
 

@@ -170,7 +170,7 @@ export class StackExhaustedError extends WasmtimeRuntimeError {
   override readonly code = 'CC_LB_STACK_EXHAUSTED';
 }
 
-/** Whether a plugin trapped, or anything else went wrong in the runtime or in its answer. */
+/** `trap`: the plugin trapped. `runtime`: any other failure of the runtime or of the answer. */
 export type AdapterFailureKind = 'trap' | 'runtime';
 
 /** A filter plugin failed, or its answer breaks a rule of the contract. */
@@ -184,7 +184,7 @@ export class FilterError extends WasmtimeRuntimeError {
   }
 }
 
-/** Whether a shape's answer has a URL that cannot be parsed, or anything else went wrong, as the Rust crate divides them. */
+/** The kinds of the Rust crate: a URL of the answer that cannot be parsed, or any other failure. */
 export type DialectFailureKind = 'invalid-url' | 'unsupported-request';
 
 /** A shape plugin failed or its answer breaks the rules. */

@@ -1,5 +1,5 @@
 /**
- * The types that callers pass in and get back. No behavior is defined here.
+ * The types of arguments and results of the public API.
  */
 
 /** The hooks that a plugin can declare, in the order in which admission probes them. */
@@ -9,17 +9,17 @@ export type HookKind = (typeof HOOK_KINDS)[number];
 /** The kinds of slot that can be registered; transforms belong to a shape slot. */
 export type SlotKind = 'filter' | 'shape' | 'observe';
 
-/** Anything that `JSON.stringify` would keep; `bigint` stands for integers past 2^53. */
+/** A JSON value. `bigint` represents integers past 2^53. */
 export type Json = null | boolean | number | bigint | string | readonly Json[] | { readonly [key: string]: Json };
 
-/** Header lines in the order of the message. Strings are latin1 code units, as node:http gives them. */
+/** Header lines in the order of the message. Strings are latin1 code units, as in node:http. */
 export type HeaderLines = Iterable<readonly [string, string | Uint8Array]>;
 /** Headers as an iterable of lines or as node:http's `IncomingHttpHeaders`. */
 export type HeadersInput = HeaderLines | { readonly [name: string]: string | readonly string[] | undefined };
 
 /** What a model costs, in micro-dollars per million tokens; `null` or absent is unknown. */
 export interface CachePricing {
-  /** How the prices were obtained, such as `known` or `unknown`; crosses as it is. */
+  /** How the prices were obtained, such as `known` or `unknown`; passed unchanged. */
   readonly status: string;
   /** Uncached input tokens. */
   readonly inputMicrosPerMillion?: number | bigint | null;
@@ -39,7 +39,7 @@ export interface RequestContext {
   readonly method: string;
   /** The client's path, without its query. */
   readonly path: string;
-  /** Without its question mark. `''` is a query that is there and empty; absent and `null` are none. */
+  /** The query without its question mark. `''` is an empty query; absent and `null` are no query. */
   readonly query?: string | null;
   /** The client's headers. Credentials and `host` are removed before a plugin sees them. */
   readonly headers: HeadersInput;
@@ -96,11 +96,11 @@ export interface UpstreamCandidate {
   readonly seatTier?: string;
 }
 
-/** The upstream that a request goes to. */
+/** The upstream of a request. */
 export interface Upstream {
-  /** The only kind that the wire knows. */
+  /** The only kind that the wire format defines. */
   readonly kind: 'anthropic_direct';
-  /** An absolute URL, or none. */
+  /** An absolute URL; optional. */
   readonly baseUrl?: string | URL | null;
 }
 
@@ -113,7 +113,7 @@ export interface CandidateRejection {
   readonly upstreamId: string;
   /** The rejection's meaning, derived from the plugin's label. */
   readonly reason: RejectionReason;
-  /** The plugin's text, cut to `wireBounds.reasonBytes`. */
+  /** The plugin's text, truncated to `wireBounds.reasonBytes`. */
   readonly text: string;
 }
 
@@ -129,9 +129,9 @@ export interface FilterOutput {
 
 /** The request that a shape plugin wrote for its upstream. */
 export interface ShapedRequest {
-  /** Where the request goes. */
+  /** The URL of the request. */
   readonly url: URL;
-  /** The method, with its case kept. */
+  /** The method; its case is preserved. */
   readonly method: string;
   /** Lower-case names, grouped by first appearance; values are latin1 code units. */
   readonly headers: readonly [string, string][];
@@ -159,7 +159,7 @@ export interface AuthnCompleteEvent {
   readonly principalKind: PrincipalKind;
 }
 
-/** The request goes to this upstream. */
+/** An upstream was chosen for the request. */
 export interface UpstreamChosenEvent {
   /** Distinguishes the event. */
   readonly type: 'upstream_chosen';
@@ -167,7 +167,7 @@ export interface UpstreamChosenEvent {
   readonly upstream: Upstream;
 }
 
-/** A part of the response went to the client. */
+/** A part of the response was sent to the client. */
 export interface ChunkEvent {
   /** Distinguishes the event. */
   readonly type: 'chunk';
@@ -220,13 +220,13 @@ export type ObserveEvent =
 
 /** One server-sent event: its `event` field and its `data` bytes. */
 export interface SseEvent {
-  /** The event's name; `''` where it has none. */
+  /** The event's name; `''` if it has none. */
   readonly event: string;
   /** The event's data, lines joined by LF. */
   readonly data: Uint8Array;
 }
 
-/** What both transforms see of the exchange. */
+/** The exchange, as both transforms receive it. */
 export interface TransformContext {
   /** Identifies the request. */
   readonly requestId: string;
@@ -245,9 +245,9 @@ export interface TransformContext {
   /** The response's headers. */
   readonly headers: HeadersInput;
 }
-/** A whole response for `transformResponse`. */
+/** A complete response for `transformResponse`. */
 export interface TransformResponseInput extends TransformContext {
-  /** The whole response body. */
+  /** The complete response body. */
   readonly body: Uint8Array;
 }
 /** One event of a stream for `transformSseEvent`. */
@@ -255,7 +255,7 @@ export interface TransformSseEventInput extends TransformContext {
   /** The event to transform. */
   readonly event: SseEvent;
 }
-/** The original passes. */
+/** The original is kept. */
 export interface UnchangedOutput {
   /** Distinguishes the outcome. */
   readonly kind: 'unchanged';

@@ -209,8 +209,8 @@ describe('published failures', () => {
   it('of a guest have phase and trap', async () => {
     const events = eventsOf(`${PREFIX}:trap`);
     const filter = misbehave(newRuntime());
-    const fail = (deed: string, deadlineMs = 1000) =>
-      thrown(Error, () => filter.filter(request(), caller({ do: deed }), candidates(1), { deadlineMs }));
+    const fail = (behavior: string, deadlineMs = 1000) =>
+      thrown(Error, () => filter.filter(request(), caller({ do: behavior }), candidates(1), { deadlineMs }));
     fail('read-outside');
     fail('loop', 20);
     const off = { where: 'thread', deadlineMs: 20 } as const;

@@ -72,7 +72,7 @@ describe('requests', () => {
   });
 
   it.each([
-    ['of nobody', { key: 'stranger' }, 401, 'authentication_error'],
+    ['an unknown key', { key: 'stranger' }, 401, 'authentication_error'],
     ['that is too large', { body: 'x'.repeat(1_001) }, 413, 'request_too_large'],
   ])('with %s are rejected', async (_, options, status, type) => {
     const server = await upstream(ok);
@@ -140,19 +140,19 @@ describe('requests', () => {
 
 describe('upstreams', () => {
   it('that cannot be reached are skipped', async () => {
-    const gone = await upstream(ok);
-    gone.close();
+    const closed = await upstream(ok);
+    closed.close();
     const server = await upstream(ok);
-    const { url } = await loadBalancer(routes([gone, server]));
+    const { url } = await loadBalancer(routes([closed, server]));
     expect((await reply(url)).status).toBe(200);
     expect((await reply(url)).status).toBe(200);
     expect(server.received).toHaveLength(2);
   });
 
   it('produce 502 when the last one cannot be reached', async () => {
-    const gone = await upstream(ok);
-    gone.close();
-    const { url, events } = await loadBalancer(routes([gone]));
+    const closed = await upstream(ok);
+    closed.close();
+    const { url, events } = await loadBalancer(routes([closed]));
     expect((await reply(url)).status).toBe(502);
     expect(events.map(({ type }) => type)).toContain('error');
   });

@@ -13,6 +13,6 @@ function literals(source: string): string[] {
 const folder = new URL('../src/', import.meta.url);
 const files = readdirSync(folder, { recursive: true, encoding: 'utf8' }).filter((name) => name.endsWith('.ts'));
 
-it.each(files)('of %s are plain technical English', (name) => {
+it.each(files)('messages of %s use standard technical English', (name) => {
   expect(literals(readFileSync(new URL(name, folder), 'utf8')).filter((text) => AVOIDED.test(text))).toEqual([]);
 });

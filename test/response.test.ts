@@ -39,8 +39,8 @@ function chainOf(failurePolicy: PluginFailurePolicy, transform = misbehavesAfter
   return { slot, chain: new PluginChain({ shape: new WasmtimeUpstreamDialect(runtime, slot) }) };
 }
 
-describe('the transform of a response in a chain', () => {
-  it('passes the response through where the plugin leaves it unchanged or there is no plugin', async () => {
+describe('PluginChain.transformResponse', () => {
+  it('passes the response through if the plugin leaves it unchanged or there is no plugin', async () => {
     const { chain } = chainOf('fail-closed', '$answer');
     expect(chain.transformResponse(input)).toEqual({ kind: 'passed-through' });
     expect(await new PluginChain({}).transformResponseAsync(input)).toEqual({ kind: 'passed-through' });
@@ -55,7 +55,7 @@ describe('the transform of a response in a chain', () => {
     expect(slot.status.passThroughs).toBe(2);
   });
 
-  it('is a 503 after a failure under fail-closed', async () => {
+  it('returns 503 after a failure under fail-closed', async () => {
     const { chain, slot } = chainOf('fail-closed');
     const stopped = { kind: 'unavailable', code: 'plugin_failed', status: 503 };
     expect(chain.transformResponse(input)).toMatchObject(stopped);
@@ -63,7 +63,7 @@ describe('the transform of a response in a chain', () => {
     expect(slot.status.passThroughs).toBe(0);
   });
 
-  it('fills in what a replacement leaves out, and refuses a status that is not final', () => {
+  it('keeps omitted parts of the original, and rejects an informational status', () => {
     const answering = (answer: object) => {
       const stage = {
         pluginName: 'p',
@@ -84,7 +84,7 @@ describe('the transform of a response in a chain', () => {
     expect(answering({ status: 103 })).toMatchObject({ kind: 'unavailable', code: 'plugin_failed' });
   });
 
-  it('throws what no policy covers', async () => {
+  it('rethrows errors to which no policy applies', async () => {
     const { chain } = chainOf('pass-through');
     const bad = { ...input, status: -1 };
     expect(() => chain.transformResponse(bad)).toThrow(InvalidArgumentError);
@@ -94,7 +94,7 @@ describe('the transform of a response in a chain', () => {
   });
 });
 
-describe('the transform of a stream in a chain', () => {
+describe('PluginChain streams', () => {
   const stream = `data: ${'x'.repeat(4096)}\n\n`;
 
   async function relayed(policy: PluginFailurePolicy): Promise<string> {
@@ -117,13 +117,13 @@ describe('the transform of a stream in a chain', () => {
     expect(await relayed('pass-through')).toBe(stream);
   });
 
-  it('ends in an error event under fail-closed, without a byte of the original', async () => {
+  it('end with an error event under fail-closed, without a byte of the original', async () => {
     const text = await relayed('fail-closed');
     expect(text).toMatch(/^event: error\n/);
     expect(text).not.toContain('xx');
   });
 
-  it('is null without a shape', () => {
+  it('are null without a shape', () => {
     expect(new PluginChain({}).sseTransformer(input)).toBeNull();
   });
 });

@@ -1,4 +1,4 @@
-/** What clients are told of a failure: never what a plugin or an upstream said. */
+/** The response to a failure, without text of a plugin or an upstream. */
 import { ClosedError, PoolSaturatedError } from 'cc-lb-runtime-wasmtime';
 import { Refusal } from './refusal.ts';
 

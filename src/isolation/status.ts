@@ -35,7 +35,7 @@ export interface SlotStatus {
   readonly lastRefusal: Refusal | null;
 }
 
-/** What the status of a slot is made of. */
+/** The sources of the status of a slot. */
 export interface StatusSource {
   readonly key: SlotKey;
   readonly kind: SlotKind;

@@ -37,7 +37,7 @@ export interface StructType {
   readonly make?: ((fields: readonly never[]) => unknown) | undefined;
 }
 
-/** An enum: the value's property `tag` names the variant; with a single variant there is no such property. */
+/** An enum: the value's property `tag` names the variant; an enum with a single variant has no such property. */
 export interface EnumType {
   readonly kind: 'enum';
   readonly tag: string | null;

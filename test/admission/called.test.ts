@@ -60,9 +60,14 @@ describe('schemas of the hooks that are called', () => {
 
   it.each<[string, Partial<Record<HookKind, HookMode | null>>, DeclaredSchemas, string]>([
     ['an observe hook without mode', { observe: null }, { observe }, 'o_auth_subject'],
-    ['beside a shape without mode', { observe: null, shape: null }, { observe, shape }, 'o_auth_subject'],
+    ['together with a shape without mode', { observe: null, shape: null }, { observe, shape }, 'o_auth_subject'],
     ['an observe hook with a mode', { observe: 'active' }, { observe }, 'oauth_subject'],
-    ['without one, beside a later filter', { observe: null }, { observe, filter: newestFilter }, 'oauth_subject'],
+    [
+      'without mode, together with a later filter',
+      { observe: null },
+      { observe, filter: newestFilter },
+      'oauth_subject',
+    ],
   ])('spell OAuth callers of an observer: %s', (_, modes, schemas, kind) => {
     const called = calledSchemas(metadata(modes), schemas);
     expect(called.observe?.oauthPrincipalKind).toBe(kind);

@@ -21,12 +21,8 @@ function sent(probe: Probe): Uint8Array {
   const scratch = new CallScratch();
   probe.encode(scratch);
   const { bytes, start, headLength, tailLength, body } = scratch;
-  const behind = start + headLength;
-  return Buffer.concat([
-    bytes.subarray(start, behind),
-    body ?? new Uint8Array(0),
-    bytes.subarray(behind, behind + tailLength),
-  ]);
+  const end = start + headLength;
+  return Buffer.concat([bytes.subarray(start, end), body ?? new Uint8Array(0), bytes.subarray(end, end + tailLength)]);
 }
 
 /** Returns the probes of a plugin as admission sends them. */

@@ -129,7 +129,7 @@ describe('trust', () => {
     ['no signature', null, /no signature/],
     ['a signature by another key', sign(null, guest('cache-aware'), others.privateKey), /no trusted key/],
     ['a signature of other bytes', sign(null, guest('rewrite'), keys.privateKey), /no trusted key/],
-    ['a file that is no signature', Buffer.from('yes'), /neither 64 bytes/],
+    ['a file that is not a signature', Buffer.from('yes'), /neither 64 bytes/],
   ])('rejects %s', async (_, signature, reason) => {
     const { plugins, write } = folder([keys.publicKey]);
     write('a.wasm', guest('cache-aware'));

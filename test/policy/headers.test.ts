@@ -139,7 +139,7 @@ describe('requestHeaders', () => {
     ['null', null, 'headers'],
     ['undefined', undefined, 'headers'],
     ['a string', 'a: b', 'headers'],
-    ['a withheld header that is none', { authorization: '\n' }, "headers['authorization']"],
+    ['a withheld header with an invalid value', { authorization: '\n' }, "headers['authorization']"],
   ])('refuses %s with its path', (_, input, path) => {
     expect(pathOf(input)).toBe(path);
   });

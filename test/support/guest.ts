@@ -104,7 +104,10 @@ export function fingerprint(hook: HookKind, schema = 0): Uint8Array {
   return Buffer.from(schemas[Math.min(schema, schemas.length - 1)]!.fingerprint, 'hex');
 }
 
-/** Returns a hook body that answers probes and runs `body` in every later call. Requests are told apart by their length. */
+/**
+ * Returns a hook body that answers probes and runs `body` in every later call. Requests are distinguished by their
+ * length.
+ */
 export function misbehavesAfterProbe(body: string): string {
   return `(if (result i64) (i32.lt_u (local.get 1) (i32.const ${LONGER_THAN_PROBES})) (then $answer) (else ${body}))`;
 }
