@@ -3,6 +3,16 @@
  */
 import type { Prompt } from './prompt.ts';
 
+/** What one answer taught. Plain data, so that workers can share it. */
+export interface Lesson {
+  readonly upstreamId: string;
+  /** The digest of the whole prompt. */
+  readonly digest: string;
+  readonly tokens: number;
+  /** `Date.now()` milliseconds. */
+  readonly until: number;
+}
+
 interface Entry {
   readonly tokens: number;
   /** `Date.now()` milliseconds. */
@@ -15,10 +25,19 @@ export class CacheLedger {
   readonly #entries = new Map<string, Map<string, Entry>>();
   readonly #keepMs: number;
   readonly #maxEntries: number;
+  readonly #onLesson: ((lesson: Lesson) => void) | undefined;
 
-  constructor(options: { keepMs?: number; maxEntries?: number } = {}) {
+  constructor(
+    options: { keepMs?: number; maxEntries?: number; onLesson?: ((lesson: Lesson) => void) | undefined } = {},
+  ) {
     this.#keepMs = options.keepMs ?? 5 * 60_000;
     this.#maxEntries = options.maxEntries ?? 50_000;
+    this.#onLesson = options.onLesson;
+  }
+
+  /** The number of prompts that are known. */
+  get size(): number {
+    return this.#entries.size;
   }
 
   /** Returns the predicted number of cached tokens of the prompt at the upstream. */
@@ -36,11 +55,18 @@ export class CacheLedger {
     if (tokens === 0) return;
     const [whole] = prompt.prefixes;
     if (whole === undefined) return;
-    const byUpstream = this.#entries.get(whole) ?? new Map<string, Entry>();
-    byUpstream.set(upstreamId, { tokens, until: Date.now() + this.#keepMs });
+    const lesson = { upstreamId, digest: whole, tokens, until: Date.now() + this.#keepMs };
+    this.take(lesson);
+    this.#onLesson?.(lesson);
+  }
+
+  /** Records what another worker has learned. */
+  take({ upstreamId, digest, tokens, until }: Lesson): void {
+    const byUpstream = this.#entries.get(digest) ?? new Map<string, Entry>();
+    byUpstream.set(upstreamId, { tokens, until });
     // Deleted first, so that the map is in order of last use.
-    this.#entries.delete(whole);
-    this.#entries.set(whole, byUpstream);
+    this.#entries.delete(digest);
+    this.#entries.set(digest, byUpstream);
     if (this.#entries.size > this.#maxEntries) this.#entries.delete(this.#entries.keys().next().value!);
   }
 }

@@ -5,7 +5,7 @@ import { type ObserveStage, prometheusSink, WasmtimeRuntime } from 'cc-lb-runtim
 import { Registry } from 'prom-client';
 import { Agent } from 'undici';
 import type { BreakerOptions } from './breaker.ts';
-import { CacheLedger } from './cache-ledger.ts';
+import { CacheLedger, type Lesson } from './cache-ledger.ts';
 import { Exchange, type Shared } from './exchange.ts';
 import { KeepAlive } from './keep-alive.ts';
 import { RequestMetrics } from './metrics.ts';
@@ -58,6 +58,8 @@ export interface LoadBalancerOptions {
   readonly log?: ((entry: LogEntry) => void) | undefined;
   /** Called with the record of each finished request. */
   readonly accessLog?: ((record: RequestRecord) => void) | undefined;
+  /** Called with what each answer taught about prompt caches, for other load balancers of the same upstreams. */
+  readonly onLesson?: ((lesson: Lesson) => void) | undefined;
 }
 
 /** The address of a server. */
@@ -116,7 +118,7 @@ export class LoadBalancer {
     this.#upstreams = new Upstreams({ timeouts, breaker, connections: limits.upstreamConnections });
     this.#shared = {
       dispatcher: this.#agent,
-      ledger: new CacheLedger(),
+      ledger: new CacheLedger({ onLesson: options.onLesson }),
       keepAlive: new KeepAlive(timeouts.streamCommentMs),
       maxBodyBytes: limits.bodyBytes,
       log,
@@ -160,6 +162,11 @@ export class LoadBalancer {
   /** The number of running requests. */
   get requestsInFlight(): number {
     return this.#exchanges.size;
+  }
+
+  /** The predictions of what upstreams have cached. */
+  get ledger(): CacheLedger {
+    return this.#shared.ledger;
   }
 
   /** Deploys routes while requests run. Rejects without a change if a plugin is rejected. */

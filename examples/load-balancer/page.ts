@@ -63,8 +63,8 @@ export const PAGE = `<!doctype html>
       status.plugins.map((p) => [p.plugin, p.principal ?? 'everybody', p.kind, p.version, p.contentHash.slice(0, 12), p.breaker, p.disabled, p.calls, p.failures, p.unavailable]));
     fill('refusals', ['plugin', 'at', 'reason'], status.refusals.map((r) => [r.plugin, r.at, r.reason]));
     fill('upstreams', ['upstream', 'breaker'], status.upstreams.map((u) => [u.name, u.breaker]));
-    fill('workers', ['process', 'serving', 'in flight', 'resident memory'],
-      status.workers.map((w) => [w.pid, w.isServing ? 'yes' : 'no', w.requestsInFlight, (w.residentBytes / 1048576).toFixed(0) + ' MiB']));
+    fill('workers', ['process', 'serving', 'in flight', 'known prompts', 'resident memory'],
+      status.workers.map((w) => [w.pid, w.isServing ? 'yes' : 'no', w.requestsInFlight, w.knownPrompts, (w.residentBytes / 1048576).toFixed(0) + ' MiB']));
     fill('recent', ['request', 'path', 'principal', 'upstream', 'status', 'ms', 'decisions'],
       status.recent.map((r) => [r.requestId.slice(0, 8), r.method + ' ' + r.path, r.principal, r.upstream, r.status, r.durationMs.toFixed(1),
         r.decisions.map((d) => d.plugin + ' kept ' + (d.kept ?? 'all (failed)') + (d.reason ? ': ' + d.reason : '')).join('; ')]));

@@ -33,6 +33,7 @@ export interface Status {
     readonly isServing: boolean;
     readonly requestsInFlight: number;
     readonly residentBytes: number;
+    readonly knownPrompts: number;
   }[];
   /** Requests by status since the workers started. */
   readonly statuses: Readonly<Record<string, number>>;
@@ -70,6 +71,7 @@ export function statusOf(
       isServing,
       requestsInFlight: report?.requestsInFlight ?? 0,
       residentBytes: report?.residentBytes ?? 0,
+      knownPrompts: report?.knownPrompts ?? 0,
     })),
     statuses,
     requestsInFlight: reports.reduce((sum, report) => sum + report.requestsInFlight, 0),

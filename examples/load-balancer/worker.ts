@@ -2,11 +2,12 @@
 import { pathToFileURL } from 'node:url';
 import { SlotKey, type SlotStatus } from 'cc-lb-runtime-wasmtime';
 import type { MetricObjectWithValues, MetricValue } from 'prom-client';
+import type { Lesson } from './cache-ledger.ts';
 import { type DryRun, type Explanation, explain } from './explain.ts';
 import { type Port, serve } from './ipc.ts';
 import { type Address, LoadBalancer, type LoadBalancerOptions } from './load-balancer.ts';
 import { createLogger, type LogOptions, logEntry, logRequest } from './logging.ts';
-import type { RequestRecord } from './record.ts';
+import type { LogEntry, RequestRecord } from './record.ts';
 import type { Routes } from './routes.ts';
 import { traceToOpenTelemetry } from './tracing.ts';
 
@@ -26,6 +27,8 @@ export interface SlotReport extends Omit<SlotStatus, 'key'> {
 export interface WorkerReport {
   readonly requestsInFlight: number;
   readonly residentBytes: number;
+  /** Prompts whose caches the worker knows of. */
+  readonly knownPrompts: number;
   readonly health: { readonly ok: boolean; readonly problems: readonly string[] };
   readonly slots: readonly SlotReport[];
   readonly upstreams: readonly { readonly name: string; readonly breaker: string }[];
@@ -58,6 +61,16 @@ export type WorkerService = {
   close(argument: { readonly graceMs: number }): Promise<void>;
 };
 
+/** What a worker has learned about prompt caches; the primary forwards it to the others. */
+export interface Lessons {
+  readonly lessons: readonly Lesson[];
+}
+
+/** Whether a message has lessons. */
+export function areLessons(message: unknown): message is Lessons {
+  return typeof message === 'object' && message !== null && 'lessons' in message;
+}
+
 /** The message of a worker when it accepts calls. */
 export const READY = 'ready';
 /** The number of recent requests that a worker keeps for the status page. */
@@ -73,9 +86,22 @@ export function serveWorker(port: Port, exit: () => void): void {
     return balancer;
   };
 
+  /** Sent together once a turn, so that a burst of answers costs one message. */
+  let lessons: Lesson[] = [];
+  const onLesson = (lesson: Lesson) => {
+    if (lessons.push(lesson) > 1) return;
+    setImmediate(() => {
+      port.send({ lessons } satisfies Lessons);
+      lessons = [];
+    });
+  };
+  port.on('message', (message) => {
+    if (areLessons(message)) for (const lesson of message.lessons) balancer?.ledger.take(lesson);
+  });
+
   const service: WorkerService = {
-    async start({ log, ...options }) {
-      const logger = createLogger(log);
+    async start({ log: logOptions, ...options }) {
+      const logger = createLogger(logOptions);
       if (await traceToOpenTelemetry()) logger.info('plugin calls are traced');
       const accessLog = (record: RequestRecord) => {
         statuses.set(record.status, (statuses.get(record.status) ?? 0) + 1);
@@ -83,7 +109,8 @@ export function serveWorker(port: Port, exit: () => void): void {
         if (recent.length > RECENT) recent.pop();
         logRequest(logger, record);
       };
-      balancer = new LoadBalancer({ ...options, log: (entry) => logEntry(logger, entry), accessLog });
+      const log = (entry: LogEntry) => logEntry(logger, entry);
+      balancer = new LoadBalancer({ ...options, log, accessLog, onLesson });
     },
     prepare: async (routes) => running().prepare(routes),
     async commit(routes) {
@@ -95,6 +122,7 @@ export function serveWorker(port: Port, exit: () => void): void {
       return {
         requestsInFlight,
         residentBytes: process.memoryUsage.rss(),
+        knownPrompts: running().ledger.size,
         health: runtime.health(),
         slots: runtime.slots().map(({ status, current }) => {
           const { key, ...rest } = status;

@@ -5,7 +5,14 @@ import { type Port, Remote, RemoteError } from './ipc.ts';
 import type { Address } from './load-balancer.ts';
 import type { Logger } from './logging.ts';
 import type { Routes } from './routes.ts';
-import { type PluginName, READY, type WorkerOptions, type WorkerReport, type WorkerService } from './worker.ts';
+import {
+  areLessons,
+  type PluginName,
+  READY,
+  type WorkerOptions,
+  type WorkerReport,
+  type WorkerService,
+} from './worker.ts';
 
 /** Options of the workers. */
 export interface WorkersOptions extends WorkerOptions {
@@ -171,6 +178,11 @@ export class Workers {
     const worker = cluster.fork();
     const member: Member = { worker, remote: new Remote(worker as unknown as Port), isServing: false };
     this.#members.add(member);
+    worker.on('message', (message: unknown) => {
+      if (!areLessons(message)) return;
+      for (const other of this.#serving())
+        if (other !== member && other.worker.isConnected()) other.worker.send(message);
+    });
     const began = performance.now();
     worker.once('exit', (code, signal) => {
       this.#members.delete(member);

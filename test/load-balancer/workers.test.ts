@@ -1,4 +1,5 @@
 import { copyFileSync, mkdirSync, writeFileSync } from 'node:fs';
+import type { ServerResponse } from 'node:http';
 import { join } from 'node:path';
 import { Agent, request } from 'undici';
 import { beforeAll, describe, expect, it } from 'vitest';
@@ -17,7 +18,7 @@ async function program(server: { url: string }, plugins: Readonly<Record<string,
   mkdirSync(path);
   const put = (name: string, guest: string) => copyFileSync(join(GUESTS, `${guest}.wasm`), join(path, `${name}.wasm`));
   for (const [name, guest] of Object.entries(plugins)) put(name, guest);
-  const content = configFor([server], { pluginFolder: { path, settleMs: 20 }, ...rest });
+  const content = { ...configFor([server]), pluginFolder: { path, settleMs: 20 }, ...rest };
   const started = await startProgram(compiled, join(folder, 'config.json'), content);
   const write = (file: string, bytes: string | Buffer) => writeFileSync(join(path, file), bytes);
   return { ...started, put, write };
@@ -97,6 +98,34 @@ describe('workers', () => {
     expect(requestsInFlight).toBe(1);
     expect(plugins).toMatchObject([{ plugin: 'keep', version: '2.0.0', disabled: 'a test' }]);
     expect(running.log.map(({ msg }) => msg)).toContain('a worker has died');
+  });
+});
+
+describe('what one worker learns about prompt caches', () => {
+  it('decides where the other sends a conversation', async () => {
+    const usage = { input_tokens: 1, output_tokens: 1, cache_read_input_tokens: 0, cache_creation_input_tokens: 9 };
+    const answer = JSON.stringify({ usage });
+    const answering = (_: unknown, response: ServerResponse) =>
+      response.writeHead(200, { 'content-type': 'application/json' }).end(answer);
+    const servers = [await upstream(answering), await upstream(answering), await upstream(answering)];
+    const running = await program(servers[0]!, { keep: 'cache-aware' }, configFor(servers));
+    const counts = () => servers.map(({ received }) => received.length);
+    for (let conversation = 1; conversation <= 6; conversation++) {
+      const body = JSON.stringify({ model: 'm', messages: [{ content: `conversation ${conversation}` }] });
+      const before = counts();
+      await post(running, body);
+      await untilAsync(async () => {
+        const { workers } = await running.status();
+        return workers.every(({ knownPrompts }) => knownPrompts === conversation);
+      });
+      // The next connection goes to the other worker.
+      await post(running, body);
+      expect(
+        counts()
+          .map((count, index) => count - before[index]!)
+          .sort(),
+      ).toEqual([0, 0, 2]);
+    }
   });
 });
 
