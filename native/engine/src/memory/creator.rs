@@ -1,4 +1,4 @@
-//! wasmtime's view of a reservation: the linear memory of one instance.
+//! The linear memory of one instance: a reservation as wasmtime uses it.
 
 use std::ptr;
 use std::sync::Arc;
@@ -8,9 +8,9 @@ use wasmtime::{Config, Error, LinearMemory, MemoryCreator, MemoryType};
 use super::exchange;
 use super::reservation::Reservation;
 
-/// Makes `config` take its linear memories from the calls that run, each a reservation of `length` bytes after an
-/// inaccessible region of `front` bytes. `config` must tell the compiler to reserve nothing and to rely on no guard: then
-/// every access is compared with the present size of its memory. Initial data is copied into each memory.
+/// Makes `config` get its linear memories from the running calls, each a reservation of `length` bytes after an
+/// inaccessible region of `front` bytes. `config` must make the compiler reserve nothing and rely on no guard, so that
+/// every access is compared with the current size of its memory. Initial data is copied into each memory.
 pub fn serve(config: &mut Config, front: usize, length: usize) {
     config.memory_init_cow(false).with_host_memory(Arc::new(Creator { front, length }));
 }
@@ -31,7 +31,7 @@ unsafe impl MemoryCreator for Creator {
         reserved: Option<usize>,
         guard: usize,
     ) -> Result<Box<dyn LinearMemory>, String> {
-        // Linear memories reserve nothing, see `serve`. What does is a heap for references, which is never reused.
+        // Linear memories reserve nothing, see `serve`. A heap for references does, and is never reused.
         let reserved = reserved.unwrap_or(0);
         let linear = reserved == 0;
         let (front, length) = if linear { (self.front, self.length) } else { (0, reserved + guard) };
@@ -53,7 +53,7 @@ unsafe impl MemoryCreator for Creator {
 
 /// The memory of one instance.
 struct Memory {
-    /// Present until it is dropped.
+    /// `Some` until it is dropped.
     reservation: Option<Box<Reservation>>,
     linear: bool,
 }

@@ -1,10 +1,10 @@
-//! Elsewhere than on Linux no call is known to return pages for sure: memories are wasmtime's own, and none is reused.
+//! Systems other than Linux have no call that reliably returns pages: memories are wasmtime's own, and none is reused.
 
 use wasmtime::Config;
 
 use crate::pool::Charge;
 
-/// There is none.
+/// Reservations do not exist here.
 pub enum Reservation {}
 
 impl Reservation {
@@ -18,16 +18,16 @@ impl Reservation {
         match *self {}
     }
 
-    /// Counts for nothing.
+    /// Counts as 0 bytes.
     pub fn charge(&mut self) -> &mut Option<Charge> {
         match *self {}
     }
 }
 
-/// Leaves the engine as it is.
+/// Does not change the config.
 pub fn serve(_config: &mut Config, _front: usize, _length: usize) {}
 
-/// Never.
+/// Always false.
 pub fn usable() -> bool {
     false
 }

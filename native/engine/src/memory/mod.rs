@@ -23,10 +23,10 @@
 //!                                                             munmap
 //! ```
 //!
-//! Isolation does not depend on what the working set learned. A reset memory reads as zero because each of its pages is
-//! either overwritten, or returned, or known from the page map to have no contents; and what the guest could not reach
-//! is as the reset before left it. Guests compare every access with the present size of their memory, to the byte (see
-//! [`crate::options`]), so pages after that size may be accessible and resident.
+//! Isolation does not depend on the working set. A reset memory reads as zero because each of its pages is either
+//! overwritten, or returned, or known from the page map to have no contents; pages that the guest could not access are
+//! unchanged since the previous reset. Guests compare every access with the current size of their memory, to the byte
+//! (see [`crate::options`]), so pages after that size may be accessible and resident.
 
 #[cfg(target_os = "linux")]
 mod creator;

@@ -1,9 +1,9 @@
 //! The kernel's page map of this process: which pages have contents.
 //!
-//! An entry is built under the lock of its page table. It says that a page is present (bit 63), or that the entry is any
-//! other than an empty one (bit 62): swapped out, on its way to another place because memory is compacted, poisoned, or
-//! a marker. So a page of a private mapping without a file for which neither bit is set has no contents: it reads as
-//! zero. The other bits do not matter here.
+//! The kernel builds an entry under the lock of its page table. It shows that a page is present (bit 63), or that the
+//! entry is not empty for another reason (bit 62): swapped out, migrating because memory is compacted, poisoned, or a
+//! marker. A page of a private anonymous mapping with neither bit set has no contents: it reads as zero. The other bits
+//! do not matter here.
 
 use std::cell::RefCell;
 use std::fs::File;
@@ -15,16 +15,16 @@ use super::reservation::Reservation;
 const PRESENT: u64 = 1 << 63;
 const NOT_EMPTY: u64 = 1 << 62;
 const ENTRY_BYTES: usize = size_of::<u64>();
-/// Pages that one read looks at.
+/// The number of pages of one read.
 pub const BLOCK: usize = 2048;
 
 thread_local! {
-    /// Open once for each thread: threads that share a file meet on its reference count.
+    /// Opened once per thread, because threads that share a file contend for its reference count.
     static FILE: Option<File> = TRUSTED.then(open).flatten();
     static BUFFER: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
 }
 
-/// Whether the page map shows what happens to a page. An emulator may show that of another process or none.
+/// Whether the page map is reliable. An emulator may provide that of another process, or none.
 static TRUSTED: LazyLock<bool> = LazyLock::new(|| {
     let shows = |file: &File, probe: &Reservation, expected| {
         let mut bytes = [0; ENTRY_BYTES];
@@ -40,7 +40,7 @@ static TRUSTED: LazyLock<bool> = LazyLock::new(|| {
     shows(&file, &probe, true) && probe.discard(0, page_bytes()) && shows(&file, &probe, false)
 });
 
-/// What the kernel says about one page.
+/// The kernel's entry of a page.
 pub struct Entry(u64);
 
 impl Entry {
@@ -48,7 +48,7 @@ impl Entry {
         Entry(bytes.try_into().map_or(NOT_EMPTY, u64::from_ne_bytes))
     }
 
-    /// Whether the page may read as anything but zero.
+    /// Whether the page may have contents other than zero.
     pub fn has_contents(&self) -> bool {
         self.0 & (PRESENT | NOT_EMPTY) != 0
     }
@@ -59,8 +59,8 @@ impl Entry {
     }
 }
 
-/// Calls `see` for each of the `count` pages from address `start`, at most [`BLOCK`]. False, without a call, where the
-/// kernel does not say.
+/// Calls `see` for each of the `count` pages from address `start`, at most [`BLOCK`]. Returns false without calling it
+/// if the kernel provides no entries.
 pub fn look(start: usize, count: usize, mut see: impl FnMut(usize, Entry)) -> bool {
     FILE.with(|file| {
         let Some(file) = file else { return false };
@@ -78,10 +78,10 @@ pub fn look(start: usize, count: usize, mut see: impl FnMut(usize, Entry)) -> bo
     })
 }
 
-/// Bytes of a page.
+/// The size of a page in bytes.
 pub fn page_bytes() -> usize {
     static BYTES: LazyLock<usize> = LazyLock::new(|| {
-        // SAFETY: asks for a constant of the system.
+        // SAFETY: reads a constant of the system.
         usize::try_from(unsafe { libc::sysconf(libc::_SC_PAGESIZE) }).unwrap_or(4096)
     });
     *BYTES

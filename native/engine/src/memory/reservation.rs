@@ -1,4 +1,4 @@
-//! A range of address space that serves as a linear memory, one call after another.
+//! A range of address space that is the linear memory of one call after another.
 
 use std::io::Error;
 use std::ptr::{self, NonNull};
@@ -8,10 +8,10 @@ use super::page_map::{self, BLOCK, page_bytes};
 use super::working_set::WorkingSet;
 use crate::pool::Charge;
 
-/// Bytes of a memory that did not grow whose pages are looked at one by one. Reading the page map of a large memory of
-/// which little is used costs more than returning it unseen.
+/// Maximum bytes of a memory that did not grow whose pages are reset individually. Reading the page map of a large
+/// memory of which little is used costs more than returning its pages without reading it.
 const LOOK_BYTES: usize = 4 << 20;
-/// Where huge pages begin to pay: a call that goes so far fills most of each, and one fault replaces 512.
+/// The size from which huge pages are used: a call that uses this much fills most of each, and one fault replaces 512.
 const HUGE_FROM: usize = 4 << 20;
 const HUGE_PAGE: usize = 2 << 20;
 
@@ -24,26 +24,26 @@ pub struct Reservation {
     /// Bytes of the memory and of the inaccessible space after it.
     length: usize,
     accessible: usize,
-    /// Bytes that the guest can reach.
+    /// Bytes that the guest can access.
     size: usize,
-    /// What `size` was when the instance was created.
+    /// The value of `size` when the instance was created.
     initial: usize,
-    /// Bytes of it that may be resident while it is idle.
+    /// Bytes that may be resident while it is idle.
     resident_end: usize,
-    /// No page was resident when the call began.
+    /// Whether no page was resident at the start of the call.
     fresh: bool,
     working_set: WorkingSet,
     huge_pages: bool,
-    /// What it counts for in the budget of its engine.
+    /// Its bytes in the budget of its engine.
     charge: Option<Charge>,
 }
 
-// SAFETY: the mapping belongs to this value alone, whatever thread holds it.
+// SAFETY: the mapping belongs to this value alone, on any thread.
 unsafe impl Send for Reservation {}
-// SAFETY: as above; a shared reference gives access to nothing but its numbers.
+// SAFETY: as above; a shared reference only provides its numbers.
 unsafe impl Sync for Reservation {}
 
-/// Whether this system returns pages as promised; an emulator may not.
+/// Whether the system returns pages as documented; an emulator may not.
 pub fn usable() -> bool {
     static USABLE: LazyLock<bool> = LazyLock::new(|| {
         let Ok(mut probe) = Reservation::map(0, page_bytes()) else { return false };
@@ -63,13 +63,13 @@ impl Reservation {
     pub fn map(front: usize, length: usize) -> Result<Reservation, Error> {
         let (front, length) = (front.next_multiple_of(page_bytes()), length.next_multiple_of(page_bytes()));
         let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE;
-        // SAFETY: a new mapping at an address of the kernel's choice touches no other.
+        // SAFETY: a new mapping at an address that the kernel selects affects no other.
         let mapping = unsafe { libc::mmap(ptr::null_mut(), front + length, libc::PROT_NONE, flags, -1, 0) };
         if mapping == libc::MAP_FAILED {
             return Err(Error::last_os_error());
         }
         let mapping = NonNull::new(mapping.cast::<u8>()).ok_or(Error::from_raw_os_error(libc::ENOMEM))?;
-        // Where huge pages are the default, the first byte of a small memory would make 2 MiB resident. A kernel without
+        // If huge pages are the default, the first byte of a small memory would make 2 MiB resident. A kernel without
         // huge pages refuses the advice.
         // SAFETY: advice about the mapping just created, which changes no contents.
         unsafe { libc::madvise(mapping.as_ptr().cast(), front + length, libc::MADV_NOHUGEPAGE) };
@@ -88,13 +88,13 @@ impl Reservation {
         })
     }
 
-    /// The first byte of the memory.
+    /// Returns the address of the first byte of the memory.
     pub fn base(&self) -> *mut u8 {
-        // SAFETY: the memory lies in the mapping, after the region in front.
+        // SAFETY: the memory is in the mapping, after the region in front.
         unsafe { self.mapping.add(self.front).as_ptr() }
     }
 
-    /// Bytes that the guest can reach.
+    /// Bytes that the guest can access.
     pub fn size(&self) -> usize {
         self.size
     }
@@ -109,19 +109,19 @@ impl Reservation {
         self.working_set.len() * page_bytes()
     }
 
-    /// What it counts for in the budget of its engine.
+    /// Its bytes in the budget of its engine.
     pub fn charge(&mut self) -> &mut Option<Charge> {
         &mut self.charge
     }
 
-    /// Lets the guest reach `size` bytes. Those that no guest reached since the last reset read as zero.
+    /// Makes `size` bytes accessible. Bytes that were not accessible since the last reset read as zero.
     pub fn resize(&mut self, size: usize) -> Result<(), Error> {
         if size > self.length {
             return Err(Error::from_raw_os_error(libc::ENOMEM));
         }
         if size > self.accessible {
             let access = libc::PROT_READ | libc::PROT_WRITE;
-            // SAFETY: the range lies in this mapping.
+            // SAFETY: the range is in this mapping.
             if unsafe { libc::mprotect(self.base().cast(), size, access) } != 0 {
                 return Err(Error::last_os_error());
             }
@@ -147,11 +147,11 @@ impl Reservation {
     }
 
     /// Makes the whole memory read as zero after its instance was dropped, and keeps the pages of the working set
-    /// resident. False if the kernel refused: then the memory holds anything and must be dropped.
+    /// resident. Returns false if the kernel refused: the contents are then undefined, and the memory must be dropped.
     pub fn reset(&mut self) -> bool {
         let size = std::mem::take(&mut self.size);
         let fresh = std::mem::replace(&mut self.fresh, false);
-        // A guest that grew its memory did so to use it.
+        // A guest that grew its memory has probably used it.
         let look = if size > self.initial { size } else { size.min(LOOK_BYTES) };
         let mut at = 0;
         while at < look {
@@ -177,7 +177,7 @@ impl Reservation {
         true
     }
 
-    /// Resets the `bytes` from byte `from` on, page by page, as the page map shows them.
+    /// Resets `bytes` bytes from byte `from` on, page by page, according to the page map.
     fn reset_block(&mut self, from: usize, bytes: usize, fresh: bool) -> Block {
         let page = page_bytes();
         let (first, count) = (from / page, bytes.div_ceil(page));
@@ -207,7 +207,8 @@ impl Reservation {
         }
     }
 
-    /// Returns the pages from byte `from` to byte `to` to the kernel: they read as zero. False if it refused.
+    /// Returns the pages from byte `from` to byte `to` to the kernel, so that they read as zero. Returns false if it
+    /// refused.
     pub fn discard(&self, from: usize, to: usize) -> bool {
         discard(self.base(), from, to)
     }
@@ -220,19 +221,19 @@ impl Drop for Reservation {
     }
 }
 
-/// How the reset of a block ended.
+/// The result of resetting a block.
 enum Block {
     Reset,
-    /// The page map says nothing; the block is as it was.
+    /// The page map provides no entries; the block is unchanged.
     Unknown,
-    /// The kernel refused to take pages.
+    /// The kernel refused to take back pages.
     Refused,
 }
 
-/// What resets a page.
+/// How a page is reset.
 #[derive(Clone, Copy, PartialEq)]
 enum Action {
-    /// It has no contents.
+    /// Not at all: it has no contents.
     None,
     Zero,
     Discard,
@@ -247,7 +248,7 @@ struct Run {
 }
 
 impl Run {
-    /// Resets the run, which ends before `page`, and begins the next one there.
+    /// Resets the run, which ends before `page`, and starts the next one there.
     fn end(&mut self, page: usize, next: Action) {
         let (from, to) = (self.first * page_bytes(), page * page_bytes());
         match self.action {
@@ -264,8 +265,8 @@ fn discard(base: *mut u8, from: usize, to: usize) -> bool {
     if from >= to {
         return true;
     }
-    // A private mapping without a file reads as zero where its pages were returned.
-    // SAFETY: the callers give a part of a mapping of theirs, which no instance uses any more.
+    // A private anonymous mapping reads as zero after its pages were returned.
+    // SAFETY: the callers pass a part of their own mapping, which no instance uses anymore.
     unsafe { libc::madvise(base.add(from).cast(), to - from, libc::MADV_DONTNEED) == 0 }
 }
 

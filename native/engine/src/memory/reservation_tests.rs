@@ -10,13 +10,13 @@ fn reservation(size: usize) -> Reservation {
     reservation
 }
 
-/// The memory that the guest can reach.
+/// The accessible memory.
 fn bytes(reservation: &mut Reservation) -> &mut [u8] {
     // SAFETY: the bytes are accessible and borrowed with the reservation.
     unsafe { std::slice::from_raw_parts_mut(reservation.base(), reservation.size()) }
 }
 
-/// One call that writes a byte to each of these pages.
+/// Makes a call that writes a byte to each of these pages.
 fn call(reservation: &mut Reservation, size: usize, pages: &[usize]) -> bool {
     reservation.resize(size).expect("it grows");
     for &page in pages {
@@ -25,7 +25,7 @@ fn call(reservation: &mut Reservation, size: usize, pages: &[usize]) -> bool {
     reservation.reset()
 }
 
-/// The pages of the first 64 that are in memory.
+/// Returns the resident pages of the first 64.
 fn resident(reservation: &Reservation) -> Vec<usize> {
     let mut pages = Vec::new();
     assert!(page_map::look(reservation.base() as usize, 64, |page, entry| {
@@ -81,7 +81,7 @@ fn a_call_in_many_begins_without_resident_pages() {
             resident(&reservation).is_empty()
         })
         .count();
-    // The first call, whose pages may be its own, and two samples.
+    // The first call and two samples.
     assert_eq!(empty, 3);
 }
 
@@ -93,7 +93,7 @@ fn a_small_call_leaves_the_resident_pages_of_large_ones_alone() {
     }
     assert!(call(&mut reservation, MIB / 16, &[1]));
     assert_eq!(resident(&reservation), [1, 20]);
-    // The guest never wrote there since: it finds zeroes.
+    // The guest has not written there since, so it reads zeroes.
     reservation.resize(MIB / 8).expect("it grows");
     assert!(bytes(&mut reservation).iter().all(|&byte| byte == 0));
 }
@@ -111,7 +111,7 @@ fn random_calls_find_zeroes_while_memory_is_compacted() {
     assert!(reservation.reset());
     for round in 0..3_000 {
         if round % 16 == 0 {
-            // As root only; elsewhere the rounds go on without it.
+            // Requires root; without it, the rounds run without compaction.
             let _ = std::fs::write("/proc/sys/vm/compact_memory", "1");
         }
         let grown = if random(20) == 0 { MIB * random(16) } else { 65_536 * random(8) };
@@ -134,7 +134,7 @@ fn the_space_around_a_memory_is_inaccessible() {
     assert_eq!(unsafe { libc::pipe(pipe.as_mut_ptr()) }, 0);
     let reservation = reservation(MIB);
     let readable = |offset: isize| {
-        // SAFETY: the kernel checks the address and refuses what is not accessible.
+        // SAFETY: the kernel validates the address.
         unsafe { libc::write(pipe[1], reservation.base().wrapping_offset(offset).cast(), 1) == 1 }
     };
     assert!(readable(0) && readable(MIB.cast_signed() - 1));
@@ -150,12 +150,13 @@ fn only_what_large_calls_reach_may_get_huge_pages() {
     }
     let mut reservation = reservation(MIB);
     reservation.resize(12 * MIB).expect("it grows");
-    // The flags are `hg` where huge pages are asked for and `nh` where they are refused, whatever the system's default.
+    // The flags are `hg` if huge pages are requested and `nh` if they are disabled, independent of the system's
+    // default.
     assert!(flags_at(reservation.base() as usize).contains(" nh"));
     assert!(flags_at(reservation.base() as usize + 11 * MIB).contains(" hg"));
 }
 
-/// The flags that the kernel shows for the mapping at an address.
+/// Returns the flags of the mapping at an address.
 fn flags_at(address: usize) -> String {
     let smaps = std::fs::read_to_string("/proc/self/smaps").expect("a map");
     let mut inside = false;
@@ -174,7 +175,7 @@ fn flags_at(address: usize) -> String {
 
 #[test]
 fn a_kernel_that_refuses_to_take_pages_fails_the_reset() {
-    // The filter holds for this thread alone.
+    // The filter applies only to this thread.
     let results = std::thread::spawn(|| {
         let mut reservation = reservation(MIB);
         assert!(call(&mut reservation, MIB, &[3]) && call(&mut reservation, MIB, &[3]));

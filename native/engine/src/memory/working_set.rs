@@ -1,21 +1,23 @@
-//! Which pages of a memory its calls use, so that resetting them in place costs less than returning them to the kernel
-//! and faulting them in again.
+//! The pages that calls of a memory use. Resetting them in place costs less than returning them to the kernel and
+//! faulting them in again.
 //!
-//! A page joins when two calls within [`WINDOW`] touch it, so that a call of unusual size changes nothing. One call in
-//! [`SAMPLE_EVERY`] begins without resident pages: what it leaves resident is what it touched. A page that [`LIVES`]
-//! such calls in a row did not touch leaves. Zeroing a page costs a fortieth of returning it and faulting it in, so a page
-//! that a tenth of the calls use belongs in the set, and one that joins by mistake costs little until it leaves.
+//! A page joins when two calls within [`WINDOW`] use it, so that a single call of unusual size has no effect. One call
+//! in [`SAMPLE_EVERY`] starts without resident pages, so that its resident pages are those that it used. A page that
+//! [`LIVES`] consecutive samples did not use leaves. Zeroing a page costs a fortieth of returning it and faulting it
+//! in, so a page that a tenth of the calls use belongs in the set, and one that joins by mistake costs little until it
+//! leaves.
 
 /// Calls within which a second use lets a page join.
 const WINDOW: u32 = 32;
-/// Every how many calls one begins without resident pages.
+/// The interval of samples in calls.
 const SAMPLE_EVERY: u32 = 256;
 /// Samples without a use until a page leaves.
 const LIVES: u8 = 8;
 
-/// A page that one call touched lately.
+/// A page that one recent call used.
 const CANDIDATE: u8 = 1;
-/// A page of the set that the last sample touched. Each sample that does not takes one off, down to [`CANDIDATE`].
+/// A page of the set that the last sample used. Each sample that does not use it decrements the number, down to
+/// [`CANDIDATE`].
 const FULL: u8 = CANDIDATE + LIVES;
 
 /// The pages that calls of one memory use.
@@ -34,8 +36,8 @@ impl WorkingSet {
         self.size
     }
 
-    /// Notes that `page` has contents after a call, in a `sample` because the call touched it. True if the page is in the
-    /// set now.
+    /// Records that `page` has contents after a call; in a `sample`, the call used it. Returns whether the page is in
+    /// the set.
     #[inline]
     pub fn touched(&mut self, page: usize, sample: bool) -> bool {
         match self.heat.get(page) {
@@ -61,7 +63,7 @@ impl WorkingSet {
         joins
     }
 
-    /// Notes that a sample left `page` untouched.
+    /// Records that a sample did not use `page`.
     pub fn untouched(&mut self, page: usize) {
         let Some(heat) = self.heat.get_mut(page).filter(|heat| **heat > CANDIDATE) else { return };
         *heat -= 1;
@@ -71,12 +73,12 @@ impl WorkingSet {
         }
     }
 
-    /// Notes that a sample could not touch the pages from `page` on.
+    /// Records that a sample could not access the pages from `page` on.
     pub fn untouched_from(&mut self, page: usize) {
         (page..self.heat.len()).for_each(|page| self.untouched(page));
     }
 
-    /// Ends a call. True if the next one is to be a sample.
+    /// Ends a call. Returns whether the next one is a sample.
     pub fn end_call(&mut self) -> bool {
         self.calls = self.calls.wrapping_add(1);
         if self.has_candidates && self.calls.is_multiple_of(WINDOW) {
@@ -91,7 +93,7 @@ impl WorkingSet {
 mod tests {
     use super::*;
 
-    /// A call that touches these pages of 16; returns those that stay resident.
+    /// Makes a call that uses these pages of 16; returns those that stay resident.
     fn call(set: &mut WorkingSet, pages: &[usize], sample: bool) -> (Vec<usize>, bool) {
         let mut kept = Vec::new();
         for page in 0..16 {
