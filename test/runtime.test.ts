@@ -115,6 +115,21 @@ describe.each(STRATEGIES)('publishPoolMetrics, $strategy', ({ strategy, config }
   });
 });
 
+it('the gauges of a pool with all other defaults count running calls, not what calls left behind', async () => {
+  const { sink, take } = recorder();
+  const runtime = isolatedRuntime({ allocationStrategy: 'pooling' }, { metrics: sink });
+  const filter = new WasmtimeFilterPlugin(runtime, runtime.registerFilter(key, 'n', plugin('cache-aware')));
+  for (let n = 0; n < 200; n++) filter.filter(request(), caller(), []);
+  const threaded = Array.from({ length: 50 }, () => filter.filterAsync(request(), caller(), [], { where: 'thread' }));
+  await Promise.all(threaded);
+  take();
+  runtime.publishPoolMetrics();
+  const lines = take();
+  expect(lines).toContain('gauge cc_lb_plugin_pool_core_instances_used 0');
+  expect(lines).toContain('gauge cc_lb_plugin_pool_memories_used 0');
+  expect(runtime.stats().engine).toMatchObject({ running: 0, poolCoreInstances: 0, poolMemories: 0 });
+});
+
 describe('a closed runtime', () => {
   it('rejects calls and registrations, and answers queries', async () => {
     const runtime = newRuntime();
