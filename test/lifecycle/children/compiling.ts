@@ -1,7 +1,7 @@
 /** Ends during a compilation of several minutes: exit | worker-exit. For worker-terminate the compilation may take 0.5 s. */
 import { isMainThread, parentPort, Worker, workerData } from 'node:worker_threads';
-import { HOSTILE_MODULES } from '../../../scripts/torture/hostile-modules.ts';
 import { admitWasmAsync, WasmtimeRuntime } from '../../../src/index.ts';
+import { HOSTILE_MODULES } from '../../torture/hostile-modules.ts';
 
 const how = isMainThread ? process.argv[2]! : (workerData as string);
 

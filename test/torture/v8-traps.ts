@@ -1,6 +1,6 @@
-/** The same kinds of trap in V8's own wasm, whose handler shares the process's signals with the engine's. */
-import { assemble } from '../../test/support/wat.ts';
-import { promised } from './scenario.ts';
+/** Traps of V8's own wasm. V8's signal handlers share the process's signals with those of the engine. */
+import { assemble } from '../support/wat.ts';
+import { ensure } from './scenario.ts';
 import { v8Wasm } from './v8.ts';
 
 const TEXT = `(module
@@ -24,19 +24,19 @@ const TEXT = `(module
 
 const { recurse, ...others } = new v8Wasm.Instance(new v8Wasm.Module(assemble(TEXT))).exports;
 const kinds = Object.values(others);
-/** Unwinding a full stack takes V8 a thousand times as long as any other trap. */
+/** V8 takes a thousand times as long to unwind a full stack as for any other trap. */
 const RARE = 64;
 let next = 0;
 
-/** One trap of V8's, each time of the next kind. */
+/** Traps in V8, each time with the next kind of trap. */
 export function trapInV8(): void {
   next++;
   const trap = (next % RARE === 0 ? recurse : kinds[next % kinds.length]) as (depth: bigint) => void;
   try {
     trap(0n);
   } catch (error) {
-    promised(error instanceof v8Wasm.RuntimeError || error instanceof RangeError, () => `V8 threw ${error}`);
+    ensure(error instanceof v8Wasm.RuntimeError || error instanceof RangeError, () => `V8 threw ${error}`);
     return;
   }
-  promised(false, () => 'a trap of V8 did not trap');
+  ensure(false, () => 'a trap of V8 did not trap');
 }

@@ -2,8 +2,8 @@
 import { Worker } from 'node:worker_threads';
 import { JOBS, type Job } from './jobs.ts';
 
-/** Workers that do the same job as the main thread, batch by batch, under seeds of their own. */
-export class Crew {
+/** Workers that do the same job as the main thread, batch by batch, each with its own seed. */
+export class WorkerGroup {
   readonly #workers: Worker[];
   readonly #own: Job;
 
@@ -12,36 +12,36 @@ export class Crew {
     this.#own = own;
   }
 
-  static async muster(job: keyof typeof JOBS, seed: number, workers: number): Promise<Crew> {
+  static async start(job: keyof typeof JOBS, seed: number, workers: number): Promise<WorkerGroup> {
     const others = Array.from({ length: workers }, (_, index) => {
-      const worker = new Worker(new URL('./crew-worker.js', import.meta.url), {
+      const worker = new Worker(new URL('./group-worker.js', import.meta.url), {
         workerData: { job, seed: seed + 1 + index },
       });
       // One listener for each batch in flight.
       worker.setMaxListeners(32);
       return worker;
     });
-    const crew = new Crew(others, await JOBS[job](seed));
-    await crew.#everybody(others.map(answer), Promise.resolve(0));
-    return crew;
+    const group = new WorkerGroup(others, await JOBS[job](seed));
+    await group.#all(others.map(answer), Promise.resolve(0));
+    return group;
   }
 
-  /** Everybody does so many units and collects garbage. Returns how many were done together. */
+  /** Each thread does `units` units; Workers then collect garbage. Returns the units that all threads did. */
   async batch(units: number): Promise<number> {
     const others = this.#workers.map((worker) => {
       worker.postMessage(units);
       return answer(worker);
     });
-    return this.#everybody(others, this.#own(units));
+    return this.#all(others, this.#own(units));
   }
 
-  async #everybody(others: Promise<number>[], own: Promise<number>): Promise<number> {
+  async #all(others: Promise<number>[], own: Promise<number>): Promise<number> {
     const done = await Promise.all([own, ...others]);
     return done.reduce((sum, units) => sum + units, 0);
   }
 
-  /** Ends the Workers; each must have nothing left that keeps it. */
-  async dismiss(): Promise<void> {
+  /** Closes the Workers' ports. Each Worker must then exit by itself. */
+  async end(): Promise<void> {
     await Promise.all(
       this.#workers.map(async (worker) => {
         const ended = new Promise<number>((resolve) => worker.once('exit', resolve));
@@ -52,7 +52,7 @@ export class Crew {
   }
 }
 
-/** The next message of a Worker, which says how many units it did. */
+/** The next message of a Worker: the units that it did. */
 function answer(worker: Worker): Promise<number> {
   return new Promise((resolve, reject) => {
     const settled = (settle: () => void) => {
@@ -61,7 +61,7 @@ function answer(worker: Worker): Promise<number> {
     };
     const onMessage = (units: number) => settled(() => resolve(units));
     const onError = (error: Error) => settled(() => reject(error));
-    const onExit = (code: number) => settled(() => reject(new Error(`a Worker left with ${code} in the middle`)));
+    const onExit = (code: number) => settled(() => reject(new Error(`a Worker exited with ${code} during a batch`)));
     worker.on('message', onMessage).on('error', onError).on('exit', onExit);
   });
 }

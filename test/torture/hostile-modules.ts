@@ -1,6 +1,6 @@
-/** Modules that are made to hurt whoever reads, compiles or instantiates them. */
-import { guest, guestSections, guestText, metadataSection } from '../../test/support/guest.ts';
-import { append, assemble, customSection, leb, prepend, section } from '../../test/support/wat.ts';
+/** Modules made to exhaust the parser, the compiler or the instantiation. */
+import { guest, guestSections, guestText, metadataSection } from '../support/guest.ts';
+import { append, assemble, customSection, leb, prepend, section } from '../support/wat.ts';
 
 const HEADER = Uint8Array.from([0, 0x61, 0x73, 0x6d, 1, 0, 0, 0]);
 const bytes = (...parts: (Uint8Array | readonly number[])[]) =>
@@ -55,7 +55,7 @@ const withBody = (code: Uint8Array, locals: readonly number[] = [0]) => withFunc
 const CONSTANT = [0x41, 1];
 const END = [0x0b];
 
-/** By name; made when asked for, because some are large. */
+/** By name; made on demand, because some are large. */
 export const HOSTILE_MODULES: Readonly<Record<string, () => Uint8Array>> = {
   'a memory of 4 GiB': () => guest({ memory: '65536' }),
   'a memory that may grow to 4 GiB': () => guest({ memory: '1 65536' }),

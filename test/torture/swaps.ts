@@ -1,10 +1,10 @@
-/** Hot swaps under traffic: every call is answered by the version it began with, and nothing of old versions stays. */
+/** Hot swaps under traffic: the version that a call began with answers it, and old versions leave nothing behind. */
 import { ModuleRejectedError, SlotKey, WasmtimeFilterPlugin, WasmtimeRuntime } from '../../src/index.ts';
 import { encodeToBytes } from '../../src/wire/encode.ts';
 import { filterResponse } from '../../src/wire/messages/filter.ts';
 import { collect, Growth } from './facts.ts';
 import { caller, candidates, guest, plugin, request } from './guests.ts';
-import { grouped, promised, type Scenario } from './scenario.ts';
+import { ensure, grouped, type Scenario } from './scenario.ts';
 
 const LIMIT = 2 * 1024 * 1024;
 const SAMPLE_EVERY = 20;
@@ -12,7 +12,7 @@ const IN_FLIGHT = 4;
 /** Longer than idle instances are kept. */
 const IDLE_MS = 5_000;
 
-/** A filter that says which version it is. */
+/** A filter that answers with its version. */
 function version(number: number): Uint8Array {
   const { upstreamId } = candidates(1)[0]!;
   const result = { upstreamId, decision: 'accept', reason: `v${number}` };
@@ -27,12 +27,12 @@ function version(number: number): Uint8Array {
 }
 
 const call = () => [request(), caller(), candidates(1)] as const;
-const told = ({ reason }: { reason: string }) => reason.split(': ')[1];
+const answeredVersion = ({ reason }: { reason: string }) => reason.split(': ')[1];
 
 export const swaps: Scenario = {
   unit: 'swaps',
   target: 1_000,
-  async run(torment) {
+  async run(run) {
     const runtime = new WasmtimeRuntime({
       ...{ allocationStrategy: 'pooling', poolTotalMemories: 32, poolTotalCoreInstances: 32 },
     });
@@ -41,11 +41,11 @@ export const swaps: Scenario = {
     const following = WasmtimeFilterPlugin.follow(runtime, key);
     const growth = new Growth(0.25);
     let calls = 0;
-    for (let number = 1; torment.goesOn; number++) {
+    for (let number = 1; run.hasMore; number++) {
       const old = new WasmtimeFilterPlugin(runtime, runtime.getSlot(key)!);
       const before = `v${number - 1}`;
       const expected = (now: string) => (output: { reason: string }) => {
-        promised(told(output) === now, () => `${told(output)} answered instead of ${now}`);
+        ensure(answeredVersion(output) === now, () => `${answeredVersion(output)} answered instead of ${now}`);
         calls++;
       };
       const inFlight = Array.from({ length: IN_FLIGHT }, () =>
@@ -54,30 +54,30 @@ export const swaps: Scenario = {
       const registered = runtime.registerFilterAsync(key, 'swapped', version(number));
       for (let turn = 0; turn < IN_FLIGHT; turn++) expected(before)(following.filter(...call()));
       const slot = await registered;
-      promised(slot.current.versionId === number + 1, () => `swap ${number} made version ${slot.current.versionId}`);
+      ensure(slot.current.versionId === number + 1, () => `swap ${number} made version ${slot.current.versionId}`);
       expected(`v${number}`)(following.filter(...call()));
       expected(before)(old.filter(...call()));
       await Promise.all(inFlight);
       if (number % 10 === 0) {
         refuse(() => runtime.registerFilter(key, 'swapped', version(number).subarray(0, -40)));
         expected(`v${number}`)(following.filter(...call()));
-        // A real plugin comes, serves once, and goes again with its slot.
+        // A real plugin is registered, serves one call and is evicted with its slot.
         const name = number % 20 === 0 ? 'cache-aware' : 'cache-aware-v2';
         new WasmtimeFilterPlugin(runtime, runtime.registerFilter(real, name, plugin(name))).filter(...call());
         const evicted = runtime.retainSlots([key]);
-        promised(evicted.length === 1 && runtime.slotCount === 1, () => `${evicted.length} slots were evicted`);
+        ensure(evicted.length === 1 && runtime.slotCount === 1, () => `${evicted.length} slots were evicted`);
       }
-      torment.count(1);
+      run.count(1);
       if (number % SAMPLE_EVERY === 0) await growth.sample(number);
     }
     runtime.close();
     await collect();
     await new Promise((resolve) => setTimeout(resolve, IDLE_MS));
     const { idleMemories, poolMemories, running, stagedBytes } = runtime.stats().engine;
-    promised(running === 0 && stagedBytes === 0, () => `${running} guests, ${stagedBytes} staged bytes are left`);
-    growth.conclude(torment.full);
+    ensure(running === 0 && stagedBytes === 0, () => `${running} guests, ${stagedBytes} staged bytes are left`);
+    growth.conclude(run.isComplete);
     return [
-      { name: 'swaps', value: `${grouped(torment.done)} under ${grouped(calls)} calls, none misdirected`, ok: null },
+      { name: 'swaps', value: `${grouped(run.done)} under ${grouped(calls)} calls, none misdirected`, ok: null },
       growth.slopeFigure(LIMIT),
       ...growth.handleFigures(),
       {
@@ -96,5 +96,5 @@ function refuse(register: () => unknown): void {
     if (error instanceof ModuleRejectedError) return;
     throw error;
   }
-  promised(false, () => 'a broken module was registered');
+  ensure(false, () => 'a broken module was registered');
 }

@@ -7,11 +7,11 @@ import {
   WasmtimeFilterPlugin,
   type WasmtimeRuntime,
 } from '../../src/index.ts';
-import { LONGER_THAN_PROBES } from '../../test/support/guest.ts';
-import { append, customSection } from '../../test/support/wat.ts';
-import type { Random } from '../../test/wire/fuzz/random.ts';
+import { LONGER_THAN_PROBES } from '../support/guest.ts';
+import { append, customSection } from '../support/wat.ts';
+import type { Random } from '../wire/fuzz/random.ts';
 import { caller, candidates, guest, request } from './guests.ts';
-import { promised } from './scenario.ts';
+import { ensure } from './scenario.ts';
 
 const MARK = 0x5ca1ab1e_0ddba115n;
 /** A body full of marks, for guests that copy it into their memory. */
@@ -86,6 +86,6 @@ function checkOutcome(error: unknown): void {
   if (cause instanceof ModuleRejectedError) return;
   const trap = cause instanceof GuestTrapError ? cause.trap : undefined;
   if (trap === 'integer-division-by-zero' || trap === 'interrupt') return;
-  promised(trap !== 'unreachable-code-reached', () => 'a guest saw what an earlier call left behind');
+  ensure(trap !== 'unreachable-code-reached', () => 'a guest saw what an earlier call left behind');
   throw error;
 }

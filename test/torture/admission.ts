@@ -11,11 +11,11 @@ import {
   ProbeFailedError,
   WasmtimeRuntime,
 } from '../../src/index.ts';
-import type { Random } from '../../test/wire/fuzz/random.ts';
+import type { Random } from '../wire/fuzz/random.ts';
 import { Growth } from './facts.ts';
 import { generate, mutate } from './generate.ts';
 import { plugin } from './guests.ts';
-import { Broken, grouped, promised, type Scenario } from './scenario.ts';
+import { ensure, grouped, type Scenario, Violation } from './scenario.ts';
 import { v8Wasm } from './v8.ts';
 
 const DEADLINE_MS = 50;
@@ -29,24 +29,24 @@ const TURNED_OFF =
 export const admission: Scenario = {
   unit: 'modules inspected',
   target: 1_000_000,
-  async run(torment) {
+  async run(run) {
     const runtime = new WasmtimeRuntime({ deadlineMs: DEADLINE_MS, compileTimeoutMs: COMPILE_MS });
     const judge = new Judge(runtime);
     const growth = new Growth(0.25);
-    const modules = source(torment.random);
-    for (let batch = 1; torment.goesOn; batch++) {
+    const modules = source(run.random);
+    for (let batch = 1; run.hasMore; batch++) {
       for (let count = 0; count < BATCH; count++) {
         const { bytes, whole } = modules.next().value;
         await judge.judge(bytes, wayOf(count, whole));
       }
-      torment.count(BATCH);
+      run.count(BATCH);
       // Native objects are finalised on the event loop.
       await new Promise((resolve) => setImmediate(resolve));
-      if (batch % 20 === 0) await growth.sample(torment.done);
+      if (batch % 20 === 0) await growth.sample(run.done);
     }
     runtime.close();
     return [
-      { name: 'inspected', value: grouped(torment.done), ok: null },
+      { name: 'inspected', value: grouped(run.done), ok: null },
       { name: 'compiled and probed', value: grouped(judge.probed), ok: null },
       {
         name: 'refused by the compiler',
@@ -86,9 +86,9 @@ function kept(bytes: Uint8Array): string {
 }
 
 /** How far a module goes: compiling takes a thousand times as long as reading. Whole ones go all the way. */
-type Way = 'inspect' | 'admit' | 'admit elsewhere';
+type Way = 'inspect' | 'admit' | 'admit off-thread';
 const wayOf = (count: number, whole: boolean): Way =>
-  count % 100 === 0 ? 'admit elsewhere' : whole || count % 5 === 0 ? 'admit' : 'inspect';
+  count % 100 === 0 ? 'admit off-thread' : whole || count % 5 === 0 ? 'admit' : 'inspect';
 
 class Judge {
   readonly #runtime: WasmtimeRuntime;
@@ -108,13 +108,13 @@ class Judge {
     const inspected = performance.now();
     this.longestInspection = Math.max(this.longestInspection, inspected - began);
     if (way === 'inspect' || (problems.length > 0 && way === 'admit')) return;
-    const verdict = await this.#admit(bytes, way === 'admit elsewhere');
+    const verdict = await this.#admit(bytes, way === 'admit off-thread');
     const took = performance.now() - inspected;
     this.longestAdmission = Math.max(this.longestAdmission, took);
     // Four probes at most, each with its deadline.
     const limit = COMPILE_MS + 4 * (DEADLINE_MS + 1_000);
-    promised(took < limit, () => `admission took ${took.toFixed(0)} ms: ${kept(bytes)}`);
-    promised(problems.length === 0 || verdict instanceof ModuleRejectedError, () => `${problems[0]}, yet ${verdict}`);
+    ensure(took < limit, () => `admission took ${took.toFixed(0)} ms: ${kept(bytes)}`);
+    ensure(problems.length === 0 || verdict instanceof ModuleRejectedError, () => `${problems[0]}, yet ${verdict}`);
     if (problems.length === 0) this.#compare(bytes, verdict);
   }
 
@@ -126,7 +126,7 @@ class Judge {
     } catch (error) {
       const kinds = [ModuleRejectedError, ModuleCompileError, ProbeFailedError, InstantiateFailedError, GuestTrapError];
       if (kinds.some((kind) => error instanceof kind)) return error as Error;
-      throw new Broken(`admission threw ${error} for ${kept(bytes)}`);
+      throw new Violation(`admission threw ${error} for ${kept(bytes)}`);
     }
   }
 
@@ -138,6 +138,6 @@ class Judge {
     else this.refused++;
     if (!compiled && valid && TURNED_OFF.test(verdict.message)) return;
     this.compared++;
-    promised(compiled === valid, () => `V8 says ${valid}, the compiler ${verdict?.message}: ${kept(bytes)}`);
+    ensure(compiled === valid, () => `V8 says ${valid}, the compiler ${verdict?.message}: ${kept(bytes)}`);
   }
 }

@@ -1,4 +1,4 @@
-/** Guests that look for what earlier calls left behind, among guests that leave as much as they can. */
+/** Guests that look for data of earlier calls, among guests that leave as much data as they can. */
 import {
   FilterError,
   type HotEngineConfigInput,
@@ -7,11 +7,11 @@ import {
   WasmtimeRuntime,
   WasmtimeUpstreamDialect,
 } from '../../src/index.ts';
-import { upstream } from '../../test/support/samples.ts';
-import { Random } from '../../test/wire/fuzz/random.ts';
-import { caller, candidates, DEEDS, plugin, request } from './guests.ts';
+import { upstream } from '../support/samples.ts';
+import { Random } from '../wire/fuzz/random.ts';
+import { BEHAVIORS, caller, candidates, plugin, request } from './guests.ts';
 import type { Job } from './jobs.ts';
-import { promised } from './scenario.ts';
+import { ensure } from './scenario.ts';
 import { marks, seekerOf } from './seeker.ts';
 
 const pool = { allocationStrategy: 'pooling', poolTotalMemories: 12, poolTotalCoreInstances: 12 } as const;
@@ -25,44 +25,44 @@ const CONFIGS: readonly HotEngineConfigInput[] = [
 
 export async function canaryJob(seed: number): Promise<Job> {
   const random = new Random(seed);
-  const places = CONFIGS.map((config) => placeOf(new WasmtimeRuntime(config)));
+  const runtimes = CONFIGS.map((config) => callsOf(new WasmtimeRuntime(config)));
   let done = 0;
   return async (units) => {
     const start = done;
     while (done - start < units) {
-      const { seekers, canary, litter } = random.pick(places);
-      // The canary of Rust reads a megabyte: now and then is enough.
+      const { seekers, canary, leaveMarks } = random.pick(runtimes);
+      // The Rust guest reads a megabyte, so it runs less often.
       if (random.below(64) === 0) canary();
       else await random.pick(seekers)(random);
       done++;
-      if (random.below(4) === 0) litter(random);
+      if (random.below(4) === 0) leaveMarks(random);
     }
     return done - start;
   };
 }
 
-function placeOf(runtime: WasmtimeRuntime) {
+function callsOf(runtime: WasmtimeRuntime) {
   const filter = (name: string, bytes: Uint8Array) =>
     new WasmtimeFilterPlugin(runtime, runtime.registerFilter(SlotKey.global(name), name, bytes));
   const seekers = [3, 5, 20].map((pages) => seekerOf(runtime, `seeker ${pages}`, pages));
   const rust = filter('canary', plugin('canary'));
   const canary = () => {
     const { reason } = rust.filter(request(), caller(), candidates(1));
-    promised(reason.endsWith('calls=1 canaries=0'), () => `canary seen: ${reason}`);
+    ensure(reason.endsWith('calls=1 canaries=0'), () => `canary seen: ${reason}`);
   };
   const misbehave = filter('misbehave', plugin('misbehave'));
   const echo = new WasmtimeUpstreamDialect(
     runtime,
     runtime.registerShape(SlotKey.global('echo'), 'echo', plugin('echo')),
   );
-  const litter = (random: Random) => {
+  const leaveMarks = (random: Random) => {
     const body = marks.subarray(0, 8 * random.below(4_096));
     if (random.below(2) === 0) return void echo.shape(request({ body }), upstream, caller());
     try {
-      misbehave.filter(request({ body }), caller({ do: random.pick(DEEDS)[0] }), candidates(1));
+      misbehave.filter(request({ body }), caller({ do: random.pick(BEHAVIORS)[0] }), candidates(1));
     } catch (error) {
       if (!(error instanceof FilterError)) throw error;
     }
   };
-  return { seekers, canary, litter };
+  return { seekers, canary, leaveMarks };
 }

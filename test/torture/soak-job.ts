@@ -1,4 +1,4 @@
-/** A load balancer's day: all hooks, bodies of many sizes, inline and off the thread, now and then a failure. */
+/** The traffic of a load balancer: all hooks, bodies of many sizes, on the calling thread and off it, with rare failures. */
 import {
   FilterError,
   SlotKey,
@@ -7,11 +7,11 @@ import {
   WasmtimeRuntime,
   WasmtimeUpstreamDialect,
 } from '../../src/index.ts';
-import { EVENTS, response, sseEvent, upstream } from '../../test/support/samples.ts';
-import { Random } from '../../test/wire/fuzz/random.ts';
-import { caller, candidates, order, plugin, request } from './guests.ts';
+import { EVENTS, response, sseEvent, upstream } from '../support/samples.ts';
+import { Random } from '../wire/fuzz/random.ts';
+import { caller, candidates, misbehaving, plugin, request } from './guests.ts';
 import type { Job } from './jobs.ts';
-import { promised } from './scenario.ts';
+import { ensure } from './scenario.ts';
 
 const bytes = Buffer.alloc(256 * 1024, '{"model":"m"}');
 
@@ -37,34 +37,34 @@ export async function soakJob(seed: number): Promise<Job> {
     () => {
       const sent = body();
       const shaped = rewrite.shape(request({ body: sent }), upstream, caller());
-      promised(Buffer.compare(shaped.body, sent) === 0, () => 'a shaped body differs from the one that was sent');
+      ensure(Buffer.compare(shaped.body, sent) === 0, () => 'a shaped body differs from the one that was sent');
     },
     () => {
       const error = lifecycle.observe(random.pick(EVENTS));
-      promised(error === undefined, () => `observe failed: ${error}`);
+      ensure(error === undefined, () => `observe failed: ${error}`);
     },
     () => transforms.transformSseEvent({ ...sseEvent(), principal: caller({ transform: 'upper' }) }),
     () => transforms.transformResponse(response({ body: body(), principal: caller({ transform: 'body' }) })),
   ];
   return async (units) => {
-    const elsewhere: Promise<unknown>[] = [];
+    const offThread: Promise<unknown>[] = [];
     for (let done = 0; done < units; done++) {
       if (done % 500 === 0) {
         const thread = { where: 'thread' } as const;
-        elsewhere.push(cacheAware.filterAsync(request({ body: body() }), caller(), offered, thread));
+        offThread.push(cacheAware.filterAsync(request({ body: body() }), caller(), offered, thread));
       } else if (done % 1_000 === 1) {
-        await misbehave.filterAsync(...order('unreachable')).catch(expectFilterError);
+        await misbehave.filterAsync(...misbehaving('unreachable')).catch(expectFilterError);
       } else {
         await random.pick(calls)();
       }
     }
-    await Promise.all(elsewhere);
+    await Promise.all(offThread);
     return units;
   };
 }
 
 function checkKept(ids: readonly string[], count = 1): void {
-  promised(ids.length === count, () => `${ids.length} candidates kept instead of ${count}`);
+  ensure(ids.length === count, () => `${ids.length} candidates kept instead of ${count}`);
 }
 
 function expectFilterError(error: unknown): void {

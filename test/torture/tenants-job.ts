@@ -1,10 +1,10 @@
 /** Many modules that take turns under a small budget: guests that look for marks, and real plugins beside them. */
 import { SlotKey, WasmtimeFilterPlugin, WasmtimeRuntime, WasmtimeUpstreamDialect } from '../../src/index.ts';
-import { upstream } from '../../test/support/samples.ts';
-import { Random } from '../../test/wire/fuzz/random.ts';
+import { upstream } from '../support/samples.ts';
+import { Random } from '../wire/fuzz/random.ts';
 import { caller, candidates, plugin, request } from './guests.ts';
 import type { Job } from './jobs.ts';
-import { promised } from './scenario.ts';
+import { ensure } from './scenario.ts';
 import { distinct, marks, seekerOf } from './seeker.ts';
 
 /** Modules of one runtime; every runtime of the process has the same ones. */
@@ -41,7 +41,7 @@ function realPlugin(runtime: WasmtimeRuntime, random: Random, index: number): ()
     return () => {
       const sent = body();
       const shaped = echo.shape(request({ body: sent }), upstream, caller());
-      promised(Buffer.compare(shaped.body, sent) === 0, () => 'a shaped body differs from the one that was sent');
+      ensure(Buffer.compare(shaped.body, sent) === 0, () => 'a shaped body differs from the one that was sent');
     };
   }
   const bytes = distinct(plugin('cache-aware'), key.plugin);
@@ -49,6 +49,6 @@ function realPlugin(runtime: WasmtimeRuntime, random: Random, index: number): ()
   return () => {
     const keep = 1 + random.below(4);
     const { keptUpstreamIds } = filter.filter(request({ body: body() }), caller({ keep }), candidates(8));
-    promised(keptUpstreamIds.length === keep, () => `${keptUpstreamIds.length} candidates kept instead of ${keep}`);
+    ensure(keptUpstreamIds.length === keep, () => `${keptUpstreamIds.length} candidates kept instead of ${keep}`);
   };
 }

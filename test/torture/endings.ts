@@ -1,4 +1,4 @@
-/** How a Worker ends. */
+/** The ways in which a Worker ends. */
 export const ENDINGS = [
   'return',
   'return with calls in flight',

@@ -1,4 +1,4 @@
-/** The Worker's side of a crew: `units` in, the units done out; null is the end. */
+/** A Worker of a group. A message of units starts a batch and is answered with the units done; null closes the port. */
 import { parentPort, workerData } from 'node:worker_threads';
 import { collect } from './facts.ts';
 import { JOBS } from './jobs.ts';

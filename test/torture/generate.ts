@@ -1,7 +1,7 @@
-/** Random modules that are well typed, as far as their generator is not mistaken, and plugins around them. */
-import { guestSections } from '../../test/support/guest.ts';
-import { append, leb, section } from '../../test/support/wat.ts';
-import type { Random } from '../../test/wire/fuzz/random.ts';
+/** Random, well-typed modules, and plugins that contain them. */
+import { guestSections } from '../support/guest.ts';
+import { append, leb, section } from '../support/wat.ts';
+import type { Random } from '../wire/fuzz/random.ts';
 
 type Type = 'i32' | 'i64' | 'f32' | 'f64';
 const TYPES: readonly Type[] = ['i32', 'i64', 'f32', 'f64'];

@@ -1,4 +1,4 @@
-/** The part of WebAssembly that is used here; Node's types leave it out. */
+/** The part of the WebAssembly API that the suite uses; Node's types do not declare it. */
 interface Wasm {
   Module: new (bytes: Uint8Array) => object;
   Instance: new (module: object) => { readonly exports: Readonly<Record<string, unknown>> };

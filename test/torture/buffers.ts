@@ -1,4 +1,4 @@
-/** Buffers that change, shrink, vanish or are shared while a call is on its way, and arguments that run code. */
+/** Buffers that are changed, resized, detached or shared during a call, and arguments that run code. */
 import { constants } from 'node:buffer';
 import {
   InvalidArgumentError,
@@ -8,17 +8,17 @@ import {
   WasmtimeRuntimeError,
   WasmtimeUpstreamDialect,
 } from '../../src/index.ts';
-import { upstream } from '../../test/support/samples.ts';
-import { detach, resizable } from '../../test/support/views.ts';
+import { upstream } from '../support/samples.ts';
+import { detach, resizable } from '../support/views.ts';
 import { caller, candidates, plugin, request } from './guests.ts';
-import { grouped, promised, type Scenario } from './scenario.ts';
+import { ensure, grouped, type Scenario } from './scenario.ts';
 import { v8Wasm } from './v8.ts';
 
 export const buffers: Scenario = {
   unit: 'calls',
   target: 200_000,
-  async run(torment) {
-    const { random } = torment;
+  async run(run) {
+    const { random } = run;
     const runtime = new WasmtimeRuntime({ maxStagingBytes: 8 * 1024 * 1024 });
     const echo = new WasmtimeUpstreamDialect(runtime, runtime.registerShape(SlotKey.global('e'), 'e', plugin('echo')));
     const slot = runtime.registerFilter(SlotKey.global('f'), 'f', plugin('cache-aware'));
@@ -26,11 +26,11 @@ export const buffers: Scenario = {
     const key = SlotKey.global('vanishing');
     let refused = 0;
 
-    /** Headers whose iteration runs `deed` when the body has been looked at and not yet read, or just before. */
-    const headersThat = (deed: () => void) => ({
+    /** Headers whose iteration runs `action` after the body was checked and before it is read. */
+    const headersThat = (action: () => void) => ({
       *[Symbol.iterator](): Generator<readonly [string, string]> {
         yield ['x-one', '1'];
-        deed();
+        action();
         yield ['x-two', '2'];
       },
     });
@@ -39,8 +39,8 @@ export const buffers: Scenario = {
       try {
         return await make();
       } catch (error) {
-        const kept = error instanceof WasmtimeRuntimeError || (error as Error).message === 'deliberate';
-        promised(kept, () => `not a typed error: ${error}`);
+        const typed = error instanceof WasmtimeRuntimeError || (error as Error).message === 'deliberate';
+        ensure(typed, () => `not a typed error: ${error}`);
         refused++;
         return undefined;
       }
@@ -49,11 +49,11 @@ export const buffers: Scenario = {
       echo.shape(request({ body, headers }), upstream, caller()).body;
     const whole = (body: Uint8Array, first: number | undefined, length: number) => {
       const same = body.length === length && body.every((byte) => byte === first);
-      promised(same, () => `a body of ${length} came back otherwise, with ${body.length} bytes`);
+      ensure(same, () => `a body of ${length} bytes changed and has ${body.length} bytes now`);
     };
 
-    const deeds: (() => Promise<unknown>)[] = [
-      // Changed, detached or resized after an asynchronous call has begun: the call must not notice.
+    const cases: (() => Promise<unknown>)[] = [
+      // Changed, detached or resized after an asynchronous call began: the call uses the old bytes.
       async () => {
         const body = filled(random.below(100_000));
         const [first, length] = [body[0], body.length];
@@ -69,7 +69,7 @@ export const buffers: Scenario = {
         buffer.resize(random.below(100_001));
         whole((await call).body, 7, 50_000);
       },
-      // While the arguments are read.
+      // Detached or resized while the arguments are read.
       () => {
         const body = filled(1 + random.below(10_000));
         return mayRefuse(() =>
@@ -117,7 +117,7 @@ export const buffers: Scenario = {
             }),
           ),
         ),
-      // What may not cross at all.
+      // Values that are never accepted.
       () => refusedAt('body', () => shape(new Uint8Array(new SharedArrayBuffer(64)))),
       () =>
         refusedAt('body', () =>
@@ -125,7 +125,7 @@ export const buffers: Scenario = {
         ),
       () =>
         refusedAt('bytes', () => runtime.callFilter(SlotKey.global('f'), new Uint8Array(new SharedArrayBuffer(64)))),
-      // Views into something larger, at odd places, and nothing at all.
+      // Views of a larger buffer at odd offsets, and empty bodies.
       async () => {
         const backing = filled(20_000);
         const at = random.below(10_000);
@@ -136,9 +136,9 @@ export const buffers: Scenario = {
         const text = 'y'.repeat(random.below(64));
         whole(shape(Buffer.from(text)), 121, text.length);
       },
-      // Raw calls with bytes that are no message.
+      // Raw calls with bytes that are not a valid message.
       () => mayRefuse(() => runtime.callFilter(SlotKey.global('f'), filled(random.below(4_096)))),
-      // A module's bytes that go away while it is being registered.
+      // Bytes of a module that are changed or detached during its registration.
       async () => {
         const bytes = Uint8Array.from(plugin('cache-aware'));
         const registered = runtime.registerFilterAsync(key, 'v', bytes);
@@ -146,7 +146,7 @@ export const buffers: Scenario = {
         else detach(bytes);
         await registered;
       },
-      // More than may be staged at once: some are refused, nothing is mixed up.
+      // More bytes than may be staged at once: some calls are refused, and no answer belongs to another call.
       async () => {
         const bodies = Array.from({ length: 6 }, () => filled(2_000_000));
         const calls = bodies.map((body) => mayRefuse(() => echo.shapeAsync(request({ body }), upstream, caller())));
@@ -158,18 +158,18 @@ export const buffers: Scenario = {
       async () =>
         void filter.filter(request({ body: filled(random.below(100)) }), caller(), candidates(random.below(40))),
     ];
-    const rare = new Set([deeds[13]!, deeds[14]!]);
-    while (torment.goesOn) {
-      const deed = random.pick(deeds);
-      if (rare.has(deed) && random.below(50) > 0) continue;
-      await deed();
-      torment.count(1);
+    const rare = new Set([cases[13]!, cases[14]!]);
+    while (run.hasMore) {
+      const test = random.pick(cases);
+      if (rare.has(test) && random.below(50) > 0) continue;
+      await test();
+      run.count(1);
     }
     const huge = await hugeBodies(echo);
     runtime.close();
     return [
-      { name: 'calls', value: `${grouped(torment.done)}, ${grouped(refused)} refused with a typed error`, ok: null },
-      { name: 'bodies that no guest can take', value: huge, ok: true },
+      { name: 'calls', value: `${grouped(run.done)}, ${grouped(refused)} refused with a typed error`, ok: null },
+      { name: 'bodies larger than any guest memory', value: huge, ok: true },
     ];
   },
 };
@@ -178,16 +178,16 @@ async function refusedAt(path: string, make: () => unknown): Promise<void> {
   try {
     make();
   } catch (error) {
-    const kept = error instanceof InvalidArgumentError && error.path.startsWith(path);
-    promised(kept, () => `${error} instead of a refusal of ${path}`);
+    const named = error instanceof InvalidArgumentError && error.path.startsWith(path);
+    ensure(named, () => `${error} instead of a refusal of ${path}`);
     return;
   }
-  promised(false, () => `nothing refused ${path}`);
+  ensure(false, () => `nothing refused ${path}`);
 }
 
-/** Bodies over the guest's memory cap, and over what a wasm address can say. Their pages are never touched. */
+/** Bodies larger than the guest's memory limit, and larger than the address space of wasm. Their pages stay untouched. */
 async function hugeBodies(echo: WasmtimeUpstreamDialect): Promise<string> {
-  const told: string[] = [];
+  const codes: string[] = [];
   for (const bytes of [200 * 1024 * 1024, 2 ** 32 - 8, 2 ** 32]) {
     if (bytes > constants.MAX_LENGTH) continue;
     const body = new Uint8Array(bytes);
@@ -197,13 +197,13 @@ async function hugeBodies(echo: WasmtimeUpstreamDialect): Promise<string> {
     ]) {
       try {
         await call();
-        promised(false, () => `a body of ${bytes} bytes was taken`);
+        ensure(false, () => `a body of ${bytes} bytes was accepted`);
       } catch (error) {
         if (!(error instanceof WasmtimeRuntimeError)) throw error;
         const cause = error.cause instanceof WasmtimeRuntimeError ? error.cause : error;
-        told.push(cause.code);
+        codes.push(cause.code);
       }
     }
   }
-  return told.join(', ');
+  return codes.join(', ');
 }

@@ -2,7 +2,7 @@
 import { SlotKey, WasmtimeFilterPlugin, WasmtimeRuntime } from '../../src/index.ts';
 import { anonymousBytes, collect, handles } from './facts.ts';
 import { caller, candidates, plugin, request } from './guests.ts';
-import { grouped, promised, type Scenario } from './scenario.ts';
+import { ensure, grouped, type Scenario } from './scenario.ts';
 import { distinct } from './seeker.ts';
 
 const KIB = 1024;
@@ -12,7 +12,7 @@ const MAPPINGS_PER_SLOT = 2;
 export const slots: Scenario = {
   unit: 'slots',
   target: 1_000,
-  async run(torment) {
+  async run(run) {
     // Without a budget no idle instance is kept, so that what is left belongs to the slots.
     using runtime = new WasmtimeRuntime({ residentBudgetBytes: 0 });
     const bytes = plugin('cache-aware');
@@ -25,7 +25,7 @@ export const slots: Scenario = {
     const serve = () => {
       for (const adapter of adapters) {
         const { keptUpstreamIds } = adapter.filter(request(), caller({ keep: 2 }), candidates(8));
-        promised(keptUpstreamIds.length === 2, () => `${keptUpstreamIds.length} candidates kept instead of 2`);
+        ensure(keptUpstreamIds.length === 2, () => `${keptUpstreamIds.length} candidates kept instead of 2`);
       }
     };
     // The first ones pay for what all share.
@@ -34,9 +34,9 @@ export const slots: Scenario = {
     await collect();
     const before = { bytes: process.memoryUsage.rss(), anonymous: anonymousBytes(), mappings: handles()?.mappings };
     const first = adapters.length;
-    while (torment.goesOn) {
+    while (run.hasMore) {
       add();
-      torment.count(1);
+      run.count(1);
     }
     serve();
     await collect();
@@ -44,7 +44,7 @@ export const slots: Scenario = {
     const perSlot = (process.memoryUsage.rss() - before.bytes) / count;
     const anonymous = (anonymousBytes() - before.anonymous) / count;
     const mappings = ((handles()?.mappings ?? Number.NaN) - (before.mappings ?? Number.NaN)) / count;
-    const verdict = (ok: boolean) => (torment.full ? ok : null);
+    const verdict = (ok: boolean) => (run.isComplete ? ok : null);
     const kib = (value: number) => `${(value / KIB).toFixed(0)} KiB`;
     return [
       { name: 'slots', value: `${grouped(count)}, each with a module of its own`, ok: null },
@@ -54,7 +54,7 @@ export const slots: Scenario = {
         ok: verdict(perSlot <= BYTES_PER_SLOT),
       },
       Number.isNaN(mappings)
-        ? { name: 'mappings', value: 'not told by this system', ok: null }
+        ? { name: 'mappings', value: 'not reported by this system', ok: null }
         : {
             name: 'mappings',
             value: `${mappings.toFixed(2)} a slot`,

@@ -1,36 +1,36 @@
-/** Hostile modules: each is admitted or refused in time, and the next plugin is admitted as if nothing had been. */
+/** Hostile modules: each is admitted or refused in time, and an ordinary plugin is admitted afterwards. */
 import { admitWasmAsync, PoolSaturatedError, WasmtimeRuntime, WasmtimeRuntimeError } from '../../src/index.ts';
 import { plugin } from './guests.ts';
 import { HOSTILE_MODULES } from './hostile-modules.ts';
-import { type Figure, promised, type Scenario } from './scenario.ts';
+import { ensure, type Figure, type Scenario } from './scenario.ts';
 
 const DEADLINE_MS = 1_000;
 const COMPILE_MS = 10_000;
-/** Reading, instantiating and waiting for a busy machine come on top of compiling and a probe or two. */
+/** Compilation and two probes, and time for inspection, instantiation and a busy machine. */
 const LIMIT_MS = COMPILE_MS + 2 * DEADLINE_MS + 3_000;
 const PATIENCE_MS = 60_000;
-/** The compiler's bound, what a compilation that was left behind has, the modules themselves and Node. */
+/** The compiler's limit, an abandoned compilation, the modules and Node. */
 const MOST_MIB = 1_536;
-/** What stopped compilations may have kept, all together. */
+/** What all stopped compilations may keep. */
 const MOST_KEPT_MIB = 256;
-/** How long the event loop may stand still while another thread admits. */
+/** How long the event loop may be blocked while another thread admits a module. */
 const STALL_MS = 1_000;
 
 export const hostile: Scenario = {
   unit: 'modules',
   target: Object.keys(HOSTILE_MODULES).length,
-  async run(torment) {
+  async run(run) {
     const runtime = new WasmtimeRuntime({ deadlineMs: DEADLINE_MS, compileTimeoutMs: COMPILE_MS });
     const figures: Figure[] = [];
     for (const [name, make] of Object.entries(HOSTILE_MODULES)) {
-      if (!torment.goesOn) break;
+      if (!run.hasMore) break;
       const bytes = make();
       const began = performance.now();
       const stall = stallWatch();
       const verdict = await admitWasmAsync(runtime, bytes).then(
         () => 'admitted',
         (error: unknown) => {
-          promised(error instanceof WasmtimeRuntimeError, () => `${name}: not a typed error: ${error}`);
+          ensure(error instanceof WasmtimeRuntimeError, () => `${name}: not a typed error: ${error}`);
           return (error as Error).message;
         },
       );
@@ -38,7 +38,7 @@ export const hostile: Scenario = {
       const stalled = stall();
       const value = `${took.toFixed(0)} ms, event loop held ${stalled.toFixed(0)} ms: ${verdict.slice(0, 100)}`;
       figures.push({ name, value, ok: took < LIMIT_MS && stalled < STALL_MS });
-      torment.count(1);
+      run.count(1);
     }
     await admitPatiently(runtime, plugin('cache-aware'));
     const peak = process.resourceUsage().maxRSS / 1024;
@@ -51,7 +51,7 @@ export const hostile: Scenario = {
   },
 };
 
-/** On a busy machine two compilations may have been left behind; admission is refused until one of them ends. */
+/** On a busy machine two compilations may be abandoned; admission is then refused until one of them ends. */
 async function admitPatiently(runtime: WasmtimeRuntime, bytes: Uint8Array): Promise<void> {
   const until = performance.now() + PATIENCE_MS;
   for (;;) {
@@ -65,7 +65,7 @@ async function admitPatiently(runtime: WasmtimeRuntime, bytes: Uint8Array): Prom
   }
 }
 
-/** Watches how long the event loop stands still at most; the returned function ends it and tells. */
+/** Measures how long the event loop is blocked at most; the returned function ends the measurement and returns it. */
 function stallWatch(): () => number {
   let last = performance.now();
   let most = 0;

@@ -1,10 +1,10 @@
 /** 64 modules on three threads: no call sees another's bytes, memory stays flat, and idle memories keep to the budget. */
 import { setTimeout as delay } from 'node:timers/promises';
-import { Crew } from './crew.ts';
 import { anonymousBytes, collect, Growth } from './facts.ts';
 import { type Figure, grouped, type Scenario } from './scenario.ts';
 import { compactMemory, type End, limitMemory, useHugePages } from './system.ts';
 import { BUDGET_BYTES, MODULES } from './tenants-job.ts';
+import { WorkerGroup } from './worker-group.ts';
 
 const WORKERS = 2;
 const BATCH = 500;
@@ -24,17 +24,17 @@ function scenario(conditions: readonly { name: string; begin: () => End | undefi
   return {
     unit: 'calls',
     target: 100_000,
-    async run(torment) {
+    async run(run) {
       const growth = new Growth(0.25);
-      const crew = await Crew.muster('tenants', torment.seed, WORKERS);
+      const workers = await WorkerGroup.start('tenants', run.seed, WORKERS);
       await collect();
       const before = anonymousBytes();
       const begun = conditions.map(({ name, begin }) => ({ name, end: begin() }));
       const figures: Figure[] = [];
       try {
-        while (torment.goesOn) {
-          torment.count(await crew.batch(BATCH));
-          await growth.sample(torment.done);
+        while (run.hasMore) {
+          run.count(await workers.batch(BATCH));
+          await growth.sample(run.done);
         }
       } finally {
         for (const { name, end } of begun) {
@@ -44,9 +44,9 @@ function scenario(conditions: readonly { name: string; begin: () => End | undefi
       await delay(IDLE_MS);
       await collect();
       const idle = anonymousBytes() - before;
-      await crew.dismiss();
-      growth.conclude(torment.full);
-      const value = `${grouped(torment.done)} calls of ${MODULES} modules on ${WORKERS + 1} threads`;
+      await workers.end();
+      growth.conclude(run.isComplete);
+      const value = `${grouped(run.done)} calls of ${MODULES} modules on ${WORKERS + 1} threads`;
       return [
         { name: 'marks of other calls', value: `none in ${value}`, ok: true },
         ...figures,

@@ -1,10 +1,10 @@
-/** The guests that the scenarios run, and what they are sent. */
+/** The guests that the scenarios call, and their requests. */
 import { readFileSync } from 'node:fs';
-import { guest, LONGER_THAN_PROBES, misbehavesAfterProbe } from '../../test/support/guest.ts';
-import { caller, candidates, request } from '../../test/support/samples.ts';
+import { guest, LONGER_THAN_PROBES, misbehavesAfterProbe } from '../support/guest.ts';
+import { caller, candidates, request } from '../support/samples.ts';
 
-export { guest } from '../../test/support/guest.ts';
-export { caller, candidates, request } from '../../test/support/samples.ts';
+export { guest } from '../support/guest.ts';
+export { caller, candidates, request } from '../support/samples.ts';
 
 /** The bytes of a built guest. The suite runs in the root of the repository. */
 export const plugin = (name: string): Uint8Array => readFileSync(`test/plugins/wasm/${name}.wasm`);
@@ -12,11 +12,11 @@ export const plugin = (name: string): Uint8Array => readFileSync(`test/plugins/w
 /** A request body that no probe has the length of. */
 export const body = Buffer.alloc(LONGER_THAN_PROBES, 'x');
 
-/** What a filter is sent that behaves by its claims. */
-export const order = (deed: string) => [request({ body }), caller({ do: deed }), candidates(1)] as const;
+/** The arguments of a call that makes the guest `misbehave` do `behavior`. */
+export const misbehaving = (behavior: string) => [request({ body }), caller({ do: behavior }), candidates(1)] as const;
 
-/** Deeds of the guest `misbehave` and the trap that each ends in. */
-export const DEEDS: readonly (readonly [deed: string, trap: string])[] = [
+/** Behaviors of the guest `misbehave`, each with the trap that it ends in. */
+export const BEHAVIORS: readonly (readonly [behavior: string, trap: string])[] = [
   ['unreachable', 'unreachable-code-reached'],
   ['divide-by-zero', 'integer-division-by-zero'],
   ['integer-overflow', 'integer-overflow'],
@@ -30,17 +30,18 @@ export const DEEDS: readonly (readonly [deed: string, trap: string])[] = [
 ];
 
 const DROPPED = '(i64.const 0)';
-const trapping = (deed: string, fields = '') => guest({ hook: misbehavesAfterProbe(`${deed} ${DROPPED}`), fields });
+const trapping = (behavior: string, fields = '') =>
+  guest({ hook: misbehavesAfterProbe(`${behavior} ${DROPPED}`), fields });
 const allocating = (result: string) =>
   guest({
     alloc: `(if (result i32) (i32.lt_u (local.get 0) (i32.const ${LONGER_THAN_PROBES}))
       (then (i32.const 32768)) (else ${result}))`,
   });
 
-/** Guests that trap as Rust cannot: their bytes, the trap's name and its phase. */
+/** Guests with traps that Rust cannot produce: their bytes, the trap's name and its phase. */
 export function textGuests(): { bytes: Uint8Array; trap: string; phase: string }[] {
-  const inHook = (trap: string, deed: string, fields?: string) => ({
-    ...{ bytes: trapping(deed, fields), trap, phase: 'cc_lb_filter' },
+  const inHook = (trap: string, behavior: string, fields?: string) => ({
+    ...{ bytes: trapping(behavior, fields), trap, phase: 'cc_lb_filter' },
   });
   return [
     inHook('bad-conversion-to-integer', '(drop (i32.trunc_f64_s (f64.const nan)))'),
@@ -55,5 +56,5 @@ export function textGuests(): { bytes: Uint8Array; trap: string; phase: string }
   ];
 }
 
-/** A guest that never comes back, except from its probe. */
+/** A guest that never returns, except from its probe. */
 export const endlessGuest = (): Uint8Array => guest({ hook: misbehavesAfterProbe('(loop $l (br $l)) (i64.const 0)') });

@@ -1,17 +1,17 @@
 /**
- * The torture suite's own part: one process per scenario, their progress, their ends and the summary.
+ * The driver of the torture suite: runs each scenario in a process of its own, and prints progress and a summary.
  *
- *   --minutes M | --seconds S   for the whole suite, shared equally (5 minutes)
- *   --full                      until every scenario has reached its target, however long that takes
- *   --only a,b                  these scenarios alone
- *   --units N                   so many units of each scenario instead of its target
- *   --seed X                    the same randomness as an earlier run
+ *   --minutes M | --seconds S   for the whole suite, divided equally (5 minutes)
+ *   --full                      until every scenario has reached its target count, without a time limit
+ *   --only a,b                  only these scenarios
+ *   --units N                   N units of each scenario instead of its target count
+ *   --seed X                    the random numbers of an earlier run
  */
 import { fork } from 'node:child_process';
 import { availableParallelism, cpus, loadavg } from 'node:os';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
-import type { Telling } from './child.ts';
+import type { ChildMessage } from './child.ts';
 import { type Figure, grouped } from './scenario.ts';
 
 const USUAL = [
@@ -27,7 +27,7 @@ const USUAL = [
   'tenants',
   'slots',
 ];
-/** These change a setting of the whole system or need its permission, so that they run only where they are named. */
+/** These change a setting of the whole system or need its permission, so they run only when `--only` names them. */
 const ON_REQUEST = ['huge-pages', 'memory-limit'];
 const NAMES = [...USUAL, ...ON_REQUEST];
 const DEFAULT_MINUTES = 5;
@@ -57,14 +57,14 @@ if (unknown.length > 0 || !(seconds > 0) || !Number.isInteger(seed)) {
 interface Verdict {
   readonly name: string;
   readonly figures: readonly Figure[];
-  /** What went wrong beyond the figures. */
-  readonly broken: string | undefined;
+  /** A violation, or an unexpected exit of the process. */
+  readonly failure: string | undefined;
   readonly seconds: number;
 }
 
 const interactive = process.stdout.isTTY;
 
-function torment(name: string, limit: number): Promise<Verdict> {
+function runScenario(name: string, limit: number): Promise<Verdict> {
   const began = performance.now();
   const child = fork(
     fileURLToPath(new URL('./child.js', import.meta.url)),
@@ -72,13 +72,13 @@ function torment(name: string, limit: number): Promise<Verdict> {
     { execArgv: ['--expose-gc', '--enable-source-maps'], stdio: ['ignore', 'inherit', 'inherit', 'ipc'] },
   );
   let figures: readonly Figure[] | undefined;
-  let broken: string | undefined;
+  let failure: string | undefined;
   let quarter = 0;
-  child.on('message', (telling: Telling) => {
-    if ('figures' in telling) figures = telling.figures;
-    else if ('broken' in telling) broken = telling.broken;
+  child.on('message', (message: ChildMessage) => {
+    if ('figures' in message) figures = message.figures;
+    else if ('violation' in message) failure = message.violation;
     else {
-      const { done, target, unit } = telling;
+      const { done, target, unit } = message;
       const line = `  ${name}: ${grouped(done)} of ${grouped(target)} ${unit}`;
       const part = Math.max(done / target, (performance.now() - began) / 1_000 / limit);
       if (interactive) process.stdout.write(`\r${line}`.padEnd(78));
@@ -89,10 +89,10 @@ function torment(name: string, limit: number): Promise<Verdict> {
   return new Promise((resolve) => {
     child.on('exit', (code, signal) => {
       if (interactive) process.stdout.write('\r'.padEnd(78).concat('\r'));
-      if (signal !== null) broken = `the process was ended by ${signal}`;
-      else if (code !== 0) broken ??= `the process ended with ${code}`;
-      else if (figures === undefined) broken ??= 'the process ended without a result';
-      resolve({ name, figures: figures ?? [], broken, seconds: (performance.now() - began) / 1_000 });
+      if (signal !== null) failure = `signal ${signal} ended the process`;
+      else if (code !== 0) failure ??= `the process exited with ${code}`;
+      else if (figures === undefined) failure ??= 'the process exited without a result';
+      resolve({ name, figures: figures ?? [], failure, seconds: (performance.now() - began) / 1_000 });
     });
   });
 }
@@ -102,17 +102,19 @@ const verdicts: Verdict[] = [];
 const deadline = performance.now() + seconds * 1_000;
 for (const [index, name] of names.entries()) {
   const left = (deadline - performance.now()) / 1_000;
-  verdicts.push(await torment(name, Math.max(1, left / (names.length - index))));
+  verdicts.push(await runScenario(name, Math.max(1, left / (names.length - index))));
 }
 
 const mark = (ok: boolean | null) => (ok === null ? '·' : ok ? '✓' : '✗');
 console.log(`\nNode ${process.version}, ${cpus()[0]?.model}, ${availableParallelism()} CPUs, seed ${seed}`);
-for (const { name, figures, broken, seconds: took } of verdicts) {
+for (const { name, figures, failure, seconds: took } of verdicts) {
   console.log(`\n${name} (${took.toFixed(0)} s)`);
   for (const figure of figures) console.log(`  ${mark(figure.ok)} ${figure.name}: ${figure.value}`);
-  if (broken !== undefined) console.log(`  ✗ ${broken}`);
+  if (failure !== undefined) console.log(`  ✗ ${failure}`);
 }
-const failed = verdicts.filter(({ figures, broken }) => broken !== undefined || figures.some(({ ok }) => ok === false));
+const failed = verdicts.filter(
+  ({ figures, failure }) => failure !== undefined || figures.some(({ ok }) => ok === false),
+);
 console.log(
   `\nload average ${loadavg()[0]!.toFixed(1)}; ${verdicts.length - failed.length} of ${verdicts.length} held`,
 );

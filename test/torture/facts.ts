@@ -1,4 +1,4 @@
-/** What the operating system says of this process, and how it changes. */
+/** Resource usage of this process as the operating system reports it, and its growth over a run. */
 import { readdirSync, readFileSync } from 'node:fs';
 import { type Figure, grouped } from './scenario.ts';
 
@@ -6,13 +6,13 @@ const KIB = 1024;
 const MIB = 1024 * 1024;
 const onLinux = process.platform === 'linux';
 
-/** Anonymous resident memory in bytes, all of it where the system does not tell the kinds apart. */
+/** Anonymous resident memory in bytes; all resident memory on systems that do not report it separately. */
 export function anonymousBytes(): number {
   if (!onLinux) return process.memoryUsage.rss();
   return Number(/RssAnon:\s+(\d+) kB/.exec(readFileSync('/proc/self/status', 'utf8'))![1]) * KIB;
 }
 
-/** How many file descriptors, mappings and threads the process has; empty where the system does not say. */
+/** The file descriptors, mappings and threads of the process; undefined on systems that do not report them. */
 export function handles(): Record<'descriptors' | 'mappings' | 'threads', number> | undefined {
   if (!onLinux) return undefined;
   return {
@@ -22,7 +22,7 @@ export function handles(): Record<'descriptors' | 'mappings' | 'threads', number
   };
 }
 
-/** Collects garbage, native objects included, whose finalizers run on the event loop. */
+/** Collects garbage, and runs the finalizers of native objects, which need turns of the event loop. */
 export async function collect(): Promise<void> {
   for (let round = 0; round < 3; round++) {
     globalThis.gc!();
@@ -46,7 +46,7 @@ function slope(points: readonly (readonly [number, number])[]): number {
   return below === 0 ? 0 : above / below;
 }
 
-/** Samples over a run. The first part of the run warms up caches, heaps and pools, and does not count. */
+/** Samples over a run. The first part of the run, which warms up caches, heaps and pools, does not count. */
 export class Growth {
   static readonly #LEAST = 20;
   readonly #samples: Sample[] = [];
@@ -58,7 +58,7 @@ export class Growth {
     this.#warmUp = warmUp;
   }
 
-  /** Figures have a verdict after a full run alone: a short one is all warm-up. */
+  /** Only a complete run gets a verdict: a short one is all warm-up. */
   conclude(full: boolean): void {
     this.#full = full;
   }

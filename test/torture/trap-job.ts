@@ -1,4 +1,4 @@
-/** Guests trap in every way that there is, on this thread and off it, V8's own traps between them. */
+/** Guests that trap in every possible way, on the calling thread and off it, with V8's own traps in between. */
 import {
   GuestTrapError,
   SlotKey,
@@ -7,11 +7,21 @@ import {
   WasmtimeRuntime,
   WasmtimeUpstreamDialect,
 } from '../../src/index.ts';
-import { started, upstream } from '../../test/support/samples.ts';
-import { Random } from '../../test/wire/fuzz/random.ts';
-import { body, caller, candidates, DEEDS, endlessGuest, order, plugin, request, textGuests } from './guests.ts';
+import { started, upstream } from '../support/samples.ts';
+import { Random } from '../wire/fuzz/random.ts';
+import {
+  BEHAVIORS,
+  body,
+  caller,
+  candidates,
+  endlessGuest,
+  misbehaving,
+  plugin,
+  request,
+  textGuests,
+} from './guests.ts';
 import type { Job } from './jobs.ts';
-import { promised } from './scenario.ts';
+import { ensure } from './scenario.ts';
 import { trapInV8 } from './v8-traps.ts';
 
 interface Trap {
@@ -19,9 +29,9 @@ interface Trap {
   /** A deadline may pass in any phase. */
   readonly expected: { readonly trap: string; readonly phase?: string };
   /** Makes the call and returns what it threw or returned as an error. */
-  spring(): unknown;
-  springElsewhere(): Promise<unknown>;
-  /** One in so many turns, because it takes its time. */
+  trigger(): unknown;
+  triggerOffThread(): Promise<unknown>;
+  /** One turn in this many makes the call: slow traps are rarer. */
   readonly every: number;
 }
 
@@ -45,26 +55,26 @@ export async function trapJob(seed: number): Promise<Job> {
   let turn = 0;
   return async (units) => {
     let done = 0;
-    const elsewhere: Promise<void>[] = [];
+    const offThread: Promise<void>[] = [];
     while (done < units) {
       const trap = traps[turn++ % traps.length]!;
       if (random.below(trap.every) > 0) continue;
       trapInV8();
-      if (random.below(16) === 0) elsewhere.push(trap.springElsewhere().then((error) => check(trap, error)));
-      else check(trap, trap.spring());
+      if (random.below(16) === 0) offThread.push(trap.triggerOffThread().then((error) => check(trap, error)));
+      else check(trap, trap.trigger());
       trapInV8();
       done++;
     }
-    await Promise.all(elsewhere);
+    await Promise.all(offThread);
     return done;
   };
 }
 
 function check({ name, expected }: Trap, error: unknown): void {
   const cause = (error as Error | undefined)?.cause;
-  const kept =
+  const expectedTrap =
     cause instanceof GuestTrapError && cause.trap === expected.trap && cause.phase === (expected.phase ?? cause.phase);
-  promised(kept, () => `${name} ended in ${error} (${cause instanceof GuestTrapError ? cause.trap : cause})`);
+  ensure(expectedTrap, () => `${name} ended in ${error} (${cause instanceof GuestTrapError ? cause.trap : cause})`);
 }
 
 function trapsOf(runtime: WasmtimeRuntime): Trap[] {
@@ -80,32 +90,32 @@ function trapsOf(runtime: WasmtimeRuntime): Trap[] {
     runtime,
     runtime.registerObserve(SlotKey.global('observe'), 'observe', plugin('misbehave')),
   );
-  const deeds = DEEDS.flatMap(([deed, trap]): Trap[] => {
-    const every = deed.startsWith('overflow') ? 8 : 1;
-    const shaped = [request({ body }), upstream, caller({ do: deed })] as const;
-    const event = started(`do:${deed}`);
+  const cases = BEHAVIORS.flatMap(([behavior, trap]): Trap[] => {
+    const every = behavior.startsWith('overflow') ? 8 : 1;
+    const shaped = [request({ body }), upstream, caller({ do: behavior })] as const;
+    const event = started(`do:${behavior}`);
     return [
       {
-        ...{ name: `filter ${deed}`, every, expected: { trap, phase: 'cc_lb_filter' } },
-        spring: () => thrownBy(() => filter.filter(...order(deed))),
-        springElsewhere: () => rejectedBy(filter.filterAsync(...order(deed), thread)),
+        ...{ name: `filter ${behavior}`, every, expected: { trap, phase: 'cc_lb_filter' } },
+        trigger: () => thrownBy(() => filter.filter(...misbehaving(behavior))),
+        triggerOffThread: () => rejectedBy(filter.filterAsync(...misbehaving(behavior), thread)),
       },
       {
-        ...{ name: `shape ${deed}`, every, expected: { trap, phase: 'cc_lb_shape' } },
-        spring: () => thrownBy(() => dialect.shape(...shaped)),
-        springElsewhere: () => rejectedBy(dialect.shapeAsync(...shaped, thread)),
+        ...{ name: `shape ${behavior}`, every, expected: { trap, phase: 'cc_lb_shape' } },
+        trigger: () => thrownBy(() => dialect.shape(...shaped)),
+        triggerOffThread: () => rejectedBy(dialect.shapeAsync(...shaped, thread)),
       },
       {
-        ...{ name: `observe ${deed}`, every, expected: { trap, phase: 'cc_lb_observe' } },
-        spring: () => hook.observe(event),
-        springElsewhere: () => hook.observeAsync(event, thread),
+        ...{ name: `observe ${behavior}`, every, expected: { trap, phase: 'cc_lb_observe' } },
+        trigger: () => hook.observe(event),
+        triggerOffThread: () => hook.observeAsync(event, thread),
       },
     ];
   });
   const filtered = (name: string, adapter: WasmtimeFilterPlugin, options: { deadlineMs?: number }) => ({
     name,
-    spring: () => thrownBy(() => adapter.filter(request({ body }), caller(), candidates(1), options)),
-    springElsewhere: () =>
+    trigger: () => thrownBy(() => adapter.filter(request({ body }), caller(), candidates(1), options)),
+    triggerOffThread: () =>
       rejectedBy(adapter.filterAsync(request({ body }), caller(), candidates(1), { ...options, ...thread })),
   });
   const texts = textGuests().map(({ bytes, trap, phase }, index): Trap => {
@@ -116,5 +126,5 @@ function trapsOf(runtime: WasmtimeRuntime): Trap[] {
     ...filtered('endless', register('endless', endlessGuest()), { deadlineMs: 1 }),
     ...{ expected: { trap: 'interrupt' }, every: 32 },
   };
-  return [...deeds, ...texts, endless];
+  return [...cases, ...texts, endless];
 }

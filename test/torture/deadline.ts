@@ -1,13 +1,13 @@
-/** Deadlines: by how much a guest that never ends on its own overruns ten milliseconds, inline and off the thread. */
+/** Deadlines: how far an endless guest overruns ten milliseconds, on the calling thread and off it. */
 import { GuestTrapError, SlotKey, WasmtimeFilterPlugin, WasmtimeRuntime } from '../../src/index.ts';
-import { misbehavesAfterProbe } from '../../test/support/guest.ts';
+import { misbehavesAfterProbe } from '../support/guest.ts';
 import { body, caller, candidates, endlessGuest, guest, request } from './guests.ts';
-import { type Figure, promised, type Scenario } from './scenario.ts';
+import { ensure, type Figure, type Scenario } from './scenario.ts';
 
 const DEADLINE_MS = 10;
 const LIMIT_MS = 5;
 
-/** Never ends either, and spends its time in bulk operations over all of its 64 MiB, which are not interrupted. */
+/** An endless guest whose time goes to bulk operations over its 64 MiB, which no interrupt stops. */
 const bulkGuest = () =>
   guest({
     memory: '1024',
@@ -19,7 +19,7 @@ const bulkGuest = () =>
 export const deadline: Scenario = {
   unit: 'expiries',
   target: 5_000,
-  async run(torment) {
+  async run(run) {
     const runtime = new WasmtimeRuntime({ deadlineMs: 60_000 });
     const register = (name: string, bytes: Uint8Array) =>
       new WasmtimeFilterPlugin(runtime, runtime.registerFilter(SlotKey.global(name), name, bytes));
@@ -32,17 +32,17 @@ export const deadline: Scenario = {
         await make();
       } catch (error) {
         const { cause } = error as Error;
-        const kept = cause instanceof GuestTrapError && cause.trap === 'interrupt';
-        promised(kept, () => `an endless guest ended in ${cause}`);
+        const interrupted = cause instanceof GuestTrapError && cause.trap === 'interrupt';
+        ensure(interrupted, () => `an endless guest ended in ${cause}`);
         into.push(performance.now() - began - DEADLINE_MS);
       }
-      torment.count(1);
+      run.count(1);
     };
     const limits = { deadlineMs: DEADLINE_MS };
-    while (torment.goesOn) {
+    while (run.hasMore) {
       await measure(overruns.inline, () => endless.filter(...call, limits));
       await measure(overruns['off the thread'], () => endless.filterAsync(...call, { ...limits, where: 'thread' }));
-      if (torment.done % 20 === 0) await measure(overruns['in bulk operations'], () => bulk.filter(...call, limits));
+      if (run.done % 20 === 0) await measure(overruns['in bulk operations'], () => bulk.filter(...call, limits));
     }
     return Object.entries(overruns).map(([where, times]) => figure(where, times, where !== 'in bulk operations'));
   },

@@ -1,10 +1,10 @@
-/** Jobs that a crew can do. Each is made once per thread. */
+/** The jobs of a worker group. Each thread makes its own. */
 import { canaryJob } from './canary-job.ts';
 import { soakJob } from './soak-job.ts';
 import { tenantsJob } from './tenants-job.ts';
 import { trapJob } from './trap-job.ts';
 
-/** Does about so many units and says how many it did. */
+/** Does about `units` units and returns how many it did. */
 export type Job = (units: number) => Promise<number>;
 
 export const JOBS = { canary: canaryJob, soak: soakJob, tenants: tenantsJob, traps: trapJob } satisfies Record<

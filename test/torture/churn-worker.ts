@@ -1,8 +1,8 @@
-/** A Worker that uses the addon and then ends as it is told to. */
+/** A Worker that uses the addon and then ends in the way that its data names. */
 import { parentPort, workerData } from 'node:worker_threads';
 import { SlotKey, WasmtimeFilterPlugin, WasmtimeRuntime } from '../../src/index.ts';
 import type { Ending } from './endings.ts';
-import { body, caller, candidates, endlessGuest, order, plugin, request } from './guests.ts';
+import { body, caller, candidates, endlessGuest, misbehaving, plugin, request } from './guests.ts';
 import { trapInV8 } from './v8-traps.ts';
 
 const { ending, pooling } = workerData as { ending: Ending; pooling: boolean };
@@ -17,26 +17,26 @@ const call = [request({ body }), caller(), candidates(1)] as const;
 
 for (let turn = 0; turn < 5; turn++) {
   trapInV8();
-  misbehave.filter(...order(''));
+  misbehave.filter(...misbehaving(''));
   try {
-    misbehave.filter(...order('read-outside'));
+    misbehave.filter(...misbehaving('read-outside'));
   } catch {
-    // As it should.
+    // The expected trap.
   }
 }
 
-/** What ends by itself or interrupts its guests need not wait for them; what is terminated does, and returns so. */
+/** `exit` and `throw` interrupt the guests; `terminate` waits for their deadlines. */
 const FLIGHT_MS = ending.startsWith('exit') || ending.startsWith('throw') ? 60_000 : 300;
 
-/** More calls than run at once, none of which would end by itself. */
-function fly(): void {
+/** Starts more calls than run at once, none of which ends by itself. */
+function startCalls(): void {
   for (let count = 0; count < 4; count++) {
     endless.filterAsync(...call, { where: 'thread', deadlineMs: FLIGHT_MS }).catch(() => {});
-    misbehave.filterAsync(...order(''), { where: 'thread' }).catch(() => {});
+    misbehave.filterAsync(...misbehaving(''), { where: 'thread' }).catch(() => {});
   }
 }
 
-if (ending.endsWith('in flight')) fly();
+if (ending.endsWith('in flight')) startCalls();
 parentPort!.postMessage('ready');
 if (ending === 'exit with calls in flight') process.exit(7);
 if (ending === 'throw with calls in flight') throw new Error('deliberate');
