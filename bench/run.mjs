@@ -1,7 +1,8 @@
 // `npm run bench`: measures one request (filter and shape) of this package beside the Rust crate. All contestants take turns
 // in every round; figures are medians of the rounds, ratios are medians of the rounds' ratios.
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
-import { cpus } from 'node:os';
+import { cpus, loadavg } from 'node:os';
+import { dirname } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import { setUp } from '../scripts/setup.mjs';
@@ -19,13 +20,14 @@ const USAGE = `npm run bench -- [options]
   --baseline PATH        another build of this package: a folder with dist/ and build/
   --package PATH         the build to measure (this one)
   --modes A,B            of one, threads, processes (all that a column has)
-  --append               keep the columns of earlier runs in build/bench/results.json
+  --output FILE          where the results go (build/bench/results.json)
+  --append               keep the columns of earlier runs in that file
   --no-build             measure what is built
   --list                 print the names of the columns`;
 
 /** Milliseconds of warm-up: for the first column of a process, which the JIT compiles meanwhile, for others, in a round. */
 const WARMUP = { first: 1_500, column: 300, round: 20 };
-const results = fileURLToPath(new URL('../build/bench/results.json', import.meta.url));
+const RESULTS = fileURLToPath(new URL('../build/bench/results.json', import.meta.url));
 
 const options = parse();
 if (options.list) {
@@ -38,10 +40,11 @@ if (options.build) {
 }
 const machine = `${cpus().length} × ${cpus()[0].model.trim()}, Node ${process.version}, ${process.platform}-${process.arch}`;
 console.log(machine);
-mkdirSync(new URL('../build/bench/', import.meta.url), { recursive: true });
-const columns = options.append && existsSync(results) ? JSON.parse(readFileSync(results, 'utf8')).columns : {};
+mkdirSync(dirname(options.output), { recursive: true });
+const columns =
+  options.append && existsSync(options.output) ? JSON.parse(readFileSync(options.output, 'utf8')).columns : {};
 for (const group of groups(options.columns)) await measureGroup(group);
-console.log('\nwrote build/bench/results.json; npm run bench:report writes docs/performance.md from it');
+console.log(`\nwrote ${options.output}; npm run bench:report writes docs/performance.md from it`);
 
 function parse() {
   const { values } = parseArgs({
@@ -53,6 +56,7 @@ function parse() {
       baseline: { type: 'string' },
       package: { type: 'string', default: '.' },
       modes: { type: 'string' },
+      output: { type: 'string', default: RESULTS },
       append: { type: 'boolean', default: false },
       'no-build': { type: 'boolean', default: false },
       list: { type: 'boolean', default: false },
@@ -80,6 +84,7 @@ function parse() {
     names,
     baseline: values.baseline,
     subject: values.package,
+    output: values.output,
     append: values.append,
     build: !values['no-build'],
     list: values.list,
@@ -143,10 +148,11 @@ async function measureColumn(column, contestants, warmupMs) {
     ...summarize(rounds),
     label: column.label,
     goals: column.goals,
-    rounds: rounds.length,
     command: column.command,
+    rounds: rounds.length,
+    load: loadavg()[0],
   };
   columns[column.name] = summary;
   console.log(line(column.name, summary));
-  writeFileSync(results, `${JSON.stringify({ machine, columns }, null, 2)}\n`);
+  writeFileSync(options.output, `${JSON.stringify({ machine, columns }, null, 2)}\n`);
 }
