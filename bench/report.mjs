@@ -1,6 +1,6 @@
 // `npm run bench:report`: writes the tables of docs/performance.md and its chart from build/bench/results.json.
 import { readFileSync, writeFileSync } from 'node:fs';
-import { draw } from './chart.mjs';
+import { draw as drawChart } from './chart.mjs';
 
 const at = (path) => new URL(`../${path}`, import.meta.url);
 const DOCUMENT = at('docs/performance.md');
@@ -8,8 +8,8 @@ const CHART = at('docs/performance.svg');
 const BEGIN = '<!-- npm run bench:report writes from here -->';
 const END = '<!-- to here -->';
 
-const { machine, columns } = JSON.parse(readFileSync(at('build/bench/results.json'), 'utf8'));
-const all = Object.entries(columns).map(([name, column]) => ({ name, ...column }));
+const { machine, columns: measured } = JSON.parse(readFileSync(at('build/bench/results.json'), 'utf8'));
+const all = Object.entries(measured).map(([name, column]) => ({ name, ...column }));
 const plain = all
   .filter(({ command }) => command.work === 'request' && command.guests === 'plain')
   .sort(({ command: a }, { command: b }) => a.bodyBytes - b.bodyBytes || a.principals - b.principals);
@@ -83,34 +83,50 @@ function otherWork(chosen) {
   );
 }
 
+const loads = all.map(({ load }) => load);
+const load = [Math.min(...loads), Math.max(...loads)].map((value) => value.toFixed(1)).join(' to ');
 const sections = [
-  `Measured on ${machine}; medians of ${rounds} rounds.`,
-  '**One thread.** Body size and principals; time of a request and its CPU time over all threads of the process.',
-  oneThread(plain, body),
-  '**Two threads.** Requests a second; threads are Workers of one process.',
-  twoThreads(plain.filter(({ figures }) => figures.package.threads !== undefined)),
-  '**Guests built with other settings.**',
-  oneThread(
-    all.filter(({ command }) => command.work === 'request' && command.guests !== 'plain'),
-    ({ name }) => name.replace('request, ', ''),
-  ),
-  '**Other calls** that the Rust crate has: one filter call; a request with all observe events.',
-  oneThread(
-    all.filter(({ command }) => ['filter', 'observed'].includes(command.work)),
-    ({ name }) => name,
-  ),
-  '**Transforms**, which the Rust crate does not call: one event of 200 bytes; a request with 20 of them and all observe events.',
-  otherWork(all.filter(({ command }) => ['event', 'stream'].includes(command.work))),
+  {
+    title:
+      '**One thread.** Body size and principals; time of a request and its CPU time over all threads of the process.',
+    columns: plain,
+    draw: (chosen) => oneThread(chosen, body),
+  },
+  {
+    title: '**Two threads.** Requests a second; threads are Workers of one process.',
+    columns: plain.filter(({ figures }) => figures.package.threads !== undefined),
+    draw: twoThreads,
+  },
+  {
+    title: '**Guests built with other settings.**',
+    columns: all.filter(({ command }) => command.work === 'request' && command.guests !== 'plain'),
+    draw: (chosen) => oneThread(chosen, ({ name }) => name.replace('request, ', '')),
+  },
+  {
+    title: '**Other calls** that the Rust crate has: one filter call; a request with all observe events.',
+    columns: all.filter(({ command }) => ['filter', 'observed'].includes(command.work)),
+    draw: (chosen) => oneThread(chosen, ({ name }) => name),
+  },
+  {
+    title:
+      '**Transforms**, which the Rust crate does not call: one event of 200 bytes; a request with 20 of them and all observe events.',
+    columns: all.filter(({ command }) => ['event', 'stream'].includes(command.work)),
+    draw: otherWork,
+  },
+].filter(({ columns }) => columns.length > 0);
+const parts = [
+  `Measured on ${machine}; medians of ${rounds} rounds; load averages of ${load} during the run.`,
+  ...sections.flatMap(({ title, columns, draw }) => [title, draw(columns)]),
 ];
 
 const text = readFileSync(DOCUMENT, 'utf8');
 const [before, rest] = text.split(BEGIN);
 const after = rest?.split(END)[1];
 if (after === undefined) throw new Error(`docs/performance.md lacks the lines ${BEGIN} and ${END}`);
-writeFileSync(DOCUMENT, `${before}${BEGIN}\n\n${sections.join('\n\n')}\n\n${END}${after}`);
+writeFileSync(DOCUMENT, `${before}${BEGIN}\n\n${parts.join('\n\n')}\n\n${END}${after}`);
 writeFileSync(
   CHART,
-  draw(
+  drawChart(
     plain.map((column) => ({ label: column.name.replace('request, ', ''), ratio: column.ratios.rust.one })),
     caption,
   ),
