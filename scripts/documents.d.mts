@@ -1,12 +1,12 @@
-/** One walk through the documents, as a reader makes it who copies every snippet. */
+/** A sequence of pages whose snippets form one program. */
 export interface Walk {
   /** In the order in which they are read. */
   readonly pages: readonly string[];
-  /** npm packages that are installed beside this one. */
+  /** npm packages that are installed in addition to this one. */
   readonly packages: readonly string[];
   /** The snippets in order, as an ES module. */
   readonly program: string;
-  /** The lines that the program prints, as its comments `// → …` say. */
+  /** The expected output of the program, from its comments `// → …`. */
   readonly output: readonly string[];
   /** Command lines, split into words. */
   readonly commands: readonly (readonly string[])[];

@@ -1,10 +1,10 @@
-// What a reader does who copies from README.md and docs/*.md, page by page: the packages to install, the program that the
-// JavaScript snippets make, and the commands of the package.
+// Extracts what a reader copies from README.md and docs/*.md: the packages to install, the program that the JavaScript
+// snippets form, and the commands of the package.
 import { readdirSync, readFileSync } from 'node:fs';
 import { posix } from 'node:path';
 
 const root = new URL('../', import.meta.url);
-/** Where a page continues the program of another page, it says so in these words. */
+/** The phrase with which a page states that it continues the program of another page. */
 const CONTINUES = /\bcontinue the \[[^\]]*\]\(([^)#]+)/;
 
 export function walks() {

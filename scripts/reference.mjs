@@ -1,6 +1,6 @@
 // `npm run docs` writes the API reference into docs/api from the doc comments of the public surface. With `--check` it
 // fails if the committed reference differs, or if a public item has no description. typedoc needs the compiler API of
-// TypeScript 5, so it has dependencies of its own in scripts/reference.
+// TypeScript 5, so it has separate dependencies in scripts/reference.
 import { spawnSync } from 'node:child_process';
 import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';

@@ -1,4 +1,4 @@
-// The reference of the load test: node:http in, undici out, and nothing in between.
+// The reference of the load test: a proxy with node:http and undici that only forwards.
 import { createServer } from 'node:http';
 import { Pool } from 'undici';
 

@@ -1,4 +1,4 @@
-// Draws requests a second as bars, for the documents.
+// Draws a bar chart of requests per second for the documents.
 
 const WIDTH = 720;
 const LEFT = 250;
@@ -6,7 +6,7 @@ const BAR = 18;
 const GAP = 6;
 const COLORS = ['#8b949e', '#2f81f7', '#3fb950', '#d29922'];
 
-/** An SVG of the results of the section `requests`. */
+/** Returns an SVG of the results of the section `requests`. */
 export function draw(results, machine) {
   const parts = [];
   let y = 56;

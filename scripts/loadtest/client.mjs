@@ -1,13 +1,13 @@
-// A load generator over raw sockets: each connection sends the same bytes again as soon as it has a whole answer, or at a
-// fixed rate. It costs a few microseconds a request, so that on a small machine the servers get the rest.
+// A load generator with raw sockets: each connection sends the same request after each complete answer, or at a fixed
+// rate. It uses a few microseconds per request, so that the servers get the CPU of a small machine.
 import { connect } from 'node:net';
 
 const HEADER_END = Buffer.from('\r\n\r\n');
 const LAST_CHUNK = Buffer.from('0\r\n\r\n');
 
 /**
- * Sends requests for `durationMs` over `connections` sockets; with `rate`, that many requests a second in all, each due at
- * a fixed time, whose latency counts from when it was due.
+ * Sends requests for `durationMs` over `connections` sockets; with `rate`, at that total rate per second, each due at a
+ * fixed time. The latency is measured from the due time.
  * @returns {Promise<{requests: number, failed: number, seconds: number, latenciesMs: Float64Array}>} sorted latencies
  */
 export async function load({ url, path, headers, body, connections, durationMs, rate }) {
@@ -29,7 +29,7 @@ export async function load({ url, path, headers, body, connections, durationMs, 
   };
 }
 
-/** The value below which `share` of the sorted values lie. */
+/** Returns the quantile `share` of sorted values. */
 export function quantile(sorted, share) {
   return sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * share))] ?? Number.NaN;
 }
@@ -104,7 +104,7 @@ class AnswerReader {
   #isChunked = false;
   #tail = Buffer.alloc(0);
 
-  /** Takes the next bytes; true when they complete the answer. */
+  /** Parses the next bytes; returns true when they complete the answer. */
   feed(chunk) {
     let body = chunk;
     if (this.#remaining < 0) {

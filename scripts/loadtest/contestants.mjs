@@ -1,4 +1,4 @@
-// The servers of the load test, each in processes of its own: the bare proxy, and this load balancer as it is shipped.
+// The servers of the load test, each in separate processes: the bare proxy, and this load balancer.
 import { fork, spawn } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
@@ -13,7 +13,7 @@ const root = fileURLToPath(new URL('../..', import.meta.url));
 const KEY = 'load-test';
 const TICK_MS = 10;
 
-/** Header lines that every contestant gets. */
+/** Header lines of all requests. */
 export const HEADERS = { 'x-api-key': KEY, 'user-agent': 'load/1', accept: 'application/json' };
 
 /** Plugins of the balancer in the load test, by the name of their set. */
@@ -95,13 +95,13 @@ export async function answers(url, child, seconds = 60) {
       await (await fetch(url)).arrayBuffer();
       return;
     } catch {
-      // It is not listening yet.
+      // The server does not listen yet.
     }
   }
   throw new Error(`no answer from ${url} within ${seconds} s`);
 }
 
-/** A port that nothing listens on. */
+/** Returns a free port. */
 export async function freePort() {
   const server = createServer();
   await new Promise((resolve) => server.listen(0, '127.0.0.1', resolve));
@@ -110,7 +110,7 @@ export async function freePort() {
   return port;
 }
 
-/** Milliseconds of CPU time of a contestant's processes so far; NaN where the system does not say. */
+/** Returns the CPU time of a contestant's processes in milliseconds; NaN if the system does not provide it. */
 export function cpuMs({ pids }) {
   try {
     return pids().reduce((sum, pid) => sum + processMs(pid), 0);
@@ -119,7 +119,7 @@ export function cpuMs({ pids }) {
   }
 }
 
-/** Bytes of resident memory of a contestant's processes. */
+/** Returns the resident memory of a contestant's processes in bytes. */
 export function residentBytes({ pids }) {
   return pids().reduce(
     (sum, pid) => sum + Number(/VmRSS:\s+(\d+)/.exec(readFileSync(`/proc/${pid}/status`))?.[1]) * 1_024,

@@ -1,11 +1,11 @@
-// Reads one long event stream and takes the time between its events.
+// Reads one long event stream and measures the time between its events.
 import { request } from 'node:http';
 import { HEADERS } from './contestants.mjs';
 import { bodyOf } from './measure.mjs';
 
 const EVENT_END = Buffer.from('\n\n');
 
-/** Milliseconds between the arrivals of events, sorted. */
+/** Returns the sorted milliseconds between the arrivals of events. */
 export function gaps({ url, headers }, { count, gapMs }) {
   const body = bodyOf(1_000, { stream: true });
   const all = { ...HEADERS, ...headers, 'x-events': count, 'x-gap': gapMs, 'content-length': body.length };
@@ -15,7 +15,7 @@ export function gaps({ url, headers }, { count, gapMs }) {
       let last = performance.now();
       answer.on('data', (chunk) => {
         const now = performance.now();
-        // Events of one chunk have come at one time.
+        // Events of one chunk arrive at the same time.
         for (let at = chunk.indexOf(EVENT_END); at >= 0; at = chunk.indexOf(EVENT_END, at + 2)) {
           taken.push(now - last);
           last = now;

@@ -1,4 +1,4 @@
-// Other gateways, installed from their registries into a temporary folder that is kept for the next run.
+// Other gateways, installed from their registries into a temporary folder that later runs reuse.
 import { spawn, spawnSync } from 'node:child_process';
 import { existsSync, mkdirSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -8,7 +8,7 @@ import { answers, freePort } from './contestants.mjs';
 const PORTKEY = '1.15.2';
 const folder = join(tmpdir(), 'cc-lb-loadtest-gateways');
 
-/** Starts every gateway that can be installed here; says which cannot. */
+/** Starts every gateway that can be installed, and reports those that cannot. */
 export async function startGateways(upstream) {
   const started = [];
   for (const [name, start] of [

@@ -1,8 +1,8 @@
-// Turns of several contestants, and what they come to.
+// Measures contestants in interleaved rounds.
 import { load, quantile } from './client.mjs';
 import { cpuMs, HEADERS } from './contestants.mjs';
 
-/** A request body of about `bytes` bytes in the form of the Anthropic API. */
+/** Returns a request body of about `bytes` bytes in the form of the Anthropic API. */
 export function bodyOf(bytes, fields = {}) {
   const content = 'The quick brown fox jumps over the lazy dog.\n'.repeat(Math.ceil(bytes / 45)).slice(0, bytes);
   return Buffer.from(
@@ -15,7 +15,7 @@ export function bodyOf(bytes, fields = {}) {
   );
 }
 
-/** One turn: requests a second, CPU microseconds per request, latencies in milliseconds. */
+/** Measures one round: requests per second, CPU microseconds per request, latencies in milliseconds. */
 export async function turn(
   contestant,
   { body, connections = 32, durationMs, rate, path = '/v1/messages', headers = {} },
@@ -35,7 +35,7 @@ export async function turn(
   };
 }
 
-/** Every contestant in turn, `rounds` times, after a turn each to warm up. The medians, by name. */
+/** Measures every contestant in `rounds` interleaved rounds after a warm-up round. Returns the medians by name. */
 export async function interleaved(contestants, { rounds, ...load }) {
   for (const contestant of contestants)
     await turn(contestant, { ...load, durationMs: Math.min(load.durationMs, 1_500) });
@@ -53,7 +53,7 @@ export async function interleaved(contestants, { rounds, ...load }) {
   }));
 }
 
-/** The middle of the values. */
+/** Returns the median of the values. */
 export function median(values) {
   return [...values].sort((a, b) => a - b)[values.length >> 1];
 }
@@ -66,7 +66,7 @@ export function table(title, headings, rows) {
   for (const row of [headings, ...rows]) console.log(`  ${line(row)}`);
 }
 
-/** The rows of a table of interleaved contestants. */
+/** Returns the rows of a table of contestants. */
 export function rowsOf(results) {
   return results.map(({ name, perSecond, share, cpuUs, p50, p99, failed }) => [
     ...[name, perSecond.toFixed(0), `${(share * 100).toFixed(0)} %`, cpuUs.toFixed(0)],

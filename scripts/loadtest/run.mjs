@@ -1,8 +1,8 @@
-// `npm run loadtest`: a bare node:http + undici proxy and this load balancer take turns in front of one upstream.
-//   --rounds N     turns of each (default 5)        --seconds N   length of a turn (default 2)
+// `npm run loadtest`: measures a bare node:http + undici proxy and this load balancer alternately with one upstream.
+//   --rounds N     rounds of each (default 5)       --seconds N   length of a round (default 2)
 //   --only NAME    one section: requests, streams, half-load, events, workers, swaps, gateways, soak
-//   --gateways     beside other gateways too, which are installed into a temporary folder
-//   --soak N       resident memory over N requests
+//   --gateways     also measures other gateways, which are installed into a temporary folder
+//   --soak N       measures resident memory over N requests
 import { spawnSync } from 'node:child_process';
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { cpus } from 'node:os';

@@ -1,4 +1,4 @@
-// What the load test measures, a function each: starts its contestants, prints a table, gives the figures.
+// The sections of the load test. Each function starts its contestants, prints a table and returns the figures.
 import { copyFileSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -20,7 +20,7 @@ const SWAPS = 100;
 const EVENTS = 4_000;
 const wasm = fileURLToPath(new URL('../../test/plugins/wasm/', import.meta.url));
 
-/** Whole answers of 1 KB at each size of request, with more and more plugins. */
+/** Complete answers of 1 KB for each size of request, with an increasing number of plugins. */
 export async function requests(upstream, { rounds, durationMs }) {
   const contestants = await balancers(upstream, ['none', 'filter + shape', 'filter + shape + observe']);
   const results = [];
@@ -33,7 +33,7 @@ export async function requests(upstream, { rounds, durationMs }) {
   return results;
 }
 
-/** Answers that are streams of 40 events, sent as fast as they go. */
+/** Streamed answers of 40 events without pauses. */
 export async function streams(upstream, { rounds, durationMs }) {
   const contestants = await balancers(upstream, ['none', 'filter + shape + observe', 'transform']);
   const rows = await interleaved(contestants, { body: bodyOf(4_000, STREAM), rounds, durationMs });
@@ -42,7 +42,7 @@ export async function streams(upstream, { rounds, durationMs }) {
   return rows;
 }
 
-/** Latencies with three plugins and without any, at half of what the balancer with plugins can take. */
+/** Latencies with three plugins and without any, at half of the maximum rate with plugins. */
 export async function halfLoad(upstream, { rounds, durationMs }) {
   const [bare, ...contestants] = await balancers(upstream, ['none', 'filter + shape + observe']);
   const body = bodyOf(4_000);
@@ -55,7 +55,7 @@ export async function halfLoad(upstream, { rounds, durationMs }) {
   return { rate, rows };
 }
 
-/** The time between the events of a long stream that come a millisecond apart. */
+/** The time between the events of a long stream that are sent every millisecond. */
 export async function events(upstream, { rounds }) {
   const contestants = await balancers(upstream, ['none', 'transform']);
   const taken = new Map(contestants.map(({ name }) => [name, []]));
@@ -87,7 +87,7 @@ export async function workers(upstream, { rounds, durationMs }) {
   return rows;
 }
 
-/** Swaps of the filter under load: how many there were, and what failed. */
+/** Swaps of the filter under load: their number, and failed requests. */
 export async function swaps(upstream) {
   const folder = mkdtempSync(join(tmpdir(), 'loadtest-plugins-'));
   const put = (version) => copyFileSync(`${wasm}${version}.wasm`, join(folder, 'cache-aware.wasm'));
@@ -122,7 +122,7 @@ export async function swaps(upstream) {
   return { swaps: SWAPS, ...total };
 }
 
-/** Other gateways on the same upstream, and this one with its plugins on. */
+/** Other gateways with the same upstream, and this one with plugins. */
 export async function gateways(upstream, { rounds, durationMs }) {
   const others = await startGateways(upstream);
   const plugins = PLUGIN_SETS['filter + shape + observe'];
@@ -160,7 +160,7 @@ export async function soak(upstream, { soakRequests }) {
   return rows;
 }
 
-/** Whether a contestant answers such a request at all. */
+/** Whether a contestant answers such a request. */
 async function isAble(contestant, body) {
   const headers = { 'content-type': 'application/json', ...HEADERS, ...contestant.headers };
   const answer = await fetch(`${contestant.url}/v1/messages`, { method: 'POST', headers, body });

@@ -1,5 +1,5 @@
-// The upstream of the load test, in a process of its own: answers like the Anthropic and the OpenAI API, always the same,
-// as cheaply as node:http can.
+// The upstream of the load test, in a separate process: returns constant answers of the Anthropic and the OpenAI API at
+// minimal cost.
 import { createServer } from 'node:http';
 
 const usage = { input_tokens: 900, output_tokens: 120, cache_read_input_tokens: 0, cache_creation_input_tokens: 0 };
@@ -47,7 +47,7 @@ const server = createServer((request, response) => {
   });
 });
 
-/** `count` events, all at once or `gapMs` milliseconds apart. */
+/** Sends `count` events, together or `gapMs` milliseconds apart. */
 function stream(response, event, count = '40', gapMs = '0') {
   response.writeHead(200, { 'content-type': 'text/event-stream' });
   response.socket.setNoDelay(true);

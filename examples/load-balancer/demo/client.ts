@@ -1,7 +1,7 @@
-/** Sends requests to the load balancer as a client of the API would. */
+/** Sends requests to the load balancer as a client of the API does. */
 import { request } from 'undici';
 
-/** An answer, read to its end. */
+/** A complete answer. */
 export interface Reply {
   readonly status: number;
   readonly headers: Readonly<Record<string, string | string[] | undefined>>;
@@ -9,7 +9,7 @@ export interface Reply {
   readonly ms: number;
 }
 
-/** A conversation's turn: the messages so far. */
+/** Returns the request of a conversation's turn, with the previous messages. */
 export function turn(topic: string, questions: number) {
   const context = `${topic}. `.repeat(400);
   const messages = [{ role: 'user', content: `${context} Question 1?` }];

@@ -1,22 +1,22 @@
-/** The config of the demo: who may send requests, and through which plugins they go. */
+/** The config of the demo: principals and plugins. */
 import { createHash } from 'node:crypto';
 import { join } from 'node:path';
 
-/** Milliseconds that a filter of the demo may take. */
+/** The deadline of a filter of the demo in milliseconds. */
 export const DEADLINE_MS = 100;
 
-/** Plugins that the demo puts into the plugin folder, where it swaps them. */
+/** Plugins that the demo writes to the plugin folder and swaps there. */
 export const FOLDER_PLUGINS: readonly { file: string; guest: string; options?: object }[] = [
   { file: 'cache-aware', guest: 'cache-aware' },
   { file: 'observer', guest: 'lifecycle', options: { deadlineMs: DEADLINE_MS } },
 ];
 
-/** The key of a principal. */
+/** Returns the key of a principal. */
 export function keyOf(principal: string): string {
   return `key-of-${principal}`;
 }
 
-/** The config file of the demo. */
+/** Returns the config file of the demo. */
 export function configOf(upstreams: readonly { name: string; url: string }[], guests: string): object {
   const file = (name: string) => join(guests, `${name}.wasm`);
   const misbehave = { kind: 'filter', name: 'misbehaving', file: file('misbehave') };

@@ -1,4 +1,4 @@
-/** The demo: real plugins in the real program with two workers. Each claim is checked before it is printed. */
+/** The demo: plugins in the program with two workers. Each claim is checked before it is printed. */
 import { failures, refusal } from './failures.ts';
 import { hotSwap } from './hot-swap.ts';
 import { metrics, operations } from './operations.ts';
@@ -7,7 +7,7 @@ import { Stage } from './stage.ts';
 import { routing, shaping, streaming } from './traffic.ts';
 import { Upstream } from './upstream.ts';
 
-/** Runs the demo with the guests of the folder `guests`. Rejects where something did not happen. */
+/** Runs the demo with the guests of the folder `guests`. Rejects if a claim does not hold. */
 export async function demo(guests: string): Promise<void> {
   const upstreams = ['north', 'east', 'south'].map((name) => new Upstream(name));
   for (const upstream of upstreams) await upstream.listen();

@@ -1,15 +1,15 @@
-/** Plugins that are refused, and plugins that fail. */
+/** Plugins that are rejected, and plugins that fail. */
 import { post, type Reply, turn } from './client.ts';
 import { DEADLINE_MS, keyOf } from './config.ts';
 import { claim, section } from './report.ts';
 import type { Stage } from './stage.ts';
 
-/** A module that asks its host for a function `env.read_file`. */
+/** A module that imports a function `env.read_file`. */
 const WITH_IMPORT = Buffer.from('0061736d0100000001040160000002110103656e7609726561645f66696c650000', 'hex');
-/** How late the end of a loop may be on a busy machine, in milliseconds. */
+/** Milliseconds by which an endless call may exceed its deadline on a busy machine. */
 const LATENESS_MS = 400;
 
-/** A module with an import is refused, and what was served goes on being served. */
+/** A module with an import is rejected, and the deployed plugins stay. */
 export async function refusal(stage: Stage): Promise<void> {
   section('A module with an import, in the plugin folder');
   const { plugins: before } = await stage.status();
@@ -18,7 +18,7 @@ export async function refusal(stage: Stage): Promise<void> {
   claim('refused', /env\.read_file/.test(refused.reason), refused.reason);
   const { plugins: after } = await stage.status();
   const { status } = await post(stage.url, keyOf('team'), turn('tides', 1));
-  claim('the old plugins serve on', after.length === before.length && status === 200, `${status}`);
+  claim('the deployed plugins stay', after.length === before.length && status === 200, `${status}`);
 }
 
 /** A trap under each policy, and a loop. */

@@ -1,4 +1,4 @@
-/** Plugins are swapped in the folder while requests are in flight. */
+/** Swaps plugins in the folder while requests are in flight. */
 import { post, turn } from './client.ts';
 import { keyOf } from './config.ts';
 import { claim, section } from './report.ts';
@@ -9,7 +9,7 @@ const CLIENTS = 16;
 const SWAPS = 10;
 const VERSIONS = ['cache-aware-v2', 'cache-aware'] as const;
 
-/** Swaps the filter again and again under load; every request must be answered. */
+/** Swaps the filter repeatedly under load. Every request must be answered. */
 export async function hotSwap(stage: Stage): Promise<void> {
   section('Hot swap (cache-aware ⇄ cache-aware-v2)');
   const served = async () => (await stage.status()).plugins.find(({ plugin }) => plugin === 'cache-aware')!;

@@ -1,4 +1,4 @@
-/** What an operator does and sees: a kill switch, a dry run, a worker that dies, metrics of all workers. */
+/** Operations: a kill switch, a dry run, a worker that dies, metrics of all workers. */
 import { request } from 'undici';
 import { post, turn } from './client.ts';
 import { keyOf } from './config.ts';
@@ -21,7 +21,7 @@ export async function operations(stage: Stage): Promise<void> {
   const { plugins } = await stage.status();
   const disabled = plugins.find(({ plugin }) => plugin === 'rewrite')!.disabled;
   claim('a plugin is disabled', without.status === 200 && disabled === 'shown in the demo', disabled ?? '');
-  claim('requests go on without it', received !== undefined, `${without.status}`);
+  claim('requests continue without it', received !== undefined, `${without.status}`);
   await stage.change('/plugins/enable', { plugin: 'rewrite' });
   const [worker] = (await stage.status()).workers;
   process.kill(worker!.pid, 'SIGKILL');
@@ -39,7 +39,7 @@ export async function operations(stage: Stage): Promise<void> {
   claim('the next request', status === 200, `${status}`);
 }
 
-/** Counts of all workers in one answer. */
+/** The aggregated metrics of all workers. */
 export async function metrics(stage: Stage): Promise<void> {
   section('Metrics of both workers');
   const series = parseMetrics(await stage.metrics());
@@ -57,7 +57,7 @@ export async function metrics(stage: Stage): Promise<void> {
   const calls = Number(rows.find(([plugin]) => plugin === 'observer')?.[2]);
   claim('events observed', calls > 0, `${calls}`);
   const swaps = series.find(({ name, labels }) => name === 'cc_lb_swaps_total' && labels.outcome === 'committed');
-  claim('sets brought into service', Number(swaps?.value) > 10, `${swaps?.value}, each in both workers or in none`);
+  claim('deployed sets', Number(swaps?.value) > 10, `${swaps?.value}, each in both workers or in none`);
 }
 
 interface Sample {
@@ -66,7 +66,7 @@ interface Sample {
   readonly value: number;
 }
 
-/** The samples of a text in Prometheus' format. */
+/** Parses the samples of a text in Prometheus format. */
 function parseMetrics(text: string): Sample[] {
   return [...text.matchAll(/^(\w+)(?:\{(.*)\})? (\S+)$/gm)].map(([, name, labels, value]) => ({
     name: name!,

@@ -1,20 +1,20 @@
-/** Prints what happened, and fails where something that is claimed did not. */
+/** Prints the report, and fails if a claim does not hold. */
 import assert from 'node:assert/strict';
 
 const LABEL_WIDTH = 34;
 
-/** A section of the report. */
+/** Prints the heading of a section. */
 export function section(title: string): void {
   console.log(`\n${title}\n${'─'.repeat(title.length)}`);
 }
 
-/** One line of a section: the claim is checked before it is printed. */
+/** Checks a claim and prints it as a line. */
 export function claim(label: string, holds: boolean, ...details: string[]): void {
   assert.ok(holds, `${label}: ${details.join(' ')}`);
   console.log(`  ✓ ${label.padEnd(LABEL_WIDTH)} ${details.join('  ')}`.trimEnd());
 }
 
-/** Aligned columns under a heading each. */
+/** Prints aligned columns with headings. */
 export function table(headings: readonly string[], rows: readonly (readonly string[])[]): void {
   const widths = headings.map((heading, i) => Math.max(heading.length, ...rows.map((row) => row[i]!.length)));
   for (const row of [headings, ...rows]) {

@@ -1,4 +1,4 @@
-/** The running program, as every part of the demo uses it. */
+/** The running program that all parts of the demo use. */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { copyFileSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -20,10 +20,10 @@ export interface LogLine {
 /** The token for changes through the admin server. */
 export const TOKEN = 'token-of-the-demo';
 
-/** The program with two workers, a plugin folder of its own and upstreams. */
+/** The program with two workers, its plugin folder and upstreams. */
 export class Stage {
   readonly upstreams: readonly Upstream[];
-  /** What the program logged so far. */
+  /** The log of the program. */
   readonly log: LogLine[] = [];
   url = '';
   admin = '';
@@ -36,7 +36,7 @@ export class Stage {
     this.#guests = guests;
   }
 
-  /** Starts the program; rejects where it ends before it serves. */
+  /** Starts the program; rejects if it ends before it serves. */
   async start(): Promise<void> {
     mkdirSync(join(this.#folder, 'plugins'));
     for (const { file, guest, options } of FOLDER_PLUGINS) {
@@ -62,12 +62,12 @@ export class Stage {
     this.admin = started.admin!;
   }
 
-  /** Puts a guest of the tests into the plugin folder, as the new version of a plugin. */
+  /** Copies a guest of the tests to the plugin folder, as a new version of a plugin. */
   put(file: string, guest: string): void {
     copyFileSync(join(this.#guests, `${guest}.wasm`), join(this.#folder, 'plugins', `${file}.wasm`));
   }
 
-  /** Puts bytes into the plugin folder. */
+  /** Writes bytes to the plugin folder. */
   putBytes(file: string, bytes: Uint8Array): void {
     writeFileSync(join(this.#folder, 'plugins', `${file}.wasm`), bytes);
   }
@@ -80,7 +80,7 @@ export class Stage {
     return (await request(`${this.admin}/metrics`)).body.text();
   }
 
-  /** Asks for a change; gives the answer's status. */
+  /** Requests a change; returns the status. */
   async change(operation: string, argument: object): Promise<number> {
     const headers = { authorization: `Bearer ${TOKEN}` };
     const answer = await request(`${this.admin}${operation}`, {
@@ -92,7 +92,7 @@ export class Stage {
     return answer.statusCode;
   }
 
-  /** Waits until `look` finds something. */
+  /** Waits until `look` returns a value. */
   async until<T>(look: () => T | undefined | false | Promise<T | undefined | false>): Promise<T> {
     for (;;) {
       const found = await look();
@@ -102,7 +102,7 @@ export class Stage {
     }
   }
 
-  /** Shuts the program down as an operator would; gives its exit code. */
+  /** Shuts the program down as an operator does; returns its exit code. */
   async stop(): Promise<number | null> {
     const program = this.#program;
     const ended = new Promise<number | null>((resolve) => {

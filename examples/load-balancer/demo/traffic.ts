@@ -1,4 +1,4 @@
-/** Requests on their way: routing by predicted cache tokens, shaping, streaming. */
+/** The path of requests: routing by predicted cache tokens, shaping, streaming. */
 import { request } from 'undici';
 import { post, turn } from './client.ts';
 import { keyOf } from './config.ts';
@@ -8,7 +8,7 @@ import type { Stage } from './stage.ts';
 const TURNS = 4;
 const TOPICS = ['bridges', 'tides', 'clocks'];
 
-/** Conversations, whose later turns must go where their earlier ones are cached. */
+/** Conversations, whose later turns must be sent to the upstream that cached the earlier ones. */
 export async function routing({ url }: Stage): Promise<void> {
   section('Routing by predicted cache tokens (filter cache-aware)');
   const rows: string[][] = [];
@@ -36,7 +36,7 @@ export async function routing({ url }: Stage): Promise<void> {
   claim('later turns stay at their cache', stayed && asPredicted, 'and read what was predicted');
 }
 
-/** What an upstream gets of a request. */
+/** The request that an upstream receives. */
 export async function shaping({ url, upstreams }: Stage): Promise<void> {
   section('Shaping (shape rewrite)');
   const reply = await post(url, keyOf('team'), turn('kites', 1));
@@ -62,10 +62,10 @@ export async function streaming({ url }: Stage): Promise<void> {
   claim('events after the plugin', changed.events.length === rest.length + 1, `${changed.events.length}, without ping`);
   claim('the others', same, 'unchanged, byte for byte');
   const times = `first event after ${changed.firstMs.toFixed(0)} ms, last after ${changed.lastMs.toFixed(0)} ms`;
-  claim('as they come', changed.chunks > 1 && changed.firstMs < changed.lastMs, times);
+  claim('forwarded immediately', changed.chunks > 1 && changed.firstMs < changed.lastMs, times);
 }
 
-/** The events of a streamed answer, each with its text. */
+/** Returns the events of a streamed answer with their text. */
 async function stream(url: string, principal: string) {
   const begun = performance.now();
   const answer = await request(`${url}/v1/messages`, {

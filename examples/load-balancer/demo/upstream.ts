@@ -1,10 +1,10 @@
-/** A server that answers like the Anthropic API: whole or streamed, with a prompt cache and the usage that comes of it. */
+/** A server that answers like the Anthropic API, complete or streamed, with a prompt cache and its usage. */
 import { createHash } from 'node:crypto';
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import { setTimeout as delay } from 'node:timers/promises';
 import { listening } from '../load-balancer.ts';
 
-/** What an upstream got, for the demo to compare with what it claims. */
+/** A request that an upstream received. */
 export interface Received {
   readonly url: string;
   readonly headers: IncomingMessage['headers'];
@@ -28,7 +28,7 @@ export class Upstream {
   /** In the order of arrival. */
   readonly received: Received[] = [];
   url = '';
-  /** Milliseconds that an answer takes. */
+  /** The duration of an answer in milliseconds. */
   thinkingMs = 1;
   readonly #cached = new Set<string>();
   readonly #server: Server;
@@ -59,7 +59,7 @@ export class Upstream {
     else response.writeHead(200, { 'content-type': 'application/json' }).end(wholeAnswer(body.model, usage));
   }
 
-  /** Reads the longest prefix of messages that is cached, and caches the whole. */
+  /** Returns the longest cached prefix of messages, and caches the complete prompt. */
   #usage({ messages }: MessagesBody) {
     const prefixes = messages.map((_, index) => JSON.stringify(messages.slice(0, index + 1)));
     const digest = (text: string) => createHash('sha256').update(text).digest('base64');
