@@ -87,6 +87,21 @@ export const hotEngineConfigSchema = z
       .min(8)
       .max(0xffff_ffff)
       .default(32 * MIB),
+    /**
+     * Types, and functions with imported ones, that a module may have. wasmtime takes no more than the default; inspection
+     * keeps some bytes for each.
+     */
+    maxModuleEntries: count.default(1_000_000),
+    /** Tables that a guest may have: the memory cap does not bound them. A pool takes one. */
+    maxTables: z.int().min(0).max(1_000).default(8),
+    /** Elements of one table. */
+    maxTableElements: z.int().min(0).max(10_000_000).default(200_000),
+    /** Pooling: elements of one table, which the pool reserves. */
+    poolTableElements: z.int().min(0).max(10_000_000).default(20_000),
+    /** Compiled modules that are kept while no slot serves them. */
+    maxCachedModules: z.int().min(0).max(1_000_000).default(64),
+    /** Bytes of compiled code and data of those modules. */
+    maxCachedModuleBytes: bytes.default(48 * MIB),
     /** Time for compiling one module. */
     compileTimeoutMs: deadlineSchema.default(30_000),
     /** Bytes of memory for compiling one module. */

@@ -4,6 +4,7 @@ import {
   buildHotEngine,
   defaultHotEngineConfig,
   EngineInitError,
+  type HotEngineConfigInput,
   InvalidArgumentError,
   ModuleCompileError,
   ModuleRejectedError,
@@ -13,7 +14,7 @@ import {
 } from '../src/index.ts';
 import { thrown } from './support/errors.ts';
 import { guest, guestSections } from './support/guest.ts';
-import { newRuntime, STRATEGIES } from './support/runtimes.ts';
+import { isolatedRuntime, newRuntime, STRATEGIES } from './support/runtimes.ts';
 import { append, section } from './support/wat.ts';
 
 describe('the default config', () => {
@@ -151,10 +152,28 @@ describe('buildHotEngine', () => {
     { memoryMaxPages: 77, memoryGuardBytes: 2 ** 20 },
     { memoryMaxPages: 77, residentBudgetBytes: 5 },
     { memoryMaxPages: 77, maxStagingBytes: 5 },
+    { memoryMaxPages: 77, maxTables: 5 },
+    { memoryMaxPages: 77, maxTableElements: 5 },
+    { memoryMaxPages: 77, poolTableElements: 5 },
+    { memoryMaxPages: 77, maxCachedModules: 5 },
+    { memoryMaxPages: 77, maxCachedModuleBytes: 5 },
   ])('creates another engine for %o', (config) => {
     const first = newRuntime({ memoryMaxPages: 77 });
     admitWasm(first, guest({ metadata: { name: 'shared' } }));
     expect(counts(newRuntime(config)).entries).toBe(0);
+  });
+
+  it('keeps as many modules that no slot serves as the config allows, and as many bytes', () => {
+    const admitThree = (config: HotEngineConfigInput) => {
+      const runtime = isolatedRuntime(config);
+      for (const name of ['one', 'two', 'three']) admitWasm(runtime, guest({ metadata: { name } }));
+      const { cacheEntries, cacheEvictions } = runtime.stats().engine;
+      return { cacheEntries, cacheEvictions };
+    };
+    expect(admitThree({ maxCachedModules: 2 })).toEqual({ cacheEntries: 2, cacheEvictions: 1 });
+    expect(admitThree({ maxCachedModules: 0 })).toEqual({ cacheEntries: 0, cacheEvictions: 3 });
+    expect(admitThree({ maxCachedModuleBytes: 1 })).toEqual({ cacheEntries: 0, cacheEvictions: 3 });
+    expect(admitThree({})).toEqual({ cacheEntries: 3, cacheEvictions: 0 });
   });
 
   it('shares no engine between groups', () => {

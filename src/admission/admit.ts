@@ -123,17 +123,19 @@ const offThread = <T>(work: () => Promise<T>): Promise<T> => enqueue(work, Numbe
 function* admission({ engine, dispatcher }: Admitting, bytes: Uint8Array, kind?: HookKind): Steps<InspectedModule> {
   checkBytes(bytes, 'bytes');
   checkKind(kind);
-  const { maxModuleBytes, memoryMaxPages, compileTimeoutMs, maxCompileBytes } = engine.config;
+  const { maxModuleBytes, maxModuleEntries, memoryMaxPages, compileTimeoutMs, maxCompileBytes } = engine.config;
   if (bytes.length > maxModuleBytes) {
     throw new ModuleRejectedError(`the module has ${bytes.length} bytes, more than maxModuleBytes (${maxModuleBytes})`);
   }
   const source = new native.NativeSource(bytes);
   const reading = yield* carryOut({
-    sync: () => source.inspect(POLICY_VERSION, memoryMaxPages),
-    async: () => offThread(() => source.inspectAsync(POLICY_VERSION, memoryMaxPages)),
+    sync: () => source.inspect(POLICY_VERSION, memoryMaxPages, maxModuleEntries),
+    async: () => offThread(() => source.inspectAsync(POLICY_VERSION, memoryMaxPages, maxModuleEntries)),
   });
   const known = knownModule(engine, reading.hash);
-  if (known !== null && (kind === undefined || known.metadata.hooks[kind] !== undefined)) {
+  // Another runtime of the engine may read larger modules.
+  const isRead = reading.facts.parseError === null;
+  if (known !== null && isRead && (kind === undefined || known.metadata.hooks[kind] !== undefined)) {
     return { ...known, facts: reading.facts };
   }
 

@@ -1,5 +1,6 @@
 /** Finds the problems of a module from its facts, without running it. */
 
+import { defaultHotEngineConfig } from '../config.ts';
 import { InvalidArgumentError } from '../errors.ts';
 import { type NativeModuleFacts, native } from '../native/addon.ts';
 import { HOOK_KINDS, type HookKind } from '../types.ts';
@@ -40,7 +41,11 @@ export interface JudgedModule extends Pick<ModuleInspection, 'facts' | 'metadata
 export function inspectWasm(bytes: Uint8Array, kind?: HookKind): ModuleInspection {
   checkBytes(bytes, 'bytes');
   checkKind(kind);
-  const { facts } = new native.NativeSource(bytes).inspect(POLICY_VERSION, 0);
+  const { facts } = new native.NativeSource(bytes).inspect(
+    POLICY_VERSION,
+    0,
+    defaultHotEngineConfig().maxModuleEntries,
+  );
   const { metadata, problems } = judge(facts, kind);
   return { facts, metadata, ...hookFacts(facts, metadata), problems };
 }

@@ -38,9 +38,9 @@ export declare class NativeSource {
   /** Copies the bytes. */
   constructor(wasm: Uint8Array)
   /** Hashes and inspects, without running anything. */
-  inspect(policyVersion: number, memoryMaxPages: number): NativeInspection
+  inspect(policyVersion: number, memoryMaxPages: number, maxEntries: number): NativeInspection
   /** The same off the JavaScript thread. */
-  inspectAsync(policyVersion: number, memoryMaxPages: number): Promise<NativeInspection>
+  inspectAsync(policyVersion: number, memoryMaxPages: number, maxEntries: number): Promise<NativeInspection>
 }
 
 /** A request that waits for its turn off the JavaScript thread. */
@@ -68,6 +68,16 @@ export interface NativeEngineOptions {
   memoryMaxPages: number
   /** Bytes of native stack that a guest may use. */
   maxWasmStack: number
+  /** Tables that a guest may have. */
+  maxTables: number
+  /** Elements of one table. */
+  maxTableElements: number
+  /** Elements of one table in the pool, which reserves them. */
+  poolTableElements: number
+  /** Compiled modules that no slot serves and that are kept. */
+  maxCachedModules: number
+  /** Bytes of those. */
+  maxCachedModuleBytes: number
   /** Memories in the pool. */
   poolTotalMemories: number
   /** Core instances in the pool; also how many calls may run at once under either strategy. */

@@ -177,3 +177,44 @@ describe.each(STRATEGIES)('memory and table limits, $strategy', ({ strategy, con
     }
   });
 });
+
+describe('table limits of the config', () => {
+  const tables = (count: number) => guest({ fields: '(table 1 funcref)'.repeat(count) });
+  const elements = (count: number) => guest({ fields: `(table ${count} funcref)` });
+
+  it.each([
+    ['maxTables', { maxTables: 9 }, { maxTables: 8 }, tables(9)],
+    ['maxTableElements', { maxTableElements: 200_001 }, {}, elements(200_001)],
+    ['maxTableElements', {}, { maxTableElements: 199_999 }, elements(200_000)],
+  ])('reject a module beyond %s when its probe instantiates it', async (_, larger, smaller, bytes) => {
+    expect(() => admitWasm(newRuntime(larger), bytes)).not.toThrow();
+    const error = await refusal(bytes, smaller);
+    expect(error).toBeInstanceOf(ProbeFailedError);
+    expect(error.cause).toBeInstanceOf(InstantiateFailedError);
+  });
+
+  it('fail table.grow past maxTableElements while a guest runs', () => {
+    const hook = `
+      (if (i32.ne (table.grow (ref.null func) (i32.const 9)) (i32.const 1)) (then unreachable))
+      (if (i32.ne (table.grow (ref.null func) (i32.const 1)) (i32.const -1)) (then unreachable)) $answer`;
+    const bytes = guest({ fields: '(table 1 funcref)', hook });
+    expect(() => admitWasm(newRuntime({ maxTableElements: 10 }), bytes)).not.toThrow();
+  });
+
+  it('reject a module beyond poolTableElements when a pool compiles it', async () => {
+    const pooling = { allocationStrategy: 'pooling', poolTotalMemories: 4, poolTotalCoreInstances: 4 } as const;
+    expect(() => admitWasm(newRuntime({ ...pooling, poolTableElements: 20_001 }), elements(20_001))).not.toThrow();
+    const error = await refusal(elements(100), { ...pooling, poolTableElements: 99 });
+    expect(error).toBeInstanceOf(ModuleCompileError);
+  });
+});
+
+it('maxModuleEntries bounds the types and functions that are read, whoever admitted the module before', async () => {
+  const bytes = guest({ fields: '(func)'.repeat(20) });
+  admitWasm(newRuntime(), bytes);
+  const error = await refusal(bytes, { maxModuleEntries: 22 });
+  expect(error).toBeInstanceOf(ModuleRejectedError);
+  expect(error.message).toContain('more than 22 functions');
+  expect((await refusal(bytes, { maxModuleEntries: 1 })).message).toContain('more than 1 types');
+  expect(() => admitWasm(newRuntime({ maxModuleEntries: 23 }), bytes)).not.toThrow();
+});

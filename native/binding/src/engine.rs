@@ -27,6 +27,16 @@ pub struct NativeEngineOptions {
     pub memory_max_pages: u32,
     /// Bytes of native stack that a guest may use.
     pub max_wasm_stack: u32,
+    /// Tables that a guest may have.
+    pub max_tables: u32,
+    /// Elements of one table.
+    pub max_table_elements: u32,
+    /// Elements of one table in the pool, which reserves them.
+    pub pool_table_elements: u32,
+    /// Compiled modules that no slot serves and that are kept.
+    pub max_cached_modules: u32,
+    /// Bytes of those.
+    pub max_cached_module_bytes: i64,
     /// Memories in the pool.
     pub pool_total_memories: u32,
     /// Core instances in the pool; also how many calls may run at once under either strategy.
@@ -53,6 +63,11 @@ impl From<NativeEngineOptions> for EngineOptions {
             pooling: options.pooling,
             memory_max_pages: options.memory_max_pages,
             max_wasm_stack: options.max_wasm_stack,
+            max_tables: options.max_tables,
+            max_table_elements: options.max_table_elements,
+            pool_table_elements: options.pool_table_elements,
+            max_cached_modules: options.max_cached_modules,
+            max_cached_module_bytes: bytes(options.max_cached_module_bytes),
             pool_total_memories: options.pool_total_memories,
             pool_total_core_instances: options.pool_total_core_instances,
             memory_reservation_bytes: bytes(options.memory_reservation_bytes),

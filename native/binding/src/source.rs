@@ -41,18 +41,23 @@ impl NativeSource {
 
     /// Hashes and inspects, without running anything.
     #[napi(catch_unwind)]
-    pub fn inspect(&self, policy_version: u32, memory_max_pages: u32) -> NativeInspection {
-        self.task(policy_version, memory_max_pages).run()
+    pub fn inspect(&self, policy_version: u32, memory_max_pages: u32, max_entries: u32) -> NativeInspection {
+        self.task(policy_version, memory_max_pages, max_entries).run()
     }
 
     /// The same off the JavaScript thread.
     #[napi(catch_unwind, ts_return_type = "Promise<NativeInspection>")]
-    pub fn inspect_async(&self, policy_version: u32, memory_max_pages: u32) -> AsyncTask<InspectTask> {
-        AsyncTask::new(self.task(policy_version, memory_max_pages))
+    pub fn inspect_async(
+        &self,
+        policy_version: u32,
+        memory_max_pages: u32,
+        max_entries: u32,
+    ) -> AsyncTask<InspectTask> {
+        AsyncTask::new(self.task(policy_version, memory_max_pages, max_entries))
     }
 
-    fn task(&self, policy_version: u32, memory_max_pages: u32) -> InspectTask {
-        InspectTask { wasm: Arc::clone(&self.wasm), policy_version, memory_max_pages }
+    fn task(&self, policy_version: u32, memory_max_pages: u32, max_entries: u32) -> InspectTask {
+        InspectTask { wasm: Arc::clone(&self.wasm), policy_version, memory_max_pages, max_entries }
     }
 }
 
@@ -61,12 +66,13 @@ pub struct InspectTask {
     wasm: Arc<Vec<u8>>,
     policy_version: u32,
     memory_max_pages: u32,
+    max_entries: u32,
 }
 
 impl InspectTask {
     fn run(&self) -> NativeInspection {
         let hash = content_hash(self.policy_version, self.memory_max_pages, &self.wasm);
-        NativeInspection { hash, facts: inspect(&self.wasm).into() }
+        NativeInspection { hash, facts: inspect(&self.wasm, self.max_entries as usize).into() }
     }
 }
 

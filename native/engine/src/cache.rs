@@ -6,9 +6,6 @@ use std::sync::{Arc, Weak};
 
 use crate::module::CompiledModule;
 
-const MAX_BYTES: usize = 48 << 20;
-const MAX_ENTRIES: usize = 64;
-
 struct Entry {
     /// The strong reference that keeps the entry until it is evicted.
     kept: Option<Arc<CompiledModule>>,
@@ -17,8 +14,9 @@ struct Entry {
 }
 
 /// The compiled modules of one engine.
-#[derive(Default)]
 pub struct Cache {
+    max_entries: usize,
+    max_bytes: usize,
     entries: HashMap<String, Entry>,
     clock: u64,
     /// Lookups that found a module.
@@ -30,6 +28,19 @@ pub struct Cache {
 }
 
 impl Cache {
+    /// Creates an empty cache that keeps up to `max_entries` modules and `max_bytes` bytes.
+    pub fn new(max_entries: u32, max_bytes: u64) -> Self {
+        Cache {
+            max_entries: max_entries as usize,
+            max_bytes: usize::try_from(max_bytes).unwrap_or(usize::MAX),
+            entries: HashMap::new(),
+            clock: 0,
+            hits: 0,
+            misses: 0,
+            evictions: 0,
+        }
+    }
+
     /// Returns the module of this content if it is in the cache or in use.
     pub fn find(&mut self, hash: &str) -> Option<Arc<CompiledModule>> {
         self.clock += 1;
@@ -69,7 +80,7 @@ impl Cache {
     fn shrink(&mut self) {
         loop {
             let (count, bytes) = self.kept();
-            if count <= MAX_ENTRIES && bytes <= MAX_BYTES {
+            if count <= self.max_entries && bytes <= self.max_bytes {
                 break;
             }
             // Modules of registered versions are evicted last, because they would stay in memory anyway.

@@ -18,16 +18,11 @@ use crate::options::{EngineOptions, Layout};
 use crate::pool::{ModuleMemories, Pool};
 use crate::signals;
 
-/// Tables that a pooled instance may have, and their elements: wasmtime's own pooling defaults.
-const POOLED_TABLE_ELEMENTS: usize = 20_000;
-/// Initial data up to which it is copied into every instance's memory. More is mapped, page by page as it is touched.
+/// Initial data up to which it is copied into every instance's memory. More is mapped, page by page as it is touched. A
+/// module with more is served all the same, so this is no setting: it is where mapping begins to cost less.
 const COPIED_DATA_BYTES: usize = 1 << 20;
-/// Bytes of a pooled table that stay resident.
+/// Bytes of a pooled table that stay resident. It refuses nothing: a larger table costs faults.
 const TABLE_RESIDENT_BYTES: usize = 16 << 10;
-/// Tables, and elements of each, that a guest may have where no pool bounds them: its memory cap is no use against them.
-pub const TABLES: usize = 8;
-/// See [`TABLES`].
-pub const TABLE_ELEMENTS: usize = 200_000;
 
 /// A wasmtime engine and what belongs to it: the budget of concurrent calls, the compiled modules, the memories of finished calls.
 pub struct HotEngine {
@@ -63,7 +58,7 @@ impl HotEngine {
         let engine = Arc::new(HotEngine {
             budget: Budget::new(options.pool_total_core_instances),
             staged: AtomicU64::new(0),
-            cache: Mutex::default(),
+            cache: Mutex::new(Cache::new(options.max_cached_modules, options.max_cached_module_bytes)),
             pool: Pool::new(usize::try_from(options.resident_budget_bytes).unwrap_or(usize::MAX)),
             engine,
             mapping: OnceLock::new(),
@@ -89,6 +84,8 @@ impl HotEngine {
         let cap = (self.options.memory_max_pages as usize) << 16;
         let engine = self.engine_for(&wasm)?;
         let mut module = module::compile(engine, wasm, has_start, cap, bounds)?;
+        module.max_tables = self.options.max_tables as usize;
+        module.max_table_elements = self.options.max_table_elements as usize;
         if self.options.reuses_memories() && Engine::same(engine, &self.engine) {
             module.memories = Some(ModuleMemories::default());
         }
@@ -171,7 +168,7 @@ fn pool(options: &EngineOptions) -> PoolingAllocationConfig {
     pool.total_memories(options.pool_total_memories)
         .total_core_instances(options.pool_total_core_instances)
         .total_tables(options.pool_total_core_instances)
-        .table_elements(POOLED_TABLE_ELEMENTS)
+        .table_elements(options.pool_table_elements as usize)
         // Tables of plugins are small: clearing one costs less than the faults on a page that was given back.
         .table_keep_resident(TABLE_RESIDENT_BYTES)
         // Guests hold no references to host objects, so no heap for them is reserved.

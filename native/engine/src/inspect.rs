@@ -9,12 +9,10 @@ use wasmparser::{
 
 /// The prefix of the sections and exports of the plugin contract.
 const OURS: &str = "cc_lb";
-/// Maximum number of listed entries of each kind; further entries are counted.
+/// Maximum number of listed entries of each kind; further entries are counted. Valid plugins have a few of each kind, so this
+/// is no setting.
 const MAX_LISTED: usize = 1_000;
 const MAX_SECTION_BYTES: usize = 1 << 20;
-/// How many types and functions a module may have. It is also wasmtime's limit, but entries of a few bytes could become
-/// gigabytes here before wasmtime checks it.
-const MAX_ENTRIES: usize = 1_000_000;
 
 /// An import.
 #[derive(Clone, Debug)]
@@ -147,7 +145,9 @@ fn type_kind(reference: TypeRef) -> &'static str {
 }
 
 /// Reads the facts of `wasm`, without running or compiling anything.
-pub fn inspect(wasm: &[u8]) -> ModuleFacts {
+/// A module with more than `max_entries` types or functions is not read to its end: a few bytes each could become
+/// gigabytes here before wasmtime sees them.
+pub fn inspect(wasm: &[u8], max_entries: usize) -> ModuleFacts {
     let mut facts = ModuleFacts {
         encoding: None,
         size: u32::try_from(wasm.len()).unwrap_or(u32::MAX),
@@ -166,7 +166,7 @@ pub fn inspect(wasm: &[u8]) -> ModuleFacts {
         start: false,
         parse_error: None,
     };
-    let mut signatures = Signatures::default();
+    let mut signatures = Signatures { max_entries, ..Signatures::default() };
     facts.parse_error = walk(wasm, &mut facts, &mut signatures).err();
     facts.types = u32::try_from(signatures.types).unwrap_or(u32::MAX);
     signatures.fill_in(&mut facts.exports);
@@ -182,6 +182,7 @@ impl From<BinaryReaderError> for ParseError {
 /// Collects the types of the listed exports.
 #[derive(Default)]
 struct Signatures<'a> {
+    max_entries: usize,
     sections: Vec<TypeSectionReader<'a>>,
     types: usize,
     /// The type of each function, imported ones first.
@@ -195,7 +196,7 @@ impl<'a> Signatures<'a> {
         for group in section.clone().into_iter_with_offsets() {
             let (offset, group) = group?;
             self.types += group.types().len();
-            check_count(self.types, "types", offset)?;
+            self.check_count(self.types, "types", offset)?;
         }
         self.sections.push(section);
         Ok(())
@@ -203,7 +204,15 @@ impl<'a> Signatures<'a> {
 
     fn add_function(&mut self, type_index: u32, offset: usize) -> Result<(), ParseError> {
         self.functions.push(type_index);
-        check_count(self.functions.len(), "functions", offset)
+        self.check_count(self.functions.len(), "functions", offset)
+    }
+
+    fn check_count(&self, count: usize, what: &str, offset: usize) -> Result<(), ParseError> {
+        if count <= self.max_entries {
+            return Ok(());
+        }
+        let message = format!("more than {} {what}", self.max_entries);
+        Err(ParseError { message, offset })
     }
 
     /// Records that the export at this index of the list is the function with this index.
@@ -222,13 +231,6 @@ impl<'a> Signatures<'a> {
             }
         }
     }
-}
-
-fn check_count(count: usize, what: &str, offset: usize) -> Result<(), ParseError> {
-    if count <= MAX_ENTRIES {
-        return Ok(());
-    }
-    Err(ParseError { message: format!("more than {MAX_ENTRIES} {what}"), offset })
 }
 
 fn walk<'a>(wasm: &'a [u8], facts: &mut ModuleFacts, signatures: &mut Signatures<'a>) -> Result<(), ParseError> {

@@ -3,7 +3,6 @@
 use wasmtime::{Extern, Func, Memory, PoolConcurrencyLimitError, Store, StoreLimits, StoreLimitsBuilder, Trap, ValRaw};
 
 use crate::deadline;
-use crate::engine::{TABLE_ELEMENTS, TABLES};
 use crate::failure::{Failure, Kind, chain};
 use crate::module::{CompiledModule, Export};
 
@@ -28,8 +27,8 @@ impl Instance {
         let (memory, alloc, hook) = (export(&module.memory)?, export(&module.alloc)?, export(&module.hooks[hook])?);
         let limits = StoreLimitsBuilder::new()
             .memory_size(module.memory_cap)
-            .tables(TABLES)
-            .table_elements(TABLE_ELEMENTS)
+            .tables(module.max_tables)
+            .table_elements(module.max_table_elements)
             .build();
         let mut store = Store::new(module.pre.module().engine(), HostState { limits });
         store.limiter(|state| &mut state.limits);

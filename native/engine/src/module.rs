@@ -52,6 +52,10 @@ pub struct CompiledModule {
     pub has_start: bool,
     /// Bytes that a memory of this module may grow to.
     pub memory_cap: usize,
+    /// Tables that an instance may have: none until the engine of the module sets it.
+    pub max_tables: usize,
+    /// Elements of one table: none until the engine of the module sets it.
+    pub max_table_elements: usize,
     /// Bytes of compiled code and data.
     pub image_bytes: usize,
     /// The memories of its finished calls, if they are reused.
@@ -99,6 +103,8 @@ impl CompiledModule {
             hooks,
             has_start,
             memory_cap,
+            max_tables: 0,
+            max_table_elements: 0,
             image_bytes: range.end as usize - range.start as usize,
             memories: None,
             admission: Mutex::new(None),

@@ -11,6 +11,16 @@ pub struct EngineOptions {
     pub memory_max_pages: u32,
     /// Bytes of native stack that a guest may use.
     pub max_wasm_stack: u32,
+    /// Tables that a guest may have.
+    pub max_tables: u32,
+    /// Elements of one table.
+    pub max_table_elements: u32,
+    /// Elements of one table in the pool, which reserves them.
+    pub pool_table_elements: u32,
+    /// Compiled modules that no slot serves and that are kept.
+    pub max_cached_modules: u32,
+    /// Bytes of those.
+    pub max_cached_module_bytes: u64,
     /// Memories in the pool.
     pub pool_total_memories: u32,
     /// Core instances in the pool; also how many calls may run at once under either strategy.

@@ -17,7 +17,8 @@ use crate::module::CompiledModule;
 const LISTS: usize = 8;
 /// What a memory holds besides its resident pages: page tables, two mappings and the instance pool's own data.
 const OVERHEAD_BYTES: usize = 32 << 10;
-/// Nanoseconds for which a memory may be idle while calls go on.
+/// Nanoseconds for which a memory may be idle while calls go on. The budget bounds what idle memories hold, and an early release
+/// costs one call its faults, so this is no setting.
 const IDLE_NS: u64 = 10_000_000_000;
 /// The share of the budget that eviction frees beyond what is needed, so that not every call evicts.
 const SLACK: usize = 8;
