@@ -16,3 +16,14 @@ const files = readdirSync(folder, { recursive: true, encoding: 'utf8' }).filter(
 it.each(files)('messages of %s use standard technical English', (name) => {
   expect(literals(readFileSync(new URL(name, folder), 'utf8')).filter((text) => AVOIDED.test(text))).toEqual([]);
 });
+
+const native = new URL('../native/', import.meta.url);
+const rustFiles = readdirSync(native, { recursive: true, encoding: 'utf8' }).filter((name) =>
+  /^(engine|binding)[\\/]src[\\/].*\.rs$/.test(name),
+);
+
+it.each(rustFiles)('of native/%s are plain technical English', (name) => {
+  const code = readFileSync(new URL(name, native), 'utf8').replace(/(?<=^|\s)\/\/[^\n]*/gm, '');
+  const texts = [...code.matchAll(/"(?:[^"\\]|\\.)*"/g)].map(([text]) => text);
+  expect(texts.filter((text) => AVOIDED.test(text))).toEqual([]);
+});

@@ -64,15 +64,15 @@ describe.each(HOOKS)('probe of %s', (hook) => {
   });
 
   it.each([
-    ['has a null pointer', packed(0, 8), 'answered pointer 0 and length 8'],
-    ['has length 0', packed(1024, 0), 'answered pointer 1024 and length 0'],
-    ['ends one byte after the memory', packed(MEMORY - 8, 9), `answered 9 bytes at ${MEMORY - 8}, out of bounds`],
+    ['has a null pointer', packed(0, 8), 'returned pointer 0 and length 8'],
+    ['has length 0', packed(1024, 0), 'returned pointer 1024 and length 0'],
+    ['ends one byte after the memory', packed(MEMORY - 8, 9), `returned 9 bytes at ${MEMORY - 8}, out of bounds`],
     ['starts after the memory', packed(MEMORY, 1), 'out of bounds'],
-    ['ends past 2^32', packed(0xffff_ffff, 0xffff_ffff), 'answered 4294967295 bytes at 4294967295, out of bounds'],
+    ['ends past 2^32', packed(0xffff_ffff, 0xffff_ffff), 'returned 4294967295 bytes at 4294967295, out of bounds'],
   ])('rejects a guest whose answer %s', async (_, answer, named) => {
     const error = await probed({ hook: answer });
     expect(error).toBeInstanceOf(ProbeFailedError);
-    expect(error.message).toContain(`cc_lb_${hook} answered `);
+    expect(error.message).toContain(`cc_lb_${hook} returned `);
     expect(error.message).toContain(named);
     expect(error.cause).toBeInstanceOf(ModuleRejectedError);
   });
@@ -84,7 +84,7 @@ describe('probe', () => {
     for (const hook of ['filter', 'shape'] as const) {
       const error = await refusal(guest({ hooks: [hook], hook: packed(0, 0) }));
       expect(error).toBeInstanceOf(ProbeFailedError);
-      expect(error.message).toContain(`cc_lb_${hook} answered pointer 0 and length 0`);
+      expect(error.message).toContain(`cc_lb_${hook} returned pointer 0 and length 0`);
     }
   });
 

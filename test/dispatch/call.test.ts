@@ -132,7 +132,7 @@ describe('calls', () => {
     const error = thrown(FilterError, () => filter.filter(request(), caller({ do: behavior }), []));
     expect(error.kind).toBe('runtime');
     expect(error.cause).toBeInstanceOf(ModuleRejectedError);
-    expect(error.message).toContain(`cc_lb_filter answered`);
+    expect(error.message).toContain(`cc_lb_filter returned`);
     expect(error.message).toContain(message);
   });
 
@@ -151,7 +151,7 @@ describe('a request that is too large', () => {
     const error = thrown(FilterError, () => filter.filter(request({ body: Buffer.alloc(3_000_000) }), caller(), []));
     expect(error.kind).toBe('trap');
     expect(error.cause).toMatchObject({ phase: 'cc_lb_alloc', trap: 'unknown' });
-    expect(error.message).toContain('the guest gave no memory for 300');
+    expect(error.message).toContain('cc_lb_alloc returned 0 for 300');
   });
 
   it('for 32-bit lengths is rejected before the guest is called', () => {

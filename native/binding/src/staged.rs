@@ -179,7 +179,7 @@ impl CallTask {
                 room.map(|()| bytes)
             },
         );
-        let no_room = |_| Failure::new(Kind::AnswerSize, "there is no memory for the answer");
+        let no_room = |_| Failure::new(Kind::AnswerSize, "not enough memory for the answer");
         let mut result = outcome.result.and_then(|bytes| bytes.map_err(no_room));
         if result.is_err() && self.cancel.is_cancelled() {
             result = Err(cancelled);

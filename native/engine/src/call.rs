@@ -108,7 +108,7 @@ fn run<R>(
     })?;
     let pointer = instance.alloc(length, ALIGN).map_err(|error| Failure::trap("cc_lb_alloc", &error))?;
     if pointer == 0 {
-        return Err(Failure::guest("cc_lb_alloc", format!("the guest gave no memory for {length} bytes")));
+        return Err(Failure::guest("cc_lb_alloc", format!("cc_lb_alloc returned 0 for {length} bytes")));
     }
     // An allocator that returns before it reaches an epoch check may have overrun all the same.
     if deadline::is_over() {
@@ -118,7 +118,7 @@ fn run<R>(
     let start = pointer as usize;
     let memory_bytes = memory.len();
     let target = memory.get_mut(start..start + length as usize).ok_or_else(|| {
-        let message = format!("cc_lb_alloc answered {start} for {length} bytes in a memory of {memory_bytes}");
+        let message = format!("cc_lb_alloc returned {start} for {length} bytes in a memory of {memory_bytes}");
         Failure::guest("memory.write", message)
     })?;
     let (at_head, rest) = target.split_at_mut(head.len());
@@ -133,13 +133,13 @@ fn run<R>(
         return Ok(read(&[]));
     }
     if pointer == 0 || length == 0 {
-        let message = format!("{name} answered pointer {pointer} and length {length}; only observe may answer (0, 0)");
+        let message = format!("{name} returned pointer {pointer} and length {length}; only observe may return (0, 0)");
         return Err(Failure::new(Kind::Rejected, message));
     }
     let memory = instance.memory();
     let answer = memory.get(pointer..pointer + length).ok_or_else(|| {
         let bytes = memory.len();
-        let message = format!("{name} answered {length} bytes at {pointer}, out of bounds of a memory of {bytes}");
+        let message = format!("{name} returned {length} bytes at {pointer}, out of bounds of a memory of {bytes}");
         Failure::new(Kind::Rejected, message)
     })?;
     if answer.len() > call.max_answer {

@@ -84,13 +84,13 @@ impl CompiledModule {
                     Ok(module.get_export_index(name).expect("the export was just found"))
                 }
                 Some(ExternType::Func(found)) => Err(format!("`{name}` has type {found}, expected {expected}")),
-                Some(_) => Err(format!("`{name}` is exported but is no function")),
+                Some(_) => Err(format!("`{name}` is exported but is not a function")),
                 None => Err(format!("`{name}` is not exported")),
             }
         };
         let memory = match module.get_export("memory") {
             Some(ExternType::Memory(_)) => Ok(module.get_export_index("memory").expect("the export was just found")),
-            Some(_) => Err("`memory` is exported but is no memory".to_owned()),
+            Some(_) => Err("`memory` is exported but is not a memory".to_owned()),
             None => Err("`memory` is not exported".to_owned()),
         };
         let free = function("cc_lb_free", 3, None);
