@@ -1,5 +1,5 @@
-// `npm run bench:call-path`: what an inline call costs from JavaScript, the request encoded already, beside the same native
-// call path driven from Rust. Both take turns; the figure is the median of the rounds' ratios.
+// `npm run bench:call-path`: compares an inline call from JavaScript with an encoded request to the same native call
+// path from Rust. Both run alternately; the figure is the median of the rounds' ratios.
 import { spawn } from 'node:child_process';
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { createInterface } from 'node:readline';

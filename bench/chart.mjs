@@ -1,11 +1,11 @@
-// The ratios of a run as a picture: three bars for each column, and a line at 1 ×.
+// Draws the ratios of a run: three bars for each column, and a line at 1 ×.
 const WIDTH = 860;
 const LEFT = 230;
 const RIGHT = 110;
 const TOP = 84;
 const BAR = 7;
 const ROW = 3 * BAR + 10;
-/** Ratios beyond this are cut; the number beside the bar tells. */
+/** Larger ratios are truncated; the number next to the bar is exact. */
 const MAX_RATIO = 1.5;
 const FIGURES = [
   { name: 'p50Us', label: 'p50', color: '#2a6fbb' },
@@ -16,7 +16,7 @@ const FIGURES = [
 const SCALE = (WIDTH - LEFT - RIGHT) / MAX_RATIO;
 const escapeXml = (text) => text.replace(/[&<>]/g, (character) => `&#${character.charCodeAt(0)};`);
 
-/** An SVG of `columns`, each `{label, ratio}` with this package's figures divided by the Rust crate's. */
+/** Returns an SVG of `columns`, each `{label, ratio}` with this package's figures divided by the Rust crate's. */
 export function draw(columns, caption) {
   const height = TOP + columns.length * ROW + 40;
   const rows = columns.flatMap(({ label, ratio }, index) => {

@@ -1,5 +1,5 @@
-// Times the codec on a filter request of 1 KiB with 8 candidates and on its answer, beside rkyv from strings to strings and
-// beside the same step of a Rust host, from and to its own types: node bench/codec.mjs
+// Measures the codec with a filter request of 1 KiB with 8 candidates and its answer, compared with rkyv from strings
+// to strings and with the same step of a Rust host, from and to its own types: node bench/codec.mjs
 import { spawnSync } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
 
@@ -100,7 +100,9 @@ const inHost = { encodeBase: rust.hostEncode, decode: rust.hostDecode };
 console.log('median ns        codec   rkyv alone        Rust host');
 for (const [name, step] of Object.entries(steps)) {
   const nanos = medianNanos(step);
-  const beside = (other) =>
+  const comparedWith = (other) =>
     other === undefined ? '' : `${String(other).padStart(9)} (× ${(nanos / other).toFixed(2)})`;
-  console.log(`${name.padEnd(14)} ${nanos.toFixed(0).padStart(7)} ${beside(rust[name])} ${beside(inHost[name])}`);
+  console.log(
+    `${name.padEnd(14)} ${nanos.toFixed(0).padStart(7)} ${comparedWith(rust[name])} ${comparedWith(inHost[name])}`,
+  );
 }

@@ -1,4 +1,4 @@
-// What is measured: the columns of the table, how each is run, and the ratios to reach.
+// The measured columns: how each is run, and the target ratios.
 
 const SIZES = [
   { label: '1 KiB', bodyBytes: 1024, measureMs: 200, minimum: 200 },

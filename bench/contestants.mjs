@@ -1,4 +1,4 @@
-// The processes that take turns, and how to ask one of them for a measurement.
+// The measured processes, and the requests for measurements.
 import { spawn, spawnSync } from 'node:child_process';
 import { resolve } from 'node:path';
 import { createInterface } from 'node:readline';
@@ -7,7 +7,7 @@ import { MODES } from './columns.mjs';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
 const host = fileURLToPath(new URL('host.mjs', import.meta.url));
-/** Work that the Rust crate 0.1.1 has no calls for: its shape plugins have no transforms. */
+/** Work that the Rust crate 0.1.1 does not support: its shape plugins have no transforms. */
 const NOT_IN_RUST = ['event', 'stream'];
 
 const rust = (strategy) => ({
@@ -22,7 +22,7 @@ const node = (strategy, path) => ({
   measures: () => true,
 });
 
-/** Who can be measured. `baseline` is another build of this package, by path. */
+/** The contestants. `baseline` is another build of this package, by path. */
 const KNOWN = {
   rust: rust('on-demand'),
   'rust-pooling': rust('pooling'),
@@ -33,7 +33,7 @@ const KNOWN = {
 };
 export const CONTESTANT_NAMES = Object.keys(KNOWN);
 
-/** Builds the host of the published Rust crate; minutes the first time. */
+/** Builds the host of the published Rust crate, which takes minutes the first time. */
 export function buildPeer() {
   const manifest = ['--manifest-path', 'test/parity/Cargo.toml', '-p', 'bench-peer'];
   const { status } = spawnSync('cargo', ['build', '--release', '--locked', '--ignore-rust-version', ...manifest], {

@@ -1,4 +1,4 @@
-// `npm run bench:deadline`: what deadlines cost the real plugins at 1 KiB, in one process that takes turns.
+// `npm run bench:deadline`: measures the cost of deadlines for the real plugins at 1 KiB, alternating in one process.
 import { spawnSync } from 'node:child_process';
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';

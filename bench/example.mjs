@@ -1,4 +1,4 @@
-// The benchmarks' programs in Rust, built beside the addon.
+// Builds the Rust programs of the benchmarks.
 import { spawnSync } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
 

@@ -1,5 +1,5 @@
-// `npm run bench:hand-over`: how long one call holds the event loop, made on this thread and handed to another. This is what
-// decides from which body size `where: 'auto'` hands a call over.
+// `npm run bench:hand-over`: measures the time for which an inline and an off-thread call block the event loop. The
+// result determines from which body size `where: 'auto'` selects another thread.
 import { setUp } from '../scripts/setup.mjs';
 import { moduleOf } from './modules.mjs';
 import { median } from './statistics.mjs';
@@ -21,7 +21,7 @@ const calls = {
   shape: ({ ctx, upstream }, where) => dialect.shapeAsync(ctx, upstream, principal, { where }),
 };
 
-/** The median time in µs that a call holds the event loop. */
+/** The median time in µs for which a call blocks the event loop. */
 async function held(call, ring, where) {
   const times = [];
   for (let index = 0; index < CALLS; index++) {

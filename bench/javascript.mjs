@@ -1,8 +1,8 @@
-// `npm run bench:javascript`: what the JavaScript half of a call costs. The native call is replaced by one that copies a
-// recorded answer, so that the time is that of arguments, encoding, decoding and rules alone.
-//   --against DIR  a package directory (with dist/ and build/) to take turns with; prints the ratios
+// `npm run bench:javascript`: measures the JavaScript part of a call. The native call is replaced by one that copies a
+// recorded answer, so that only arguments, encoding, decoding and rules are measured.
+//   --against DIR  a package directory (with dist/ and build/) to compare with; prints the ratios
 //   --node PATH    the Node binary that runs both        --native  keeps the native call
-//   --only NAME    one case                              --rounds N  turns of each (default 15)
+//   --only NAME    one case                              --rounds N  rounds of each (default 15)
 import { spawn } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
@@ -86,7 +86,7 @@ async function measure(name) {
   for await (const _ of createInterface({ input: process.stdin })) console.log(run(CALLS));
 }
 
-/** Records the native call's answers to `inputs`, and from then on gives them in turn. */
+/** Records the native call's answers to `inputs`, and then replays them in turn. */
 function replayAnswers(directory, inputs, call) {
   const require = createRequire(`${directory}package.json`);
   const { prototype } = require(require('node-gyp-build').path(directory)).NativeModule;
@@ -164,7 +164,7 @@ function makeCase(library, name) {
       return { inputs, call: (input) => dialect.transformSseEvent(input) };
     }
     default:
-      throw new Error(`there is no case ${name}`);
+      throw new Error(`unknown case ${name}`);
   }
 }
 

@@ -1,4 +1,4 @@
-// The guests that are measured, as many distinct modules as there are principals.
+// The measured guests, with a distinct module for each principal.
 import { readFileSync } from 'node:fs';
 
 /**
@@ -7,7 +7,7 @@ import { readFileSync } from 'node:fs';
  */
 export const GUESTS = ['plain', 'default-profile', 'maximum', 'initial-memory', 'static-data', 'simd'];
 
-/** The bytes of a plugin as linked for `guests`, for one principal: equal code under a hash of its own. */
+/** The bytes of a plugin as linked for `guests`, for one principal: equal code with a distinct hash. */
 export function moduleOf(plugin, guests, principal) {
   const file = guests === 'plain' ? `../test/plugins/wasm/${plugin}.wasm` : `guests/${plugin}-${guests}.wasm`;
   return Buffer.concat([readFileSync(new URL(file, import.meta.url)), customSection(`principal-${principal}`)]);

@@ -1,4 +1,4 @@
-// `npm run bench`: measures one request (filter and shape) of this package beside the Rust crate. All contestants take turns
+// `npm run bench`: compares a request (filter and shape) of this package with the Rust crate. All contestants alternate
 // in every round; figures are medians of the rounds, ratios are medians of the rounds' ratios.
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { cpus, loadavg } from 'node:os';
@@ -25,7 +25,9 @@ const USAGE = `npm run bench -- [options]
   --no-build             measure what is built
   --list                 print the names of the columns`;
 
-/** Milliseconds of warm-up: for the first column of a process, which the JIT compiles meanwhile, for others, in a round. */
+/**
+ * Milliseconds of warm-up: for the first column of a process, which the JIT compiles meanwhile, for others, in a round.
+ */
 const WARMUP = { first: 1_500, column: 300, round: 20 };
 const RESULTS = fileURLToPath(new URL('../build/bench/results.json', import.meta.url));
 

@@ -1,4 +1,4 @@
-// What one request does: typed calls of a package, each principal with modules of its own.
+// The work of a request: typed calls of a package, with separate modules for each principal.
 import { pathToFileURL } from 'node:url';
 import { moduleOf } from './modules.mjs';
 import { observeEvents, principals, requests, streamEvents, transformContext } from './traffic.mjs';

@@ -1,4 +1,4 @@
-/** Admission under attack: mutated plugins and random modules, judged beside V8's validator. */
+/** Admission under attack: mutated plugins and random modules, compared with V8's validator. */
 import { writeFileSync } from 'node:fs';
 import {
   admitWasm,
@@ -22,7 +22,7 @@ const DEADLINE_MS = 50;
 const COMPILE_MS = 10_000;
 const BATCH = 500;
 const REAL = ['cache-aware', 'rewrite', 'lifecycle', 'transforms', 'report-0-2-0', 'misbehave'];
-/** What this host turns off and V8 has on; V8 says nothing of its own to such a module. */
+/** Proposals that this host disables and V8 enables, for which V8's verdict does not apply. */
 const TURNED_OFF =
   /support (is )?not enabled|not (enabled|supported)|disabled|feature required|requires .* proposal|without .* support/;
 
@@ -40,7 +40,7 @@ export const admission: Scenario = {
         await judge.judge(bytes, wayOf(count, whole));
       }
       run.count(BATCH);
-      // Native objects are finalised on the event loop.
+      // Native objects are finalized on the event loop.
       await new Promise((resolve) => setImmediate(resolve));
       if (batch % 20 === 0) await growth.sample(run.done);
     }
@@ -61,14 +61,14 @@ export const admission: Scenario = {
   },
 };
 
-/** Modules without end: mostly small generated ones, whole and damaged, and damaged real ones. */
+/** An endless sequence of modules: mostly small generated ones, valid and damaged, and damaged real ones. */
 function* source(random: Random): Generator<{ bytes: Uint8Array; whole: boolean }, never> {
   const damaged = (bytes: Uint8Array) => ({ bytes, whole: false });
   const real = REAL.map(plugin);
   for (;;) {
     const small = generate(random);
     yield { bytes: small, whole: true };
-    // The custom sections at the end stay whole more often, or nothing would ever reach the compiler.
+    // The custom sections at the end are damaged less often, because otherwise no module would reach the compiler.
     for (let count = 0; count < 12; count++)
       yield damaged(mutate(random, small, random.below(8) === 0 ? undefined : small.length - 260));
     const large = random.pick(real);
@@ -78,14 +78,16 @@ function* source(random: Random): Generator<{ bytes: Uint8Array; whole: boolean 
   }
 }
 
-/** Where the module that broke a promise was written to. */
+/** Writes the module of a violation to a file; returns its path. */
 function kept(bytes: Uint8Array): string {
   const path = 'build/torture/culprit.wasm';
   writeFileSync(path, bytes);
   return path;
 }
 
-/** How far a module goes: compiling takes a thousand times as long as reading. Whole ones go all the way. */
+/**
+ * The steps that a module passes: compiling takes a thousand times as long as inspection. Valid ones pass all steps.
+ */
 type Way = 'inspect' | 'admit' | 'admit off-thread';
 const wayOf = (count: number, whole: boolean): Way =>
   count % 100 === 0 ? 'admit off-thread' : whole || count % 5 === 0 ? 'admit' : 'inspect';
@@ -130,7 +132,7 @@ class Judge {
     }
   }
 
-  /** The compiler's verdict beside that of V8's validator, where both know the same features. */
+  /** Compares the compiler's verdict with that of V8's validator for features that both enable. */
   #compare(bytes: Uint8Array, verdict: Error | undefined): void {
     const valid = v8Wasm.validate(bytes);
     const compiled = !(verdict instanceof ModuleCompileError);

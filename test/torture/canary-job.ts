@@ -1,4 +1,4 @@
-/** Guests that look for data of earlier calls, among guests that leave as much data as they can. */
+/** Guests that search for data of earlier calls, and guests that leave as much data as possible. */
 import {
   FilterError,
   type HotEngineConfigInput,

@@ -28,7 +28,7 @@ for (let turn = 0; turn < 5; turn++) {
 /** `exit` and `throw` interrupt the guests; `terminate` waits for their deadlines. */
 const FLIGHT_MS = ending.startsWith('exit') || ending.startsWith('throw') ? 60_000 : 300;
 
-/** Starts more calls than run at once, none of which ends by itself. */
+/** Starts more calls than can run at the same time, none of which ends by itself. */
 function startCalls(): void {
   for (let count = 0; count < 4; count++) {
     endless.filterAsync(...call, { where: 'thread', deadlineMs: FLIGHT_MS }).catch(() => {});

@@ -1,4 +1,4 @@
-/** Deadlines: how far an endless guest overruns ten milliseconds, on the calling thread and off it. */
+/** Deadlines: how far an endless guest overruns ten milliseconds, inline and off-thread. */
 import { GuestTrapError, SlotKey, WasmtimeFilterPlugin, WasmtimeRuntime } from '../../src/index.ts';
 import { misbehavesAfterProbe } from '../support/guest.ts';
 import { body, caller, candidates, endlessGuest, guest, request } from './guests.ts';

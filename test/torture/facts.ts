@@ -58,7 +58,7 @@ export class Growth {
     this.#warmUp = warmUp;
   }
 
-  /** Only a complete run gets a verdict: a short one is all warm-up. */
+  /** Only a complete run has a verdict: a short one consists of warm-up. */
   conclude(full: boolean): void {
     this.#full = full;
   }
@@ -104,7 +104,7 @@ export class Growth {
     return (['descriptors', 'mappings', 'threads'] as const).map((name) => {
       const most = (part: typeof all) => Math.max(...part.map((sample) => sample[name]));
       const [first, second] = [most(all.slice(0, half)), most(all.slice(half))];
-      // Mappings come and go by ones as allocators split and join them.
+      // The number of mappings varies slightly, because allocators split and join them.
       const slack = name === 'mappings' ? Math.max(16, first * 0.05) : 0;
       const enough = this.#full && all.length >= Growth.#LEAST;
       return { name, value: `at most ${first}, then ${second}`, ok: enough ? second <= first + slack : null };

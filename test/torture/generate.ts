@@ -109,7 +109,7 @@ class Body {
       }
       case 3: {
         const [load, alignment] = this.#random.pick(LOADS[type]);
-        // Mostly inside the memory; what traps hides the code behind it.
+        // Mostly inside the memory, because code after a trap does not run.
         const address = below(8) === 0 ? inner('i32') : [0x41, ...signed(BigInt(below(60_000)))];
         return [...address, load, below(alignment + 1), ...leb(below(4_096))];
       }
@@ -145,10 +145,10 @@ class Body {
       case 1:
         return [...this.expression('i32'), 0x04, 0x40, ...block(), 0x05, ...block(), 0x0b];
       case 2:
-        // Out of the block, sometimes.
+        // Sometimes leaves the block.
         return [0x02, 0x40, ...this.expression('i32'), 0x0d, 0, ...block(), 0x0b];
       case 3:
-        // Round again as long as a random condition holds: some of these never end.
+        // Repeats while a random condition holds: some loops never end.
         return [
           0x03,
           0x40,
@@ -242,7 +242,7 @@ export function generate(random: Random): Uint8Array {
   return append(append(header, ...sections), ...guestSections());
 }
 
-/** The bytes with a few random changes: bits, bytes, ranges moved, doubled, left out or cut off. */
+/** Returns the bytes with random changes: bits, bytes, and ranges that are moved, duplicated, removed or truncated. */
 export function mutate(random: Random, bytes: Uint8Array, limit = bytes.length): Uint8Array {
   let changed = Buffer.from(bytes);
   for (let count = 1 + random.below(4); count > 0; count--) {

@@ -1,4 +1,7 @@
-/** A Worker of a group. A message of units starts a batch and is answered with the units done; null closes the port. */
+/**
+ * A Worker of a group. A message with a number of units starts a batch, and the reply is the finished units; null
+ * closes the port.
+ */
 import { parentPort, workerData } from 'node:worker_threads';
 import { collect } from './facts.ts';
 import { JOBS } from './jobs.ts';

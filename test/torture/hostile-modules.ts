@@ -12,8 +12,8 @@ const sized = (body: Uint8Array) => bytes(leb(body.length), body);
 const EMPTY = Uint8Array.from([0, 0x0b]);
 
 /**
- * A plugin with so many functions of this body (locals, code, end), which take and return nothing, and so many types,
- * beside its own.
+ * A plugin with additional functions of this body (locals, code, end), without parameters and results, and additional
+ * types.
  */
 function withFunctions(
   count: number,
@@ -55,7 +55,7 @@ const withBody = (code: Uint8Array, locals: readonly number[] = [0]) => withFunc
 const CONSTANT = [0x41, 1];
 const END = [0x0b];
 
-/** By name; made on demand, because some are large. */
+/** The modules by name; created on demand, because some are large. */
 export const HOSTILE_MODULES: Readonly<Record<string, () => Uint8Array>> = {
   'a memory of 4 GiB': () => guest({ memory: '65536' }),
   'a memory that may grow to 4 GiB': () => guest({ memory: '1 65536' }),
@@ -127,6 +127,6 @@ export const HOSTILE_MODULES: Readonly<Record<string, () => Uint8Array>> = {
     const again = times(500, [...CONSTANT, 0x0d, 0, ...END]);
     return withBody(bytes(times(500, [0x03, 0x40]), changes.flat(), again), [1, ...leb(5_000), 0x7f]);
   },
-  // The last: without a bound on its memory it compiles for minutes and is left behind, still running.
+  // Last: without a limit on its memory it compiles for minutes, and the abandoned compilation still runs afterwards.
   'loops nested 50,000 deep': () => withBody(bytes(times(50_000, [0x03, 0x40]), times(50_000, END))),
 };

@@ -10,11 +10,11 @@ export interface Figure {
 
 /** One kind of load or attack on the runtime. It runs in a process of its own, whose exit is part of the verdict. */
 export interface Scenario {
-  /** What a run counts. */
+  /** The unit of a run. */
   readonly unit: string;
-  /** How many units make a complete run. */
+  /** The number of units of a complete run. */
   readonly target: number;
-  /** Throws a Violation when the runtime breaks a promise. */
+  /** Throws a Violation when the runtime breaks a guarantee. */
   run(run: Run): Promise<Figure[]>;
 }
 
@@ -52,7 +52,7 @@ export class Run {
   }
 }
 
-/** The runtime broke a promise. */
+/** The runtime broke a guarantee. */
 export class Violation extends Error {}
 
 /** Throws a Violation with the message of `describe` unless the condition holds. */

@@ -1,4 +1,4 @@
-/** A guest that looks for what earlier calls left in its instance, and then leaves marks everywhere itself. */
+/** A guest that searches its instance for data of earlier calls, and then writes marks everywhere. */
 import {
   FilterError,
   GuestTrapError,
@@ -23,9 +23,9 @@ export const distinct = (bytes: Uint8Array, name: string): Uint8Array =>
   append(bytes, customSection(name, new Uint8Array(0)));
 
 /**
- * A filter of so many pages that is `unreachable` when it sees anything of an earlier call in its memory, a global or
- * its table. Then it leaves marks everywhere and ends as the length of its request says: an answer, a trap, an answer
- * that is refused, or never.
+ * A filter with `pages` pages that traps with `unreachable` when it finds data of an earlier call in its memory, a
+ * global or its table. Then it writes marks everywhere and ends as the length of its request selects: an answer, a
+ * trap, an answer that is rejected, or an endless loop.
  */
 function seeker(pages: number): Uint8Array {
   const fields = `
@@ -60,11 +60,11 @@ function seeker(pages: number): Uint8Array {
     (if (i32.eq ${length} (i32.const 3)) (i32.const 2)) (then (return (i64.const 1))))
     (if (i32.eq ${length} (i32.const 255)) (i32.const 255)) (then (loop $ever (br $ever))))
     $answer`;
-  // The request lies above what is marked, so that it can be read until the end.
+  // The request is after the marked memory, so that it can be read until the end.
   return guest({ fields, hook, memory: String(pages), alloc: 'i32.const 65536' });
 }
 
-/** Registers a seeker of so many pages under `name` and returns a function that makes one call of it, of any size. */
+/** Registers a seeker with `pages` pages under `name`. Returns a function that calls it with a request of any size. */
 export function seekerOf(runtime: WasmtimeRuntime, name: string, pages: number): (random: Random) => Promise<void> {
   const bytes = distinct(seeker(pages), name);
   const adapter = new WasmtimeFilterPlugin(runtime, runtime.registerFilter(SlotKey.global(name), name, bytes));
@@ -80,12 +80,12 @@ export function seekerOf(runtime: WasmtimeRuntime, name: string, pages: number):
   };
 }
 
-/** Throws unless a call of a seeker ended as it may; `unreachable` means that it saw a mark. */
+/** Throws unless a call of a seeker ended as expected; `unreachable` means that it found a mark. */
 function checkOutcome(error: unknown): void {
   const cause = error instanceof FilterError ? error.cause : error;
   if (cause instanceof ModuleRejectedError) return;
   const trap = cause instanceof GuestTrapError ? cause.trap : undefined;
   if (trap === 'integer-division-by-zero' || trap === 'interrupt') return;
-  ensure(trap !== 'unreachable-code-reached', () => 'a guest saw what an earlier call left behind');
+  ensure(trap !== 'unreachable-code-reached', () => 'a guest found data of an earlier call');
   throw error;
 }

@@ -1,4 +1,4 @@
-/** Many slots with modules of their own: what each costs in resident memory and mappings once it has served. */
+/** Many slots with separate modules: resident memory and mappings of each after a call. */
 import { SlotKey, WasmtimeFilterPlugin, WasmtimeRuntime } from '../../src/index.ts';
 import { anonymousBytes, collect, handles } from './facts.ts';
 import { caller, candidates, plugin, request } from './guests.ts';
@@ -13,7 +13,7 @@ export const slots: Scenario = {
   unit: 'slots',
   target: 1_000,
   async run(run) {
-    // Without a budget no idle instance is kept, so that what is left belongs to the slots.
+    // Without a budget no idle memory is kept, so that the rest belongs to the slots.
     using runtime = new WasmtimeRuntime({ residentBudgetBytes: 0 });
     const bytes = plugin('cache-aware');
     const adapters: WasmtimeFilterPlugin[] = [];
@@ -28,7 +28,7 @@ export const slots: Scenario = {
         ensure(keptUpstreamIds.length === 2, () => `${keptUpstreamIds.length} candidates kept instead of 2`);
       }
     };
-    // The first ones pay for what all share.
+    // The first slots include the cost of shared resources.
     for (let count = 0; count < 10; count++) add();
     serve();
     await collect();

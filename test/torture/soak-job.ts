@@ -1,4 +1,4 @@
-/** The traffic of a load balancer: all hooks, bodies of many sizes, on the calling thread and off it, with rare failures. */
+/** The traffic of a load balancer: all hooks, bodies of many sizes, inline and off-thread, with rare failures. */
 import {
   FilterError,
   SlotKey,

@@ -1,4 +1,4 @@
-/** Hot swaps under traffic: the version that a call began with answers it, and old versions leave nothing behind. */
+/** Hot swaps under traffic: the version on which a call started answers it, and old versions leave no resources. */
 import { ModuleRejectedError, SlotKey, WasmtimeFilterPlugin, WasmtimeRuntime } from '../../src/index.ts';
 import { encodeToBytes } from '../../src/wire/encode.ts';
 import { filterResponse } from '../../src/wire/messages/filter.ts';
@@ -81,7 +81,7 @@ export const swaps: Scenario = {
       growth.slopeFigure(LIMIT),
       ...growth.handleFigures(),
       {
-        name: 'left behind',
+        name: 'leftover instances',
         value: `${idleMemories} idle memories, ${poolMemories} pooled memories`,
         ok: idleMemories === 0 && poolMemories === 0,
       },

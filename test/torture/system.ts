@@ -1,12 +1,12 @@
 /**
- * Conditions of the system under which a scenario runs. Each function returns how to end the condition, or undefined where
- * the system does not have it or this process may not set it.
+ * Conditions of the system under which a scenario runs. Each function returns a function that ends the condition, or
+ * undefined if the system does not support it or this process may not set it.
  */
 import { spawn } from 'node:child_process';
 import { accessSync, constants, existsSync, mkdirSync, readFileSync, rmdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 
-/** Ends a condition; says what happened under it, for the summary. */
+/** Ends a condition; returns a report for the summary. */
 export type End = () => Promise<string>;
 
 const COMPACT = '/proc/sys/vm/compact_memory';
@@ -14,7 +14,7 @@ const HUGE_PAGES = '/sys/kernel/mm/transparent_hugepage/enabled';
 const CGROUPS = '/sys/fs/cgroup';
 const COMPACT_EVERY_MS = 20;
 
-/** Compacts memory again and again, from a process of its own: the kernel migrates pages of calls that are running. */
+/** Compacts memory repeatedly from a separate process, so that the kernel migrates pages of running calls. */
 export function compactMemory(): End | undefined {
   if (!writable(COMPACT)) return undefined;
   const program = `
@@ -32,7 +32,7 @@ export function compactMemory(): End | undefined {
     });
 }
 
-/** Gives every mapping of the system huge pages where it can, until the end. */
+/** Enables huge pages for every mapping of the system until the end. */
 export function useHugePages(): End | undefined {
   if (!writable(HUGE_PAGES)) return undefined;
   const before = /\[(\w+)\]/.exec(readFileSync(HUGE_PAGES, 'utf8'))?.[1];
@@ -47,7 +47,7 @@ export function useHugePages(): End | undefined {
   };
 }
 
-/** Moves this process into a memory cgroup (of version 1 or 2) with a limit for what it allocates from now on. */
+/** Moves this process into a memory cgroup (of version 1 or 2) with a limit for later allocations. */
 export function limitMemory(bytes: number): End | undefined {
   const group = memoryCgroup();
   if (group === undefined) return undefined;

@@ -1,4 +1,4 @@
-/** Many modules that take turns under a small budget: guests that look for marks, and real plugins beside them. */
+/** Calls many modules in turn under a small budget: guests that search for marks, and real plugins. */
 import { SlotKey, WasmtimeFilterPlugin, WasmtimeRuntime, WasmtimeUpstreamDialect } from '../../src/index.ts';
 import { upstream } from '../support/samples.ts';
 import { Random } from '../wire/fuzz/random.ts';
@@ -9,7 +9,7 @@ import { distinct, marks, seekerOf } from './seeker.ts';
 
 /** Modules of one runtime; every runtime of the process has the same ones. */
 export const MODULES = 64;
-/** Less than the memories of all modules hold, so that the least recently used ones are released all the time. */
+/** Smaller than the memories of all modules, so that the least recently used ones are released continuously. */
 export const BUDGET_BYTES = 16 * 1024 * 1024;
 const REAL = 16;
 const PAGES = [3, 5, 20];

@@ -1,4 +1,7 @@
-/** 64 modules on three threads: no call sees another's bytes, memory stays flat, and idle memories keep to the budget. */
+/**
+ * 64 modules on three threads: no call sees another's bytes, memory does not grow, and idle memories stay within the
+ * budget.
+ */
 import { setTimeout as delay } from 'node:timers/promises';
 import { anonymousBytes, collect, Growth } from './facts.ts';
 import { type Figure, grouped, type Scenario } from './scenario.ts';
@@ -10,10 +13,10 @@ const WORKERS = 2;
 const BATCH = 500;
 const PER_CENT = 5;
 const MIB = 1024 * 1024;
-/** What JavaScript heaps and allocators keep beside the budget. */
+/** Memory of JavaScript heaps and allocators in addition to the budget. */
 const SLACK_BYTES = 48 * MIB;
 const LIMIT_BYTES = 192 * MIB;
-/** Longer than a thread's heap takes to shrink. */
+/** Longer than the time in which a thread's heap shrinks. */
 const IDLE_MS = 1_000;
 
 const compaction = { name: 'compaction', begin: compactMemory };
@@ -32,7 +35,7 @@ function scenario(conditions: readonly { name: string; begin: () => End | undefi
       const begun = conditions.map(({ name, begin }) => ({ name, end: begin() }));
       const figures: Figure[] = [];
       try {
-        // One batch at least: a busy machine may need all the time to admit the modules.
+        // At least one batch: on a busy machine, admission may take all the time.
         do {
           run.count(await workers.batch(BATCH));
           await growth.sample(run.done);
@@ -64,6 +67,6 @@ function scenario(conditions: readonly { name: string; begin: () => End | undefi
 }
 
 export const tenants = scenario([compaction]);
-/** These two change the system for a while, so that they run only where they are named. */
+/** These two change the system temporarily, so they run only when they are named. */
 export const hugeTenants = scenario([compaction, hugePages]);
 export const limitedTenants = scenario([memoryLimit]);

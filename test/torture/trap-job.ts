@@ -1,4 +1,4 @@
-/** Guests that trap in every possible way, on the calling thread and off it, with V8's own traps in between. */
+/** Guests that trap in every possible way, inline and off-thread, with V8's own traps in between. */
 import {
   GuestTrapError,
   SlotKey,
@@ -28,7 +28,7 @@ interface Trap {
   readonly name: string;
   /** A deadline may pass in any phase. */
   readonly expected: { readonly trap: string; readonly phase?: string };
-  /** Makes the call and returns what it threw or returned as an error. */
+  /** Makes the call and returns the error that it threw or returned. */
   trigger(): unknown;
   triggerOffThread(): Promise<unknown>;
   /** One turn in this many makes the call: slow traps are rarer. */

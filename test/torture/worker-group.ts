@@ -52,7 +52,7 @@ export class WorkerGroup {
   }
 }
 
-/** The next message of a Worker: the units that it did. */
+/** The next message of a Worker: its finished units. */
 function answer(worker: Worker): Promise<number> {
   return new Promise((resolve, reject) => {
     const settled = (settle: () => void) => {

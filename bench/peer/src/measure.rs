@@ -1,4 +1,4 @@
-//! Times requests and reads what the process used meanwhile.
+//! Measures requests and the resources that the process uses.
 
 use serde_json::{Value, json};
 use std::sync::Barrier;
@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 /// How a measurement runs.
 #[derive(Clone, Copy)]
 pub struct Plan {
-    /// Threads that make requests at once.
+    /// The number of concurrent threads.
     pub threads: usize,
     /// Milliseconds of requests that do not count.
     pub warmup: u64,

@@ -1,4 +1,4 @@
-//! What one request does: typed calls of the crate, each principal with modules of its own.
+//! The work of a request: typed calls of the crate, with separate modules for each principal.
 
 use crate::inputs::{self, Input};
 use cc_lb_plugin_api::{FilterPlugin, ObservabilityHook, Principal, SlotKey, shape_request};
@@ -132,8 +132,8 @@ fn register(
     Plugins { filter, shape, observe }
 }
 
-/// Appends a custom section without content, so that equal code has a hash of its own. Names are shorter than 126 bytes,
-/// so that each length is one byte of LEB128.
+/// Appends a custom section without content, so that equal code has a hash of its own. Names are shorter than 126
+/// bytes, so that each length is one byte of LEB128.
 fn distinct(mut wasm: Vec<u8>, principal: usize) -> Vec<u8> {
     let name = format!("principal-{principal}");
     wasm.extend_from_slice(&[0, name.len() as u8 + 1, name.len() as u8]);
