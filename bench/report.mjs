@@ -66,7 +66,7 @@ function twoThreads(chosen) {
   );
 }
 
-/** Work without a counterpart in the Rust crate, beside the earlier build that was measured with it. */
+/** Work without a counterpart in the Rust crate, next to the earlier build that was measured with it. */
 function otherWork(chosen) {
   const head = ['', 'earlier build: p50 / p90 / p99 / CPU', 'this package', 'p50, p99, CPU'];
   return table(

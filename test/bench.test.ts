@@ -1,4 +1,4 @@
-/** The benchmark measures the built package; `npm run bench` measures it beside the Rust crate. */
+/** The benchmark measures the built package; `npm run bench` compares it with the Rust crate. */
 import { spawnSync } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';

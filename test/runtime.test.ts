@@ -115,7 +115,7 @@ describe.each(STRATEGIES)('publishPoolMetrics, $strategy', ({ strategy, config }
   });
 });
 
-it('the gauges of a pool with all other defaults count running calls, not what calls left behind', async () => {
+it('with all other defaults, the pool gauges count running calls and not the slots that earlier calls used', async () => {
   const { sink, take } = recorder();
   const runtime = isolatedRuntime({ allocationStrategy: 'pooling' }, { metrics: sink });
   const filter = new WasmtimeFilterPlugin(runtime, runtime.registerFilter(key, 'n', plugin('cache-aware')));

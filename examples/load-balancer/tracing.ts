@@ -3,18 +3,18 @@ import { tracingChannel } from 'node:diagnostics_channel';
 import type { Span } from '@opentelemetry/api';
 import type { CallEvent } from 'cc-lb-runtime-wasmtime';
 
-/** The runtime's channel of calls. */
+/** The name of the runtime's tracing channel for calls. */
 const CALLS = 'cc-lb-runtime-wasmtime:call';
 
 /**
- * Makes a span of each plugin call from now on, as a child of the context's span. Does nothing, and costs calls nothing, where
- * the API is missing or nothing takes its spans. Gives whether there are spans.
+ * Creates a span for each later plugin call, as a child of the active span. Returns false and subscribes to nothing if
+ * the API is not installed or no tracer provider is registered.
  */
 export async function traceToOpenTelemetry(): Promise<boolean> {
   const api = await import('@opentelemetry/api').catch(() => null);
   if (api === null) return false;
   const tracer = api.trace.getTracer('cc-lb-load-balancer');
-  // Without a provider, spans have no valid ids.
+  // Without a provider, spans have invalid ids.
   if (!api.isSpanContextValid(tracer.startSpan('start').spanContext())) return false;
   const spans = new WeakMap<object, Span>();
   const end = (call: object) => {
@@ -39,7 +39,7 @@ export async function traceToOpenTelemetry(): Promise<boolean> {
       span?.recordException(error instanceof Error ? error : String(error));
       span?.setStatus({ code: api.SpanStatusCode.ERROR });
     },
-    // A call on another thread has ended when its promise settles.
+    // An off-thread call ends when its promise settles.
     end(call) {
       if ((call as CallEvent).where === 'inline') end(call);
     },

@@ -76,7 +76,7 @@ describe('the breaker of a global slot', () => {
     clock.now += 100;
     call('c', 'failure');
     expect(breaker.state).toBe('open');
-    // The trial of `a` is refused for all, so it does not use up the trial of its own breaker.
+    // The slot-wide breaker rejects the trial of `a`, so it does not use up the trial of its own breaker.
     expect(call('a', 'success')).toBe(200);
     clock.now += 200;
     expect(call('a', 'success')).toBe(0);

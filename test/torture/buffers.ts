@@ -146,7 +146,7 @@ export const buffers: Scenario = {
         else detach(bytes);
         await registered;
       },
-      // More bytes than may be staged at once: some calls are refused, and no answer belongs to another call.
+      // Together the calls exceed maxStagingBytes: some are rejected, and no call receives the answer of another.
       async () => {
         const bodies = Array.from({ length: 6 }, () => filled(2_000_000));
         const calls = bodies.map((body) => mayRefuse(() => echo.shapeAsync(request({ body }), upstream, caller())));
@@ -185,7 +185,9 @@ async function refusedAt(path: string, make: () => unknown): Promise<void> {
   ensure(false, () => `nothing refused ${path}`);
 }
 
-/** Bodies larger than the guest's memory limit, and larger than the address space of wasm. Their pages stay untouched. */
+/**
+ * Bodies larger than the guest's memory limit, and larger than the address space of wasm. Their pages stay untouched.
+ */
 async function hugeBodies(echo: WasmtimeUpstreamDialect): Promise<string> {
   const codes: string[] = [];
   for (const bytes of [200 * 1024 * 1024, 2 ** 32 - 8, 2 ** 32]) {

@@ -1,8 +1,8 @@
 //! The oracle of the wire codec: rkyv with the published wire crates.
 
 mod bench;
-mod editions;
 mod random;
+mod schemas;
 mod wire;
 
 use std::io::{self, BufReader, BufWriter, Read, Write};
@@ -11,8 +11,8 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use rkyv::util::AlignedVec;
 
-use editions::{Root, Verdict, fingerprints, roots};
 use random::Random;
+use schemas::{Root, Verdict, fingerprints, roots};
 
 const USAGE: &str = "usage: cc-lb-wire-oracle roots | fingerprints | vectors <per-root> <seed> | judge | bench";
 
