@@ -3,8 +3,15 @@
  * Each function returns the index after the skipped value, and -1 if the text ends first. The JSON is not validated.
  */
 
+/** A range of bytes. */
+export type Span = readonly [start: number, end: number];
+
 const QUOTE = 0x22;
 const BACKSLASH = 0x5c;
+const COLON = 0x3a;
+const COMMA = 0x2c;
+const OBJECT = 0x7b;
+const OBJECT_END = 0x7d;
 
 /** Skips space, tab and line breaks. */
 export function skipSpace(text: Buffer, from: number): number {
@@ -53,4 +60,28 @@ export function endOfValue(text: Buffer, from: number): number {
     at++;
   }
   return depth === 0 && at > from ? at : -1;
+}
+
+/** Returns the spans of an object's values by their keys; null for other values. */
+export function fieldsOf(body: Buffer): Map<string, Span> | null {
+  let at = skipSpace(body, 0);
+  if (body[at] !== OBJECT) return null;
+  const fields = new Map<string, Span>();
+  for (;;) {
+    at = skipSpace(body, at + 1);
+    if (body[at] === OBJECT_END) return fields;
+    if (body[at] !== QUOTE) return null;
+    const endOfKey = endOfString(body, at);
+    if (endOfKey < 0) return null;
+    const key = body.toString('latin1', at + 1, endOfKey - 1);
+    at = skipSpace(body, endOfKey);
+    if (body[at] !== COLON) return null;
+    const start = skipSpace(body, at + 1);
+    const end = endOfValue(body, start);
+    if (end < 0) return null;
+    fields.set(key, [start, end]);
+    at = skipSpace(body, end);
+    if (body[at] === OBJECT_END) return fields;
+    if (body[at] !== COMMA) return null;
+  }
 }

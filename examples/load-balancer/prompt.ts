@@ -1,18 +1,12 @@
 /** Reads the fields of a `/v1/messages` body that filters receive, without parsing the prompt. */
 import { createHash, type Hash } from 'node:crypto';
-import { endOfString, endOfValue, skipSpace } from './json-scan.ts';
-
-/** A range of bytes. */
-type Span = readonly [start: number, end: number];
+import { endOfValue, fieldsOf, type Span, skipSpace } from './json-scan.ts';
 
 /** The maximum number of messages between the end of a cached prefix and the end of the prompt. */
 const LOOK_BACK = 20;
 const NO_FIELDS: ReadonlyMap<string, Span> = new Map();
 const QUOTE = 0x22;
-const COLON = 0x3a;
 const COMMA = 0x2c;
-const OBJECT = 0x7b;
-const OBJECT_END = 0x7d;
 const LIST = 0x5b;
 const LIST_END = 0x5d;
 
@@ -35,30 +29,6 @@ export class Prompt {
   get prefixes(): readonly string[] {
     this.#prefixes ??= prefixDigests(this.#body, this.#fields);
     return this.#prefixes;
-  }
-}
-
-/** Returns the spans of an object's values by their keys; null for other values. */
-function fieldsOf(body: Buffer): Map<string, Span> | null {
-  let at = skipSpace(body, 0);
-  if (body[at] !== OBJECT) return null;
-  const fields = new Map<string, Span>();
-  for (;;) {
-    at = skipSpace(body, at + 1);
-    if (body[at] === OBJECT_END) return fields;
-    if (body[at] !== QUOTE) return null;
-    const endOfKey = endOfString(body, at);
-    if (endOfKey < 0) return null;
-    const key = body.toString('latin1', at + 1, endOfKey - 1);
-    at = skipSpace(body, endOfKey);
-    if (body[at] !== COLON) return null;
-    const start = skipSpace(body, at + 1);
-    const end = endOfValue(body, start);
-    if (end < 0) return null;
-    fields.set(key, [start, end]);
-    at = skipSpace(body, end);
-    if (body[at] === OBJECT_END) return fields;
-    if (body[at] !== COMMA) return null;
   }
 }
 

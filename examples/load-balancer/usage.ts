@@ -1,5 +1,7 @@
 /** Reads the token counts of an answer while it is forwarded: from a JSON body, or from the events of a stream. */
 
+import { fieldsOf } from './json-scan.ts';
+
 /** Token counts of an answer; null if it reported none. */
 export interface Usage {
   readonly inputTokens: number | null;
@@ -58,8 +60,8 @@ class Counts {
       return;
     }
     const counts = (parsed?.usage ?? parsed?.message?.usage ?? {}) as Record<string, unknown>;
-    for (const [ours, theirs] of Object.entries(FIELDS)) {
-      const count = counts[theirs];
+    for (const ours in FIELDS) {
+      const count = counts[FIELDS[ours as keyof Usage]];
       if (Number.isSafeInteger(count) && (count as number) >= 0) this.#found[ours as keyof Usage] = count as number;
     }
   }
@@ -85,8 +87,12 @@ class JsonUsage extends Counts implements UsageReader {
     return 0;
   }
 
+  /** Parses the usage alone: the rest of an answer may be long. */
   override usage(): Usage {
-    if (this.#size <= MAX_TEXT_BYTES) this.read(Buffer.concat(this.#chunks.splice(0)).toString());
+    if (this.#chunks.length === 0 || this.#size > MAX_TEXT_BYTES) return super.usage();
+    const body = Buffer.concat(this.#chunks.splice(0));
+    const span = body.includes('"usage"') ? fieldsOf(body)?.get('usage') : undefined;
+    if (span !== undefined) this.read(`{"usage":${body.toString('utf8', ...span)}}`);
     return super.usage();
   }
 }

@@ -6,6 +6,7 @@ import { KeyMap, type SlotKey } from '../slot-key.ts';
 import type { PrometheusRegistry } from './prometheus-client.ts';
 
 const LABEL_UNITS = 200;
+const CONTROL = /\p{Cc}/u;
 const BREAKER_VALUES: Readonly<Record<BreakerState, number>> = { closed: 0, 'half-open': 1, open: 2 };
 
 const SERIES = {
@@ -33,6 +34,8 @@ type Labels = Readonly<Record<string, string>>;
  * units.
  */
 export function labelValue(text: string): string {
+  // Most names are labels as they are, and a test costs less than a replacement with every call.
+  if (text.length <= LABEL_UNITS && !CONTROL.test(text)) return text;
   const cut = text.length <= LABEL_UNITS ? text : `${text.slice(0, LABEL_UNITS)}…`;
   return cut.replace(/\p{Cc}/gu, (unit) => `\\u${unit.charCodeAt(0).toString(16).padStart(4, '0')}`);
 }
