@@ -2,7 +2,7 @@ import { request as httpRequest } from 'node:http';
 import { setTimeout as delay } from 'node:timers/promises';
 import { ModuleRejectedError, PoolSaturatedError, ResponseTransformError, SlotKey } from 'cc-lb-runtime-wasmtime';
 import { Agent, request } from 'undici';
-import { describe, expect, it } from 'vitest';
+import { describe, expect, it, onTestFinished } from 'vitest';
 import { guest, loadBalancer, plugin, principal, routes, until, upstream } from './load-balancer/support.ts';
 
 const SSE = { 'content-type': 'text/event-stream' };
@@ -382,6 +382,24 @@ describe('publish', () => {
 });
 
 describe('close', () => {
+  it('does not wait for connections that become idle', async () => {
+    let answer = () => {};
+    const server = await upstream((_, response) => {
+      answer = () => response.end('late');
+    });
+    const { url, balancer } = await loadBalancer(routes([server]));
+    const agent = new Agent();
+    onTestFinished(() => agent.destroy());
+    const headers = { 'x-api-key': 'me' };
+    const running = request(url, { method: 'POST', headers, body: '{}', dispatcher: agent });
+    await until(() => server.received.length === 1);
+    // Without a limit that this test would live to see.
+    const closed = balancer.close({ graceMs: 2 ** 31 - 1 });
+    answer();
+    expect(await (await running).body.text()).toBe('late');
+    await closed;
+  });
+
   it('lets running requests finish and accepts no new ones', async () => {
     const server = await upstream(async (_, response) => {
       await delay(200);

@@ -225,6 +225,8 @@ export class LoadBalancer {
       this.#exchanges.delete(exchange);
       this.#metrics.ended(exchange.status, exchange.seconds);
       exchange.closed();
+      // The connection has become idle, and nothing else would close it before its time limit.
+      if (this.#isClosing) setImmediate(() => this.#server.closeIdleConnections());
     });
     exchange.start();
   }
