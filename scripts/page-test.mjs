@@ -1,5 +1,5 @@
-// `npm run test:page`: the status page of the load balancer in headless Chromium. Not a part of `npm test`, because it needs
-// a browser: CHROMIUM names its program, /usr/bin/chromium is the default.
+// `npm run test:page`: the status page of the load balancer in headless Chromium. Not a part of `npm test`, because it
+// needs a browser: CHROMIUM names its program, /usr/bin/chromium is the default.
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
@@ -45,7 +45,7 @@ try {
   await check('draws the rate', async () => (await page.getAttribute('#line', 'points')).includes(' '));
 
   writeFileSync(join(folder, 'bad.wasm'), HOSTILE);
-  await check('shows what was refused', () => hasText(page, '#refusals', 'bad'));
+  await check('shows rejected plugins', () => hasText(page, '#refusals', 'bad'));
   await check('shows hostile names as text', async () => {
     const text = await page.textContent('#plugins');
     return (

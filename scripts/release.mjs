@@ -1,5 +1,5 @@
-// npm run release -- 1.2.3: creates the commit and the tag of a release. Pushing the tag starts the workflow that builds,
-// tests and publishes. `--check` only runs the checks, without a version.
+// npm run release -- 1.2.3: creates the commit and the tag of a release. Pushing the tag starts the workflow that
+// builds, tests and publishes. `--check` only runs the checks, without a version.
 //
 // Fails for uncommitted changes, a branch other than main, an outdated type file of the addon or list of licenses, a
 // changelog without unreleased changes, and a version that is already tagged or not higher than the last.
@@ -15,19 +15,19 @@ const UNRELEASED = '## [Unreleased]';
 const { values, positionals } = parseArgs({ allowPositionals: true, options: { check: { type: 'boolean' } } });
 const [version] = positionals;
 
-refuseIf(run('git', 'status', '--porcelain') !== '', 'there are uncommitted changes');
+abortIf(run('git', 'status', '--porcelain') !== '', 'there are uncommitted changes');
 const manifest = JSON.parse(read('package.json'));
 if (!values.check) {
-  refuseIf(semver.valid(version) !== version, 'name a version, such as `npm run release -- 1.2.3`');
-  refuseIf(run('git', 'tag', '--list', `v${version}`) !== '', `v${version} is already tagged`);
+  abortIf(semver.valid(version) !== version, 'name a version, such as `npm run release -- 1.2.3`');
+  abortIf(run('git', 'tag', '--list', `v${version}`) !== '', `v${version} is already tagged`);
   // The first release has the version in package.json.
-  refuseIf(semver.lt(version, manifest.version), `${version} is lower than ${manifest.version}`);
-  refuseIf(run('git', 'branch', '--show-current') !== 'main', 'the branch is not main');
+  abortIf(semver.lt(version, manifest.version), `${version} is lower than ${manifest.version}`);
+  abortIf(run('git', 'branch', '--show-current') !== 'main', 'the branch is not main');
   const changes = read('CHANGELOG.md').split(UNRELEASED)[1]?.split('\n## ')[0].trim();
-  refuseIf(!changes, 'CHANGELOG.md has no changes under [Unreleased]');
+  abortIf(!changes, 'CHANGELOG.md has no changes under [Unreleased]');
 }
 run(process.execPath, 'scripts/build-native.mjs');
-refuseIf(
+abortIf(
   run('git', 'status', '--porcelain', '--', 'src/native/binding.ts') !== '',
   'src/native/binding.ts was out of date: commit the regenerated file',
 );
@@ -61,7 +61,7 @@ function read(path) {
 function replace(path, pattern, replacement) {
   const before = read(path);
   const after = before.replace(pattern, replacement);
-  refuseIf(after === before, `${path} does not contain the version`);
+  abortIf(after === before, `${path} does not contain the version`);
   writeFileSync(join(root, path), after);
 }
 
@@ -71,13 +71,13 @@ function run(command, ...args) {
   const { status, stdout } = spawnSync(command, args, options);
   if (status !== 0) {
     process.stdout.write(stdout ?? '');
-    refuseIf(true, `${[command, ...args].join(' ')} failed`);
+    abortIf(true, `${[command, ...args].join(' ')} failed`);
   }
   return stdout.trim();
 }
 
-function refuseIf(refused, why) {
-  if (!refused) return;
+function abortIf(isInvalid, why) {
+  if (!isInvalid) return;
   console.error(`✗ no release: ${why}`);
   process.exit(1);
 }

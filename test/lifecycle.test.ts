@@ -18,7 +18,7 @@ describe('native stack', () => {
     ['a Worker of 16 MB', ['worker', '16'], ''],
   ];
   it.each(depths.filter(isSupported))(
-    'suffices for a call at every depth of JavaScript, or the call is refused: %s',
+    'suffices for a call at every depth of JavaScript, or the call is rejected: %s',
     async (_, args, shell) => {
       const ended = await run('depths', args, shell);
       expect(ended).toMatchObject(SUCCESS);

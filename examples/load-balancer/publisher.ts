@@ -108,7 +108,7 @@ export class PluginRefused extends Error {
   readonly plugin: string;
 
   constructor(plugin: string, cause: unknown) {
-    super(`plugin ${JSON.stringify(plugin)} is refused: ${cause instanceof Error ? cause.message : cause}`, { cause });
+    super(`plugin ${JSON.stringify(plugin)} is rejected: ${cause instanceof Error ? cause.message : cause}`, { cause });
     this.name = 'PluginRefused';
     this.plugin = plugin;
   }

@@ -39,7 +39,7 @@ export class Service implements Operations {
     const registers = [this.#registry];
     this.#swaps = new Counter({
       name: 'cc_lb_swaps_total',
-      help: 'Sets of routes that were brought into service, or refused',
+      help: 'Sets of routes that were activated or rejected',
       labelNames: ['outcome'],
       registers,
     });

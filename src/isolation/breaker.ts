@@ -30,7 +30,7 @@ export const breakerSchema = z
     guestTimeShare: z.number().min(0.001).max(1_024).default(0.8),
     /** Length of the window over which calls and guest time are counted. */
     windowMs: milliseconds.default(10_000),
-    /** Milliseconds that an open breaker refuses calls before its first trial. Doubles with each failed trial. */
+    /** Milliseconds that an open breaker rejects calls before its first trial. Doubles with each failed trial. */
     openMs: milliseconds.default(1_000),
     /** The maximum of `openMs` after doubling. */
     maxOpenMs: milliseconds.default(60_000),
@@ -53,7 +53,7 @@ export const breakerSchema = z
 
 /** Complete thresholds of a breaker. */
 export type BreakerOptions = z.output<typeof breakerSchema>;
-/** `closed` allows calls, `open` refuses them, `half-open` allows one trial at a time. */
+/** `closed` allows calls, `open` rejects them, `half-open` allows one trial at a time. */
 export type BreakerState = 'closed' | 'open' | 'half-open';
 /** Why a breaker changed its state. */
 export type BreakerCause =

@@ -18,7 +18,7 @@ import { NOTES_OF_SLICE, ObjectWriter } from './object-writer.ts';
 import type { Prefix } from './prefix.ts';
 import { type Message, type Plan, STEP, type Step } from './rkyv.ts';
 import { HeapScratch, type Scratch } from './scratch.ts';
-import { float, floatWords, MAX_RUN, NOT_ASCII, Refusal } from './writer.ts';
+import { float, floatWords, InvalidValue, MAX_RUN, NOT_ASCII } from './writer.ts';
 
 /** The maximum distance of a relative pointer, 2 GiB. */
 const MAX_DISTANCE = 0x8000_0000;
@@ -47,7 +47,7 @@ class Encoder extends ObjectWriter {
     const end = prefix === null ? null : this.beginWith(prefix, plan, value);
     if (end === null) this.writeOutOfLine(plan, value);
     const at = this.leaveObjects(message.size, message.align);
-    if (at + this.shift > MAX_DISTANCE) throw new Refusal('', 'must encode to less than 2 GiB');
+    if (at + this.shift > MAX_DISTANCE) throw new InvalidValue('', 'must encode to less than 2 GiB');
     this.flush();
     this.writeObject(plan, at, 0, this.shift);
     this.measure(scratch);
@@ -91,7 +91,7 @@ class Encoder extends ObjectWriter {
     const written = this.at - scratch.start;
     if (scratch.body === null) scratch.headLength = written;
     else if (scratch.body.length !== this.shift + scratch.start)
-      throw new Refusal('body', 'must not change while it is encoded');
+      throw new InvalidValue('body', 'must not change while it is encoded');
     else scratch.tailLength = written - scratch.headLength;
   }
 
@@ -112,7 +112,7 @@ class Encoder extends ObjectWriter {
     }
     switch (step.kind) {
       case STEP.text:
-        if (typeof value !== 'string') throw new Refusal(step.path, 'must be a string');
+        if (typeof value !== 'string') throw new InvalidValue(step.path, 'must be a string');
         this.writeText(step, value);
         break;
       case STEP.latin1:
@@ -148,7 +148,7 @@ class Encoder extends ObjectWriter {
         this.writePairs(step, value);
         break;
       default:
-        if (typeof value !== 'object' || value === null) throw new Refusal(step.path, 'must be an object');
+        if (typeof value !== 'object' || value === null) throw new InvalidValue(step.path, 'must be an object');
         this.writeOutOfLine(step.plan!, value);
     }
   }
@@ -225,7 +225,7 @@ class Encoder extends ObjectWriter {
   }
 
   private leaveBody(step: Step, value: unknown): void {
-    if (!isUint8Array(value)) throw new Refusal(step.path, BYTES);
+    if (!isUint8Array(value)) throw new InvalidValue(step.path, BYTES);
     const { scratch, at } = this;
     const { length } = value;
     scratch.body = value;
@@ -236,7 +236,7 @@ class Encoder extends ObjectWriter {
   }
 
   private writeSlice(step: Step, value: unknown): void {
-    if (!Array.isArray(value)) throw new Refusal(step.path, 'must be an array');
+    if (!Array.isArray(value)) throw new InvalidValue(step.path, 'must be an array');
     const list: readonly unknown[] = value;
     const plan = step.plan!;
     const { length } = list;
@@ -250,7 +250,7 @@ class Encoder extends ObjectWriter {
     try {
       for (; i < length; i++) {
         const element = list[i];
-        if (typeof element !== 'object' || element === null) throw new Refusal('', 'must be an object');
+        if (typeof element !== 'object' || element === null) throw new InvalidValue('', 'must be an object');
         if (plan.words !== null) this.writeLeaves(plan, plan.read(element));
         else this.writeOutOfLine(plan, element);
       }
@@ -269,7 +269,7 @@ class Encoder extends ObjectWriter {
     try {
       for (; i < length; i++) {
         const element = list[i];
-        if (typeof element !== 'object' || element === null) throw new Refusal('', 'must be an object');
+        if (typeof element !== 'object' || element === null) throw new InvalidValue('', 'must be an object');
         rows[i] = plan.read(element);
       }
       const alignment = (this.at + this.shift) & (plan.align - 1);
@@ -316,11 +316,11 @@ class Encoder extends ObjectWriter {
   }
 
   private writePairs(step: Step, value: unknown): void {
-    if (!Array.isArray(value)) throw new Refusal(step.path, 'must be a flat list of pairs');
+    if (!Array.isArray(value)) throw new InvalidValue(step.path, 'must be a flat list of pairs');
     const list: readonly unknown[] = value;
     const plan = step.plan!;
     const length = list.length >> 1;
-    if (list.length !== length * 2) throw new Refusal(step.path, 'must be a flat list of pairs');
+    if (list.length !== length * 2) throw new InvalidValue(step.path, 'must be a flat list of pairs');
     const first = plan.steps[0]!;
     const second = plan.steps[1]!;
     this.reserveNotes(list.length);
@@ -332,8 +332,8 @@ class Encoder extends ObjectWriter {
         this.writeField(second, list[2 * i + 1]);
       }
     } catch (error) {
-      if (!(error instanceof Refusal)) throw error;
-      throw new Refusal(`${step.path}[${i}]`, `${error.path} ${error.expectation}`);
+      if (!(error instanceof InvalidValue)) throw error;
+      throw new InvalidValue(`${step.path}[${i}]`, `${error.path} ${error.expectation}`);
     }
     this.endSlice(plan, length, start);
   }
@@ -370,19 +370,19 @@ function listMemoOf(plan: Plan): ListMemo {
   return memo;
 }
 
-/** Adds the index of the list's element to the path of a refusal. Returns other errors unchanged. */
+/** Adds the index of the list's element to the path of an InvalidValue. Returns other errors unchanged. */
 function within(step: Step, i: number, error: unknown): unknown {
-  if (!(error instanceof Refusal)) return error;
+  if (!(error instanceof InvalidValue)) return error;
   const path = `${step.path}[${i}]`;
-  return new Refusal(error.path === '' ? path : `${path}.${error.path}`, error.expectation);
+  return new InvalidValue(error.path === '' ? path : `${path}.${error.path}`, error.expectation);
 }
 
 function selectPlan(message: Message<unknown>, value: unknown): Plan {
-  if (typeof value !== 'object' || value === null) throw new Refusal('', 'must be an object');
+  if (typeof value !== 'object' || value === null) throw new InvalidValue('', 'must be an object');
   if (message.tag === null) return message.plans[0]!;
   const { property, names } = message.tag;
   const index = names.indexOf((value as Record<string, string>)[property]!);
-  if (index < 0) throw new Refusal(property, `must be one of ${names.join(', ')}`);
+  if (index < 0) throw new InvalidValue(property, `must be one of ${names.join(', ')}`);
   return message.plans[index]!;
 }
 
@@ -423,7 +423,7 @@ function encodeCarefully(
 }
 
 function explain(message: Message<unknown>, error: unknown): unknown {
-  if (!(error instanceof Refusal)) return error;
+  if (!(error instanceof InvalidValue)) return error;
   return new InvalidArgumentError(error.path === '' ? message.name : error.path, error.expectation);
 }
 

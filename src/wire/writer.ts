@@ -12,7 +12,7 @@ import type { Step } from './rkyv.ts';
 import { HeapScratch, type Scratch } from './scratch.ts';
 
 /** A value that cannot be encoded; converted to an InvalidArgumentError when its complete path is known. */
-export class Refusal {
+export class InvalidValue {
   readonly path: string;
   readonly expectation: string;
   constructor(path: string, expectation: string) {
@@ -92,7 +92,7 @@ export class Writer {
   protected writeText(step: Step, value: string): void {
     if (!this.careful) this.defer(value);
     else if (!this.writeShort(value, 0x7f)) {
-      if (LONE_SURROGATE.test(value)) throw new Refusal(step.path, 'must be a string without lone surrogates');
+      if (LONE_SURROGATE.test(value)) throw new InvalidValue(step.path, 'must be a string without lone surrogates');
       this.reserve(this.at + value.length * 3);
       this.noteRange(this.bytes.write(value, this.at, 'utf8'));
     }
@@ -101,7 +101,7 @@ export class Writer {
   protected writeLatin1(step: Step, value: string): void {
     if (!this.careful) this.defer(value);
     else if (!this.writeShort(value, 0xff)) {
-      if (BEYOND_LATIN1.test(value)) throw new Refusal(step.path, 'must hold no code unit above U+00FF');
+      if (BEYOND_LATIN1.test(value)) throw new InvalidValue(step.path, 'must hold no code unit above U+00FF');
       this.reserve(this.at + value.length);
       this.noteRange(this.bytes.write(value, this.at, 'latin1'));
     }
@@ -140,7 +140,7 @@ export class Writer {
   }
 
   protected writeBytes(step: Step, value: unknown, expectation: string): void {
-    if (!isUint8Array(value)) throw new Refusal(step.path, expectation);
+    if (!isUint8Array(value)) throw new InvalidValue(step.path, expectation);
     this.flush();
     const { at } = this;
     this.reserve(at + value.length);
@@ -173,7 +173,7 @@ export class Writer {
 
   protected noteInteger(step: Step, value: unknown, max: number): void {
     if (typeof value !== 'number' || !Number.isInteger(value) || value < 0 || value > max)
-      throw new Refusal(step.path, `must be an integer from 0 to ${max}`);
+      throw new InvalidValue(step.path, `must be an integer from 0 to ${max}`);
     this.notes[this.noted++] = value;
   }
 
@@ -184,11 +184,11 @@ export class Writer {
     } else if (typeof value === 'bigint' && value >= 0n && value <= 0xffff_ffff_ffff_ffffn) {
       this.notes[this.noted++] = Number(value & 0xffff_ffffn);
       this.notes[this.noted++] = Number(value >> 32n);
-    } else throw new Refusal(step.path, 'must be an integer from 0 to 2^64 - 1, as a bigint past 2^53 - 1');
+    } else throw new InvalidValue(step.path, 'must be an integer from 0 to 2^64 - 1, as a bigint past 2^53 - 1');
   }
 
   protected noteF64(step: Step, value: unknown): void {
-    if (typeof value !== 'number') throw new Refusal(step.path, 'must be a number');
+    if (typeof value !== 'number') throw new InvalidValue(step.path, 'must be a number');
     float[0] = value;
     this.notes[this.noted++] = floatWords[0]!;
     this.notes[this.noted++] = floatWords[1]!;

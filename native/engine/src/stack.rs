@@ -116,7 +116,7 @@ mod tests {
     }
 
     #[test]
-    fn a_small_thread_refuses_a_large_guest_and_takes_a_small_one() {
+    fn a_small_thread_rejects_a_large_guest_and_accepts_a_small_one() {
         std::thread::Builder::new()
             .stack_size(512 * 1024)
             .spawn(|| {
