@@ -3,6 +3,7 @@ import type * as PromClient from 'prom-client';
 import { InvalidArgumentError } from '../errors.ts';
 import { HOOK_KINDS } from '../types.ts';
 import type { PrometheusClient, PrometheusRegistry } from './prometheus-client.ts';
+import { CallDurations, type DurationHistogram } from './prometheus-durations.ts';
 import { labelValue, SlotSeries } from './prometheus-slots.ts';
 import { sumWith } from './prometheus-totals.ts';
 import type { MetricsSink } from './sink.ts';
@@ -67,7 +68,7 @@ export function prometheusSink(
   if (![client?.Counter, client?.Gauge, client?.Histogram].every((type) => typeof type === 'function')) {
     throw new InvalidArgumentError('client', 'expected prom-client');
   }
-  const { Counter, Gauge, Histogram } = client as typeof PromClient;
+  const { Counter, Gauge } = client as typeof PromClient;
   const described = (name: string) => ({
     name,
     help: HELP[name] ?? name,
@@ -80,9 +81,13 @@ export function prometheusSink(
   const gauge = (name: string) =>
     (registry.getSingleMetric(name) as PromClient.Gauge | undefined) ??
     new Gauge({ ...described(name), aggregator: AGGREGATORS[name] ?? 'sum' });
-  const durations = () =>
-    (registry.getSingleMetric(CALL_DURATION) as PromClient.Histogram | undefined) ??
-    new Histogram({ ...described(CALL_DURATION), labelNames: ['plugin', 'hook'], buckets: BUCKETS });
+  const durations = (): DurationHistogram => {
+    const existing = registry.getSingleMetric(CALL_DURATION);
+    if (existing !== undefined) return existing as DurationHistogram;
+    const created = new CallDurations(CALL_DURATION, HELP[CALL_DURATION]!, BUCKETS);
+    registry.registerMetric(created);
+    return created;
+  };
   const traps = () => counter(TRAP, ['plugin', 'hook', 'phase']);
   const saturations = () => counter(SATURATION, ['resource']);
 

@@ -1,10 +1,10 @@
 import { createRequire } from 'node:module';
 import { runInThisContext } from 'node:vm';
 import { buildSync } from 'esbuild';
-import promClient, { AggregatorRegistry, Counter, Registry } from 'prom-client';
+import promClient, { AggregatorRegistry, Counter, Histogram, Registry } from 'prom-client';
 import { describe, expect, it } from 'vitest';
 import { prometheusSink } from '../../src/metrics/prometheus.ts';
-import { type PoolStats, publishPoolMetrics } from '../../src/metrics/sink.ts';
+import { type MetricsSink, type PoolStats, publishPoolMetrics } from '../../src/metrics/sink.ts';
 import { SlotKey } from '../../src/slot-key.ts';
 import { plugin } from '../support/plugins.ts';
 import { isolatedRuntime, newRuntime } from '../support/runtimes.ts';
@@ -28,6 +28,14 @@ async function samples(registry: Registry): Promise<string[]> {
   return (await registry.metrics()).split('\n').filter((line) => line !== '' && !line.startsWith('#'));
 }
 
+/** The limits of the buckets of a histogram, which a call makes visible and a reset hides again. */
+async function boundsOf(registry: Registry, sink: MetricsSink, name: string): Promise<number[]> {
+  sink.call('x', 'filter', 1);
+  const text = await registry.getSingleMetricAsString(name);
+  registry.resetMetrics();
+  return [...text.matchAll(/le="([\d.e-]+)"/g)].map(([, limit]) => Number(limit));
+}
+
 describe('prometheusSink', () => {
   it('counts calls, traps and saturation by their labels', async () => {
     const registry = new Registry();
@@ -44,6 +52,38 @@ describe('prometheusSink', () => {
     expect(lines).toContain('cc_lb_plugin_call_duration_seconds_count{plugin="cache",hook="filter"} 2');
     expect(lines).toContain('cc_lb_plugin_trap_total{plugin="cache",hook="shape",phase="cc_lb_shape"} 2');
     expect(lines).toContain('cc_lb_plugin_pool_saturation_total{resource="stores"} 1');
+  });
+
+  it('exports durations as a histogram of prom-client does', async () => {
+    const [ours, theirs] = [new Registry(), new Registry()];
+    const sink = prometheusSink(ours);
+    const name = 'cc_lb_plugin_call_duration_seconds';
+    const limits = [...(await boundsOf(ours, sink, name))];
+    const histogram = new Histogram({
+      ...{ name, help: 'Time spent in a plugin hook, in seconds', labelNames: ['plugin', 'hook'] },
+      ...{ buckets: limits, registers: [theirs] },
+    });
+    for (const [plugin, hook, seconds] of [
+      ...([
+        ['a', 'filter', 0],
+        ['a', 'filter', 0.000_01],
+        ['a', 'shape', 0.000_011],
+      ] as const),
+      ...([
+        ['b', 'observe', 5],
+        ['b', 'observe', 5.001],
+        ['b', 'observe', 1e9],
+      ] as const),
+    ]) {
+      sink.call(plugin, hook, seconds);
+      histogram.observe({ plugin, hook }, seconds);
+    }
+    expect(await ours.getSingleMetricAsString(name)).toBe(await theirs.getSingleMetricAsString(name));
+    const processes = await Promise.all([ours, theirs].map((registry) => registry.getMetricsAsJSON()));
+    const whole = await AggregatorRegistry.aggregate(processes).getSingleMetricAsString(name);
+    expect(whole).toContain(`${name}_count{plugin="b",hook="observe"} 6`);
+    ours.resetMetrics();
+    expect(await ours.getSingleMetricAsString(name)).not.toContain('_count');
   });
 
   it('sets the series of the pool with type and help', async () => {
