@@ -3,8 +3,8 @@ import { type AsyncCallOptions, type CallOptions, isAbort } from './adapters/ada
 import { failurePolicySchema } from './config.ts';
 import { FilterError, InvalidArgumentError, type ObservabilityError, type WasmtimeRuntimeError } from './errors.ts';
 import { type PluginFailurePolicy, unavailableResponse } from './policy/failure.ts';
-import { passThroughHeaders, rereadable } from './policy/headers.ts';
-import { passThroughUrl } from './policy/pass-through-url.ts';
+import { rereadable } from './policy/headers.ts';
+import { passThroughRequest } from './policy/pass-through-request.ts';
 import { pluginFailed, pluginFailureOrThrow, type Unavailable } from './policy/unavailable.ts';
 import { isResponseStage, type ResponseOutcome, resolveResponse, resolveResponseAsync } from './response.ts';
 import { type SseDialect, SseTransformer, type SseTransformerOptions } from './sse/transformer.ts';
@@ -71,6 +71,8 @@ export interface ObserveStage {
   observe(event: ObserveEvent, options?: CallOptions): ObservabilityError | undefined;
   /** The asynchronous form of `observe`, which may run on another thread. */
   observeAsync(event: ObserveEvent, options?: AsyncCallOptions): Promise<ObservabilityError | undefined>;
+  /** Queues the event; false if it was dropped. An observer without it is called by `observeAsync`. */
+  observeQueued?(event: ObserveEvent, options?: CallOptions): boolean;
 }
 
 /** The result of one filter: its verdict, or the error of the call. */
@@ -237,6 +239,19 @@ export class PluginChain {
     return this.#observers.map((observer) => observer.observe(event, options)).filter((error) => error !== undefined);
   }
 
+  /**
+   * Queues the event for every observer, off the request's path, and returns how many dropped it. Failures are counted in the
+   * slots' status. `drain()` of the runtime waits for queued events.
+   */
+  observeQueued(event: ObserveEvent, options?: CallOptions): number {
+    let dropped = 0;
+    for (const observer of this.#observers) {
+      if (observer.observeQueued === undefined) observer.observeAsync(event, options).catch(() => {});
+      else if (!observer.observeQueued(event, options)) dropped++;
+    }
+    return dropped;
+  }
+
   /** The asynchronous form of `observe`, which may run on another thread. */
   async observeAsync(event: ObserveEvent, options?: AsyncCallOptions): Promise<readonly ObservabilityError[]> {
     const errors = await Promise.all(this.#observers.map((observer) => observer.observeAsync(event, options)));
@@ -320,13 +335,13 @@ function canonicalIds(candidates: readonly UpstreamCandidate[]): string[] {
 
 function afterFailedShape(stage: ShapeStage, error: unknown, ctx: RequestContext, upstream: Upstream): ShapeOutcome {
   const failure = pluginFailureOrThrow(error);
-  const request = stage.failurePolicy === 'pass-through' ? asItCame(ctx, upstream) : null;
+  const request = stage.failurePolicy === 'pass-through' ? passThroughRequest(ctx, upstream) : null;
   if (request !== null) stage.countPassThrough?.();
   return request === null ? pluginFailed(failure) : { kind: 'passed-through', request, error: failure };
 }
 
 function unshaped(ctx: RequestContext, upstream: Upstream): ShapeOutcome {
-  const request = asItCame(ctx, upstream);
+  const request = passThroughRequest(ctx, upstream);
   if (request === null) {
     throw new InvalidArgumentError(
       'upstream.baseUrl',
@@ -334,12 +349,6 @@ function unshaped(ctx: RequestContext, upstream: Upstream): ShapeOutcome {
     );
   }
   return { kind: 'passed-through', request };
-}
-
-/** Returns the original request with the upstream's URL; null if there is no valid URL. */
-function asItCame(ctx: RequestContext, upstream: Upstream): ShapedRequest | null {
-  const url = passThroughUrl(upstream?.baseUrl ?? null, ctx.path, ctx.query ?? null);
-  return url && { url, method: ctx.method, headers: passThroughHeaders(ctx.headers), body: ctx.body };
 }
 
 /** Normalizes the context, because every stage and a passed-through request read the headers. */

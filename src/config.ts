@@ -106,8 +106,19 @@ export const hotEngineConfigSchema = z
     compileTimeoutMs: deadlineSchema.default(30_000),
     /** Bytes of memory for compiling one module. */
     maxCompileBytes: bytes.min(MIB).default(512 * MIB),
+    /**
+     * CPU time that an asynchronous call may take on its JavaScript thread, in milliseconds; one that takes longer is interrupted
+     * and run again off the thread. 0 lets it run to its deadline.
+     */
+    inlineSliceMs: z.int().min(0).max(1_000).default(10),
     /** Off-thread calls of one JavaScript thread that may wait for a place. */
     maxQueuedCalls: z.int().min(0).max(1_000_000).default(1_024),
+    /** Events of `observeQueued` that may wait in the queue of one slot. */
+    maxQueuedEvents: z.int().min(0).max(1_000_000).default(1_024),
+    /** Bytes of events of `observeQueued` that may wait in all queues of a runtime. */
+    maxQueuedEventBytes: bytes.default(16 * MIB),
+    /** Bytes of memory that the live instances of streams may hold, shared by principals. */
+    maxStreamBytes: bytes.default(512 * MIB),
     /** Bytes of requests that off-thread calls may hold. */
     maxStagingBytes: bytes.default(256 * MIB),
   })

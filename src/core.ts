@@ -1,8 +1,10 @@
 /** The internals of a runtime, which its facade, registrations and adapters share. */
 import type { HotEngineConfig } from './config.ts';
 import { Dispatcher } from './dispatch/call.ts';
+import { ObserveQueue } from './dispatch/observe-queue.ts';
 import type { OpenEngine } from './engine.ts';
 import { Isolation } from './isolation/isolation.ts';
+import type { MonitorReport } from './isolation/monitor.ts';
 import type { MetricsSink } from './metrics/sink.ts';
 import { KeyMap } from './slot-key.ts';
 import type { Slot } from './slots.ts';
@@ -15,14 +17,20 @@ export class Core {
   readonly metrics: Required<MetricsSink>;
   readonly isolation: Isolation;
   readonly dispatcher: Dispatcher;
+  /** Events that wait for observers. */
+  readonly events: ObserveQueue;
+  /** Gets each call of a monitored version. Never throws. */
+  readonly monitored: (report: MonitorReport) => void;
   /** The registered slots by their keys. */
   readonly slots: KeyMap<Slot> = new KeyMap();
 
-  constructor(engine: OpenEngine, metrics: Required<MetricsSink>) {
+  constructor(engine: OpenEngine, metrics: Required<MetricsSink>, monitored: (report: MonitorReport) => void) {
     this.config = engine.config;
     this.engine = engine;
     this.metrics = metrics;
     this.isolation = new Isolation(engine.config.breaker, metrics);
     this.dispatcher = new Dispatcher(engine.config, metrics);
+    this.events = new ObserveQueue(this.dispatcher);
+    this.monitored = monitored;
   }
 }

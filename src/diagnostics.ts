@@ -117,6 +117,16 @@ export function traceThreaded<T>(target: Subject, run: () => Promise<T>): Promis
   return call.tracePromise(run, { ...subjectOf(target), where: 'thread' });
 }
 
+/** Traces a call that begins on this thread and, where `run` returns a promise, is repeated off it: one call. */
+export function traceSliced<T>(target: Subject, run: () => T | Promise<T>): Promise<T> {
+  const context: { where: CallEvent['where'] } & EventSubject = { ...subjectOf(target), where: 'inline' };
+  return call.tracePromise(async () => {
+    const result = run();
+    if (result instanceof Promise) context.where = 'thread';
+    return result;
+  }, context);
+}
+
 /** The facts of an admission before it starts: for a registration, its name and principal. */
 interface AdmissionFacts {
   readonly plugin?: string;

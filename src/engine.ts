@@ -67,6 +67,7 @@ function engineOptions(config: HotEngineConfig, group: string | null): NativeEng
     keepResidentBytes: config.keepResidentBytes,
     residentBudgetBytes: config.residentBudgetBytes,
     maxStagingBytes: config.maxStagingBytes,
+    maxStreamBytes: config.maxStreamBytes,
     group,
   };
 }

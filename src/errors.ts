@@ -109,7 +109,7 @@ export class GuestTrapError extends WasmtimeRuntimeError {
 }
 
 /** The limited resources of the runtime. */
-export type SaturatedResource = 'stores' | 'pool' | 'queue' | 'staging' | 'compile';
+export type SaturatedResource = 'stores' | 'pool' | 'queue' | 'staging' | 'compile' | 'streams';
 
 /** A limit of the runtime is reached, temporarily or for any call of this size; `resource` names it. */
 export class PoolSaturatedError extends WasmtimeRuntimeError {
@@ -222,6 +222,9 @@ export function errorOf(failure: NativeFailure, context: ErrorContext): Wasmtime
       return new GuestTrapError(place ?? 'unknown', trap ?? 'unknown', message, context);
     case 'saturated':
       return new PoolSaturatedError(place as SaturatedResource, context);
+    case 'busy':
+      return new InvalidArgumentError('event', message, context);
+    case 'ended':
     case 'rejected':
       return new ModuleRejectedError(message, context);
     case 'compile':

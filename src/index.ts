@@ -4,6 +4,7 @@ export type { AsyncCallOptions, CallOptions, FollowedKey } from './adapters/adap
 export { WasmtimeFilterPlugin } from './adapters/filter.ts';
 export { WasmtimeObservabilityHook } from './adapters/observe.ts';
 export { WasmtimeUpstreamDialect } from './adapters/shape.ts';
+export type { EventTransform } from './adapters/stream.ts';
 export { inspectWasm, type ModuleInspection } from './admission/inspect.ts';
 export type { HookMetadata, HookMode, PluginMetadata } from './admission/metadata.ts';
 export { type Admission, admitWasm, admitWasmAsync } from './admit-wasm.ts';
@@ -69,6 +70,7 @@ export {
   WasmtimeRuntimeError,
 } from './errors.ts';
 export type { BreakerCause, BreakerOptions, BreakerState } from './isolation/breaker.ts';
+export type { MonitorCounts, MonitoredAnswer, MonitorReport } from './isolation/monitor.ts';
 export type { FailureCounts, Refusal } from './isolation/slot-stats.ts';
 export type { SlotStatus } from './isolation/status.ts';
 export { prometheusSink } from './metrics/prometheus.ts';

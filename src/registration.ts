@@ -16,6 +16,8 @@ import type { Core } from './core.ts';
 import { publishEviction, publishSwap, reportAdmission, reportAdmissionAsync } from './diagnostics.ts';
 import { unlessAborted } from './dispatch/abort.ts';
 import { InvalidArgumentError, ModuleRejectedError, SlotNotFoundError } from './errors.ts';
+import type { VersionGuard } from './isolation/guard.ts';
+import { Monitor } from './isolation/monitor.ts';
 import { KeyMap, keyOf, type SlotKey } from './slot-key.ts';
 import { checkSlotKind, noSlotAt, Slot } from './slots.ts';
 import type { SlotKind } from './types.ts';
@@ -50,7 +52,7 @@ export class Registrations {
 
   /** Registers on this thread; see `WasmtimeRuntime.registerFilter`. */
   register(kind: SlotKind, key: SlotKey, name: string, bytes: Uint8Array, options: SlotOptions = {}): Slot {
-    const version = versionOptions(parseArgument(slotOptionsSchema, options, 'options'), this.#core.config);
+    const version = versionOptions(kind, parseArgument(slotOptionsSchema, options, 'options'), this.#core.config);
     const at = this.#check(key, name, bytes);
     const facts = { plugin: name, principal: at.principal, kind };
     try {
@@ -74,7 +76,7 @@ export class Registrations {
     options: AsyncSlotOptions = {},
   ): Promise<Slot> {
     const { signal, ...own } = parseArgument(asyncSlotOptionsSchema, options, 'options');
-    const version = versionOptions(own, this.#core.config);
+    const version = versionOptions(kind, own, this.#core.config);
     const at = this.#check(key, name, bytes);
     signal?.throwIfAborted();
     const pending = this.#pending.get(at) ?? { last: Promise.resolve(), waiting: 0, evictions: 0, overtakes: 0 };
@@ -116,9 +118,10 @@ export class Registrations {
     if (pending !== undefined) pending.evictions++;
     const slot = this.#core.slots.get(key);
     if (slot === undefined) return false;
+    this.#setMonitor(slot, null);
     slot.evict();
     this.#core.slots.delete(key);
-    this.#core.isolation.evicted(slot);
+    this.#core.isolation.evicted(key, slot.version);
     publishEviction(slot);
     return true;
   }
@@ -138,22 +141,72 @@ export class Registrations {
   rollback(at: SlotKey): Slot {
     const slot = this.#core.slots.get(at);
     if (slot === undefined) throw noSlotAt(at);
-    const { previous, version: current } = slot;
-    if (previous === null) {
-      const context = { plugin: current.pluginName, principal: at.principal, versionId: current.versionId };
-      throw new ModuleRejectedError(`slot ${at} has no version to roll back to`, context);
-    }
-    const { pluginName, failurePolicy, deadlineMs } = previous;
-    const next = new Version(previous, {
-      ...{ pluginName, failurePolicy, deadlineMs },
-      principal: at.principal,
-      versionId: current.versionId + 1,
-      guard: this.#core.isolation.newGuard(at, pluginName, slot),
-    });
-    slot.rollBack(next);
+    const { previous } = slot;
+    if (previous === null) throw refusal(slot, 'no version to roll back to');
+    const { versionId } = slot.version;
+    slot.rollBack(this.#again(slot, previous));
     this.#core.isolation.swapped(slot);
+    publishSwap(slot, versionId);
     this.#overtake(at);
     return slot;
+  }
+
+  /** Puts the monitored version into service; see `WasmtimeRuntime.enforce`. */
+  enforce(at: SlotKey): Slot {
+    const slot = this.#core.slots.get(at);
+    if (slot === undefined) throw noSlotAt(at);
+    const monitored = monitoredVersion(slot);
+    if (monitored === undefined) throw refusal(slot, 'no monitored version');
+    const version = this.#again(slot, monitored);
+    this.#setMonitor(slot, null);
+    this.#swap(slot, version);
+    this.#overtake(at);
+    return slot;
+  }
+
+  /** Drops the version that is monitored beside the enforcing one; see `WasmtimeRuntime.stopMonitoring`. */
+  stopMonitoring(at: SlotKey): boolean {
+    const slot = this.#core.slots.get(at);
+    if (slot === undefined || slot.version.enforcement === 'monitor') return false;
+    if (slot.version.guard.stats.monitor === null) return false;
+    this.#setMonitor(slot, null);
+    return true;
+  }
+
+  /** The content of an earlier or a monitored version as the next one, with a closed breaker. */
+  #again({ key, version: current }: Slot, version: Version): Version {
+    const { pluginName, principal } = version;
+    return new Version(version, {
+      ...version.options,
+      ...{ enforcement: 'enforce', sample: 1 },
+      pluginName,
+      principal,
+      versionId: current.versionId + 1,
+      guard: this.#core.isolation.newGuard(key, pluginName, this.#core.slots.get(key)),
+    });
+  }
+
+  #swap(slot: Slot, version: Version): void {
+    const { versionId } = slot.version;
+    // A version that was monitored alone is replaced, whatever comes next.
+    if (slot.version.enforcement === 'monitor') this.#setMonitor(slot, null);
+    slot.swap(version);
+    this.#core.isolation.swapped(slot);
+    publishSwap(slot, versionId);
+  }
+
+  #setMonitor(slot: Slot, monitor: Monitor<Version> | null): void {
+    const { stats } = slot.version.guard;
+    const replaced = monitoredVersion(slot);
+    stats.monitor = monitor;
+    if (monitor !== null) {
+      monitor.version.module.serve();
+      this.#core.isolation.registered(monitor.version);
+    }
+    if (replaced !== undefined) {
+      replaced.module.retire();
+      this.#core.isolation.evicted(slot.key, replaced);
+    }
   }
 
   /** Validates the arguments of a registration and returns the key. */
@@ -169,34 +222,39 @@ export class Registrations {
   #unchanged(kind: SlotKind, key: SlotKey, bytes: Uint8Array, options: VersionOptions): Slot | undefined {
     const slot = this.#core.slots.get(key);
     if (slot === undefined || slot.kind !== kind) return undefined;
-    if (slot.version.contentHash !== contentHashOf(this.#core.engine, bytes)) return undefined;
-    return slot.version.hasOptions(options) ? slot : undefined;
+    return holds(slot, contentHashOf(this.#core.engine, bytes), options) ? slot : undefined;
   }
 
   #apply(kind: SlotKind, key: SlotKey, name: string, admitted: AdmittedModule, options: VersionOptions): Slot {
     const slot = this.#core.slots.get(key);
     if (slot !== undefined) {
       checkSlotKind(slot, kind);
-      if (slot.version.contentHash === admitted.contentHash && slot.version.hasOptions(options)) return slot;
+      if (holds(slot, admitted.contentHash, options)) return slot;
     }
     // Admission rejects a module that does not declare the hook of the kind.
     const content = { ...admitted, schemas: admitted.schemas as SchemasOf<SlotKind> };
-    const version = new Version(content, {
-      ...options,
-      versionId: (slot?.version.versionId ?? 0) + 1,
-      pluginName: name,
-      principal: key.principal,
-      guard: this.#core.isolation.newGuard(key, name, slot),
-    });
+    const versionWith = (guard: VersionGuard) => {
+      const versionId = (slot?.version.versionId ?? 0) + 1;
+      return new Version(content, { ...options, versionId, pluginName: name, principal: key.principal, guard });
+    };
+    const { isolation } = this.#core;
+    const beside = options.enforcement === 'monitor' && slot?.version.enforcement === 'enforce';
+    const holder = beside ? slot : this.#install(slot, key, kind, versionWith(isolation.newGuard(key, name, slot)));
+    if (options.enforcement === 'monitor') {
+      // The monitored version has a guard of its own: its calls count for no other, and are not monitored themselves.
+      const version = versionWith(isolation.newGuard(key, name, undefined));
+      this.#setMonitor(holder, new Monitor(key, version, this.#core.monitored));
+    }
+    return holder;
+  }
+
+  #install(slot: Slot | undefined, key: SlotKey, kind: SlotKind, version: Version): Slot {
     if (slot !== undefined) {
-      const { versionId } = slot.version;
-      slot.swap(version);
-      this.#core.isolation.swapped(slot);
-      publishSwap(slot, versionId);
+      this.#swap(slot, version);
       return slot;
     }
     const first = new Slot(key, kind, version);
-    this.#core.isolation.registered(first);
+    this.#core.isolation.registered(version);
     this.#core.slots.set(key, first);
     publishSwap(first, undefined);
     return first;
@@ -207,4 +265,21 @@ export class Registrations {
     const pending = this.#pending.get(key);
     if (pending !== undefined) pending.overtakes++;
   }
+}
+
+/** Whether the slot has this content under these options already, enforced or monitored. */
+function holds(slot: Slot, contentHash: string, options: VersionOptions): boolean {
+  const version = options.enforcement === 'monitor' ? monitoredVersion(slot) : slot.version;
+  return version?.contentHash === contentHash && version.hasOptions(options);
+}
+
+/** The monitor of a slot is of a version: `#setMonitor` alone puts it there. */
+function monitoredVersion({ version }: Slot): Version | undefined {
+  return version.guard.stats.monitor?.version as Version | undefined;
+}
+
+function refusal({ key, version }: Slot, problem: string): ModuleRejectedError {
+  const { pluginName, versionId } = version;
+  const context = { plugin: pluginName, principal: key.principal, versionId };
+  return new ModuleRejectedError(`slot ${key} has ${problem}`, context);
 }

@@ -6,6 +6,7 @@ import { queueLength } from './dispatch/queue.ts';
 import { RawCall } from './dispatch/raw-call.ts';
 import { openEngine } from './engine.ts';
 import { InvalidArgumentError } from './errors.ts';
+import { guardedListener, type MonitorReport } from './isolation/monitor.ts';
 import { guardedSink, type MetricsSink, publishPoolMetrics } from './metrics/sink.ts';
 import { type NativeEngineStats, native } from './native/addon.ts';
 import { Registrations } from './registration.ts';
@@ -21,6 +22,8 @@ export interface RuntimeOptions {
   readonly metrics?: MetricsSink | undefined;
   /** Runtimes of different groups never share an engine. */
   readonly engineGroup?: string | undefined;
+  /** Receives each call of a monitored version beside what was done. What it throws becomes a process warning. */
+  readonly onMonitored?: ((report: MonitorReport) => void) | undefined;
 }
 
 /** A snapshot of counts. */
@@ -45,6 +48,7 @@ export interface RuntimeHealth {
 const runtimeOptionsSchema = z.strictObject({
   metrics: z.custom<MetricsSink>(() => true).optional(),
   engineGroup: z.string().optional(),
+  onMonitored: z.custom<(report: MonitorReport) => void>((value) => typeof value === 'function').optional(),
 });
 
 /**
@@ -69,9 +73,9 @@ export class WasmtimeRuntime {
    * an invalid field of the config, and EngineInit if the engine cannot be built.
    */
   constructor(config?: HotEngineConfigInput, options: RuntimeOptions = {}) {
-    const { metrics, engineGroup } = parseArgument(runtimeOptionsSchema, options, 'options');
+    const { metrics, engineGroup, onMonitored } = parseArgument(runtimeOptionsSchema, options, 'options');
     const sink = guardedSink(metrics, 'options.metrics');
-    this.#core = new Core(openEngine(config, engineGroup ?? null), sink);
+    this.#core = new Core(openEngine(config, engineGroup ?? null), sink, guardedListener(onMonitored));
     this.#registrations = new Registrations(this.#core);
   }
 
@@ -171,6 +175,23 @@ export class WasmtimeRuntime {
   rollback(key: SlotKey): PluginSlot {
     this.#core.dispatcher.checkOpen();
     return this.#registrations.rollback(keyOf(key));
+  }
+
+  /**
+   * Puts the monitored version of a slot into service, as its next version. Nothing is compiled. Overtakes pending
+   * registrations on the key. Throws SlotNotFound, ModuleRejected where nothing is monitored, InvalidArgument and Closed.
+   */
+  enforce(key: SlotKey): PluginSlot {
+    this.#core.dispatcher.checkOpen();
+    return this.#registrations.enforce(keyOf(key));
+  }
+
+  /**
+   * Drops the version that is monitored beside the enforcing one; false if there is none. A version that is monitored alone
+   * is evicted like any slot. Throws InvalidArgument.
+   */
+  stopMonitoring(key: SlotKey): boolean {
+    return this.#registrations.stopMonitoring(keyOf(key));
   }
 
   /** The number of registered slots. */

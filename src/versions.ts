@@ -2,7 +2,7 @@
 import * as z from 'zod';
 import type { PluginMetadata } from './admission/metadata.ts';
 import { deadlineSchema, failurePolicySchema, type HotEngineConfig } from './config.ts';
-import type { ErrorContext } from './errors.ts';
+import { type ErrorContext, InvalidArgumentError } from './errors.ts';
 import type { VersionGuard } from './isolation/guard.ts';
 import type { NativeModule } from './native/addon.ts';
 import type { PluginFailurePolicy } from './policy/failure.ts';
@@ -13,6 +13,18 @@ import type { SchemasOf } from './wire/schemas.ts';
 export interface SlotOptions {
   readonly failurePolicy?: PluginFailurePolicy | undefined;
   readonly deadlineMs?: number | undefined;
+  /**
+   * For shapes: with `stream`, the events of one response's stream are transformed on one instance, which keeps its state
+   * between them and is dropped with the stream. Absent is `event`, a fresh instance for each.
+   */
+  readonly instance?: 'event' | 'stream' | undefined;
+  /**
+   * `monitor` registers a version beside the enforcing one, or alone: it sees a copy of sampled traffic off the request's path
+   * and never changes a request. Absent is `enforce`.
+   */
+  readonly enforcement?: 'enforce' | 'monitor' | undefined;
+  /** The share of traffic that a monitored version sees, from 0 to 1; absent is all. */
+  readonly sample?: number | undefined;
 }
 
 /** Options of an asynchronous registration. */
@@ -23,19 +35,34 @@ export interface AsyncSlotOptions extends SlotOptions {
 export const slotOptionsSchema = z.strictObject({
   failurePolicy: failurePolicySchema.optional(),
   deadlineMs: deadlineSchema.optional(),
+  instance: z.enum(['event', 'stream']).optional(),
+  enforcement: z.enum(['enforce', 'monitor']).optional(),
+  sample: z.number().min(0).max(1).optional(),
 });
 export const asyncSlotOptionsSchema = slotOptionsSchema.extend({ signal: z.instanceof(AbortSignal).optional() });
 
-/** The complete options of a version. */
-export type VersionOptions = Pick<PluginCell, 'failurePolicy' | 'deadlineMs'>;
+/** The options of a version, complete. */
+export type VersionOptions = Pick<PluginCell, 'failurePolicy' | 'deadlineMs' | 'instance' | 'enforcement' | 'sample'>;
 
-/** Completes the options from the runtime's config. */
-export function versionOptions({ failurePolicy, deadlineMs }: SlotOptions, config: HotEngineConfig): VersionOptions {
+/** Fills in what the runtime's config decides. Throws an InvalidArgumentError for options that do not go together. */
+export function versionOptions(kind: SlotKind, options: SlotOptions, config: HotEngineConfig): VersionOptions {
+  const { failurePolicy, deadlineMs, instance = 'event', enforcement = 'enforce', sample } = options;
+  if (options.instance !== undefined && kind !== 'shape') {
+    throw new InvalidArgumentError('options.instance', 'expected only for a shape, whose transforms it concerns');
+  }
+  if (sample !== undefined && enforcement === 'enforce') {
+    throw new InvalidArgumentError('options.sample', "expected only with enforcement 'monitor'");
+  }
   return {
     failurePolicy: failurePolicy ?? config.pluginFailurePolicy,
     deadlineMs: deadlineMs ?? config.deadlineMs,
+    instance,
+    enforcement,
+    sample: sample ?? 1,
   };
 }
+
+const OPTION_NAMES = ['failurePolicy', 'deadlineMs', 'instance', 'enforcement', 'sample'] as const;
 
 /** One version of a plugin in a slot. It never changes; a swap replaces it. */
 export interface PluginCell {
@@ -51,6 +78,12 @@ export interface PluginCell {
   readonly failurePolicy: PluginFailurePolicy;
   /** Milliseconds for one call. */
   readonly deadlineMs: number;
+  /** What the events of a stream share: nothing, or one instance for as long as the stream lasts. */
+  readonly instance: 'event' | 'stream';
+  /** Whether its answers count, or are only compared. */
+  readonly enforcement: 'enforce' | 'monitor';
+  /** The share of traffic that a monitored version sees, from 0 to 1. */
+  readonly sample: number;
 }
 
 /** The content of a version. */
@@ -77,6 +110,9 @@ export class Version<Kind extends SlotKind = SlotKind> implements PluginCell {
   readonly pluginName: string;
   readonly failurePolicy: PluginFailurePolicy;
   readonly deadlineMs: number;
+  readonly instance: 'event' | 'stream';
+  readonly enforcement: 'enforce' | 'monitor';
+  readonly sample: number;
   /** The principal of the slot's key. */
   readonly principal: string;
   readonly module: NativeModule;
@@ -92,16 +128,25 @@ export class Version<Kind extends SlotKind = SlotKind> implements PluginCell {
     this.pluginName = facts.pluginName;
     this.failurePolicy = facts.failurePolicy;
     this.deadlineMs = facts.deadlineMs;
+    this.instance = facts.instance;
+    this.enforcement = facts.enforcement;
+    this.sample = facts.sample;
     this.principal = facts.principal;
     this.module = content.module;
     this.schemas = content.schemas;
     this.guard = facts.guard;
-    const { versionId, metadata, contentHash, pluginName, failurePolicy, deadlineMs } = this;
-    this.cell = Object.freeze({ versionId, metadata, contentHash, pluginName, failurePolicy, deadlineMs });
+    const { versionId, metadata, contentHash, pluginName } = this;
+    this.cell = Object.freeze({ versionId, metadata, contentHash, pluginName, ...this.options });
   }
 
-  hasOptions({ failurePolicy, deadlineMs }: VersionOptions): boolean {
-    return this.failurePolicy === failurePolicy && this.deadlineMs === deadlineMs;
+  /** The options of the version. */
+  get options(): VersionOptions {
+    const { failurePolicy, deadlineMs, instance, enforcement, sample } = this;
+    return { failurePolicy, deadlineMs, instance, enforcement, sample };
+  }
+
+  hasOptions(options: VersionOptions): boolean {
+    return OPTION_NAMES.every((name) => this[name] === options[name]);
   }
 
   /** Returns the error context of a call of `hook`. */

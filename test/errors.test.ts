@@ -148,6 +148,7 @@ describe('errorOf', () => {
     kind,
     place: null,
     trap: null,
+    cpuShare: null,
     message: 'what happened',
     ...rest,
   });
@@ -219,6 +220,7 @@ describe('docs/errors.md', () => {
   });
 
   it('names every resource', () => {
-    for (const resource of ['stores', 'pool', 'queue', 'staging', 'compile']) expect(text).toContain(`\`${resource}\``);
+    for (const resource of ['stores', 'pool', 'queue', 'staging', 'streams', 'compile'])
+      expect(text).toContain(`\`${resource}\``);
   });
 });

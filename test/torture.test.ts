@@ -11,15 +11,25 @@ const torture = (...args: string[]) =>
 
 describe('npm run torture', () => {
   // `deadline` is omitted: its overrun depends on the load of the machine, so the suite reports it and no test checks it.
-  it.each(['traps', 'canary', 'churn', 'swaps', 'admission', 'hostile', 'buffers', 'soak', 'tenants', 'slots'])(
-    'passes scenario %s',
-    (name) => {
-      const { status, stdout, stderr } = torture('--only', name, '--seconds', String(SECONDS));
-      // The output of a failed run has the seed that reproduces it.
-      expect(status, `${stdout}${stderr}`).toBe(0);
-      expect(stdout).toContain('1 of 1 held');
-    },
-  );
+  it.each([
+    'traps',
+    'canary',
+    'churn',
+    'swaps',
+    'admission',
+    'hostile',
+    'buffers',
+    'soak',
+    'tenants',
+    'slots',
+    'neighbours',
+    'streams',
+  ])('passes scenario %s', (name) => {
+    const { status, stdout, stderr } = torture('--only', name, '--seconds', String(SECONDS));
+    // The output of a failed run has the seed that reproduces it.
+    expect(status, `${stdout}${stderr}`).toBe(0);
+    expect(stdout).toContain('1 of 1 held');
+  });
 
   it('rejects unknown scenarios and invalid times', () => {
     expect(torture('--only', 'nothing').status).toBe(2);

@@ -4,6 +4,7 @@ import type { Core } from '../core.ts';
 import { ANY_ANSWER, type HookCall } from '../dispatch/call.ts';
 import { RawCall } from '../dispatch/raw-call.ts';
 import type { CallScratch } from '../dispatch/scratch.ts';
+import { type Shadow, shadowOf } from '../dispatch/shadow.ts';
 import {
   ClosedError,
   type ErrorContext,
@@ -12,7 +13,7 @@ import {
   WasmtimeRuntimeError,
 } from '../errors.ts';
 import type { VersionGuard } from '../isolation/guard.ts';
-import type { NativeModule } from '../native/addon.ts';
+import type { NativeModule, NativeStream } from '../native/addon.ts';
 import type { PluginFailurePolicy } from '../policy/failure.ts';
 import { AnswerRefused } from '../policy/refusal.ts';
 import { coreOf, type WasmtimeRuntime } from '../runtime.ts';
@@ -33,7 +34,10 @@ export interface CallOptions {
 export interface AsyncCallOptions extends CallOptions {
   /** Removes a queued call from the queue and interrupts a running one; the promise rejects with its reason. */
   readonly signal?: AbortSignal | undefined;
-  /** The thread of the call: this one, another one, or (the default) another one if the request is large enough. */
+  /**
+   * On this thread, on another, or (the default) where it is best: on another where the request is large or earlier calls
+   * took long, else on this one for `inlineSliceMs` of CPU time and, if that is not enough, again on another.
+   */
   readonly where?: 'auto' | 'inline' | 'thread' | undefined;
 }
 
@@ -151,11 +155,27 @@ export abstract class Adapter<Kind extends SlotKind> {
 
   /** Calls inline. Throws the adapter's error for a failure of the plugin. */
   protected inline<Answer>(call: AdapterCall<Answer>): Answer {
+    const shadow = this.#shadowOf(call);
     try {
-      return this.#core.dispatcher.inline(call);
+      const output = call.isEnforced ? this.#core.dispatcher.inline(call) : call.unenforced();
+      if (shadow !== null) shadow.send({ output });
+      return output;
     } catch (error) {
-      throw toHookError(error, call.hook, call.wrapError, call);
+      const wrapped = toHookError(error, call.hook, call.wrapError, call);
+      shadow?.send({ error: wrapped });
+      throw wrapped;
     }
+  }
+
+  /** The copy of a call for the monitored version of the slot; null where none samples it. */
+  #shadowOf<Answer>(call: AdapterCall<Answer>): Shadow | null {
+    return call.guard.stats.monitor === null ? null : shadowOf(this.#core.dispatcher, call);
+  }
+
+  /** Queues a call whose answer nobody waits for; false if it was dropped. */
+  protected queued(call: AdapterCall<void>): boolean {
+    this.#shadowOf(call)?.send({ output: undefined });
+    return !call.isEnforced || this.#core.events.push(call);
   }
 
   /** Calls on the thread that the options select. Rejects as `inline` throws, and with the signal's reason. */
@@ -163,11 +183,33 @@ export abstract class Adapter<Kind extends SlotKind> {
     const signal = options?.signal;
     checkSignal(signal);
     call.signal = signal;
+    const shadow = this.#shadowOf(call);
     try {
-      if (!goesToThread(call.hook, call.bodyBytes, options)) return this.#core.dispatcher.inline(call);
-      return await this.#core.dispatcher.threaded(call);
+      const made = call.isEnforced ? this.#place(call, options) : call.unenforced();
+      const output = made instanceof Promise ? await made : made;
+      if (shadow !== null) shadow.send({ output });
+      return output;
     } catch (error) {
-      throw isAbort(error, signal) ? error : toHookError(error, call.hook, call.wrapError, call);
+      if (isAbort(error, signal)) throw error;
+      const wrapped = toHookError(error, call.hook, call.wrapError, call);
+      shadow?.send({ error: wrapped });
+      throw wrapped;
+    }
+  }
+
+  #place<Answer>(call: AdapterCall<Answer>, options: AsyncCallOptions | undefined): Answer | Promise<Answer> {
+    const { dispatcher } = this.#core;
+    switch (options?.where ?? 'auto') {
+      case 'inline':
+        return dispatcher.inline(call);
+      case 'thread':
+        return dispatcher.threaded(call);
+      case 'auto': {
+        const off = call.bodyBytes >= WORTH_A_THREAD[call.hook] || dispatcher.isLong(call);
+        return off ? dispatcher.threaded(call) : dispatcher.sliced(call);
+      }
+      default:
+        throw new InvalidArgumentError('options.where', "expected 'auto', 'inline' or 'thread'");
     }
   }
 }
@@ -184,6 +226,7 @@ export abstract class AdapterCall<Answer> implements HookCall<Answer> {
   readonly principal: string;
   readonly guard: VersionGuard;
   readonly maxAnswerBytes: number;
+  readonly stream: NativeStream | null = null;
   readonly probe = false;
   /** Set for an asynchronous call; synchronous calls ignore the option. */
   signal: AbortSignal | undefined = undefined;
@@ -203,11 +246,16 @@ export abstract class AdapterCall<Answer> implements HookCall<Answer> {
     this.hook = hook;
     this.plugin = version.pluginName;
     this.deadlineMs = options?.deadlineMs === undefined ? version.deadlineMs : checkDeadline(options.deadlineMs);
-    this.principal = typeof limits.principal === 'string' ? limits.principal : '';
+    this.principal = typeof limits.principal === 'string' ? limits.principal : version.principal;
     this.guard = version.guard;
     this.maxAnswerBytes = Math.min(limits.maxAnswerBytes, ANY_ANSWER);
     this.bodyBytes = limits.bodyBytes;
     this.version = version;
+  }
+
+  /** Whether the version's answer counts. */
+  get isEnforced(): boolean {
+    return this.version.enforcement === 'enforce';
   }
 
   context(): ErrorContext {
@@ -218,6 +266,10 @@ export abstract class AdapterCall<Answer> implements HookCall<Answer> {
   abstract decode(bytes: Buffer, start: number, end: number, leased: boolean): Answer;
   /** Returns the adapter's error for a failure of the plugin. */
   abstract readonly wrapError: WrapError;
+  /** The same call of a monitored version; null where that does not declare the hook. */
+  abstract forVersion(version: Version): AdapterCall<Answer> | null;
+  /** The outcome where the version is only monitored: as if there were no plugin. */
+  abstract unenforced(): Answer;
 }
 
 /**
@@ -239,19 +291,6 @@ function checkDeadline(deadlineMs: unknown): number {
     throw new InvalidArgumentError('options.deadlineMs', 'expected an integer of milliseconds from 1 to 2147483647');
   }
   return parsed.data;
-}
-
-function goesToThread(hook: HookKind, bytes: number, options: AsyncCallOptions | undefined): boolean {
-  switch (options?.where ?? 'auto') {
-    case 'inline':
-      return false;
-    case 'thread':
-      return true;
-    case 'auto':
-      return bytes >= WORTH_A_THREAD[hook];
-    default:
-      throw new InvalidArgumentError('options.where', "expected 'auto', 'inline' or 'thread'");
-  }
 }
 
 /** Whether the call failed because it was aborted. The reason may be any value, including an error of this package. */

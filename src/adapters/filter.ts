@@ -23,7 +23,7 @@ import {
   FollowedKey,
   type WrapError,
 } from './adapter.ts';
-import { bodyOf, principalValue } from './values.ts';
+import { bodyOf, principalFor, principalValue } from './values.ts';
 
 const toFilterError: WrapError = (fault, context) =>
   new FilterError(
@@ -107,8 +107,9 @@ export class WasmtimeFilterPlugin extends Adapter<'filter'> {
 
 class FilterCall extends AdapterCall<FilterOutput> {
   readonly wrapError = toFilterError;
+  private readonly config: HotEngineConfig;
+  private readonly options: CallOptions | undefined;
   private readonly schema: SchemaByHook['filter'];
-  private readonly bounds: HotEngineConfig['wireBounds'];
   private readonly request: FilterRequest;
   private readonly sent: readonly string[];
 
@@ -125,7 +126,8 @@ class FilterCall extends AdapterCall<FilterOutput> {
       bodyBytes: request.body.length,
     });
     this.schema = version.schemas.filter;
-    this.bounds = config.wireBounds;
+    this.config = config;
+    this.options = options;
     this.request = request;
     this.sent = sent;
   }
@@ -135,7 +137,18 @@ class FilterCall extends AdapterCall<FilterOutput> {
   }
 
   decode(bytes: Buffer, start: number, end: number, leased: boolean): FilterOutput {
-    return filterOutput(decodeAnswer(this.schema.response, bytes, start, end, leased).results, this.bounds, this.sent);
+    const { results } = decodeAnswer(this.schema.response, bytes, start, end, leased);
+    return filterOutput(results, this.config.wireBounds, this.sent);
+  }
+
+  forVersion(version: Version<'filter'>): FilterCall {
+    const schema = version.schemas.filter;
+    const principal = principalFor(this.request.principal, this.schema.oauthPrincipalKind, schema.oauthPrincipalKind);
+    return new FilterCall(version, this.config, { ...this.request, principal }, this.sent, this.options);
+  }
+
+  unenforced(): FilterOutput {
+    return { keptUpstreamIds: this.sent, reason: '', perCandidateReasons: [] };
   }
 }
 

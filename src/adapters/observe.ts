@@ -69,11 +69,26 @@ export class WasmtimeObservabilityHook extends Adapter<'observe'> {
     }
   }
 
+  /**
+   * Queues an event, to be handed over off the request's path with others of the slot, in order. False if it was dropped,
+   * because the slot's queue or all queues together are full. Failures are counted in the slot's status; `drain()` of the
+   * runtime waits for queued events. Throws InvalidArgument for an event that is none, and Closed; an absent slot that is
+   * followed drops the event.
+   */
+  observeQueued(event: ObserveEvent, options?: CallOptions): boolean {
+    try {
+      return this.queued(this.#call(event, options));
+    } catch (error) {
+      if (error instanceof ObservabilityError) return false;
+      throw error;
+    }
+  }
+
   #call(event: ObserveEvent, options: CallOptions | undefined): ObserveCall {
     checkObject(event, 'event');
     const version = this.versionFor('observe', toObservabilityError);
     const value = eventValue(event, version.schemas.observe.oauthPrincipalKind);
-    return new ObserveCall(version, value, options);
+    return new ObserveCall(version, value, options, event);
   }
 }
 
@@ -99,12 +114,28 @@ class ObserveCall extends AdapterCall<void> {
   readonly wrapError = toObservabilityError;
   private readonly schema: SchemaByHook['observe'];
   private readonly event: ObserveEventValue;
+  private readonly original: ObserveEvent;
+  private readonly options: CallOptions | undefined;
 
-  constructor(version: Version<'observe'>, event: ObserveEventValue, options: CallOptions | undefined) {
+  constructor(
+    version: Version<'observe'>,
+    event: ObserveEventValue,
+    options: CallOptions | undefined,
+    original: ObserveEvent,
+  ) {
     super('observe', version, options, { principal: undefined, maxAnswerBytes: ANY_ANSWER, bodyBytes: 0 });
     this.schema = version.schemas.observe;
     this.event = event;
+    this.original = original;
+    this.options = options;
   }
+
+  forVersion(version: Version<'observe'>): ObserveCall {
+    const schema = version.schemas.observe;
+    return new ObserveCall(version, eventValue(this.original, schema.oauthPrincipalKind), this.options, this.original);
+  }
+
+  unenforced(): void {}
 
   encode(scratch: CallScratch): void {
     encodeMessage(this.schema.request, this.event, scratch);

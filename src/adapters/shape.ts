@@ -3,9 +3,11 @@ import type { HotEngineConfig } from '../config.ts';
 import { areDroppedHeadersWatched, publishDroppedHeaders } from '../diagnostics.ts';
 import { encodeMessage } from '../dispatch/call.ts';
 import type { CallScratch } from '../dispatch/scratch.ts';
-import { DialectError } from '../errors.ts';
+import { DialectError, InvalidArgumentError } from '../errors.ts';
+import type { NativeStream } from '../native/addon.ts';
 import { shapedRequest } from '../policy/decision.ts';
-import { droppedByShape, requestHeaders } from '../policy/headers.ts';
+import { droppedByShape, requestHeaders, rereadable } from '../policy/headers.ts';
+import { passThroughRequest } from '../policy/pass-through-request.ts';
 import { AnswerRefused } from '../policy/refusal.ts';
 import type { WasmtimeRuntime } from '../runtime.ts';
 import type { SlotKey } from '../slot-key.ts';
@@ -14,6 +16,8 @@ import type {
   Principal,
   RequestContext,
   ShapedRequest,
+  SseEvent,
+  TransformContext,
   TransformResponseInput,
   TransformResponseOutput,
   TransformSseEventInput,
@@ -33,8 +37,9 @@ import {
   FollowedKey,
   type WrapError,
 } from './adapter.ts';
+import { type EventTransform, StreamTransform, unchangedEvents } from './stream.ts';
 import { ResponseCall, SseEventCall, toTransformError } from './transform.ts';
-import { bodyOf, principalValue, upstreamUrl } from './values.ts';
+import { bodyOf, principalFor, principalValue, upstreamUrl } from './values.ts';
 
 const toDialectError: WrapError = (fault, context) => {
   const kind = fault instanceof AnswerRefused && fault.rule === 'url' ? 'invalid-url' : 'unsupported-request';
@@ -118,27 +123,53 @@ export class WasmtimeUpstreamDialect extends Adapter<'shape'> {
     return this.anywhere(new SseEventCall(version, this.core.config, input, options), options);
   }
 
+  /**
+   * Opens the transform of one response's events, to be closed when the stream ends. Under `instance: 'stream'` they share an
+   * instance of the version that is current now; else each is `transformSseEventAsync`. Throws ResponseTransformError for an
+   * absent slot that is followed, InvalidArgument for a bad context, and Closed.
+   */
+  openSseStream(context: TransformContext): EventTransform {
+    checkObject(context, 'context');
+    const version = this.versionFor('transform_sse_event', toTransformError);
+    if (version.instance === 'event' || version.enforcement === 'monitor') {
+      return {
+        transform: (event, options) => this.transformSseEventAsync({ ...context, event }, options),
+        close() {},
+      };
+    }
+    if (!version.schemas.transform_sse_event) return unchangedEvents;
+    const { config } = this.core;
+    const call = (event: SseEvent, options: AsyncCallOptions | undefined, stream: NativeStream) =>
+      this.anywhere(new SseEventCall(version, config, { ...context, event }, options, stream), options);
+    return new StreamTransform(version.module, context, call);
+  }
+
   #call(ctx: RequestContext, upstream: Upstream, principal: Principal, options: CallOptions | undefined): ShapeCall {
     checkObject(ctx, 'ctx');
     const version = this.versionFor('shape', toDialectError);
     const { config } = this.core;
     const baseUrl = upstreamUrl(upstream);
+    const headers = version.enforcement === 'enforce' ? ctx.headers : rereadable(ctx.headers);
     const request = {
       requestId: ctx.requestId,
       method: ctx.method,
       path: ctx.path,
       query: ctx.query,
-      headers: requestHeaders(ctx.headers, config),
+      headers: requestHeaders(headers, config),
       body: bodyOf(ctx.body),
       principal: principalValue(principal, version.schemas.shape.oauthPrincipalKind),
       upstream: { baseUrl: baseUrl === null ? null : baseUrl.href },
     };
-    return new ShapeCall(version, config, request, baseUrl, options);
+    const original = version.enforcement === 'enforce' ? ctx : { ...ctx, headers };
+    return new ShapeCall(version, config, request, baseUrl, options, { ctx: original, upstream });
   }
 }
 
 class ShapeCall extends AdapterCall<ShapedRequest> {
   readonly wrapError = toDialectError;
+  private readonly ctx: RequestContext;
+  private readonly upstream: Upstream;
+  private readonly options: CallOptions | undefined;
   private readonly schema: SchemaByHook['shape'];
   private readonly config: HotEngineConfig;
   private readonly request: ShapeRequest;
@@ -150,6 +181,7 @@ class ShapeCall extends AdapterCall<ShapedRequest> {
     request: ShapeRequest,
     baseUrl: URL | null,
     options: CallOptions | undefined,
+    original: { readonly ctx: RequestContext; readonly upstream: Upstream },
   ) {
     super('shape', version, options, {
       principal: request.principal.id,
@@ -160,6 +192,25 @@ class ShapeCall extends AdapterCall<ShapedRequest> {
     this.config = config;
     this.request = request;
     this.baseUrl = baseUrl;
+    this.ctx = original.ctx;
+    this.upstream = original.upstream;
+    this.options = options;
+  }
+
+  forVersion(version: Version<'shape'>): ShapeCall {
+    const schema = version.schemas.shape;
+    const { config, baseUrl, options } = this;
+    const principal = principalFor(this.request.principal, this.schema.oauthPrincipalKind, schema.oauthPrincipalKind);
+    return new ShapeCall(version, config, { ...this.request, principal }, baseUrl, options, {
+      ctx: this.ctx,
+      upstream: this.upstream,
+    });
+  }
+
+  unenforced(): ShapedRequest {
+    const request = passThroughRequest(this.ctx, this.upstream);
+    if (request !== null) return request;
+    throw new InvalidArgumentError('upstream.baseUrl', 'a monitored shape needs it, and the path to stay below it');
   }
 
   encode(scratch: CallScratch): void {

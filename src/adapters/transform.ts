@@ -3,6 +3,7 @@ import type { HotEngineConfig } from '../config.ts';
 import { encodeMessage } from '../dispatch/call.ts';
 import type { CallScratch } from '../dispatch/scratch.ts';
 import { GuestTrapError, ResponseTransformError } from '../errors.ts';
+import type { NativeStream } from '../native/addon.ts';
 import { checkStatus } from '../policy/decision.ts';
 import { transformedHeaders } from '../policy/headers.ts';
 import type {
@@ -34,6 +35,9 @@ export class ResponseCall extends AdapterCall<TransformResponseOutput> {
   readonly wrapError = toTransformError;
   private readonly schema: SchemaByHook['transform_response'];
   private readonly request: TransformResponseRequest;
+  private readonly config: HotEngineConfig;
+  private readonly input: TransformResponseInput;
+  private readonly options: CallOptions | undefined;
 
   constructor(
     version: Version<'shape'>,
@@ -50,6 +54,18 @@ export class ResponseCall extends AdapterCall<TransformResponseOutput> {
     });
     this.schema = schema;
     this.request = request;
+    this.config = config;
+    this.input = input;
+    this.options = options;
+  }
+
+  forVersion(version: Version<'shape'>): ResponseCall | null {
+    if (!version.schemas.transform_response) return null;
+    return new ResponseCall(version, this.config, this.input, this.options);
+  }
+
+  unenforced(): TransformResponseOutput {
+    return { kind: 'unchanged' };
   }
 
   encode(scratch: CallScratch): void {
@@ -73,15 +89,20 @@ export class ResponseCall extends AdapterCall<TransformResponseOutput> {
 /** A call of `transform_sse_event`, which the version declares in active mode. */
 export class SseEventCall extends AdapterCall<TransformSseEventOutput> {
   readonly wrapError = toTransformError;
+  override readonly stream: NativeStream | null;
   private readonly schema: SchemaByHook['transform_sse_event'];
   private readonly request: TransformSseEventRequest;
   private readonly prefix: Prefix | null;
+  private readonly config: HotEngineConfig;
+  private readonly input: TransformSseEventInput;
+  private readonly options: CallOptions | undefined;
 
   constructor(
     version: Version<'shape'>,
     config: HotEngineConfig,
     input: TransformSseEventInput,
     options: CallOptions | undefined,
+    stream: NativeStream | null = null,
   ) {
     const { event } = input;
     checkObject(event, 'event');
@@ -93,6 +114,7 @@ export class SseEventCall extends AdapterCall<TransformSseEventOutput> {
       maxAnswerBytes: config.wireBounds.outputBodyBytes,
       bodyBytes: event.data.length,
     });
+    this.stream = stream;
     this.schema = schema;
     this.request = {
       requestId: value.requestId,
@@ -106,6 +128,18 @@ export class SseEventCall extends AdapterCall<TransformSseEventOutput> {
       event,
     };
     this.prefix = prefix;
+    this.config = config;
+    this.input = input;
+    this.options = options;
+  }
+
+  forVersion(version: Version<'shape'>): SseEventCall | null {
+    if (!version.schemas.transform_sse_event) return null;
+    return new SseEventCall(version, this.config, this.input, this.options);
+  }
+
+  unenforced(): TransformSseEventOutput {
+    return { kind: 'unchanged' };
   }
 
   encode(scratch: CallScratch): void {

@@ -32,6 +32,11 @@ export function principalKindValue(kind: PrincipalKind, oauthPrincipalKind: stri
   return kind === 'oauth_subject' ? oauthPrincipalKind : kind;
 }
 
+/** Returns the same principal in the spelling of another schema. */
+export function principalFor(principal: PrincipalValue, from: string, to: string): PrincipalValue {
+  return from !== to && principal.kind === from ? { ...principal, kind: to } : principal;
+}
+
 /** Returns the normalized base URL of an upstream; null without one. The URL is shared and must not be changed. */
 export function upstreamUrl(upstream: Upstream): URL | null {
   checkObject(upstream, 'upstream');

@@ -118,7 +118,7 @@ export async function admitAsync(
 }
 
 /** Off-thread work of admission waits in the same queue as calls, but is never refused a place in it. */
-const offThread = <T>(work: () => Promise<T>): Promise<T> => enqueue(work, Number.POSITIVE_INFINITY).done;
+const offThread = <T>(work: () => Promise<T>): Promise<T> => enqueue(work, Number.POSITIVE_INFINITY, '').done;
 
 function* admission({ engine, dispatcher }: Admitting, bytes: Uint8Array, kind?: HookKind): Steps<InspectedModule> {
   checkBytes(bytes, 'bytes');
@@ -190,6 +190,7 @@ function* send(probe: Probe, module: NativeModule, metadata: PluginMetadata, dis
     deadlineMs,
     principal: '',
     guard: null,
+    stream: null,
     maxAnswerBytes: ANY_ANSWER,
     probe: true,
     signal,

@@ -3,12 +3,19 @@
  * the guest runs on.
  */
 import type { HotEngineConfig } from '../config.ts';
-import { isCallTraced, publishSaturation, publishTrap, traceInline, traceThreaded } from '../diagnostics.ts';
+import {
+  isCallTraced,
+  publishSaturation,
+  publishTrap,
+  traceInline,
+  traceSliced,
+  traceThreaded,
+} from '../diagnostics.ts';
 import { ClosedError, type ErrorContext, errorOf, PoolSaturatedError, type SaturatedResource } from '../errors.ts';
 import type { VersionGuard } from '../isolation/guard.ts';
 import type { CallOutcome } from '../isolation/slot-stats.ts';
 import type { MetricsSink } from '../metrics/sink.ts';
-import type { NativeFailure, NativeModule } from '../native/addon.ts';
+import type { NativeFailure, NativeModule, NativeStream } from '../native/addon.ts';
 import { AnswerRefused } from '../policy/refusal.ts';
 import { HOOK_KINDS, type HookKind } from '../types.ts';
 import { checkBytes } from '../validate.ts';
@@ -22,7 +29,20 @@ import { type CallScratch, leaseScratch, returnScratch } from './scratch.ts';
 
 const NO_BODY = new Uint8Array(0);
 /** The one failure that arises on this side of the boundary. */
-const QUEUE_FULL: NativeFailure = { failed: true, kind: 'saturated', place: 'queue', trap: null, message: '' };
+const QUEUE_FULL: NativeFailure = {
+  failed: true,
+  kind: 'saturated',
+  place: 'queue',
+  trap: null,
+  message: '',
+  cpuShare: null,
+};
+/**
+ * An expired call is the plugin's fault if its thread ran for this share of the second half of its time, which is measured, or
+ * for as many milliseconds of it; else the machine was busy.
+ */
+const BLAMED_SHARE = 0.5;
+const BLAMED_CPU_MS = 50;
 
 /** One call of a hook: what is called, under which limits, and both directions of its message. */
 export interface HookCall<Answer> {
@@ -37,6 +57,8 @@ export interface HookCall<Answer> {
   readonly guard: VersionGuard | null;
   /** A larger answer is refused before it is copied. */
   readonly maxAnswerBytes: number;
+  /** The stream whose instance serves the call; null for an instance of the call's own. */
+  readonly stream: NativeStream | null;
   /** Probes run outside the budget. */
   readonly probe: boolean;
   /** Ends a call off this thread. */
@@ -103,6 +125,22 @@ export class Dispatcher {
     publishTrap(call, phase, trap);
   }
 
+  /** Marks work as in flight, which `drained` waits for, until the function that it returns is called. */
+  begin(): () => void {
+    this.#inFlight++;
+    return () => this.#end();
+  }
+
+  #end(): void {
+    if (--this.#inFlight === 0) for (const resolve of this.#idle.splice(0)) resolve();
+  }
+
+  /** Counts the end of a call that the guard of its version let through and that was made elsewhere. */
+  ended(call: HookCall<unknown>, began: number, failure: NativeFailure | null, seconds: number): void {
+    call.guard?.exit(began, call.principal, failure === null ? 'success' : outcomeOf(failure, call), seconds);
+    this.#count(call, failure, seconds);
+  }
+
   /** Counts a refusal for want of a resource, of a call's or of an admission's. */
   countSaturation(resource: SaturatedResource, call?: Pick<HookCall<unknown>, 'context'>): void {
     this.#metrics.saturation(resource);
@@ -115,6 +153,48 @@ export class Dispatcher {
   }
 
   #inline<Answer>(call: HookCall<Answer>): Answer {
+    // Without a slice a call is never repeated, so there is no promise.
+    return this.#here(call, 0) as Answer;
+  }
+
+  /**
+   * Calls on this thread for a slice of CPU time, `inlineSliceMs`. A call that outlives it is interrupted and runs again off
+   * the thread, with the same bytes and its full deadline: plugins import nothing, so nothing is done twice. Throws, or
+   * rejects, as `threaded` rejects.
+   */
+  sliced<Answer>(call: HookCall<Answer>): Answer | Promise<Answer> {
+    if (this.config.inlineSliceMs === 0) return this.inline(call);
+    return isCallTraced() ? traceSliced(call, () => this.#sliced(call)) : this.#sliced(call);
+  }
+
+  #sliced<Answer>(call: HookCall<Answer>): Answer | Promise<Answer> {
+    const began = performance.now();
+    // An event of a stream changes its instance's state, so it cannot be repeated.
+    let result: Answer | Promise<Answer> | undefined;
+    try {
+      result = this.#here(call, call.stream === null ? this.config.inlineSliceMs : 0);
+      return result;
+    } finally {
+      // A call that is repeated is noted when it ends.
+      if (!(result instanceof Promise)) this.#noteDuration(call, performance.now() - began);
+    }
+  }
+
+  /** Whether asynchronous calls like this one are better made off the thread, by the time that earlier ones took. */
+  isLong({ guard, hook }: HookCall<unknown>): boolean {
+    return guard?.placements[HOOK_KINDS.indexOf(hook)]?.offThread === true && this.config.inlineSliceMs > 0;
+  }
+
+  /** Notes how long a call took as a whole, for `isLong`. */
+  #noteDuration({ guard, hook, stream }: HookCall<unknown>, milliseconds: number): void {
+    const long = milliseconds >= this.config.inlineSliceMs / 2;
+    const placement = guard?.placements[HOOK_KINDS.indexOf(hook)];
+    placement?.note(long);
+    // Nothing interrupts a long event of a stream but its deadline, so the first one decides.
+    if (long && stream !== null) placement?.note(long);
+  }
+
+  #here<Answer>(call: HookCall<Answer>, sliceMs: number): Answer | Promise<Answer> {
     this.checkOpen();
     const { guard } = call;
     const began = guard === null ? 0 : guard.enter(call.principal, call);
@@ -124,38 +204,41 @@ export class Dispatcher {
     let value: Answer | undefined;
     let refused: { error: unknown } | null = null;
     let outcome: CallOutcome = 'none';
+    let staged: ReturnType<NativeModule['stage']> | null = null;
     try {
       encode(call, scratch);
       const { bytes, start, headLength, tailLength } = scratch;
-      const answer = call.module.call(
-        HOOK_KINDS.indexOf(call.hook),
-        bytes,
-        start,
-        headLength,
-        tailLength,
-        scratch.body ?? NO_BODY,
-        call.deadlineMs,
-        call.maxAnswerBytes,
-        call.probe,
-      );
+      const body = scratch.body ?? NO_BODY;
+      const hook = HOOK_KINDS.indexOf(call.hook);
+      const { module, stream, deadlineMs, maxAnswerBytes, probe } = call;
+      const answer =
+        stream === null
+          ? module.call(hook, bytes, start, headLength, tailLength, body, deadlineMs, sliceMs, maxAnswerBytes, probe)
+          : stream.call(bytes, start, headLength, tailLength, body, deadlineMs, maxAnswerBytes);
       seconds = scratch.seconds;
       try {
         const end = start + headLength + tailLength;
         if (typeof answer === 'number') value = call.decode(bytes, end, end + answer, true);
-        else if ('failed' in answer) failure = answer;
-        else {
+        else if ('failed' in answer) {
+          if (answer.kind === 'sliced') staged = this.#stageEncoded(call, scratch);
+          const failed = staged ?? answer;
+          if ('failed' in failed) failure = failed;
+        } else {
           value = call.decode(answer, 0, answer.length, false);
           scratch.expect(end + answer.length);
         }
-        outcome = failure === null ? 'success' : outcomeOf(failure);
+        outcome = failure === null ? 'success' : outcomeOf(failure, call);
       } catch (error) {
         refused = { error };
         outcome = outcomeOfRefusal(error);
       }
     } finally {
       returnScratch(scratch);
-      if (guard !== null) guard.exit(began, call.principal, outcome, seconds);
+      if (guard !== null && (staged === null || 'failed' in staged)) {
+        guard.exit(began, call.principal, outcome, seconds);
+      }
     }
+    if (staged !== null && !('failed' in staged)) return this.#run(call, began, staged, seconds);
     this.#count(call, failure, seconds);
     if (failure !== null) throw failureOf(failure, call);
     if (refused !== null) throw refused.error;
@@ -182,33 +265,30 @@ export class Dispatcher {
       if (staged === undefined) guard?.exit(began, call.principal, 'none', 0);
     }
     if ('failed' in staged) {
-      guard?.exit(began, call.principal, outcomeOf(staged), 0);
+      guard?.exit(began, call.principal, outcomeOf(staged, call), 0);
       throw this.#failed(call, staged, Number.NaN);
     }
-    return this.#run(call, began, staged);
+    return this.#run(call, began, staged, 0);
   }
 
   #stage(call: HookCall<unknown>): ReturnType<NativeModule['stage']> {
     const scratch = leaseScratch();
     try {
       encode(call, scratch);
-      const { bytes, start, headLength, tailLength } = scratch;
-      const body = scratch.body ?? NO_BODY;
-      this.#checkStaging(call, headLength + tailLength + body.length);
-      return call.module.stage(
-        HOOK_KINDS.indexOf(call.hook),
-        bytes,
-        start,
-        headLength,
-        tailLength,
-        body,
-        call.deadlineMs,
-        call.maxAnswerBytes,
-        call.probe,
-      );
+      return this.#stageEncoded(call, scratch);
     } finally {
       returnScratch(scratch);
     }
+  }
+
+  #stageEncoded(call: HookCall<unknown>, scratch: CallScratch): ReturnType<NativeModule['stage']> {
+    const { bytes, start, headLength, tailLength } = scratch;
+    const body = scratch.body ?? NO_BODY;
+    this.#checkStaging(call, headLength + tailLength + body.length);
+    const { module, stream, deadlineMs, maxAnswerBytes, probe } = call;
+    if (stream !== null) return stream.stage(bytes, start, headLength, tailLength, body, deadlineMs, maxAnswerBytes);
+    const hook = HOOK_KINDS.indexOf(call.hook);
+    return module.stage(hook, bytes, start, headLength, tailLength, body, deadlineMs, maxAnswerBytes, probe);
   }
 
   /** Waiting frees no memory for a request that is larger than all of it. */
@@ -224,6 +304,7 @@ export class Dispatcher {
     call: HookCall<Answer>,
     began: number,
     staged: Exclude<ReturnType<NativeModule['stage']>, NativeFailure>,
+    slicedSeconds: number,
   ): Promise<Answer> {
     const { guard, principal, signal } = call;
     const run = () => {
@@ -237,7 +318,7 @@ export class Dispatcher {
     };
     let queued: ReturnType<typeof enqueue<Awaited<ReturnType<typeof staged.run>>>>;
     try {
-      queued = enqueue(run, call.probe ? Number.POSITIVE_INFINITY : this.config.maxQueuedCalls);
+      queued = enqueue(run, call.probe ? Number.POSITIVE_INFINITY : this.config.maxQueuedCalls, principal);
     } catch (error) {
       staged.cancel();
       const full = error instanceof PoolSaturatedError;
@@ -263,9 +344,10 @@ export class Dispatcher {
       // An answer that was there before the abort is still an answer that nobody waits for.
       signal?.throwIfAborted();
       if (outcome === null) throw new Error('a call left the queue without an abort');
-      seconds = outcome.seconds;
+      seconds = outcome.seconds + slicedSeconds;
+      if (outcome.failure?.kind !== 'cancelled') this.#noteDuration(call, outcome.totalSeconds * 1_000);
       if (outcome.failure !== null) {
-        ended = outcomeOf(outcome.failure);
+        ended = outcomeOf(outcome.failure, call);
         throw this.#failed(call, outcome.failure, seconds);
       }
       this.#count(call, null, seconds);
@@ -278,10 +360,16 @@ export class Dispatcher {
         ended = outcomeOfRefusal(error);
         throw error;
       }
+    } catch (error) {
+      // Refused while it waited, to make room for another principal.
+      if (!(error instanceof PoolSaturatedError) || ended !== 'none' || signal?.aborted) throw error;
+      staged.cancel();
+      ended = 'saturated';
+      throw this.#failed(call, QUEUE_FULL, Number.NaN);
     } finally {
       stopListening?.();
       guard?.exit(began, principal, ended, seconds);
-      if (--this.#inFlight === 0) for (const resolve of this.#idle.splice(0)) resolve();
+      this.#end();
     }
   }
 
@@ -294,10 +382,13 @@ export class Dispatcher {
 /** Bytes that no answer can exceed: for calls whose answer has no bound. */
 export const ANY_ANSWER = 0xffff_ffff;
 
-function outcomeOf({ kind, trap }: NativeFailure): CallOutcome {
+function outcomeOf({ kind, trap, cpuShare }: NativeFailure, { deadlineMs }: HookCall<unknown>): CallOutcome {
   switch (kind) {
     case 'trap':
-      return trap === 'interrupt' ? 'expired' : 'trap';
+      if (trap !== 'interrupt') return 'trap';
+      return cpuShare !== null && cpuShare < BLAMED_SHARE && (cpuShare * deadlineMs) / 2 < BLAMED_CPU_MS
+        ? 'starved'
+        : 'expired';
     case 'rejected':
     case 'answer-size':
       return 'invalid-answer';

@@ -1,8 +1,7 @@
 /** A call with a request that is encoded already, whose answer is not decoded. */
-import type { ErrorContext } from '../errors.ts';
+import { type ErrorContext, ModuleRejectedError } from '../errors.ts';
 import type { VersionGuard } from '../isolation/guard.ts';
 import type { NativeModule } from '../native/addon.ts';
-
 import type { HookKind } from '../types.ts';
 import type { Version } from '../versions.ts';
 import { ANY_ANSWER, type HookCall } from './call.ts';
@@ -14,19 +13,24 @@ export class RawCall implements HookCall<Uint8Array> {
   readonly hook: HookKind;
   readonly plugin: string;
   readonly deadlineMs: number;
-  readonly principal = '';
+  readonly principal: string;
   readonly guard: VersionGuard;
   readonly maxAnswerBytes = ANY_ANSWER;
+  readonly stream = null;
   readonly probe = false;
   readonly signal = undefined;
   readonly #version: Version;
   readonly #request: Uint8Array;
 
   constructor(version: Version, hook: HookKind, request: Uint8Array) {
+    if (version.enforcement === 'monitor') {
+      throw new ModuleRejectedError('the slot has only a monitored version', version.contextOf(hook));
+    }
     this.module = version.module;
     this.hook = hook;
     this.plugin = version.pluginName;
     this.deadlineMs = version.deadlineMs;
+    this.principal = version.principal;
     this.guard = version.guard;
     this.#version = version;
     this.#request = request;

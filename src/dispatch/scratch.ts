@@ -43,6 +43,24 @@ export function leaseScratch(): CallScratch {
   return idle.pop() ?? new CallScratch();
 }
 
+/** What a call encodes, in memory of its own. */
+export function encodedCopy(call: { encode(scratch: CallScratch): void }): Uint8Array {
+  const scratch = leaseScratch();
+  try {
+    call.encode(scratch);
+    const { bytes, start, headLength, tailLength, body } = scratch;
+    const bodyLength = body?.length ?? 0;
+    const copy = new Uint8Array(headLength + bodyLength + tailLength);
+    const tail = start + headLength;
+    copy.set(bytes.subarray(start, tail));
+    if (body !== null) copy.set(body, headLength);
+    copy.set(bytes.subarray(tail, tail + tailLength), headLength + bodyLength);
+    return copy;
+  } finally {
+    returnScratch(scratch);
+  }
+}
+
 /** Ends the lease. */
 export function returnScratch(scratch: CallScratch): void {
   scratch.body = null;

@@ -1,9 +1,11 @@
 /** What every call of a slot version passes: the kill switch of its key, the breaker of the version, and the counters. */
+import { Placement } from '../dispatch/placement.ts';
 import { type ErrorContext, PluginUnavailableError } from '../errors.ts';
 import type { SlotKey } from '../slot-key.ts';
+import { HOOK_KINDS } from '../types.ts';
 import type { KillSwitches } from './kill-switch.ts';
 import { RETIRED_LABEL } from './labels.ts';
-import type { SlotBreaker } from './slot-breaker.ts';
+import type { CallVerdict, SlotBreaker } from './slot-breaker.ts';
 import type { CallOutcome, SlotStats } from './slot-stats.ts';
 
 /** A call that can say where it came from. */
@@ -18,6 +20,8 @@ export class VersionGuard {
   /** Null where the config enables none. */
   readonly breaker: SlotBreaker | null;
   readonly stats: SlotStats;
+  /** Where asynchronous calls of each hook run, by the hook's number. */
+  readonly placements: readonly Placement[] = HOOK_KINDS.map(() => new Placement());
 
   constructor(key: SlotKey, switches: KillSwitches, breaker: SlotBreaker | null, stats: SlotStats) {
     this.key = key;
@@ -54,9 +58,7 @@ export class VersionGuard {
     this.stats.count(outcome);
     const { breaker } = this;
     if (breaker === null) return;
-    const verdict =
-      outcome === 'success' ? 'success' : outcome === 'none' || outcome === 'saturated' ? 'none' : 'failure';
-    breaker.exit(began, principal, verdict, Number.isNaN(seconds) ? 0 : seconds);
+    breaker.exit(began, principal, VERDICTS[outcome], Number.isNaN(seconds) ? 0 : seconds);
   }
 
   #checkEnabled(call: Described): void {
@@ -69,6 +71,18 @@ export class VersionGuard {
     return error;
   }
 }
+
+/** What an outcome says of the plugin. */
+const VERDICTS: Readonly<Record<CallOutcome, CallVerdict>> = {
+  success: 'success',
+  trap: 'failure',
+  expired: 'failure',
+  'invalid-answer': 'failure',
+  'instantiate-failed': 'failure',
+  starved: 'none',
+  saturated: 'none',
+  none: 'none',
+};
 
 function openError(waitMs: number, call: Described): PluginUnavailableError {
   return new PluginUnavailableError('breaker-open', 'its calls failed too often', Math.ceil(waitMs), call.context());

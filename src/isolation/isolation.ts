@@ -3,6 +3,7 @@ import type { MetricsSink } from '../metrics/sink.ts';
 import { isPluginFailure } from '../policy/failure.ts';
 import { GLOBAL_PRINCIPAL, type SlotKey } from '../slot-key.ts';
 import type { Slot } from '../slots.ts';
+import type { Version } from '../versions.ts';
 import type { BreakerOptions } from './breaker.ts';
 import { VersionGuard } from './guard.ts';
 import { KillSwitches } from './kill-switch.ts';
@@ -30,9 +31,9 @@ export class Isolation {
     return new VersionGuard(key, this.switches, breaker, stats);
   }
 
-  /** A slot got its first version. */
-  registered({ version }: Slot): void {
-    this.#labels.acquire(version.pluginName);
+  /** A slot got its first version, or a monitored one. */
+  registered({ pluginName }: Version): void {
+    this.#labels.acquire(pluginName);
   }
 
   /** A slot got another version. */
@@ -46,9 +47,9 @@ export class Isolation {
     stats.label = pluginName;
   }
 
-  /** A slot was evicted. */
-  evicted({ key, version }: Slot): void {
-    const { stats } = version.guard;
+  /** A slot was evicted, or its monitored version dropped. */
+  evicted(key: SlotKey, { guard }: Version): void {
+    const { stats } = guard;
     this.#forget(key, stats.previousLabel);
     this.#forget(key, stats.label);
     stats.previousLabel = null;

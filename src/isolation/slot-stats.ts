@@ -1,4 +1,5 @@
-/** What is counted per slot, over its versions. */
+/** What is kept per slot, over its versions. */
+import type { Monitor } from './monitor.ts';
 
 /**
  * How a call ended. `none`: nothing can be said of the plugin, because the call was aborted, met the end of the stack, or
@@ -8,6 +9,7 @@ export type CallOutcome =
   | 'success'
   | 'trap'
   | 'expired'
+  | 'starved'
   | 'invalid-answer'
   | 'instantiate-failed'
   | 'saturated'
@@ -19,6 +21,8 @@ export interface FailureCounts {
   readonly trap: number;
   /** Calls that outlived their deadline. */
   readonly expired: number;
+  /** Calls that outlived their deadline while their thread got little CPU time: the machine was busy. */
+  readonly starved: number;
   /** Answers that do not decode or break a rule of the contract. */
   readonly invalidAnswer: number;
   /** Start functions that trapped or expired. */
@@ -43,12 +47,16 @@ export class SlotStats {
   label: string | null;
   /** The label before, which calls of pinned adapters may still have; null if there was none. */
   previousLabel: string | null = null;
+  /** The monitored version of the slot, which registrations put there; null without one. */
+  monitor: Monitor | null = null;
   calls = 0;
   /** Calls that the breaker or the kill switch refused. */
   unavailable = 0;
   /** Failures after which the request went on as if the plugin were not there. */
   passThroughs = 0;
-  readonly failures = { trap: 0, expired: 0, invalidAnswer: 0, instantiateFailed: 0, saturated: 0 };
+  readonly failures = { trap: 0, expired: 0, starved: 0, invalidAnswer: 0, instantiateFailed: 0, saturated: 0 };
+  /** Queued events that were dropped because a queue was full. */
+  droppedEvents = 0;
   refusals = 0;
   lastRefusal: Refusal | null = null;
 
@@ -72,6 +80,7 @@ export class SlotStats {
 const FIELD = {
   trap: 'trap',
   expired: 'expired',
+  starved: 'starved',
   'invalid-answer': 'invalidAnswer',
   'instantiate-failed': 'instantiateFailed',
   saturated: 'saturated',

@@ -3,6 +3,7 @@ import type { SlotKey } from '../slot-key.ts';
 import type { SlotKind } from '../types.ts';
 import type { BreakerState } from './breaker.ts';
 import type { VersionGuard } from './guard.ts';
+import type { Monitor, MonitorCounts } from './monitor.ts';
 import type { FailureCounts, Refusal } from './slot-stats.ts';
 
 /** The state of a slot at one moment. Counters run since the slot's first registration, over all of its versions. */
@@ -13,6 +14,10 @@ export interface SlotStatus {
   readonly pluginName: string;
   readonly versionId: number;
   readonly contentHash: string;
+  /** Whether the slot has an enforcing version, or a monitored one alone. */
+  readonly enforcement: 'enforce' | 'monitor';
+  /** The monitored version; null without one. */
+  readonly monitor: ({ readonly pluginName: string; readonly contentHash: string } & MonitorCounts) | null;
   /** Of the current version; null where the config enables none. */
   readonly breaker: {
     /** For all callers. */
@@ -29,6 +34,10 @@ export interface SlotStatus {
   readonly unavailable: number;
   /** Failures after which a request went on as if the plugin were not there. */
   readonly passThroughs: number;
+  /** Events of `observeQueued` that were dropped, because the queue was full. */
+  readonly droppedEvents: number;
+  /** Bytes of the largest memory that a call of the current content left. */
+  readonly highestMemoryBytes: number;
   /** Registrations on this slot that were refused. */
   readonly refusals: number;
   /** The last of them. Its reason may hold text of the refused module. */
@@ -43,13 +52,15 @@ export interface StatusSource {
     readonly pluginName: string;
     readonly versionId: number;
     readonly contentHash: string;
+    readonly enforcement: 'enforce' | 'monitor';
     readonly guard: VersionGuard;
+    readonly module: { highestMemoryBytes(): number };
   };
 }
 
 /** The status of a slot now. */
 export function statusOf({ key, kind, version }: StatusSource): SlotStatus {
-  const { pluginName, versionId, contentHash, guard } = version;
+  const { pluginName, versionId, contentHash, enforcement, guard, module } = version;
   const { breaker, stats } = guard;
   return {
     key,
@@ -57,13 +68,23 @@ export function statusOf({ key, kind, version }: StatusSource): SlotStatus {
     pluginName,
     versionId,
     contentHash,
+    enforcement,
+    monitor: monitorStatus(stats.monitor),
     breaker: breaker === null ? null : { state: breaker.state, openPrincipals: breaker.openPrincipals },
     disabled: guard.switches.reason(key) ?? null,
     calls: stats.calls,
     failures: { ...stats.failures },
     unavailable: stats.unavailable,
     passThroughs: stats.passThroughs,
+    droppedEvents: stats.droppedEvents,
+    highestMemoryBytes: module.highestMemoryBytes(),
     refusals: stats.refusals,
     lastRefusal: stats.lastRefusal,
   };
+}
+
+function monitorStatus(monitor: Monitor | null): SlotStatus['monitor'] {
+  if (monitor === null) return null;
+  const { pluginName, contentHash } = monitor.version;
+  return { pluginName, contentHash, ...monitor.counts };
 }

@@ -12,7 +12,7 @@ const BREAKER_VALUES: Readonly<Record<BreakerState, number>> = { closed: 0, 'hal
 const SERIES = {
   cc_lb_plugin_slot_info: [
     'The registered version of each slot',
-    ['principal', 'plugin', 'name', 'kind', 'version', 'hash'],
+    ['principal', 'plugin', 'name', 'kind', 'version', 'hash', 'enforcement'],
   ],
   cc_lb_plugin_slot_breaker_state: ['Breaker of the current version: 0 closed, 1 half-open, 2 open', []],
   cc_lb_plugin_slot_breaker_open_principals: [
@@ -24,6 +24,9 @@ const SERIES = {
   cc_lb_plugin_slot_failures_total: ['Calls that failed, by kind', ['failure']],
   cc_lb_plugin_slot_unavailable_total: ['Calls that the breaker or the kill switch refused', []],
   cc_lb_plugin_slot_pass_throughs_total: ['Requests that went on without the plugin after it failed', []],
+  cc_lb_plugin_slot_dropped_events_total: ['Queued events that were dropped because the queue was full', []],
+  cc_lb_plugin_slot_highest_memory_bytes: ['Largest memory that a call of the current content left', []],
+  cc_lb_plugin_slot_monitored_total: ['Sampled calls of the monitored version, by result', ['result']],
   cc_lb_plugin_slot_refusals_total: ['Registrations on the slot that were refused', []],
 } as const satisfies Record<string, readonly [string, readonly string[]]>;
 type Name = keyof typeof SERIES;
@@ -57,14 +60,23 @@ export class SlotSeries {
   set(status: SlotStatus): void {
     this.remove(status.key);
     const slot = { principal: labelValue(status.key.principal), plugin: labelValue(status.key.plugin) };
-    const { pluginName, kind, versionId, contentHash, breaker } = status;
-    const info = { ...slot, name: labelValue(pluginName), kind, version: String(versionId), hash: contentHash };
+    const { pluginName, kind, versionId, contentHash, enforcement, breaker } = status;
+    const info = {
+      ...slot,
+      name: labelValue(pluginName),
+      kind,
+      version: String(versionId),
+      hash: contentHash,
+      enforcement,
+    };
     const values: [Name, Labels, number][] = [
       ['cc_lb_plugin_slot_info', info, 1],
       ['cc_lb_plugin_slot_disabled', slot, status.disabled === null ? 0 : 1],
       ['cc_lb_plugin_slot_calls_total', slot, status.calls],
       ['cc_lb_plugin_slot_unavailable_total', slot, status.unavailable],
       ['cc_lb_plugin_slot_pass_throughs_total', slot, status.passThroughs],
+      ['cc_lb_plugin_slot_dropped_events_total', slot, status.droppedEvents],
+      ['cc_lb_plugin_slot_highest_memory_bytes', slot, status.highestMemoryBytes],
       ['cc_lb_plugin_slot_refusals_total', slot, status.refusals],
     ];
     if (breaker !== null) {
@@ -73,6 +85,10 @@ export class SlotSeries {
     }
     for (const [failure, count] of Object.entries(status.failures)) {
       values.push(['cc_lb_plugin_slot_failures_total', { ...slot, failure }, count]);
+    }
+    for (const result of ['agreed', 'differed', 'failed', 'skipped'] as const) {
+      if (status.monitor === null) break;
+      values.push(['cc_lb_plugin_slot_monitored_total', { ...slot, result }, status.monitor[result]]);
     }
     for (const [name, labels, value] of values) {
       const metric = this.#metric(name);

@@ -23,6 +23,7 @@ export type {
   NativeSection,
   NativeSource,
   NativeStagedCall,
+  NativeStream,
   NativeTaskOutcome,
 } from './binding.ts';
 

@@ -15,6 +15,12 @@ export declare class NativeEngine {
 
 /** A compiled module in its engine. */
 export declare class NativeModule {
+  /**
+   * Calls a hook once for each request, in order, off the JavaScript thread, and drops the answers. `bytes` has the requests
+   * one after the other, `lengths` how long each is. Ends early after a failure, or once `budget_ms` have passed: there are
+   * as many outcomes as calls were made.
+   */
+  callBatch(hook: number, bytes: Uint8Array, lengths: Array<number>, limitMs: number, budgetMs: number): Promise<Array<NativeBatchOutcome>>
   /** What was noted when the module was admitted, or null before that. */
   admission(): string | null
   /** Notes the outcome of the admission, for other threads that register the same content. */
@@ -23,14 +29,19 @@ export declare class NativeModule {
   serve(): void
   /** A slot no longer serves it; with the last one, its idle memory is released. */
   retire(): void
+  /** Bytes of the largest memory that a call of the module left. */
+  highestMemoryBytes(): number
   /**
    * Calls a hook on this thread. The request is `scratch[start..start + head]`, the body, and then the `tail`
    * bytes after the head. The answer goes after those if it fits there (its length is returned), else into a
-   * buffer of its own. `scratch[0..8]` receives the seconds that the call took, as an f64.
+   * buffer of its own. `scratch[0..8]` receives the seconds that the call took, as an f64. With a `slice_ms` that is not 0, a
+   * call that takes this much CPU time fails with kind `sliced`.
    */
-  call(hook: number, scratch: Uint8Array, start: number, head: number, tail: number, body: Uint8Array, limitMs: number, maxAnswer: number, probe: boolean): number | Buffer | NativeFailure
+  call(hook: number, scratch: Uint8Array, start: number, head: number, tail: number, body: Uint8Array, limitMs: number, sliceMs: number, maxAnswer: number, probe: boolean): number | Buffer | NativeFailure
   /** Copies a request, laid out like that of `call`, for a call off the JavaScript thread. */
   stage(hook: number, scratch: Uint8Array, start: number, head: number, tail: number, body: Uint8Array, limitMs: number, maxAnswer: number, probe: boolean): NativeStagedCall | NativeFailure
+  /** Opens a stream of `principal`, whose events call this hook on one instance. */
+  openStream(hook: number, principal: string): NativeStream
 }
 
 /** The bytes of a module, copied once, so that later changes to the caller's buffer do not matter. */
@@ -51,6 +62,16 @@ export declare class NativeStagedCall {
   cancel(): void
 }
 
+/** One stream: its events are calls of one hook on one instance. */
+export declare class NativeStream {
+  /** Like `NativeModule.call`, on the stream's instance. It has state, so it is never interrupted to be repeated. */
+  call(scratch: Uint8Array, start: number, head: number, tail: number, body: Uint8Array, limitMs: number, maxAnswer: number): number | Buffer | NativeFailure
+  /** Like `NativeModule.stage`, for a call on the stream's instance. */
+  stage(scratch: Uint8Array, start: number, head: number, tail: number, body: Uint8Array, limitMs: number, maxAnswer: number): NativeStagedCall | NativeFailure
+  /** Drops the instance, now or when the event that runs has finished. */
+  close(): void
+}
+
 /** BLAKE3 over the policy version and the memory cap, both as u32 little endian, and the bytes, in lower-case hex. */
 export declare function contentHash(policyVersion: number, memoryMaxPages: number, wasm: Uint8Array): string
 
@@ -59,6 +80,14 @@ export declare function contentHash(policyVersion: number, memoryMaxPages: numbe
  * about to end: Node waits for them before it calls any hook of its own.
  */
 export declare function interruptTasks(): void
+
+/** The outcome of one call of a batch. */
+export interface NativeBatchOutcome {
+  /** The failure, if it failed. */
+  failure: NativeFailure | null
+  /** Seconds inside the guest, NaN if it was never entered. */
+  seconds: number
+}
 
 /** The options of an engine. Every field is filled in by TypeScript. */
 export interface NativeEngineOptions {
@@ -92,6 +121,8 @@ export interface NativeEngineOptions {
   residentBudgetBytes: number
   /** Bytes of requests that off-thread calls may hold, each until its call ends. */
   maxStagingBytes: number
+  /** Bytes of memory that the live instances of streams may hold. */
+  maxStreamBytes: number
   /** Engines of different groups are different engines. */
   group: string | null
 }
@@ -110,6 +141,8 @@ export interface NativeEngineStats {
   residentBytes: number
   /** Bytes staged for off-thread calls. */
   stagedBytes: number
+  /** Bytes that the live instances of streams hold. */
+  streamBytes: number
   /** Compilations that outlived their limit and still run, in the whole process. */
   abandonedCompiles: number
   /** Bytes that compilations kept when they were stopped, in the whole process. */
@@ -148,6 +181,8 @@ export interface NativeFailure {
   trap: string | null
   /** One sentence for a person; empty where the kind says it all. */
   message: string
+  /** For an expired call, the share of CPU time that its thread got, from 0 to 1; null where that is not known. */
+  cpuShare: number | null
 }
 
 /** An import. */
@@ -240,6 +275,8 @@ export interface NativeTaskOutcome {
   failure: NativeFailure | null
   /** Seconds inside the guest, NaN if it was never entered. */
   seconds: number
+  /** Seconds of the whole call: instantiation and the reset of its memory too. */
+  totalSeconds: number
 }
 
 /** The engine of these options, created unless it exists. */
@@ -248,8 +285,11 @@ export declare function openEngine(options: NativeEngineOptions): NativeEngine |
 /** The signals whose handler is no longer the one that the engine installed. */
 export declare function replacedSignalHandlers(): Array<string>
 
-/** Returns a permit. */
-export declare function returnTaskPermit(): void
+/** Returns a permit that was taken for `principal`. */
+export declare function returnTaskPermit(principal: string): void
 
-/** Takes one of `limit` permits for guests off the JavaScript threads of the process; false if all are taken. */
-export declare function takeTaskPermit(limit: number): boolean
+/**
+ * Takes one of `limit` permits for guests off the JavaScript threads of the process, for work of `principal`. `granted`, or
+ * `share` where another principal may get one now, or `wait`.
+ */
+export declare function takeTaskPermit(limit: number, principal: string): string

@@ -2,6 +2,7 @@ import { Transform, type TransformCallback } from 'node:stream';
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import * as z from 'zod';
 import type { AsyncCallOptions } from '../adapters/adapter.ts';
+import type { EventTransform } from '../adapters/stream.ts';
 import { deadlineSchema } from '../config.ts';
 import { InvalidArgumentError, ResponseTransformError, type WasmtimeRuntimeError } from '../errors.ts';
 import { isPluginFailure, type PluginFailurePolicy } from '../policy/failure.ts';
@@ -16,6 +17,8 @@ export interface SseDialect {
   /** The default is `pass-through`. */
   readonly failurePolicy?: PluginFailurePolicy;
   transformSseEventAsync(input: TransformSseEventInput, options?: AsyncCallOptions): Promise<TransformSseEventOutput>;
+  /** Opens the transform of one stream's events. A dialect without it is called by `transformSseEventAsync`. */
+  openSseStream?(context: TransformContext): EventTransform;
   /** Called when a stream is passed through after the plugin failed. */
   countPassThrough?(): void;
 }
@@ -68,6 +71,7 @@ export class SseTransformer extends Transform {
   #changed = false;
   /** Whether the last block was copied unchanged. */
   #lastPassed = true;
+  #events: EventTransform | undefined;
   #failure: WasmtimeRuntimeError | undefined;
   #resume: (() => void) | undefined;
 
@@ -116,6 +120,7 @@ export class SseTransformer extends Transform {
 
   override _destroy(error: Error | null, callback: (error?: Error | null) => void): void {
     this.#destroyed.abort();
+    this.#events?.close();
     super._destroy(error, callback);
   }
 
@@ -152,6 +157,7 @@ export class SseTransformer extends Transform {
     if (this.#mode !== 'transforming') return;
     const bytes = this.#splitter.rest();
     if (bytes.length > 0) await this.#handle({ bytes, belongsToPrevious: false });
+    this.#events?.close();
   }
 
   async #handle({ bytes, belongsToPrevious }: Block): Promise<void> {
@@ -179,7 +185,8 @@ export class SseTransformer extends Transform {
 
   /** Returns the output for an event: its own bytes, replacement bytes, or none. */
   async #transformed(event: TransformSseEventInput['event'], streamFields: string, bytes: Buffer): Promise<Buffer> {
-    const answer = await this.#dialect.transformSseEventAsync({ ...this.#context, event }, this.#options);
+    this.#events ??= this.#open();
+    const answer = await this.#events.transform(event, this.#options);
     if (answer.kind === 'unchanged') return bytes;
     if (answer.kind === 'drop') return NOTHING;
     if (!answer.events.every((replacement) => isEventType(replacement.event))) {
@@ -189,9 +196,18 @@ export class SseTransformer extends Transform {
     return serializeEvents(answer.events, streamFields);
   }
 
+  #open(): EventTransform {
+    if (this.#dialect.openSseStream !== undefined) return this.#dialect.openSseStream(this.#context);
+    return {
+      transform: (event, options) => this.#dialect.transformSseEventAsync({ ...this.#context, event }, options),
+      close() {},
+    };
+  }
+
   /** Stops transforming; `bytes` are those of the failed event. */
   async #stop(failure: WasmtimeRuntimeError, bytes: Buffer): Promise<void> {
     this.#failure = failure;
+    this.#events?.close();
     const rest = this.#splitter.rest();
     if (this.#changed || this.#dialect.failurePolicy === 'fail-closed') {
       this.#mode = 'ended';

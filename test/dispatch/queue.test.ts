@@ -38,7 +38,7 @@ function work() {
 describe('the queue', () => {
   it('starts as much work as there are permits, and the rest in order as permits are returned', async () => {
     const works = Array.from({ length: PERMITS + 2 }, work);
-    const queued = works.map(({ run }) => enqueue(run, ANY));
+    const queued = works.map(({ run }, at) => enqueue(run, ANY, `p${at}`));
     const begun = () => works.map(({ state }) => state.begun);
     expect(begun()).toEqual(works.map((_, at) => at < PERMITS));
     expect(queueLength()).toBe(2);
@@ -56,13 +56,17 @@ describe('the queue', () => {
   it('returns the permit of work that cannot start', async () => {
     const fault = new RangeError('no stack');
     const failing = Array.from({ length: PERMITS * 3 }, () =>
-      enqueue(() => {
-        throw fault;
-      }, ANY),
+      enqueue(
+        () => {
+          throw fault;
+        },
+        ANY,
+        '',
+      ),
     );
     for (const { done } of failing) await expect(done).rejects.toBe(fault);
     const works = Array.from({ length: PERMITS }, work);
-    const queued = works.map(({ run }) => enqueue(run, ANY));
+    const queued = works.map(({ run }, at) => enqueue(run, ANY, `p${at}`));
     expect(works.every(({ state }) => state.begun)).toBe(true);
     for (const { state } of works) state.end();
     await Promise.all(queued.map(({ done }) => done));
@@ -70,7 +74,7 @@ describe('the queue', () => {
 
   it('removes waiting work, and does not remove running work', async () => {
     const works = Array.from({ length: PERMITS + 2 }, work);
-    const queued = works.map(({ run }) => enqueue(run, ANY));
+    const queued = works.map(({ run }, at) => enqueue(run, ANY, `p${at}`));
     expect(queued[0]?.remove()).toBe(false);
     expect(queued[PERMITS]?.remove()).toBe(true);
     expect(queued[PERMITS]?.remove()).toBe(false);
@@ -85,11 +89,11 @@ describe('the queue', () => {
 
   it('limits the waiting work of callers that pass a limit', async () => {
     const works = Array.from({ length: PERMITS + 1 }, work);
-    const queued = works.map(({ run }) => enqueue(run, 1));
-    const error = thrown(PoolSaturatedError, () => enqueue(work().run, 1));
+    const queued = works.map(({ run }, at) => enqueue(run, 1, `p${at}`));
+    const error = thrown(PoolSaturatedError, () => enqueue(work().run, 1, 'other'));
     expect(error).toMatchObject({ resource: 'queue', retryable: true });
     const patient = work();
-    queued.push(enqueue(patient.run, ANY));
+    queued.push(enqueue(patient.run, ANY, 'patient'));
     for (const { state } of [...works, ...works, patient]) state.end();
     await new Promise(setImmediate);
     for (const { state } of [...works, patient]) state.end();
@@ -98,7 +102,7 @@ describe('the queue', () => {
 
   it('returns the permit of failed work', async () => {
     for (let round = 0; round < PERMITS * 2; round++) {
-      await rejected(Error, enqueue(() => Promise.reject(new Error('failed')), 0).done);
+      await rejected(Error, enqueue(() => Promise.reject(new Error('failed')), 0, '').done);
     }
     expect(queueLength()).toBe(0);
   });
@@ -107,20 +111,20 @@ describe('the queue', () => {
     const ran: number[] = [];
     const failed: number[] = [];
     const enqueueNumbered = (number: number) => {
-      const { done } = enqueue(async () => void ran.push(number), ANY);
+      const { done } = enqueue(async () => void ran.push(number), ANY, 'a');
       return done.catch(() => void failed.push(number));
     };
-    for (let permit = 0; permit < PERMITS; permit++) native.takeTaskPermit(PERMITS);
+    for (let permit = 0; permit < PERMITS; permit++) native.takeTaskPermit(PERMITS, `p${permit}`);
     const numbers = Array.from({ length: 20 }, (_, number) => number);
     const settled = numbers.map(enqueueNumbered);
-    for (let permit = 0; permit < PERMITS; permit++) native.returnTaskPermit();
-    // At some depth there is enough stack to remove work from the queue, but not to start it.
+    for (let permit = 0; permit < PERMITS; permit++) native.returnTaskPermit(`p${permit}`);
+    // Each frame that returns leaves more stack: at some depth work can be taken out of the queue but not be started.
     const enqueueAtEveryDepth = (): void => {
       try {
         enqueueAtEveryDepth();
       } catch {}
       try {
-        if (queueLength() >= numbers.length) enqueue(async () => {}, ANY).remove();
+        if (queueLength() >= numbers.length) enqueue(async () => {}, ANY, 'a').remove();
       } catch {}
     };
     enqueueAtEveryDepth();
@@ -132,14 +136,59 @@ describe('the queue', () => {
     expect(queueLength()).toBe(0);
   });
 
+  const begins = (order: string[], name: string) => async () => {
+    order.push(name);
+    await new Promise(setImmediate);
+  };
+
+  it('lets principals take turns, each in the order of its own work', async () => {
+    const order: string[] = [];
+    const add = (name: string) => enqueue(begins(order, name), ANY, name[0]!).done;
+    const done = ['a1', 'a2', 'a3', 'a4', 'b1', 'c1', 'b2'].map(add);
+    await Promise.all(done);
+    const of = (principal: string) => order.filter((name) => name.startsWith(principal));
+    expect([of('a'), of('b'), of('c')]).toEqual([['a1', 'a2', 'a3', 'a4'], ['b1', 'b2'], ['c1']]);
+    expect(order.indexOf('c1')).toBeLessThan(order.indexOf('a3'));
+    expect(order.indexOf('b2')).toBeLessThan(order.indexOf('a4'));
+  });
+
+  it.runIf(PERMITS >= 2)('never gives one principal the last of several permits', async () => {
+    const hostile = Array.from({ length: PERMITS + 3 }, work);
+    const queued = hostile.map(({ run }) => enqueue(run, ANY, 'hostile'));
+    expect(hostile.filter(({ state }) => state.begun)).toHaveLength(PERMITS - 1);
+    expect(await enqueue(async () => 'served', ANY, 'other').done).toBe('served');
+    for (const { remove } of queued) remove();
+    for (const { state } of hostile) state.end();
+    await Promise.all(queued.slice(0, PERMITS - 1).map(({ done }) => done));
+  });
+
+  it('makes room for a principal in a full queue by refusing the newest work of the longest line', async () => {
+    const hostile = Array.from({ length: PERMITS + 8 }, work);
+    const queued = hostile.map(({ run }) => enqueue(run, ANY, 'hostile'));
+    const bounded = [4, 5, 6].map(() => enqueue(work().run, ANY, 'hostile'));
+    expect(thrown(PoolSaturatedError, () => enqueue(work().run, 4, 'hostile')).resource).toBe('queue');
+    const sheddable = enqueue(work().run, 1_000, 'hostile');
+    const blocking = work();
+    const block = enqueue(blocking.run, ANY, 'block');
+    const other = enqueue(work().run, 4, 'other');
+    expect((await rejected(PoolSaturatedError, sheddable.done)).resource).toBe('queue');
+    // What is left of the longest line is not bounded, so nothing makes room for more.
+    expect(() => enqueue(work().run, 4, 'third')).toThrow(PoolSaturatedError);
+    for (const { remove } of [...queued, ...bounded, block, other]) remove();
+    for (const { state } of [...hostile, blocking]) state.end();
+    await Promise.allSettled(queued.slice(0, Math.max(1, PERMITS - 1)).map(({ done }) => done));
+    if (PERMITS >= 2) await block.done;
+  });
+
   it('retries until another thread returns its permits', async () => {
-    for (let permit = 0; permit < PERMITS; permit++) expect(native.takeTaskPermit(PERMITS)).toBe(true);
-    expect(native.takeTaskPermit(PERMITS)).toBe(false);
+    for (let permit = 0; permit < PERMITS; permit++)
+      expect(native.takeTaskPermit(PERMITS, `p${permit}`)).toBe('granted');
+    expect(native.takeTaskPermit(PERMITS, 'other')).toBe('wait');
     const { state, run } = work();
-    const { done } = enqueue(run, ANY);
+    const { done } = enqueue(run, ANY, 'a');
     await new Promise((resolve) => setTimeout(resolve, 20));
     expect(state.begun).toBe(false);
-    for (let permit = 0; permit < PERMITS; permit++) native.returnTaskPermit();
+    for (let permit = 0; permit < PERMITS; permit++) native.returnTaskPermit(`p${permit}`);
     await expect.poll(() => state.begun).toBe(true);
     state.end();
     expect(await done).toBe('done');
@@ -190,7 +239,8 @@ describe('saturation', () => {
       thrown(FilterError, () => filter.filter(request(), caller(), [])),
       'stores',
     );
-    expectSaturated(await rejected(FilterError, filter.filterAsync(request(), caller(), [], OFF)), 'stores');
+    const other = { ...caller(), id: 'other' };
+    expectSaturated(await rejected(FilterError, filter.filterAsync(request(), other, [], OFF)), 'stores');
     expect(take()).toEqual(['saturation stores', 'saturation stores']);
     await end();
     expect(() => filter.filter(request(), caller(), [])).not.toThrow();
@@ -233,8 +283,9 @@ describe('saturation', () => {
   it('reports queue when the maximum of calls wait', async () => {
     const { runtime, filter, take } = misbehave({ maxQueuedCalls: 1 });
     const { signal, end } = ending();
-    const endless = { ...OFF, signal };
-    const running = Array.from({ length: PERMITS + 1 }, () => filter.filterAsync(request(), LOOP, [], endless));
+    const running = Array.from({ length: PERMITS + 1 }, (_, at) =>
+      filter.filterAsync(request(), { ...LOOP, id: `p${at}` }, [], { ...OFF, signal }),
+    );
     expect(runtime.stats().queued).toBe(1);
     const { stagedBytes } = runtime.stats().engine;
     expectSaturated(await rejected(FilterError, filter.filterAsync(request(), caller(), [], OFF)), 'queue');

@@ -5,15 +5,17 @@ import { canary } from './canary.ts';
 import { churn } from './churn.ts';
 import { deadline } from './deadline.ts';
 import { hostile } from './hostile.ts';
+import { neighbours } from './neighbours.ts';
 import { type Figure, Run, type Scenario } from './scenario.ts';
 import { slots } from './slots.ts';
 import { soak } from './soak.ts';
+import { streams } from './streams.ts';
 import { swaps } from './swaps.ts';
 import { hugeTenants, limitedTenants, tenants } from './tenants.ts';
 import { traps } from './traps.ts';
 
 export const SCENARIOS: Readonly<Record<string, Scenario>> = {
-  ...{ traps, canary, churn, swaps, admission, hostile, buffers, deadline, soak, tenants, slots },
+  ...{ traps, canary, churn, swaps, admission, hostile, buffers, deadline, soak, tenants, slots, neighbours, streams },
   ...{ 'huge-pages': hugeTenants, 'memory-limit': limitedTenants },
 };
 

@@ -26,6 +26,8 @@ const USUAL = [
   'soak',
   'tenants',
   'slots',
+  'neighbours',
+  'streams',
 ];
 /** These change a setting of the whole system or need its permission, so they run only when `--only` names them. */
 const ON_REQUEST = ['huge-pages', 'memory-limit'];

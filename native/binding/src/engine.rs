@@ -51,6 +51,8 @@ pub struct NativeEngineOptions {
     pub resident_budget_bytes: i64,
     /// Bytes of requests that off-thread calls may hold, each until its call ends.
     pub max_staging_bytes: i64,
+    /// Bytes of memory that the live instances of streams may hold.
+    pub max_stream_bytes: i64,
     /// Engines of different groups are different engines.
     pub group: Option<String>,
 }
@@ -75,6 +77,7 @@ impl From<NativeEngineOptions> for EngineOptions {
             keep_resident_bytes: bytes(options.keep_resident_bytes),
             resident_budget_bytes: bytes(options.resident_budget_bytes),
             max_staging_bytes: bytes(options.max_staging_bytes),
+            max_stream_bytes: bytes(options.max_stream_bytes),
             group: options.group,
         }
     }
@@ -95,6 +98,8 @@ pub struct NativeEngineStats {
     pub resident_bytes: f64,
     /// Bytes staged for off-thread calls.
     pub staged_bytes: f64,
+    /// Bytes that the live instances of streams hold.
+    pub stream_bytes: f64,
     /// Compilations that outlived their limit and still run, in the whole process.
     pub abandoned_compiles: u32,
     /// Bytes that compilations kept when they were stopped, in the whole process.
@@ -204,6 +209,7 @@ impl NativeEngine {
             idle_memories: small(idle_memories),
             resident_bytes: resident_bytes as f64,
             staged_bytes: self.inner.staged.load(SeqCst) as f64,
+            stream_bytes: self.inner.streams.held() as f64,
             abandoned_compiles: abandoned(),
             lost_compile_bytes: meter::lost() as f64,
             cache_hits: cache.hits as f64,

@@ -16,6 +16,8 @@ pub struct NativeFailure {
     pub trap: Option<String>,
     /// One sentence for a person; empty where the kind says it all.
     pub message: String,
+    /// For an expired call, the share of CPU time that its thread got, from 0 to 1; null where that is not known.
+    pub cpu_share: Option<f64>,
 }
 
 impl From<Failure> for NativeFailure {
@@ -27,6 +29,7 @@ impl From<Failure> for NativeFailure {
             place: some(failure.place),
             trap: some(failure.trap),
             message: failure.message,
+            cpu_share: failure.cpu_share,
         }
     }
 }

@@ -3,6 +3,7 @@
 //! `Native`.
 #![deny(unsafe_op_in_unsafe_fn)]
 
+pub mod batch;
 pub mod compile;
 pub mod engine;
 pub mod failure;
@@ -11,4 +12,5 @@ pub mod module;
 pub mod signals;
 pub mod source;
 pub mod staged;
+pub mod stream;
 pub mod tasks;

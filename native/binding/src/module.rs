@@ -7,12 +7,14 @@ use std::time::Duration;
 use cc_lb_engine::call::{Call, Request, call};
 use cc_lb_engine::engine::HotEngine;
 use cc_lb_engine::module::CompiledModule;
+use cc_lb_engine::stream::Stream;
 use napi::bindgen_prelude::{BufferSlice, Either, Either3, Uint8ArraySlice};
 use napi::{Env, Result};
 use napi_derive::napi;
 
 use crate::failure::NativeFailure;
 use crate::staged::NativeStagedCall;
+use crate::stream::NativeStream;
 
 /// Where a call leaves how long it took: an f64 at the start of its scratch memory.
 const SECONDS_BYTES: usize = 8;
@@ -20,8 +22,8 @@ const SECONDS_BYTES: usize = 8;
 /// A compiled module in its engine.
 #[napi]
 pub struct NativeModule {
-    engine: Arc<HotEngine>,
-    module: Arc<CompiledModule>,
+    pub(crate) engine: Arc<HotEngine>,
+    pub(crate) module: Arc<CompiledModule>,
     /// Versions that serve the module through this handle.
     serving: AtomicU32,
 }
@@ -73,9 +75,16 @@ impl NativeModule {
         self.release(1);
     }
 
+    /// Bytes of the largest memory that a call of the module left.
+    #[napi(catch_unwind)]
+    pub fn highest_memory_bytes(&self) -> f64 {
+        self.module.highest_memory() as f64
+    }
+
     /// Calls a hook on this thread. The request is `scratch[start..start + head]`, the body, and then the `tail`
     /// bytes after the head. The answer goes after those if it fits there (its length is returned), else into a
-    /// buffer of its own. `scratch[0..8]` receives the seconds that the call took, as an f64.
+    /// buffer of its own. `scratch[0..8]` receives the seconds that the call took, as an f64. With a `slice_ms` that is not 0, a
+    /// call that takes this much CPU time fails with kind `sliced`.
     #[napi(catch_unwind)]
     #[allow(clippy::too_many_arguments, reason = "one flat call costs less than an object would")]
     pub fn call<'env>(
@@ -88,32 +97,13 @@ impl NativeModule {
         tail: u32,
         body: &[u8],
         limit_ms: u32,
+        slice_ms: u32,
         max_answer: u32,
         probe: bool,
     ) -> Result<Either3<u32, BufferSlice<'env>, NativeFailure>> {
-        // SAFETY: the scratch memory is leased to this call: JavaScript does not run and no other thread writes to it.
-        let scratch = unsafe { scratch.as_mut() };
-        let end = start as usize + head as usize + tail as usize;
-        let (given, room) = scratch.split_at_mut(end);
-        let request = request_in(given, start, head, body);
-        let rules = Call {
-            engine: &self.engine,
-            module: &self.module,
-            hook: hook as usize,
-            limit: Duration::from_millis(u64::from(limit_ms)),
-            cancel: None,
-            max_answer: max_answer as usize,
-            probe,
-        };
-        let outcome = call(&rules, request, |answer| {
-            if let Some(target) = room.get_mut(..answer.len()) {
-                target.copy_from_slice(answer);
-                return Ok(Either3::A(u32::try_from(answer.len()).unwrap_or(u32::MAX)));
-            }
-            BufferSlice::copy_from(env, answer).map(Either3::B)
-        });
-        scratch[..SECONDS_BYTES].copy_from_slice(&outcome.seconds.to_ne_bytes());
-        outcome.result.unwrap_or_else(|failure| Ok(Either3::C(failure.into())))
+        let call = CallOf { engine: &self.engine, module: &self.module, hook, stream: None };
+        let rules = Rules { limit_ms, slice_ms, max_answer, probe };
+        call_here(env, &call, &mut scratch, (start, head, tail), body, &rules)
     }
 
     /// Copies a request, laid out like that of `call`, for a call off the JavaScript thread.
@@ -131,14 +121,82 @@ impl NativeModule {
         max_answer: u32,
         probe: bool,
     ) -> Either<NativeStagedCall, NativeFailure> {
-        let end = start as usize + head as usize + tail as usize;
-        let request = request_in(&scratch[..end], start, head, body);
-        let limit = Duration::from_millis(u64::from(limit_ms));
-        let max_answer = max_answer as usize;
-        match NativeStagedCall::stage(&self.engine, &self.module, hook as usize, request, limit, max_answer, probe) {
-            Ok(staged) => Either::A(staged),
-            Err(failure) => Either::B(failure.into()),
+        let call = CallOf { engine: &self.engine, module: &self.module, hook, stream: None };
+        let rules = Rules { limit_ms, slice_ms: 0, max_answer, probe };
+        stage(&call, scratch, (start, head, tail), body, &rules)
+    }
+
+    /// Opens a stream of `principal`, whose events call this hook on one instance.
+    #[napi(catch_unwind)]
+    pub fn open_stream(&self, hook: u32, principal: String) -> NativeStream {
+        NativeStream::new(&self.engine, &self.module, hook, principal)
+    }
+}
+
+/// What is called.
+pub(crate) struct CallOf<'a> {
+    pub(crate) engine: &'a Arc<HotEngine>,
+    pub(crate) module: &'a Arc<CompiledModule>,
+    pub(crate) hook: u32,
+    pub(crate) stream: Option<&'a Arc<Stream>>,
+}
+
+/// The limits of a call, as JavaScript gives them.
+pub(crate) struct Rules {
+    pub(crate) limit_ms: u32,
+    pub(crate) slice_ms: u32,
+    pub(crate) max_answer: u32,
+    pub(crate) probe: bool,
+}
+
+/// A call on this thread; see `NativeModule::call`.
+pub(crate) fn call_here<'env>(
+    env: &'env Env,
+    CallOf { engine, module, hook, stream }: &CallOf<'_>,
+    scratch: &mut Uint8ArraySlice<'env>,
+    (start, head, tail): (u32, u32, u32),
+    body: &[u8],
+    rules: &Rules,
+) -> Result<Either3<u32, BufferSlice<'env>, NativeFailure>> {
+    // SAFETY: the scratch memory is leased to this call: JavaScript does not run and no other thread writes to it.
+    let scratch = unsafe { scratch.as_mut() };
+    let end = start as usize + head as usize + tail as usize;
+    let (given, room) = scratch.split_at_mut(end);
+    let request = request_in(given, start, head, body);
+    let rules = Call {
+        engine,
+        module,
+        hook: *hook as usize,
+        limit: Duration::from_millis(u64::from(rules.limit_ms)),
+        slice: (rules.slice_ms > 0).then(|| Duration::from_millis(u64::from(rules.slice_ms))),
+        stream: stream.map(|stream| &**stream),
+        cancel: None,
+        max_answer: rules.max_answer as usize,
+        probe: rules.probe,
+    };
+    let outcome = call(&rules, request, |answer| {
+        if let Some(target) = room.get_mut(..answer.len()) {
+            target.copy_from_slice(answer);
+            return Ok(Either3::A(u32::try_from(answer.len()).unwrap_or(u32::MAX)));
         }
+        BufferSlice::copy_from(env, answer).map(Either3::B)
+    });
+    scratch[..SECONDS_BYTES].copy_from_slice(&outcome.seconds.to_ne_bytes());
+    outcome.result.unwrap_or_else(|failure| Ok(Either3::C(failure.into())))
+}
+
+/// Copies a request for a call off this thread; see `NativeModule::stage`.
+pub(crate) fn stage(
+    call: &CallOf<'_>,
+    scratch: &[u8],
+    (start, head, tail): (u32, u32, u32),
+    body: &[u8],
+    rules: &Rules,
+) -> Either<NativeStagedCall, NativeFailure> {
+    let end = start as usize + head as usize + tail as usize;
+    match NativeStagedCall::stage(call, request_in(&scratch[..end], start, head, body), rules) {
+        Ok(staged) => Either::A(staged),
+        Err(failure) => Either::B(failure.into()),
     }
 }
 

@@ -3,18 +3,20 @@
 
 use std::sync::atomic::Ordering::SeqCst;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use cc_lb_engine::call::{Call, Outcome, Request, call};
 use cc_lb_engine::deadline::Cancel;
 use cc_lb_engine::engine::HotEngine;
 use cc_lb_engine::failure::{Failure, Kind, catching};
 use cc_lb_engine::module::CompiledModule;
+use cc_lb_engine::stream::Stream;
 use napi::bindgen_prelude::{AsyncTask, BufferSlice};
 use napi::{Env, Result, ScopedTask};
 use napi_derive::napi;
 
 use crate::failure::NativeFailure;
+use crate::module::{CallOf, Rules};
 use crate::tasks::cancel_at_end;
 
 /// Bytes of buffers that are kept for the next requests, and how many buffers.
@@ -69,6 +71,7 @@ impl Drop for Staged {
 #[napi]
 pub struct NativeStagedCall {
     module: Arc<CompiledModule>,
+    stream: Option<Arc<Stream>>,
     staged: Mutex<Option<Staged>>,
     hook: usize,
     limit: Duration,
@@ -80,21 +83,18 @@ pub struct NativeStagedCall {
 impl NativeStagedCall {
     /// Copies the request, or says that `staging` is used up.
     pub(crate) fn stage(
-        engine: &Arc<HotEngine>,
-        module: &Arc<CompiledModule>,
-        hook: usize,
+        call: &CallOf<'_>,
         request: Request<'_>,
-        limit: Duration,
-        max_answer: usize,
-        probe: bool,
+        rules: &Rules,
     ) -> std::result::Result<NativeStagedCall, Failure> {
         Ok(NativeStagedCall {
-            module: Arc::clone(module),
-            staged: Mutex::new(Some(Staged::copy(engine, request)?)),
-            hook,
-            limit,
-            probe,
-            max_answer,
+            module: Arc::clone(call.module),
+            stream: call.stream.map(Arc::clone),
+            staged: Mutex::new(Some(Staged::copy(call.engine, request)?)),
+            hook: call.hook as usize,
+            limit: Duration::from_millis(u64::from(rules.limit_ms)),
+            probe: rules.probe,
+            max_answer: rules.max_answer as usize,
             cancel: Arc::default(),
         })
     }
@@ -112,6 +112,7 @@ impl NativeStagedCall {
         let staged = self.take().ok_or_else(|| napi::Error::from_reason("a staged call runs once"))?;
         let run = CallTask {
             module: Arc::clone(&self.module),
+            stream: self.stream.clone(),
             staged: Some(staged),
             hook: self.hook,
             limit: self.limit,
@@ -134,6 +135,7 @@ impl NativeStagedCall {
 /// A staged call on its way through the pool.
 pub struct CallTask {
     module: Arc<CompiledModule>,
+    stream: Option<Arc<Stream>>,
     staged: Option<Staged>,
     hook: usize,
     limit: Duration,
@@ -151,6 +153,14 @@ pub struct NativeTaskOutcome<'env> {
     pub failure: Option<NativeFailure>,
     /// Seconds inside the guest, NaN if it was never entered.
     pub seconds: f64,
+    /// Seconds of the whole call: instantiation and the reset of its memory too.
+    pub total_seconds: f64,
+}
+
+/// A finished call, before its outcome crosses.
+pub struct Finished {
+    outcome: Outcome<Vec<u8>>,
+    total_seconds: f64,
 }
 
 impl CallTask {
@@ -167,6 +177,8 @@ impl CallTask {
                 module: &self.module,
                 hook: self.hook,
                 limit: self.limit,
+                slice: None,
+                stream: self.stream.as_deref(),
                 cancel: Some(Arc::clone(&self.cancel)),
                 max_answer: self.max_answer,
                 probe: self.probe,
@@ -189,20 +201,23 @@ impl CallTask {
 }
 
 impl<'task> ScopedTask<'task> for CallTask {
-    type Output = Outcome<Vec<u8>>;
+    type Output = Finished;
     type JsValue = NativeTaskOutcome<'task>;
 
     fn compute(&mut self) -> Result<Self::Output> {
+        let began = Instant::now();
         let caught = catching(Kind::Trap, || Ok(self.run()));
-        Ok(caught.unwrap_or_else(|failure| Outcome { result: Err(failure), seconds: f64::NAN }))
+        let outcome = caught.unwrap_or_else(|failure| Outcome { result: Err(failure), seconds: f64::NAN });
+        Ok(Finished { outcome, total_seconds: began.elapsed().as_secs_f64() })
     }
 
-    fn resolve(&mut self, env: &'task Env, outcome: Self::Output) -> Result<NativeTaskOutcome<'task>> {
+    fn resolve(&mut self, env: &'task Env, finished: Self::Output) -> Result<NativeTaskOutcome<'task>> {
+        let Finished { outcome, total_seconds } = finished;
         let (answer, failure) = match outcome.result {
             Ok(bytes) if bytes.len() <= COPIED_BYTES => (Some(BufferSlice::copy_from(env, bytes)?), None),
             Ok(bytes) => (Some(BufferSlice::from_data(env, bytes)?), None),
             Err(failure) => (None, Some(failure.into())),
         };
-        Ok(NativeTaskOutcome { answer, failure, seconds: outcome.seconds })
+        Ok(NativeTaskOutcome { answer, failure, seconds: outcome.seconds, total_seconds })
     }
 }

@@ -1,31 +1,44 @@
 //! What JavaScript threads run off themselves: permits for libuv's pool, and cancellation when a thread ends.
 
 use std::cell::RefCell;
-use std::sync::atomic::{AtomicU32, Ordering::SeqCst};
-use std::sync::{Arc, Weak};
+use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
+use std::sync::{Arc, LazyLock, Weak};
 
 use cc_lb_engine::deadline::Cancel;
+use cc_lb_engine::permits::{Permits, Turn};
 use napi::{Env, Result};
 use napi_derive::napi;
 
-static RUNNING: AtomicU32 = AtomicU32::new(0);
+static PERMITS: LazyLock<Permits> = LazyLock::new(Permits::default);
+static THREADS: AtomicU64 = AtomicU64::new(0);
 
-/// Takes one of `limit` permits for guests off the JavaScript threads of the process; false if all are taken.
+/// Takes one of `limit` permits for guests off the JavaScript threads of the process, for work of `principal`. `granted`, or
+/// `share` where another principal may get one now, or `wait`.
 #[napi(catch_unwind)]
-pub fn take_task_permit(env: Env, limit: u32) -> Result<bool> {
+pub fn take_task_permit(env: Env, limit: u32, principal: String) -> Result<&'static str> {
     RUNS.with_borrow_mut(|runs| {
         runs.watch(&env)?;
-        let taken = RUNNING.fetch_update(SeqCst, SeqCst, |running| (running < limit).then_some(running + 1)).is_ok();
-        runs.permits += u32::from(taken);
-        Ok(taken)
+        Ok(match PERMITS.take(limit, &principal, runs.thread) {
+            Turn::Granted => {
+                runs.permits.push(principal);
+                "granted"
+            }
+            Turn::Share => "share",
+            Turn::Wait => "wait",
+        })
     })
 }
 
-/// Returns a permit.
+/// Returns a permit that was taken for `principal`.
 #[napi(catch_unwind)]
-pub fn return_task_permit() {
-    RUNS.with_borrow_mut(|runs| runs.permits -= 1);
-    RUNNING.fetch_sub(1, SeqCst);
+pub fn return_task_permit(principal: String) {
+    let held = RUNS.with_borrow_mut(|runs| {
+        let at = runs.permits.iter().position(|held| *held == principal)?;
+        Some(runs.permits.swap_remove(at))
+    });
+    if let Some(principal) = held {
+        PERMITS.give_back(&principal);
+    }
 }
 
 /// Interrupts the calls and compilations that this JavaScript thread has running off it. To be called when the thread is
@@ -44,15 +57,22 @@ pub fn cancel_at_end(env: &Env, cancel: &Arc<Cancel>) -> Result<()> {
 }
 
 /// The calls that one JavaScript thread has given to the pool, and the permits that it holds there.
-#[derive(Default)]
 struct Runs {
+    /// Number of the JavaScript thread.
+    thread: u64,
     watched: bool,
     live: Vec<Weak<Cancel>>,
-    permits: u32,
+    /// The principal of each permit.
+    permits: Vec<String>,
 }
 
 thread_local! {
-    static RUNS: RefCell<Runs> = RefCell::default();
+    static RUNS: RefCell<Runs> = RefCell::new(Runs {
+        thread: THREADS.fetch_add(1, SeqCst),
+        watched: false,
+        live: Vec::new(),
+        permits: Vec::new(),
+    });
 }
 
 impl Runs {
@@ -81,6 +101,8 @@ impl Runs {
     /// Returns the permits of a thread that ends: other threads wait for them.
     fn end(&mut self) {
         self.interrupt();
-        RUNNING.fetch_sub(std::mem::take(&mut self.permits), SeqCst);
+        for principal in self.permits.drain(..) {
+            PERMITS.give_back(&principal);
+        }
     }
 }

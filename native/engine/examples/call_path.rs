@@ -31,6 +31,7 @@ fn open(pooling: bool, guest: &str) -> Opened {
         keep_resident_bytes: 0,
         resident_budget_bytes: 256 << 20,
         max_staging_bytes: 0,
+        max_stream_bytes: 0,
         group: None,
     };
     let engine = HotEngine::open(options).expect("an engine");
@@ -59,6 +60,8 @@ fn main() {
                     module: &module,
                     hook: 0,
                     limit,
+                    slice: None,
+                    stream: None,
                     cancel: None,
                     max_answer: usize::MAX,
                     probe: false,

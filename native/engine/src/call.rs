@@ -6,12 +6,14 @@ use std::time::{Duration, Instant};
 
 use wasmtime::Trap;
 
-use crate::deadline::{self, Cancel};
+use crate::deadline::{self, Cancel, Interruption};
 use crate::engine::HotEngine;
 use crate::failure::{Failure, Kind};
 use crate::instance::Instance;
 use crate::module::{CompiledModule, HOOKS, OBSERVE};
+use crate::pool::Lease;
 use crate::stack;
+use crate::stream::Stream;
 
 /// Alignment that every request is allocated with: the strictest of rkyv's archives.
 const ALIGN: u32 = 16;
@@ -37,6 +39,10 @@ pub struct Call<'a> {
     pub hook: usize,
     /// Time for instantiation, alloc and hook together.
     pub limit: Duration,
+    /// CPU time after which the call is interrupted, to be repeated off the thread.
+    pub slice: Option<Duration>,
+    /// The stream that the call is an event of; its instance serves the call.
+    pub stream: Option<&'a Stream>,
     /// Ends the call early when set.
     pub cancel: Option<Arc<Cancel>>,
     /// Bytes that an answer may have; a larger one is refused before anybody copies it.
@@ -76,23 +82,55 @@ fn enter<R>(
         Failure::new(Kind::Stack, message)
     })?;
     let _permit = if call.probe { None } else { Some(call.engine.budget.take()?) };
-    let _deadline = deadline::arm(call.limit, call.cancel.clone());
+    let deadline = deadline::arm(call.limit, call.slice, call.cancel.clone());
+    attempt(call, request, read, seconds).map_err(|failure| interrupted(&deadline, failure))
+}
+
+/// The failure of an interrupted guest, with what interrupted it.
+fn interrupted(deadline: &deadline::Armed, failure: Failure) -> Failure {
+    if failure.trap != Failure::INTERRUPT {
+        return failure;
+    }
+    match deadline.interruption() {
+        Interruption::Slice => Failure::new(Kind::Sliced, "the call outlived its slice"),
+        Interruption::Deadline(cpu_share) => Failure { cpu_share, ..failure },
+    }
+}
+
+/// The call itself, under an armed deadline.
+fn attempt<R>(
+    call: &Call<'_>,
+    request: Request<'_>,
+    read: impl FnOnce(&[u8]) -> R,
+    seconds: &mut f64,
+) -> Result<R, Failure> {
     // A call that was cancelled while it waited is not begun.
     if call.cancel.as_ref().is_some_and(|cancel| cancel.is_cancelled()) {
         return Err(Failure::new(Kind::Cancelled, "the call was cancelled"));
     }
+    let serve = |instance: &mut Instance| {
+        let began = Instant::now();
+        let result = run(call, instance, request, read);
+        *seconds = began.elapsed().as_secs_f64();
+        call.module.note_memory(instance.memory().len());
+        result
+    };
+    if let Some(stream) = call.stream {
+        return stream.with(|| create(call, &call.engine.pool.lease(call.module)), serve);
+    }
     // Outlives the instance, whose memory it resets and keeps, also after a panic.
     let lease = call.engine.pool.lease(call.module);
-    let mut instance = loop {
+    let mut instance = create(call, &lease)?;
+    serve(&mut instance)
+}
+
+fn create(call: &Call<'_>, lease: &Lease<'_>) -> Result<Instance, Failure> {
+    loop {
         match Instance::new(call.module, call.hook) {
             Err(_) if lease.frees_address_space() => {}
-            instance => break instance?,
+            instance => return instance,
         }
-    };
-    let began = Instant::now();
-    let result = run(call, &mut instance, request, read);
-    *seconds = began.elapsed().as_secs_f64();
-    result
+    }
 }
 
 fn run<R>(
@@ -187,6 +225,7 @@ mod tests {
             keep_resident_bytes: 0,
             resident_budget_bytes: 1 << 20,
             max_staging_bytes: 1 << 20,
+            max_stream_bytes: 1 << 20,
             group: Some(group.to_owned()),
         }
     }
@@ -206,7 +245,17 @@ mod tests {
         read: impl FnOnce(&[u8]) -> R,
     ) -> Result<R, Failure> {
         let limit = Duration::from_millis(milliseconds);
-        let rules = Call { engine, module, hook, limit, cancel: None, max_answer: usize::MAX, probe: false };
+        let rules = Call {
+            engine,
+            module,
+            hook,
+            limit,
+            slice: None,
+            stream: None,
+            cancel: None,
+            max_answer: usize::MAX,
+            probe: false,
+        };
         call(&rules, Request { head: b"he", body: b"ll", tail: b"o" }, read).result
     }
 
@@ -225,6 +274,31 @@ mod tests {
             assert!(failure.message.contains("deliberate"));
             assert_eq!(engine.budget.running(), 0);
             assert!(echo(engine, module, FILTER, <[u8]>::len).is_ok());
+        });
+    }
+
+    #[test]
+    fn a_call_that_outlives_its_slice_is_interrupted_to_be_repeated() {
+        with_echo("slice", |engine, module| {
+            let limit = Duration::from_secs(60);
+            let slice = Some(Duration::from_millis(4));
+            let call_hook = |hook| {
+                let max_answer = usize::MAX;
+                let rules =
+                    Call { engine, module, hook, limit, slice, stream: None, cancel: None, max_answer, probe: false };
+                call(&rules, Request { head: b"a", body: b"", tail: b"" }, <[u8]>::len).result
+            };
+            assert_eq!(call_hook(LOOP.0).expect_err("it never answers").kind, Kind::Sliced);
+            assert_eq!(call_hook(FILTER.0).expect("the next call has a slice of its own"), 1);
+        });
+    }
+
+    #[test]
+    fn an_expired_call_says_how_much_of_its_time_its_thread_ran() {
+        with_echo("share", |engine, module| {
+            let failure = echo(engine, module, LOOP, <[u8]>::len).expect_err("it never answers");
+            let share = failure.cpu_share.expect("this platform has a CPU clock");
+            assert!(share > 0.0 && share <= 1.0, "{share}");
         });
     }
 

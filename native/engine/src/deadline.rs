@@ -1,12 +1,21 @@
 //! Deadlines: a thread that sleeps until the nearest one and then ticks the epochs of the engines, so that a guest
 //! that overran its deadline reaches an epoch check and looks at the clock. It sleeps while no guest is near its
 //! deadline, so a call costs two atomic operations here and, in steady traffic, no system call.
+//!
+//! Each guest is checked at half of its time. From then on the CPU time of its thread is measured, which limits the slice
+//! that a guest gets on an event loop, and shows whether an expired guest computed or its machine was busy:
+//!
+//!     arm ────── half of the slice ────── slice of CPU time used ──▶ interrupted, repeated off the thread
+//!     arm ────── half of the deadline ─── deadline ────────────────▶ interrupted, expired
 
+use std::cell::Cell;
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 use std::sync::{Arc, Condvar, LazyLock, Mutex, MutexGuard, Weak};
 use std::time::{Duration, Instant};
 
 use wasmtime::{Engine, EngineWeak, Store, Trap, UpdateDeadline};
+
+use crate::cpu_time;
 
 /// No guest runs on this thread, or the watchdog has nothing to wait for.
 const NEVER: u64 = u64::MAX;
@@ -96,6 +105,29 @@ pub fn watch(engine: &Engine) -> std::io::Result<()> {
     Ok(())
 }
 
+/// The limits of the guest that runs on this thread, and what was measured of it.
+#[derive(Clone, Copy)]
+struct Limits {
+    /// When the deadline is over, in nanoseconds since `EPOCH`.
+    end: u64,
+    /// Nanoseconds of CPU time that the guest may take on this thread, if it is only to get a slice.
+    slice: Option<u64>,
+    /// Wall clock and CPU time of the thread at the first check, after half of the slice or of the deadline: a call that
+    /// ends earlier reads no CPU clock, which takes a system call.
+    base: Option<(u64, u64)>,
+    /// Whether the slice is used up.
+    sliced: bool,
+}
+
+/// Half of a slice or of a deadline passes before CPU time is measured.
+const UNMEASURED: u64 = 2;
+/// The shortest time between two checks of a slice, in nanoseconds.
+const RECHECK: u64 = 500_000;
+
+thread_local! {
+    static LIMITS: Cell<Limits> = const { Cell::new(Limits { end: NEVER, slice: None, base: None, sliced: false }) };
+}
+
 /// A deadline in force on this thread until it is dropped.
 pub struct Armed {
     cancel: Option<Arc<Cancel>>,
@@ -103,25 +135,55 @@ pub struct Armed {
     _not_send: std::marker::PhantomData<*const ()>,
 }
 
-/// Puts a deadline in force for the guest that this thread is about to enter; `cancel` ends it early.
-/// A thread runs one guest at a time: guests import nothing, so they cannot call back.
-pub fn arm(limit: Duration, cancel: Option<Arc<Cancel>>) -> Armed {
-    let mut deadline = now().saturating_add(u64::try_from(limit.as_nanos()).unwrap_or(NEVER)).min(NEVER - 1);
+/// Puts a deadline in force for the guest that this thread is about to enter; `cancel` ends it early. With a `slice`, a guest
+/// that takes this much CPU time is interrupted before its deadline. A thread runs one guest at a time: guests import
+/// nothing, so they cannot call back.
+pub fn arm(limit: Duration, slice: Option<Duration>, cancel: Option<Arc<Cancel>>) -> Armed {
+    let nanos = |time: Duration| u64::try_from(time.as_nanos()).unwrap_or(NEVER);
+    let (limit, slice) = (nanos(limit), slice.map(nanos));
+    let now = now();
+    let end = now.saturating_add(limit).min(NEVER - 1);
+    let mut first_check = end.min(now.saturating_add(slice.map_or(limit, |slice| slice.min(limit)) / UNMEASURED));
+    LIMITS.set(Limits { end, slice, base: None, sliced: false });
     CLOCK.with(|clock| {
         let mut state = cancel.as_deref().map(Cancel::lock);
         if let Some(state) = &mut state {
             state.clock = Arc::downgrade(clock);
             if state.cancelled {
-                deadline = 0;
+                first_check = 0;
             }
         }
-        clock.store(deadline, SeqCst);
+        clock.store(first_check, SeqCst);
     });
-    // Either the watchdog's second look at the clocks sees this deadline, or this thread sees when it will look next.
-    if deadline < WATCHDOG.looks_at.load(SeqCst) {
+    // The watchdog publishes its next wake-up time and then rereads every clock. If the store above happens before the
+    // reread, the watchdog sees it; if after, this thread reads the published time and wakes the watchdog.
+    if first_check < WATCHDOG.looks_at.load(SeqCst) {
         WATCHDOG.notify();
     }
     Armed { cancel, _not_send: std::marker::PhantomData }
+}
+
+/// Why a guest was interrupted.
+pub enum Interruption {
+    /// Its slice of CPU time is used up, before its deadline.
+    Slice,
+    /// Its deadline is over. The share of the time since the first check in which its thread ran, where it is known.
+    Deadline(Option<f64>),
+}
+
+impl Armed {
+    /// Why the guest was interrupted, to be asked after it was.
+    pub fn interruption(&self) -> Interruption {
+        let Limits { base, sliced, .. } = LIMITS.get();
+        if sliced {
+            return Interruption::Slice;
+        }
+        let share = base.zip(cpu_time::thread_nanos()).map(|((wall, cpu), cpu_now)| {
+            let elapsed = now().saturating_sub(wall).max(1);
+            (cpu_now.saturating_sub(cpu) as f64 / elapsed as f64).min(1.0)
+        });
+        Interruption::Deadline(share)
+    }
 }
 
 impl Drop for Armed {
@@ -135,9 +197,39 @@ impl Drop for Armed {
     }
 }
 
-/// Whether the deadline in force on this thread is over, for the host's own steps between guest entries.
+/// Whether the guest on this thread has to end, for the host's own steps between guest entries and for epoch checks.
 pub fn is_over() -> bool {
-    CLOCK.with(|clock| now() >= clock.load(SeqCst))
+    CLOCK.with(|clock| {
+        let due = clock.load(SeqCst);
+        let now = now();
+        now >= due && check(clock, due, now)
+    })
+}
+
+/// Checks the limits at `now`, when the clock was due, and sets the clock to the next check unless the guest has to end.
+#[cold]
+fn check(clock: &AtomicU64, due: u64, now: u64) -> bool {
+    let mut limits = LIMITS.get();
+    if due == 0 || now >= limits.end {
+        return true;
+    }
+    let Some(cpu) = cpu_time::thread_nanos() else {
+        // Without a CPU clock the first check is that of half the slice: the other half is given in wall time.
+        limits.sliced = limits.slice.is_some() && limits.base.is_some();
+        limits.base = Some((now, 0));
+        LIMITS.set(limits);
+        let next = limits.slice.map_or(limits.end, |slice| limits.end.min(now.saturating_add(slice / UNMEASURED)));
+        return limits.sliced || clock.compare_exchange(due, next, SeqCst, SeqCst).is_err();
+    };
+    let (_, cpu_at_base) = *limits.base.get_or_insert((now, cpu));
+    let next = limits.slice.map_or(limits.end, |slice| {
+        let left = (slice - slice / UNMEASURED).saturating_sub(cpu.saturating_sub(cpu_at_base));
+        limits.sliced = left == 0;
+        limits.end.min(now.saturating_add(left.max(RECHECK)))
+    });
+    LIMITS.set(limits);
+    // The exchange fails where the call was cancelled meanwhile.
+    limits.sliced || clock.compare_exchange(due, next, SeqCst, SeqCst).is_err()
 }
 
 /// Makes a new store ask the clock of the thread it runs on at every tick, from the next [`bind`] or [`unbind`] on.

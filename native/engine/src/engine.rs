@@ -17,6 +17,7 @@ use crate::module::{self, Bounds, CompiledModule};
 use crate::options::{EngineOptions, Layout};
 use crate::pool::{ModuleMemories, Pool};
 use crate::signals;
+use crate::stream_budget::StreamBudget;
 
 /// Initial data up to which it is copied into every instance's memory. More is mapped, page by page as it is touched. A
 /// module with more is served all the same, so this is no setting: it is where mapping begins to cost less.
@@ -40,6 +41,8 @@ pub struct HotEngine {
     cache: Mutex<Cache>,
     /// The memories of finished calls.
     pub pool: Pool,
+    /// What the instances of streams hold.
+    pub streams: Arc<StreamBudget>,
 }
 
 static ENGINES: LazyLock<Mutex<HashMap<EngineOptions, Weak<HotEngine>>>> = LazyLock::new(Mutex::default);
@@ -59,6 +62,7 @@ impl HotEngine {
             budget: Budget::new(options.pool_total_core_instances),
             staged: AtomicU64::new(0),
             cache: Mutex::new(Cache::new(options.max_cached_modules, options.max_cached_module_bytes)),
+            streams: Arc::new(StreamBudget::new(options.max_stream_bytes)),
             pool: Pool::new(usize::try_from(options.resident_budget_bytes).unwrap_or(usize::MAX)),
             engine,
             mapping: OnceLock::new(),

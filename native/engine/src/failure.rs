@@ -19,6 +19,12 @@ pub enum Kind {
     Trap,
     /// A bound is used up; `resource` says which.
     Saturated,
+    /// The call outlived its slice and is to be repeated off the thread.
+    Sliced,
+    /// An earlier event of the stream still runs.
+    Busy,
+    /// The stream has ended.
+    Ended,
     /// Too little native stack is left on the thread.
     Stack,
     /// The call was cancelled by its caller.
@@ -37,6 +43,9 @@ impl Kind {
             Kind::Rejected => "rejected",
             Kind::Trap => "trap",
             Kind::Saturated => "saturated",
+            Kind::Sliced => "sliced",
+            Kind::Busy => "busy",
+            Kind::Ended => "ended",
             Kind::Stack => "stack",
             Kind::Cancelled => "cancelled",
             Kind::AnswerSize => "answer-size",
@@ -55,28 +64,34 @@ pub struct Failure {
     pub trap: &'static str,
     /// One sentence for a person.
     pub message: String,
+    /// For an expired call, the share of the last half of its time or more in which its thread ran, from 0 to 1: a busy
+    /// machine, not the guest, is to blame for an expiry with a small one.
+    pub cpu_share: Option<f64>,
 }
 
 impl Failure {
+    /// The trap of a guest that was interrupted.
+    pub const INTERRUPT: &str = "interrupt";
+
     /// A failure that is neither a trap nor saturation.
     pub fn new(kind: Kind, message: impl Into<String>) -> Self {
-        Failure { kind, place: "", trap: "", message: message.into() }
+        Failure { kind, place: "", trap: "", message: message.into(), cpu_share: None }
     }
 
     /// A bound is used up.
     pub fn saturated(resource: &'static str) -> Self {
-        Failure { kind: Kind::Saturated, place: resource, trap: "", message: String::new() }
+        Failure { kind: Kind::Saturated, place: resource, trap: "", message: String::new(), cpu_share: None }
     }
 
     /// A trap during `phase`; the cause's trap code is looked up in the error chain.
     pub fn trap(phase: &'static str, error: &wasmtime::Error) -> Self {
         let trap = error.downcast_ref::<Trap>().map_or("unknown", |trap| trap_name(*trap));
-        Failure { kind: Kind::Trap, place: phase, trap, message: chain(error) }
+        Failure { kind: Kind::Trap, place: phase, trap, message: chain(error), cpu_share: None }
     }
 
     /// The guest broke the contract in a way that is no wasm trap but counts as one in `phase`.
     pub fn guest(phase: &'static str, message: impl Into<String>) -> Self {
-        Failure { kind: Kind::Trap, place: phase, trap: "unknown", message: message.into() }
+        Failure { kind: Kind::Trap, place: phase, trap: "unknown", message: message.into(), cpu_share: None }
     }
 
     /// A panic that was caught on its way out; the engine stays usable.
@@ -86,7 +101,8 @@ impl Failure {
             .copied()
             .or_else(|| payload.downcast_ref::<String>().map(String::as_str))
             .unwrap_or("no message");
-        Failure { kind, place: "native", trap: "unknown", message: format!("the native layer panicked: {text}") }
+        let message = format!("the native layer panicked: {text}");
+        Failure { kind, place: "native", trap: "unknown", message, cpu_share: None }
     }
 }
 
@@ -113,7 +129,7 @@ fn trap_name(trap: Trap) -> &'static str {
         Trap::IntegerDivisionByZero => "integer-division-by-zero",
         Trap::BadConversionToInteger => "bad-conversion-to-integer",
         Trap::UnreachableCodeReached => "unreachable-code-reached",
-        Trap::Interrupt => "interrupt",
+        Trap::Interrupt => Failure::INTERRUPT,
         Trap::AllocationTooLarge => "allocation-too-large",
         _ => "unknown",
     }

@@ -50,6 +50,11 @@ impl Instance {
         Ok(Instance { store, memory, alloc, hook })
     }
 
+    /// Puts the deadline in force on this thread into effect for an instance that was created earlier.
+    pub fn bind_deadline(&mut self) {
+        deadline::bind(&mut self.store);
+    }
+
     /// The guest's memory.
     pub fn memory(&self) -> &[u8] {
         self.memory.data(&self.store)

@@ -5,6 +5,7 @@
 pub mod budget;
 pub mod cache;
 pub mod call;
+pub mod cpu_time;
 pub mod deadline;
 pub mod engine;
 pub mod failure;
@@ -14,6 +15,9 @@ pub mod memory;
 pub mod meter;
 pub mod module;
 pub mod options;
+pub mod permits;
 pub mod pool;
 pub mod signals;
 pub mod stack;
+pub mod stream;
+pub mod stream_budget;

@@ -1,7 +1,8 @@
 //! Compiling: bytes in, a module that is ready to be instantiated and knows where its exports are.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicU32, Ordering::SeqCst};
+use std::sync::atomic::Ordering::{Relaxed, SeqCst};
+use std::sync::atomic::{AtomicU32, AtomicUsize};
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -64,9 +65,24 @@ pub struct CompiledModule {
     pub admission: Mutex<Option<String>>,
     /// Cells of slots that serve this module now.
     pub cells: AtomicU32,
+    /// Bytes of the largest memory that a call of the module left; see `note_memory`.
+    highest_memory: AtomicUsize,
 }
 
 impl CompiledModule {
+    /// Remembers the size of a memory that a call left. It is only written where it is the largest so far, so that threads do
+    /// not meet on it.
+    pub fn note_memory(&self, bytes: usize) {
+        if bytes > self.highest_memory.load(Relaxed) {
+            self.highest_memory.fetch_max(bytes, Relaxed);
+        }
+    }
+
+    /// Bytes of the largest memory that a call of the module left.
+    pub fn highest_memory(&self) -> usize {
+        self.highest_memory.load(Relaxed)
+    }
+
     /// Makes a module of what the engine compiled.
     fn load(engine: &Engine, image: &[u8], has_start: bool, memory_cap: usize) -> Result<CompiledModule, Failure> {
         // SAFETY: the image was compiled by this engine just now, and nobody else has had it.
@@ -109,6 +125,7 @@ impl CompiledModule {
             memories: None,
             admission: Mutex::new(None),
             cells: AtomicU32::new(0),
+            highest_memory: AtomicUsize::new(0),
         })
     }
 }

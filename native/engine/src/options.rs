@@ -35,6 +35,8 @@ pub struct EngineOptions {
     pub resident_budget_bytes: u64,
     /// Bytes of requests that off-thread calls may hold, each until its call ends.
     pub max_staging_bytes: u64,
+    /// Bytes of memory that the live instances of streams may hold.
+    pub max_stream_bytes: u64,
     /// Engines of different groups are different engines.
     pub group: Option<String>,
 }

@@ -158,6 +158,11 @@ impl Pool {
         Lease { pool: self, module, exchange: Exchange::begin(module.memories.as_ref().and_then(ModuleMemories::take)) }
     }
 
+    /// Collects the memory of an instance that is dropped on this thread while the lease lives.
+    pub fn collect<'a>(&'a self, module: &'a Arc<CompiledModule>) -> Lease<'a> {
+        Lease { pool: self, module, exchange: Exchange::begin(None) }
+    }
+
     /// Resets a memory and keeps it for the next call, if its module is served, the kernel and the budget allow it.
     fn keep(&self, module: &Arc<CompiledModule>, mut memory: Box<Reservation>) {
         let Some(memories) = &module.memories else { return };

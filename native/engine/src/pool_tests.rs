@@ -57,6 +57,7 @@ fn engine(group: &str, budget: u64) -> Arc<HotEngine> {
         keep_resident_bytes: 0,
         resident_budget_bytes: budget,
         max_staging_bytes: 1 << 20,
+        max_stream_bytes: 1 << 20,
         group: Some(format!("pool {group}")),
     })
     .expect("an engine")

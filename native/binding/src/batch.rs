@@ -1,0 +1,119 @@
+//! Many small requests of one hook, run in one task off the JavaScript thread: handing each over alone would hold the event
+//! loop for longer than the request is worth.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use cc_lb_engine::call::{Call, Request, call};
+use cc_lb_engine::deadline::Cancel;
+use cc_lb_engine::engine::HotEngine;
+use cc_lb_engine::failure::{Failure, Kind};
+use cc_lb_engine::module::CompiledModule;
+use napi::bindgen_prelude::AsyncTask;
+use napi::{Env, Result, Task};
+use napi_derive::napi;
+
+use crate::failure::NativeFailure;
+use crate::module::NativeModule;
+use crate::tasks::cancel_at_end;
+
+#[napi]
+impl NativeModule {
+    /// Calls a hook once for each request, in order, off the JavaScript thread, and drops the answers. `bytes` has the requests
+    /// one after the other, `lengths` how long each is. Ends early after a failure, or once `budget_ms` have passed: there are
+    /// as many outcomes as calls were made.
+    #[napi(catch_unwind, ts_return_type = "Promise<Array<NativeBatchOutcome>>")]
+    pub fn call_batch(
+        &self,
+        env: Env,
+        hook: u32,
+        bytes: &[u8],
+        lengths: Vec<u32>,
+        limit_ms: u32,
+        budget_ms: u32,
+    ) -> Result<AsyncTask<BatchTask>> {
+        let cancel = Arc::default();
+        cancel_at_end(&env, &cancel)?;
+        Ok(AsyncTask::new(BatchTask {
+            engine: Arc::clone(&self.engine),
+            module: Arc::clone(&self.module),
+            hook: hook as usize,
+            bytes: bytes.to_vec(),
+            lengths,
+            limit: Duration::from_millis(u64::from(limit_ms)),
+            budget: Duration::from_millis(u64::from(budget_ms)),
+            cancel,
+        }))
+    }
+}
+
+/// A batch on its way through the pool.
+pub struct BatchTask {
+    engine: Arc<HotEngine>,
+    module: Arc<CompiledModule>,
+    hook: usize,
+    bytes: Vec<u8>,
+    lengths: Vec<u32>,
+    limit: Duration,
+    budget: Duration,
+    cancel: Arc<Cancel>,
+}
+
+/// The outcome of one call of a batch.
+#[napi(object, use_nullable = true, object_from_js = false)]
+pub struct NativeBatchOutcome {
+    /// The failure, if it failed.
+    pub failure: Option<NativeFailure>,
+    /// Seconds inside the guest, NaN if it was never entered.
+    pub seconds: f64,
+}
+
+/// The outcome of one call, before it crosses.
+pub struct Ended {
+    failure: Option<Failure>,
+    seconds: f64,
+}
+
+impl Task for BatchTask {
+    type Output = Vec<Ended>;
+    type JsValue = Vec<NativeBatchOutcome>;
+
+    fn compute(&mut self) -> Result<Vec<Ended>> {
+        HotEngine::prepare_thread();
+        let began = Instant::now();
+        let mut rest = self.bytes.as_slice();
+        let mut ended = Vec::with_capacity(self.lengths.len());
+        for length in &self.lengths {
+            let Some((head, after)) = rest.split_at_checked(*length as usize) else { break };
+            rest = after;
+            let rules = Call {
+                engine: &self.engine,
+                module: &self.module,
+                hook: self.hook,
+                limit: self.limit,
+                slice: None,
+                stream: None,
+                cancel: Some(Arc::clone(&self.cancel)),
+                max_answer: usize::MAX,
+                probe: false,
+            };
+            let outcome = call(&rules, Request { head, body: &[], tail: &[] }, |_| ());
+            let mut failure = outcome.result.err();
+            if failure.is_some() && self.cancel.is_cancelled() {
+                failure = Some(Failure::new(Kind::Cancelled, "the call was cancelled"));
+            }
+            let failed = failure.is_some();
+            ended.push(Ended { failure, seconds: outcome.seconds });
+            if failed || began.elapsed() >= self.budget {
+                break;
+            }
+        }
+        Ok(ended)
+    }
+
+    fn resolve(&mut self, _env: Env, ended: Vec<Ended>) -> Result<Vec<NativeBatchOutcome>> {
+        let outcomes = ended.into_iter();
+        let cross = |Ended { failure, seconds }| NativeBatchOutcome { failure: failure.map(Into::into), seconds };
+        Ok(outcomes.map(cross).collect())
+    }
+}

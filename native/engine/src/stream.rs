@@ -1,0 +1,130 @@
+//! The instance of one stream: it serves the events of one response, keeps its state between them, and is never shared.
+//!
+//! ```text
+//!   new ──first event──▶ live ──event──▶ live ──close──▶ ended
+//!                          └──an event fails, or the budget is exhausted──▶ ended
+//! ```
+
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+use std::sync::{Arc, Mutex, PoisonError, TryLockError};
+
+use crate::engine::HotEngine;
+use crate::failure::{Failure, Kind};
+use crate::instance::Instance;
+use crate::module::CompiledModule;
+use crate::stream_budget::StreamCharge;
+
+/// One stream.
+pub struct Stream {
+    engine: Arc<HotEngine>,
+    module: Arc<CompiledModule>,
+    principal: String,
+    state: Mutex<State>,
+    /// Set by `close`, which cannot wait for an event that runs.
+    closed: AtomicBool,
+}
+
+enum State {
+    New,
+    Live(Instance, StreamCharge),
+    Ended,
+}
+
+impl Stream {
+    /// A stream of `principal`. Its instance is created by its first event.
+    pub fn new(engine: &Arc<HotEngine>, module: &Arc<CompiledModule>, principal: String) -> Stream {
+        let state = Mutex::new(State::New);
+        Stream {
+            engine: Arc::clone(engine),
+            module: Arc::clone(module),
+            principal,
+            state,
+            closed: AtomicBool::new(false),
+        }
+    }
+
+    /// Runs `event` on the stream's instance, which `create` makes for the first one. A failure ends the stream.
+    pub fn with<R>(
+        &self,
+        create: impl FnOnce() -> Result<Instance, Failure>,
+        event: impl FnOnce(&mut Instance) -> Result<R, Failure>,
+    ) -> Result<R, Failure> {
+        let result = self.run(create, event);
+        // The lock is free again: either this thread sees that the stream was closed meanwhile, or `close` gets the lock.
+        if self.closed.load(SeqCst) {
+            self.close();
+        }
+        result
+    }
+
+    fn run<R>(
+        &self,
+        create: impl FnOnce() -> Result<Instance, Failure>,
+        event: impl FnOnce(&mut Instance) -> Result<R, Failure>,
+    ) -> Result<R, Failure> {
+        let mut state = match self.state.try_lock() {
+            Ok(state) => state,
+            Err(TryLockError::Poisoned(state)) => state.into_inner(),
+            Err(TryLockError::WouldBlock) => {
+                return Err(Failure::new(Kind::Busy, "an earlier event of the stream still runs"));
+            }
+        };
+        // A panic in between leaves the stream ended, and unwinding drops the instance and its charge.
+        let (mut instance, mut charge) = match std::mem::replace(&mut *state, State::Ended) {
+            State::New => {
+                let mut charge = StreamCharge::new(&self.engine.streams, &self.principal);
+                let instance = create()?;
+                if !charge.set(instance.memory().len() as u64) {
+                    self.release(instance);
+                    return Err(Failure::saturated("streams"));
+                }
+                (instance, charge)
+            }
+            State::Live(mut instance, charge) => {
+                instance.bind_deadline();
+                (instance, charge)
+            }
+            State::Ended => return Err(Failure::new(Kind::Ended, "the stream has ended")),
+        };
+        let result = event(&mut instance);
+        if result.is_err() {
+            self.release(instance);
+        } else if charge.set(instance.memory().len() as u64) {
+            *state = State::Live(instance, charge);
+        } else {
+            self.release(instance);
+            return Err(Failure::saturated("streams"));
+        }
+        result
+    }
+
+    /// Ends the stream. An event that runs ends it when it is finished.
+    pub fn close(&self) {
+        self.closed.store(true, SeqCst);
+        let mut state = match self.state.try_lock() {
+            Ok(state) => state,
+            Err(TryLockError::Poisoned(state)) => state.into_inner(),
+            Err(TryLockError::WouldBlock) => return,
+        };
+        if let State::Live(instance, charge) = std::mem::replace(&mut *state, State::Ended) {
+            self.release(instance);
+            drop(charge);
+        }
+    }
+
+    /// Drops the instance and keeps its memory, emptied, for calls of the module.
+    fn release(&self, instance: Instance) {
+        let _lease = self.engine.pool.collect(&self.module);
+        drop(instance);
+    }
+}
+
+impl Drop for Stream {
+    fn drop(&mut self) {
+        let state = self.state.get_mut().unwrap_or_else(PoisonError::into_inner);
+        if let State::Live(instance, charge) = std::mem::replace(state, State::Ended) {
+            self.release(instance);
+            drop(charge);
+        }
+    }
+}

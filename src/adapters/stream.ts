@@ -1,0 +1,59 @@
+/** The events of one stream: calls of `transform_sse_event` on one instance, which keeps its state between them. */
+import { InvalidArgumentError } from '../errors.ts';
+import type { NativeModule, NativeStream } from '../native/addon.ts';
+import { HOOK_KINDS, type SseEvent, type TransformContext, type TransformSseEventOutput } from '../types.ts';
+import type { AsyncCallOptions } from './adapter.ts';
+
+/** The transform of one stream's events. `close` it when the stream ends. */
+export interface EventTransform {
+  /**
+   * Has one event changed. An event begins after the one before has ended. Rejects with ResponseTransformError for whatever
+   * the plugin does wrong, which ends the transform; with InvalidArgument, Closed, and `signal.reason` when aborted.
+   */
+  transform(event: SseEvent, options?: AsyncCallOptions): Promise<TransformSseEventOutput>;
+  /** Drops what the stream holds. */
+  close(): void;
+}
+
+/** The transform of a plugin without the hook, or with it in noop mode. */
+export const unchangedEvents: EventTransform = {
+  async transform() {
+    return { kind: 'unchanged' };
+  },
+  close() {},
+};
+
+type CallEvent = (
+  event: SseEvent,
+  options: AsyncCallOptions | undefined,
+  stream: NativeStream,
+) => Promise<TransformSseEventOutput>;
+
+/** Events that share an instance. It belongs to the version that was current when the stream was opened. */
+export class StreamTransform implements EventTransform {
+  readonly #stream: NativeStream;
+  readonly #call: CallEvent;
+  #running = false;
+
+  /** `call` makes the call of one event on the stream. */
+  constructor(module: NativeModule, context: TransformContext, call: CallEvent) {
+    const principal = context.principal?.id;
+    if (typeof principal !== 'string') throw new InvalidArgumentError('context.principal.id', 'expected a string');
+    this.#stream = module.openStream(HOOK_KINDS.indexOf('transform_sse_event'), principal);
+    this.#call = call;
+  }
+
+  async transform(event: SseEvent, options?: AsyncCallOptions): Promise<TransformSseEventOutput> {
+    if (this.#running) throw new InvalidArgumentError('event', 'expected the event before to have ended');
+    this.#running = true;
+    try {
+      return await this.#call(event, options, this.#stream);
+    } finally {
+      this.#running = false;
+    }
+  }
+
+  close(): void {
+    this.#stream.close();
+  }
+}

@@ -1,0 +1,84 @@
+/** Calls of monitored versions: the request is copied before the call that counts, and sent after it. */
+import type { ErrorContext } from '../errors.ts';
+import type { VersionGuard } from '../isolation/guard.ts';
+import type { MonitoredAnswer } from '../isolation/monitor.ts';
+import type { NativeModule } from '../native/addon.ts';
+import type { HookKind } from '../types.ts';
+import type { Version } from '../versions.ts';
+import type { Dispatcher, HookCall } from './call.ts';
+import { type CallScratch, encodedCopy } from './scratch.ts';
+
+/** A copied request, which is sent to the monitored version once it is known what was done. */
+export interface Shadow {
+  send(enforced: MonitoredAnswer): void;
+}
+
+/** A call that can be made of another version too. */
+interface Shadowed<Answer> extends HookCall<Answer> {
+  readonly guard: VersionGuard;
+  readonly bodyBytes: number;
+  forVersion(version: Version): HookCall<Answer> | null;
+}
+
+/** The shadow of a call, if the monitored version of its slot samples it. Never throws. */
+export function shadowOf<Answer>(dispatcher: Dispatcher, call: Shadowed<Answer>): Shadow | null {
+  const { monitor } = call.guard.stats;
+  if (monitor === null || !monitor.samples(call.bodyBytes)) return null;
+  try {
+    const monitored = call.forVersion(monitor.version as Version);
+    if (monitored === null) return null;
+    const copy = new CopiedCall(monitored);
+    return {
+      send(enforced) {
+        const done = dispatcher.begin();
+        monitor.run(call.hook, () => dispatcher.threaded(copy), enforced).finally(done);
+      },
+    };
+  } catch {
+    // The caller's mistake, which the call that counts reports, unless only this version's schema has the field.
+    monitor.skip();
+    return null;
+  }
+}
+
+/** A call whose request is encoded already. */
+class CopiedCall<Answer> implements HookCall<Answer> {
+  readonly module: NativeModule;
+  readonly hook: HookKind;
+  readonly plugin: string;
+  readonly deadlineMs: number;
+  readonly principal: string;
+  readonly guard: VersionGuard | null;
+  readonly maxAnswerBytes: number;
+  readonly stream = null;
+  readonly probe = false;
+  readonly signal = undefined;
+  readonly #call: HookCall<Answer>;
+  readonly #request: Uint8Array;
+
+  constructor(call: HookCall<Answer>) {
+    this.module = call.module;
+    this.hook = call.hook;
+    this.plugin = call.plugin;
+    this.deadlineMs = call.deadlineMs;
+    this.principal = call.principal;
+    this.guard = call.guard;
+    this.maxAnswerBytes = call.maxAnswerBytes;
+    this.#call = call;
+    this.#request = encodedCopy(call);
+  }
+
+  context(): ErrorContext {
+    return this.#call.context();
+  }
+
+  encode(scratch: CallScratch): void {
+    scratch.headLength = 0;
+    scratch.tailLength = 0;
+    scratch.body = this.#request;
+  }
+
+  decode(bytes: Buffer, start: number, end: number, leased: boolean): Answer {
+    return this.#call.decode(bytes, start, end, leased);
+  }
+}

@@ -1,0 +1,226 @@
+import { Readable, Writable } from 'node:stream';
+import { pipeline } from 'node:stream/promises';
+import { describe, expect, it } from 'vitest';
+import {
+  type HotEngineConfigInput,
+  InvalidArgumentError,
+  PluginChain,
+  PoolSaturatedError,
+  ResponseTransformError,
+  SlotKey,
+  type SlotOptions,
+  type TransformContext,
+  WasmtimeUpstreamDialect,
+} from '../../src/index.ts';
+import { rejected, thrown } from '../support/errors.ts';
+import { guest, misbehavesAfterProbe } from '../support/guest.ts';
+import { plugin } from '../support/plugins.ts';
+import { isolatedRuntime } from '../support/runtimes.ts';
+import { caller, upstream } from '../support/samples.ts';
+
+const key = new SlotKey('tenant', 'masker');
+const STREAM: SlotOptions = { instance: 'stream' };
+const HOOKS = ['shape', 'transform_response', 'transform_sse_event'] as const;
+const exchange: TransformContext = {
+  requestId: 'r',
+  principal: caller(),
+  upstream,
+  requestMethod: 'POST',
+  requestPath: '/v1/messages',
+  canonicalModelId: 'm',
+  status: 200,
+  headers: [],
+};
+const owner = (data: string) => ({ event: 'owner', data: Buffer.from(data) });
+const text = (data: string) => ({ event: 'message', data: Buffer.from(data) });
+
+function dialectOf(bytes: Uint8Array, options: SlotOptions = STREAM, config: HotEngineConfigInput = {}) {
+  const runtime = isolatedRuntime(config);
+  const slot = runtime.registerShape(key, 'masker', bytes, options);
+  return { runtime, slot, dialect: WasmtimeUpstreamDialect.follow(runtime, key) };
+}
+
+/** What an event named `owner` is answered with: the first one's data that the instance saw. */
+async function ownerOf(stream: ReturnType<WasmtimeUpstreamDialect['openSseStream']>, data: string): Promise<string> {
+  const answer = await stream.transform(owner(data));
+  if (answer.kind !== 'replace') throw new Error('expected a replacement');
+  return Buffer.from(answer.events[0]!.data).toString();
+}
+
+describe('a stream-scoped instance', () => {
+  it('keeps its state between the events of one stream, and shares it with no other', async () => {
+    const { dialect, runtime } = dialectOf(plugin('masker'));
+    const [one, two] = [dialect.openSseStream(exchange), dialect.openSseStream(exchange)];
+    expect(await ownerOf(one, 'first')).toBe('first');
+    expect(await ownerOf(two, 'second')).toBe('second');
+    expect(await ownerOf(one, 'third')).toBe('first');
+    expect(await ownerOf(two, 'fourth')).toBe('second');
+    expect(runtime.stats().engine.streamBytes).toBeGreaterThan(0);
+    one.close();
+    two.close();
+    expect(runtime.stats().engine.streamBytes).toBe(0);
+    const next = dialect.openSseStream(exchange);
+    expect(await ownerOf(next, 'fifth')).toBe('fifth');
+    next.close();
+  });
+
+  it('serves events on either thread', async () => {
+    const { dialect } = dialectOf(plugin('masker'));
+    const stream = dialect.openSseStream(exchange);
+    for (const where of ['inline', 'thread', 'auto', 'thread'] as const) {
+      const answer = await stream.transform(owner(where), { where });
+      if (answer.kind !== 'replace') throw new Error('expected a replacement');
+      expect(Buffer.from(answer.events[0]!.data).toString()).toBe('inline');
+    }
+  });
+
+  it('is a fresh one for each event under `event`', async () => {
+    const { dialect, runtime } = dialectOf(plugin('masker'), { instance: 'event' });
+    const stream = dialect.openSseStream(exchange);
+    expect(await ownerOf(stream, 'first')).toBe('first');
+    expect(await ownerOf(stream, 'second')).toBe('second');
+    expect(runtime.stats().engine.streamBytes).toBe(0);
+  });
+
+  it('ends with the first failed event', async () => {
+    const bytes = guest({ hooks: HOOKS, hook: { transform_sse_event: misbehavesAfterProbe('unreachable') } });
+    const { dialect, runtime, slot } = dialectOf(bytes);
+    const stream = dialect.openSseStream(exchange);
+    expect(await stream.transform(text('short'))).toEqual({ kind: 'unchanged' });
+    const failure = await rejected(ResponseTransformError, stream.transform(text('x'.repeat(4096))));
+    expect(failure.kind).toBe('trap');
+    expect(runtime.stats().engine.streamBytes).toBe(0);
+    expect((await rejected(ResponseTransformError, stream.transform(text('short')))).message).toContain('ended');
+    expect(slot.status.failures.trap).toBe(1);
+  });
+
+  it('has its full deadline for each event, and moves off the thread once an event was long', async () => {
+    const bytes = guest({
+      hooks: HOOKS,
+      hook: { transform_sse_event: misbehavesAfterProbe('(loop $again (br $again)) (i64.const 0)') },
+    });
+    const { dialect, runtime } = dialectOf(bytes, STREAM, { deadlineMs: 60, inlineSliceMs: 2 });
+    const first = dialect.openSseStream(exchange);
+    const call = first.transform(text('x'.repeat(4096)));
+    // It is not interrupted to be repeated.
+    expect(runtime.stats().inFlight).toBe(0);
+    expect((await rejected(ResponseTransformError, call)).cause).toMatchObject({ trap: 'interrupt' });
+    const second = dialect.openSseStream(exchange).transform(text('x'.repeat(4096)));
+    expect(runtime.stats().inFlight).toBe(1);
+    await rejected(ResponseTransformError, second);
+  });
+
+  it('belongs to the version that was current when its stream began', async () => {
+    const { dialect, runtime } = dialectOf(plugin('masker'));
+    const stream = dialect.openSseStream(exchange);
+    expect(await ownerOf(stream, 'first')).toBe('first');
+    runtime.registerShape(key, 'noop', plugin('transforms-noop'), STREAM);
+    expect(await ownerOf(stream, 'second')).toBe('first');
+    runtime.evictSlot(key);
+    expect(await ownerOf(stream, 'third')).toBe('first');
+    stream.close();
+  });
+
+  it('is refused while its plugin is disabled, and goes on when it is enabled', async () => {
+    const { dialect, runtime } = dialectOf(plugin('masker'));
+    const stream = dialect.openSseStream(exchange);
+    await ownerOf(stream, 'first');
+    runtime.disable(key, 'stop');
+    expect((await rejected(ResponseTransformError, stream.transform(owner('x')))).message).toContain('disabled');
+    runtime.enable(key);
+    expect(await ownerOf(stream, 'second')).toBe('first');
+  });
+
+  it('may be closed while an event runs', async () => {
+    const bytes = guest({
+      hooks: HOOKS,
+      hook: { transform_sse_event: misbehavesAfterProbe('(loop $again (br $again)) (i64.const 0)') },
+    });
+    const { dialect, runtime } = dialectOf(bytes, STREAM, { deadlineMs: 100 });
+    const stream = dialect.openSseStream(exchange);
+    const call = stream.transform(text('x'.repeat(4096)), { where: 'thread' });
+    stream.close();
+    await rejected(ResponseTransformError, call);
+    expect(runtime.stats().engine.streamBytes).toBe(0);
+    expect((await rejected(ResponseTransformError, stream.transform(text('')))).message).toContain('ended');
+  });
+
+  it('takes one event at a time', async () => {
+    const { dialect } = dialectOf(plugin('masker'));
+    const stream = dialect.openSseStream(exchange);
+    const first = stream.transform(owner('a'), { where: 'thread' });
+    await rejected(InvalidArgumentError, stream.transform(owner('b')));
+    await first;
+  });
+});
+
+describe('the budget of stream-scoped instances', () => {
+  it('refuses a principal more than what is left unused, and leaves room for another', async () => {
+    const { dialect } = dialectOf(plugin('masker'));
+    const probe = dialect.openSseStream(exchange);
+    await ownerOf(probe, 'x');
+    probe.close();
+    const { runtime: small, dialect: limited } = dialectOf(guest({ hooks: HOOKS, memory: '1' }), STREAM, {
+      maxStreamBytes: 4 * 65_536,
+    });
+    const open = async (id: string) => {
+      const stream = limited.openSseStream({ ...exchange, principal: { ...caller(), id } });
+      await stream.transform(text('a'));
+      return stream;
+    };
+    const held = [await open('a'), await open('a')];
+    const { cause } = await rejected(ResponseTransformError, open('a'));
+    expect(cause).toBeInstanceOf(PoolSaturatedError);
+    expect(cause).toMatchObject({ resource: 'streams', retryable: true });
+    held.push(await open('b'));
+    expect(small.stats().engine.streamBytes).toBe(3 * 65_536);
+    for (const stream of held) stream.close();
+    expect(small.stats().engine.streamBytes).toBe(0);
+    await open('a');
+  });
+});
+
+describe('a chain', () => {
+  const SPLIT = ['data: my key is sk-se\n\n', 'data: cr\n\n', 'data: et, keep it\n\n'];
+
+  async function relayed(options: SlotOptions): Promise<string> {
+    const { dialect, runtime } = dialectOf(plugin('masker'), options);
+    const transformer = new PluginChain({ shape: dialect }).sseTransformer(exchange);
+    if (transformer === null) throw new Error('expected a transformer');
+    let received = '';
+    const client = new Writable({
+      write(chunk, _encoding, done) {
+        received += chunk;
+        done();
+      },
+    });
+    await pipeline(Readable.from(SPLIT.map((event) => Buffer.from(event))), transformer, client);
+    expect(transformer.failure).toBeUndefined();
+    expect(runtime.stats().engine.streamBytes).toBe(0);
+    return received.replaceAll(/data: |\n/g, '');
+  }
+
+  it('masks a secret that is split over three events with `stream`', async () => {
+    expect(await relayed({ instance: 'stream' })).toBe('my key is *********, keep it');
+  });
+
+  it('cannot mask it with `event`, whose instances see one event each', async () => {
+    expect(await relayed({ instance: 'event' })).not.toContain('*');
+  });
+});
+
+describe('bad input', () => {
+  it('is an instance of a filter or an observer', () => {
+    const runtime = isolatedRuntime();
+    for (const register of [runtime.registerFilter, runtime.registerObserve]) {
+      const error = thrown(InvalidArgumentError, () => register.call(runtime, key, 'x', plugin('misbehave'), STREAM));
+      expect(error.path).toBe('options.instance');
+    }
+  });
+
+  it('is a context without a principal', () => {
+    const { dialect } = dialectOf(plugin('masker'));
+    expect(() => dialect.openSseStream({} as TransformContext)).toThrow(InvalidArgumentError);
+    expect(() => dialect.openSseStream(null as unknown as TransformContext)).toThrow(InvalidArgumentError);
+  });
+});

@@ -1,0 +1,134 @@
+import { describe, expect, it } from 'vitest';
+import {
+  ClosedError,
+  type HotEngineConfigInput,
+  InvalidArgumentError,
+  type ObserveEvent,
+  PluginChain,
+  SlotKey,
+  WasmtimeObservabilityHook,
+} from '../../src/index.ts';
+import { plugin } from '../support/plugins.ts';
+import { newRuntime, recorder } from '../support/runtimes.ts';
+import { started } from '../support/samples.ts';
+
+const hostileKey = new SlotKey('hostile', 'observer');
+const goodKey = new SlotKey('good', 'observer');
+const event = (behavior = ''): ObserveEvent => ({
+  type: 'request_started',
+  requestId: `do:${behavior}`,
+  downstreamUserAgent: null,
+});
+
+function observers(config: HotEngineConfigInput = {}) {
+  const { sink, take } = recorder();
+  const runtime = newRuntime(config, { metrics: sink });
+  const register = (key: SlotKey, name: string) => {
+    const slot = runtime.registerObserve(key, name, plugin('misbehave'));
+    return { slot, hook: new WasmtimeObservabilityHook(runtime, slot) };
+  };
+  const registered = { runtime, hostile: register(hostileKey, 'hostile'), good: register(goodKey, 'good'), take };
+  take();
+  return registered;
+}
+
+describe('queued events', () => {
+  it('are handed over in order, off the request’s path, and waited for by drain', async () => {
+    const { runtime, good, take } = observers();
+    for (let at = 0; at < 200; at++) expect(good.hook.observeQueued(event())).toBe(true);
+    expect(take()).toEqual([]);
+    expect(runtime.stats().inFlight).toBe(1);
+    await runtime.drain();
+    expect(take()).toEqual(Array(200).fill('call good observe'));
+    expect(good.slot.status).toMatchObject({ calls: 200, droppedEvents: 0 });
+  });
+
+  it('are copies: later changes to the event do not matter', async () => {
+    const { runtime, good } = observers();
+    const changing = { ...event() } as { requestId: string };
+    good.hook.observeQueued(changing as ObserveEvent);
+    changing.requestId = 'do:unreachable';
+    await runtime.drain();
+    expect(good.slot.status.failures.trap).toBe(0);
+  });
+
+  it('of one observer that loops fill its own queue and hold up no other', async () => {
+    const { runtime, hostile, good } = observers({ deadlineMs: 300, maxQueuedEvents: 4 });
+    const taken = Array.from({ length: 10 }, () => hostile.hook.observeQueued(event('loop')));
+    expect(taken).toEqual([...Array(4).fill(true), ...Array(6).fill(false)]);
+    expect(good.hook.observeQueued(event())).toBe(true);
+    await expect.poll(() => good.slot.status.calls).toBe(1);
+    expect(hostile.slot.status).toMatchObject({ droppedEvents: 6 });
+    expect(hostile.slot.status.calls).toBeLessThan(4);
+    runtime.disable(hostileKey, 'stop');
+    await runtime.drain();
+  });
+
+  it('that come after a failed one are handed over all the same', async () => {
+    const { runtime, good, take } = observers();
+    for (const behavior of ['', 'unreachable', '', 'unreachable', '']) good.hook.observeQueued(event(behavior));
+    await runtime.drain();
+    expect(good.slot.status).toMatchObject({ calls: 5, failures: { trap: 2 } });
+    expect(take().filter((line) => line.startsWith('trap'))).toHaveLength(2);
+  });
+
+  it('are bounded in bytes over all queues', async () => {
+    const { runtime, hostile, good } = observers({ maxQueuedEventBytes: 600 });
+    const outcomes = [hostile, good, hostile, good].map(({ hook }) =>
+      hook.observeQueued({ ...event(), requestId: 'x'.repeat(200) } as ObserveEvent),
+    );
+    expect(outcomes).toEqual([true, true, false, false]);
+    await runtime.drain();
+    expect(good.hook.observeQueued(event())).toBe(true);
+  });
+
+  it('are refused while the breaker is open, and open it by their failures', async () => {
+    const { runtime, good } = observers({ breaker: { enabled: true } });
+    for (let at = 0; at < 50; at++) good.hook.observeQueued(event('unreachable'));
+    await runtime.drain();
+    const { calls, unavailable, breaker } = good.slot.status;
+    expect(breaker?.state).toBe('open');
+    expect(calls).toBe(3);
+    expect(calls + unavailable).toBe(50);
+  });
+
+  it('are handed over after a close, and refused then', async () => {
+    const { runtime, good } = observers();
+    good.hook.observeQueued(event());
+    runtime.close();
+    expect(() => good.hook.observeQueued(event())).toThrow(ClosedError);
+    await runtime.drain();
+    expect(good.slot.status.calls).toBe(1);
+  });
+
+  it('that are not events are refused at once', () => {
+    const { good } = observers();
+    expect(() => good.hook.observeQueued(5 as unknown as ObserveEvent)).toThrow(InvalidArgumentError);
+    expect(() => good.hook.observeQueued({ type: 'nothing' } as unknown as ObserveEvent)).toThrow(InvalidArgumentError);
+  });
+
+  it('of a followed slot that is not there are dropped', () => {
+    const runtime = newRuntime();
+    expect(WasmtimeObservabilityHook.follow(runtime, goodKey).observeQueued(event())).toBe(false);
+  });
+});
+
+describe('a chain', () => {
+  it('queues for every observer and says how many dropped the event', async () => {
+    const { runtime, hostile, good } = observers({ maxQueuedEvents: 1 });
+    const seen: ObserveEvent[] = [];
+    const other = {
+      observe: () => undefined,
+      async observeAsync(event: ObserveEvent) {
+        seen.push(event);
+        throw new Error('foreign');
+      },
+    };
+    const chain = new PluginChain({ observers: [hostile.hook, other, good.hook] });
+    hostile.hook.observeQueued(event());
+    expect(chain.observeQueued(started())).toBe(1);
+    expect(seen).toHaveLength(1);
+    await runtime.drain();
+    expect(good.slot.status.calls).toBe(1);
+  });
+});

@@ -1,0 +1,121 @@
+import { describe, expect, it } from 'vitest';
+import {
+  FilterError,
+  GuestTrapError,
+  type HotEngineConfigInput,
+  PluginUnavailableError,
+  SlotKey,
+  WasmtimeFilterPlugin,
+} from '../../src/index.ts';
+import type { Slot } from '../../src/slots.ts';
+import { rejected } from '../support/errors.ts';
+import { guest, LONGER_THAN_PROBES } from '../support/guest.ts';
+import { plugin } from '../support/plugins.ts';
+import { newRuntime, recorder } from '../support/runtimes.ts';
+import { caller, request } from '../support/samples.ts';
+
+const key = new SlotKey('tenant', 'slow');
+const LONG = request({ body: Buffer.alloc(LONGER_THAN_PROBES) });
+const SHORT = request({ body: Buffer.alloc(0), headers: [] });
+
+/** Computes for long where the request is longer than a probe's, then answers. */
+const SLOW = guest({
+  hook: `(local $left i32)
+    (if (i32.gt_u (local.get 1) (i32.const ${LONGER_THAN_PROBES}))
+      (then (local.set $left (i32.const 200000000))
+        (loop $again
+          (local.set $left (i32.sub (local.get $left) (i32.const 1)))
+          (br_if $again (local.get $left)))))
+    $answer`,
+});
+
+function filterOf(bytes: Uint8Array, config: HotEngineConfigInput = {}) {
+  const { sink, take, seconds } = recorder();
+  const runtime = newRuntime({ inlineSliceMs: 2, deadlineMs: 60_000, ...config }, { metrics: sink });
+  const slot = runtime.registerFilter(key, 'slow', bytes);
+  const filter = new WasmtimeFilterPlugin(runtime, slot);
+  take();
+  seconds.length = 0;
+  return { runtime, slot: slot as Slot, filter, take, seconds };
+}
+
+const isOffThread = ({ version }: Slot) => version.guard.placements[0]?.offThread;
+
+describe('an asynchronous call that outlives its slice', () => {
+  it('runs again off the thread and gives the same answer, as one call', async () => {
+    const { filter, runtime, take, slot } = filterOf(SLOW);
+    const call = filter.filterAsync(LONG, caller(), []);
+    expect(runtime.stats().inFlight).toBe(1);
+    expect(await call).toEqual({ keptUpstreamIds: [], reason: '', perCandidateReasons: [] });
+    expect(take()).toEqual(['call slow filter']);
+    expect(slot.status).toMatchObject({ calls: 1, failures: { trap: 0, expired: 0 } });
+  });
+
+  it('has its full deadline there, and is one trap when it expires', async () => {
+    const { filter, take, seconds, slot } = filterOf(plugin('misbehave'), { deadlineMs: 150 });
+    const { cause } = await rejected(FilterError, filter.filterAsync(request(), caller({ do: 'loop' }), []));
+    expect(cause).toBeInstanceOf(GuestTrapError);
+    expect(cause).toMatchObject({ trap: 'interrupt', retryable: true });
+    expect(take()).toEqual(['call slow filter', 'trap slow filter cc_lb_filter']);
+    expect(seconds[0]).toBeGreaterThanOrEqual(0.15);
+    expect(slot.status.calls).toBe(1);
+  });
+
+  it('goes off the thread from the start once it keeps doing so, and comes back when calls are short again', async () => {
+    const { filter, slot } = filterOf(SLOW);
+    for (let at = 0; at < 3; at++) await filter.filterAsync(LONG, caller(), []);
+    expect(isOffThread(slot)).toBe(true);
+    await expect
+      .poll(async () => {
+        await filter.filterAsync(SHORT, caller(), []);
+        return isOffThread(slot);
+      })
+      .toBe(false);
+  });
+
+  it('rejects with the reason of a signal that aborts its repetition', async () => {
+    const { filter, runtime } = filterOf(plugin('misbehave'));
+    const controller = new AbortController();
+    const call = filter.filterAsync(request(), caller({ do: 'loop' }), [], { signal: controller.signal });
+    expect(runtime.stats().inFlight).toBe(1);
+    const reason = new Error('the client left');
+    controller.abort(reason);
+    await expect(call).rejects.toBe(reason);
+  });
+
+  it('finishes after its runtime was closed or its slot evicted', async () => {
+    const { filter, runtime } = filterOf(SLOW);
+    const calls = [filter.filterAsync(LONG, caller(), []), filter.filterAsync(LONG, caller(), [])];
+    runtime.evictSlot(key);
+    runtime.close();
+    expect(await Promise.all(calls)).toHaveLength(2);
+  });
+
+  it('is refused where its plugin is disabled while the repetition waits', async () => {
+    const { filter, runtime } = filterOf(plugin('misbehave'), { deadlineMs: 300 });
+    const calls = Array.from({ length: 4 }, () =>
+      rejected(FilterError, filter.filterAsync(request(), caller({ do: 'loop' }), [])),
+    );
+    runtime.disable(key, 'stop');
+    const last = (await Promise.all(calls)).at(-1);
+    expect(last?.cause).toBeInstanceOf(PluginUnavailableError);
+  });
+});
+
+describe('a call without a slice', () => {
+  it.each([
+    ['where it asks for this thread', 2, 'inline'],
+    ['where slices are off', 0, 'auto'],
+  ] as const)('runs to its deadline on this thread %s', async (_, inlineSliceMs, where) => {
+    const { filter, runtime, take } = filterOf(plugin('misbehave'), { inlineSliceMs, deadlineMs: 40 });
+    const call = filter.filterAsync(request(), caller({ do: 'loop' }), [], { where });
+    expect(runtime.stats().inFlight).toBe(0);
+    expect((await rejected(FilterError, call)).cause).toMatchObject({ trap: 'interrupt' });
+    expect(take()).toEqual(['call slow filter', 'trap slow filter cc_lb_filter']);
+  });
+
+  it('is every synchronous one', () => {
+    const { filter } = filterOf(SLOW);
+    expect(filter.filter(LONG, caller(), []).keptUpstreamIds).toEqual([]);
+  });
+});

@@ -1,0 +1,267 @@
+import { describe, expect, it, vi } from 'vitest';
+import {
+  FilterError,
+  InvalidArgumentError,
+  ModuleRejectedError,
+  type MonitorReport,
+  PluginChain,
+  SlotKey,
+  SlotNotFoundError,
+  type SlotOptions,
+  WasmtimeFilterPlugin,
+  WasmtimeObservabilityHook,
+  WasmtimeUpstreamDialect,
+} from '../../src/index.ts';
+import { thrown } from '../support/errors.ts';
+import { guest } from '../support/guest.ts';
+import { plugin } from '../support/plugins.ts';
+import { newRuntime, recorder } from '../support/runtimes.ts';
+import { caller, candidates, request, started, upstream } from '../support/samples.ts';
+
+const key = new SlotKey('tenant', 'plugin');
+const MONITOR: SlotOptions = { enforcement: 'monitor' };
+
+function monitoring() {
+  const reports: MonitorReport[] = [];
+  const { sink, take } = recorder();
+  const runtime = newRuntime(
+    { deadlineMs: 200 },
+    { metrics: sink, onMonitored: (report) => void reports.push(report) },
+  );
+  return { runtime, reports, take };
+}
+
+/** A slot whose enforcing version is `cache-aware`, which keeps some candidates, beside a monitored one. */
+function besideCacheAware(monitored: string, options: SlotOptions = MONITOR) {
+  const { runtime, reports, take } = monitoring();
+  const slot = runtime.registerFilter(key, 'enforcing', plugin('cache-aware'));
+  expect(runtime.registerFilter(key, 'monitored', plugin(monitored), options)).toBe(slot);
+  const filter = WasmtimeFilterPlugin.follow(runtime, key);
+  take();
+  return { runtime, reports, slot, filter, take };
+}
+
+describe('a version that is monitored beside the enforcing one', () => {
+  it('leaves the slot’s version in service and never changes a decision', async () => {
+    const { runtime, slot, filter, reports } = besideCacheAware('misbehave');
+    expect(slot.current).toMatchObject({ versionId: 1, pluginName: 'enforcing', enforcement: 'enforce' });
+    const output = filter.filter(request(), caller({ keep: 1 }), candidates(3));
+    expect(output.keptUpstreamIds).toHaveLength(1);
+    await runtime.drain();
+    expect(reports).toHaveLength(1);
+    expect(reports[0]).toMatchObject({ hook: 'filter', agreed: false, enforced: { output } });
+    expect(reports[0]?.monitored.output).toMatchObject({ keptUpstreamIds: candidates(3).map((c) => c.upstreamId) });
+    expect(slot.status.monitor).toMatchObject({ pluginName: 'monitored', differed: 1, agreed: 0 });
+    expect(slot.status.calls).toBe(1);
+  });
+
+  it('agrees where it decides the same, also off the thread', async () => {
+    const { runtime, slot, filter } = besideCacheAware('cache-aware-v2');
+    await filter.filterAsync(request(), caller(), candidates(1), { where: 'thread' });
+    await runtime.drain();
+    expect(slot.status.monitor).toMatchObject({ agreed: 1, differed: 0, failed: 0 });
+  });
+
+  it.each(['unreachable', 'loop', 'answer-outside', 'answer-garbage:64'])(
+    'fails by "%s" without a trace in the request',
+    async (behavior) => {
+      const { runtime, slot, filter, reports } = besideCacheAware('misbehave');
+      expect(filter.filter(request(), caller({ do: behavior }), candidates(1)).keptUpstreamIds).toHaveLength(1);
+      await runtime.drain();
+      expect(slot.status).toMatchObject({
+        monitor: { failed: 1 },
+        failures: { trap: 0, expired: 0, invalidAnswer: 0 },
+      });
+      expect(reports[0]).toMatchObject({ agreed: false });
+      expect(reports[0]?.monitored.error).toBeInstanceOf(Error);
+    },
+  );
+
+  it('gets a copy: later changes to the caller’s buffers do not matter', async () => {
+    const { runtime, reports, filter } = besideCacheAware('cache-aware-v2');
+    const body = Buffer.from('{"model":"m"}');
+    const call = filter.filterAsync(request({ body }), caller(), candidates(1));
+    body.fill(0);
+    await call;
+    await runtime.drain();
+    expect(reports[0]?.agreed).toBe(true);
+  });
+
+  it('sees the share of traffic that it samples', async () => {
+    const { runtime, slot, filter } = besideCacheAware('cache-aware-v2', { ...MONITOR, sample: 0 });
+    for (let at = 0; at < 20; at++) filter.filter(request(), caller(), candidates(1));
+    await runtime.drain();
+    expect(slot.status.monitor).toMatchObject({ agreed: 0, differed: 0, failed: 0, skipped: 0 });
+  });
+
+  it('skips what is too large to copy, or too much at once', async () => {
+    const { runtime, slot, filter } = besideCacheAware('cache-aware-v2');
+    filter.filter(request({ body: Buffer.alloc(2 ** 21) }), caller(), candidates(1));
+    expect(slot.status.monitor?.skipped).toBe(1);
+    for (let at = 0; at < 40; at++) filter.filter(request(), caller(), candidates(1));
+    expect(slot.status.monitor?.skipped).toBe(1 + 8);
+    await runtime.drain();
+  });
+
+  it('reports failures of the enforcing version too', async () => {
+    const { runtime, reports } = monitoring();
+    runtime.registerFilter(key, 'e', plugin('misbehave'));
+    runtime.registerFilter(key, 'm', plugin('cache-aware'), MONITOR);
+    const filter = WasmtimeFilterPlugin.follow(runtime, key);
+    expect(() => filter.filter(request(), caller({ do: 'unreachable' }), candidates(1))).toThrow(FilterError);
+    await runtime.drain();
+    expect(reports[0]?.enforced.error).toBeInstanceOf(FilterError);
+    expect(reports[0]?.agreed).toBe(false);
+  });
+
+  it('is put into service by one call', () => {
+    const { runtime, slot } = besideCacheAware('cache-aware-v2');
+    expect(runtime.enforce(key)).toBe(slot);
+    expect(slot.current).toMatchObject({ versionId: 2, pluginName: 'monitored', enforcement: 'enforce' });
+    expect(slot.status.monitor).toBeNull();
+    expect(thrown(ModuleRejectedError, () => runtime.enforce(key)).reason).toContain('no monitored version');
+    runtime.rollback(key);
+    expect(slot.current.pluginName).toBe('enforcing');
+  });
+
+  it('is dropped on its own', () => {
+    const { runtime, slot } = besideCacheAware('cache-aware-v2');
+    expect(runtime.stopMonitoring(key)).toBe(true);
+    expect(runtime.stopMonitoring(key)).toBe(false);
+    expect(slot.status.monitor).toBeNull();
+  });
+
+  it('stays when the enforcing version is swapped, and is not registered twice', () => {
+    const { runtime, slot } = besideCacheAware('misbehave');
+    runtime.registerFilter(key, 'next', plugin('cache-aware-v2'));
+    expect(slot.status.monitor?.pluginName).toBe('monitored');
+    const before = slot.status.monitor;
+    runtime.registerFilter(key, 'monitored', plugin('misbehave'), MONITOR);
+    expect(slot.status.monitor).toEqual(before);
+  });
+
+  it('is stopped by the kill switch of its key', async () => {
+    const { runtime, slot, filter } = besideCacheAware('cache-aware-v2');
+    runtime.disable(key, 'stop');
+    expect(() => filter.filter(request(), caller(), candidates(1))).toThrow(/disabled/);
+    await runtime.drain();
+    expect(slot.status.monitor?.failed).toBe(1);
+  });
+
+  it('may be evicted, or its runtime closed, while its calls run', async () => {
+    const { runtime, filter } = besideCacheAware('misbehave');
+    filter.filter(request(), caller({ do: 'loop' }), candidates(1));
+    runtime.evictSlot(key);
+    runtime.close();
+    await runtime.drain();
+  });
+});
+
+describe('a version that is monitored alone', () => {
+  it('keeps all candidates', async () => {
+    const { runtime, reports } = monitoring();
+    const slot = runtime.registerFilter(key, 'm', plugin('cache-aware'), MONITOR);
+    expect(slot.current.enforcement).toBe('monitor');
+    const filter = WasmtimeFilterPlugin.follow(runtime, key);
+    const all = candidates(3).map(({ upstreamId }) => upstreamId);
+    expect(filter.filter(request(), caller({ keep: 1 }), candidates(3)).keptUpstreamIds).toEqual(all);
+    expect((await filter.filterAsync(request(), caller({ keep: 1 }), candidates(3))).keptUpstreamIds).toEqual(all);
+    await runtime.drain();
+    expect(reports).toHaveLength(2);
+    expect(reports[0]?.monitored.output).toMatchObject({ keptUpstreamIds: [expect.any(String)] });
+    expect(() => runtime.callFilter(key, new Uint8Array(8))).toThrow(ModuleRejectedError);
+  });
+
+  it('passes requests, responses and events through', async () => {
+    const { runtime, reports } = monitoring();
+    const hooks = ['shape', 'transform_response', 'transform_sse_event'] as const;
+    runtime.registerShape(key, 'm', guest({ hooks }), MONITOR);
+    const dialect = WasmtimeUpstreamDialect.follow(runtime, key);
+    const shaped = dialect.shape(request({ path: '/v1/x' }), { ...upstream, baseUrl: 'https://up.test' }, caller());
+    expect(shaped.url.href).toBe('https://up.test/v1/x');
+    const exchange = {
+      requestId: 'r',
+      principal: caller(),
+      upstream,
+      requestMethod: 'POST',
+      requestPath: '/',
+      canonicalModelId: '',
+      status: 200,
+      headers: [],
+    };
+    expect(dialect.transformResponse({ ...exchange, body: Buffer.alloc(1) })).toEqual({ kind: 'unchanged' });
+    const event = { event: 'a', data: Buffer.from('b') };
+    expect(await dialect.transformSseEventAsync({ ...exchange, event })).toEqual({ kind: 'unchanged' });
+    await runtime.drain();
+    expect(reports.map(({ hook }) => hook).sort()).toEqual([...hooks].sort());
+  });
+
+  it('is told of events, which it cannot fail', async () => {
+    const { runtime, reports } = monitoring();
+    runtime.registerObserve(key, 'm', plugin('misbehave'), MONITOR);
+    const hook = WasmtimeObservabilityHook.follow(runtime, key);
+    const event = { ...started(), requestId: 'do:unreachable' } as ReturnType<typeof started>;
+    expect(hook.observe(event)).toBeUndefined();
+    expect(new PluginChain({ observers: [hook] }).observeQueued(event)).toBe(0);
+    await runtime.drain();
+    expect(reports).toHaveLength(2);
+    expect(reports[0]?.monitored.error).toBeDefined();
+  });
+
+  it('gives way to an enforcing one', () => {
+    const { runtime } = monitoring();
+    const slot = runtime.registerFilter(key, 'm', plugin('cache-aware'), MONITOR);
+    runtime.registerFilter(key, 'e', plugin('cache-aware-v2'));
+    expect(slot.current).toMatchObject({ pluginName: 'e', enforcement: 'enforce' });
+    expect(slot.status.monitor).toBeNull();
+  });
+
+  it('is put into service by one call', () => {
+    const { runtime } = monitoring();
+    const slot = runtime.registerFilter(key, 'm', plugin('cache-aware'), MONITOR);
+    runtime.enforce(key);
+    expect(slot.current.enforcement).toBe('enforce');
+    expect(
+      WasmtimeFilterPlugin.follow(runtime, key).filter(request(), caller({ keep: 1 }), candidates(3)).keptUpstreamIds,
+    ).toHaveLength(1);
+  });
+});
+
+describe('bad input', () => {
+  it.each([
+    [{ enforcement: 'observe' }, 'options.enforcement'],
+    [{ enforcement: 'monitor', sample: -0.1 }, 'options.sample'],
+    [{ enforcement: 'monitor', sample: 1.1 }, 'options.sample'],
+    [{ enforcement: 'monitor', sample: Number.NaN }, 'options.sample'],
+    [{ sample: 0.5 }, 'options.sample'],
+  ])('of %o is refused', (options, path) => {
+    const error = thrown(InvalidArgumentError, () =>
+      newRuntime().registerFilter(key, 'm', plugin('cache-aware'), options as SlotOptions),
+    );
+    expect(error.path).toBe(path);
+  });
+
+  it('of a key without a slot is SlotNotFound', () => {
+    expect(() => newRuntime().enforce(key)).toThrow(SlotNotFoundError);
+    expect(newRuntime().stopMonitoring(key)).toBe(false);
+  });
+
+  it('is a listener that throws: one warning, and no failed call', async () => {
+    const warn = vi.spyOn(process, 'emitWarning').mockImplementation(() => {});
+    const runtime = newRuntime(
+      {},
+      {
+        onMonitored: () => {
+          throw new Error('listener');
+        },
+      },
+    );
+    runtime.registerFilter(key, 'm', plugin('cache-aware'), MONITOR);
+    const filter = WasmtimeFilterPlugin.follow(runtime, key);
+    for (let at = 0; at < 3; at++) filter.filter(request(), caller(), candidates(1));
+    await runtime.drain();
+    await new Promise(setImmediate);
+    expect(warn).toHaveBeenCalledTimes(1);
+    warn.mockRestore();
+  });
+});
