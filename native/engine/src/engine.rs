@@ -21,7 +21,7 @@ use crate::stream_budget::StreamBudget;
 
 /// Initial data up to which it is copied into every instance's memory. More is mapped, page by page as it is touched. A
 /// module with more is served all the same, so this is no setting: it is where mapping begins to cost less.
-const COPIED_DATA_BYTES: usize = 1 << 20;
+const COPIED_DATA_BYTES: usize = 512 << 10;
 /// Bytes of a pooled table that stay resident. It refuses nothing: a larger table costs faults.
 const TABLE_RESIDENT_BYTES: usize = 16 << 10;
 

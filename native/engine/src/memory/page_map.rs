@@ -14,21 +14,20 @@ use super::reservation::Reservation;
 
 const PRESENT: u64 = 1 << 63;
 const NOT_EMPTY: u64 = 1 << 62;
-const ENTRY_BYTES: usize = size_of::<u64>();
 /// The number of pages of one read.
 pub const BLOCK: usize = 2048;
 
 thread_local! {
     /// Opened once per thread, because threads that share a file contend for its reference count.
     static FILE: Option<File> = TRUSTED.then(open).flatten();
-    static BUFFER: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+    static BUFFER: RefCell<Vec<Entry>> = const { RefCell::new(Vec::new()) };
 }
 
 /// Whether the page map is reliable. An emulator may provide that of another process, or none.
 static TRUSTED: LazyLock<bool> = LazyLock::new(|| {
     let shows = |file: &File, probe: &Reservation, expected| {
-        let mut bytes = [0; ENTRY_BYTES];
-        read(file, probe.base() as usize, &mut bytes) && Entry::of(&bytes).has_contents() == expected
+        let mut entry = [Entry(0)];
+        read(file, probe.base() as usize, &mut entry) && entry[0].has_contents() == expected
     };
     let Some(file) = open() else { return false };
     let Ok(mut probe) = Reservation::map(0, page_bytes()) else { return false };
@@ -41,13 +40,11 @@ static TRUSTED: LazyLock<bool> = LazyLock::new(|| {
 });
 
 /// The kernel's entry of a page.
+#[derive(Clone, Copy)]
+#[repr(transparent)]
 pub struct Entry(u64);
 
 impl Entry {
-    fn of(bytes: &[u8]) -> Entry {
-        Entry(bytes.try_into().map_or(NOT_EMPTY, u64::from_ne_bytes))
-    }
-
     /// Whether the page may have contents other than zero.
     pub fn has_contents(&self) -> bool {
         self.0 & (PRESENT | NOT_EMPTY) != 0
@@ -59,19 +56,17 @@ impl Entry {
     }
 }
 
-/// Calls `see` for each of the `count` pages from address `start`, at most [`BLOCK`]. Returns false without calling it
-/// if the kernel provides no entries.
-pub fn look(start: usize, count: usize, mut see: impl FnMut(usize, Entry)) -> bool {
+/// Calls `see` with the entries of the `count` pages from address `start`, at most [`BLOCK`]. Returns false without calling
+/// it if the kernel provides no entries.
+pub fn look(start: usize, count: usize, see: impl FnOnce(&[Entry])) -> bool {
     FILE.with(|file| {
         let Some(file) = file else { return false };
         BUFFER.with_borrow_mut(|buffer| {
-            buffer.resize(BLOCK * ENTRY_BYTES, 0);
-            let entries = &mut buffer[..count * ENTRY_BYTES];
+            buffer.resize(BLOCK, Entry(0));
+            let entries = &mut buffer[..count];
             let known = read(file, start, entries);
             if known {
-                for (index, entry) in entries.chunks_exact(ENTRY_BYTES).enumerate() {
-                    see(index, Entry::of(entry));
-                }
+                see(entries);
             }
             known
         })
@@ -91,6 +86,9 @@ fn open() -> Option<File> {
     File::open("/proc/self/pagemap").ok()
 }
 
-fn read(file: &File, start: usize, entries: &mut [u8]) -> bool {
-    file.read_exact_at(entries, (start / page_bytes() * ENTRY_BYTES) as u64).is_ok()
+fn read(file: &File, start: usize, entries: &mut [Entry]) -> bool {
+    let offset = start / page_bytes() * size_of::<Entry>();
+    // SAFETY: an entry is a `u64`, for which all bytes are valid.
+    let bytes = unsafe { std::slice::from_raw_parts_mut(entries.as_mut_ptr().cast(), size_of_val(entries)) };
+    file.read_exact_at(bytes, offset as u64).is_ok()
 }

@@ -8,11 +8,12 @@ use super::page_map::{self, BLOCK, page_bytes};
 use super::working_set::WorkingSet;
 use crate::pool::Charge;
 
-/// Maximum bytes of a memory that did not grow whose pages are reset individually. Reading the page map of a large
-/// memory of which little is used costs more than returning its pages without reading it.
+/// Maximum bytes of a memory's initial size whose pages are reset individually. Reading the page map of a large memory of
+/// which little is used costs more than returning its pages without reading it.
 const LOOK_BYTES: usize = 4 << 20;
-/// The size from which huge pages are used: a call that uses this much fills most of each, and one fault replaces 512.
-const HUGE_FROM: usize = 4 << 20;
+/// Bytes of growth after which huge pages are used: a call that grows this far fills most of each, and one fault replaces
+/// 512.
+const HUGE_AFTER: usize = 4 << 20;
 const HUGE_PAGE: usize = 2 << 20;
 
 /// Mapped address space: an inaccessible region, the memory of which the first bytes are accessible, and inaccessible
@@ -127,11 +128,11 @@ impl Reservation {
             }
             self.accessible = size;
         }
-        if size > HUGE_FROM && !self.huge_pages {
-            self.advise_huge_pages();
-        }
         if self.size == 0 {
             self.initial = size;
+        }
+        if size > self.initial + HUGE_AFTER && !self.huge_pages {
+            self.advise_huge_pages();
         }
         self.size = size;
         Ok(())
@@ -139,7 +140,8 @@ impl Reservation {
 
     fn advise_huge_pages(&mut self) {
         self.huge_pages = true;
-        let from = (self.base() as usize + HUGE_FROM).next_multiple_of(HUGE_PAGE) - self.base() as usize;
+        let base = self.base() as usize;
+        let from = (base + self.initial + HUGE_AFTER).next_multiple_of(HUGE_PAGE) - base;
         if from < self.length {
             // SAFETY: advice about a part of this mapping, which changes no contents.
             unsafe { libc::madvise(self.base().add(from).cast(), self.length - from, libc::MADV_HUGEPAGE) };
@@ -151,28 +153,37 @@ impl Reservation {
     pub fn reset(&mut self) -> bool {
         let size = std::mem::take(&mut self.size);
         let fresh = std::mem::replace(&mut self.fresh, false);
-        // A guest that grew its memory has probably used it.
-        let look = if size > self.initial { size } else { size.min(LOOK_BYTES) };
-        let mut at = 0;
-        while at < look {
-            let bytes = (look - at).min(BLOCK * page_bytes());
-            match self.reset_block(at, bytes, fresh) {
-                Block::Reset => at += bytes,
-                Block::Unknown => break,
-                Block::Refused => return false,
-            }
-        }
-        if !self.discard(at, size) {
+        // A guest probably uses what it grows its memory by, but only the start of a large initial size.
+        let initial = self.initial.min(size);
+        let start = initial.min(LOOK_BYTES);
+        let reset = self.reset_range(0, start, fresh)
+            && self.discard(start, initial)
+            && self.reset_range(initial, size, fresh);
+        if !reset {
             return false;
         }
         if fresh {
-            self.working_set.untouched_from(at / page_bytes());
+            self.working_set.untouched_from(size / page_bytes());
         }
-        self.resident_end = self.resident_end.max(at);
-        if self.working_set.end_call() || at == 0 {
+        self.resident_end = self.resident_end.max(size);
+        if self.working_set.end_call() {
             self.fresh = true;
             let end = std::mem::take(&mut self.resident_end);
             return self.discard(0, end);
+        }
+        true
+    }
+
+    /// Resets the memory from byte `from` to byte `to`. Returns false if the kernel refused.
+    fn reset_range(&mut self, from: usize, to: usize, fresh: bool) -> bool {
+        let mut at = from;
+        while at < to {
+            let bytes = (to - at).min(BLOCK * page_bytes());
+            match self.reset_block(at, bytes, fresh) {
+                Block::Reset => at += bytes,
+                Block::Unknown => return self.discard(at, to),
+                Block::Refused => return false,
+            }
         }
         true
     }
@@ -183,20 +194,21 @@ impl Reservation {
         let (first, count) = (from / page, bytes.div_ceil(page));
         let mut run = Run { base: self.base(), first, action: Action::None, refused: false };
         let working_set = &mut self.working_set;
-        let known = page_map::look(run.base as usize + from, count, |index, entry| {
-            let at = first + index;
-            let action = if !entry.has_contents() {
-                if fresh {
-                    working_set.untouched(at);
+        let known = page_map::look(run.base as usize + from, count, |entries| {
+            for (page, entry) in (first..).zip(entries) {
+                let action = if !entry.has_contents() {
+                    if fresh {
+                        working_set.untouched(page);
+                    }
+                    Action::None
+                } else if working_set.touched(page, fresh) && entry.is_present() {
+                    Action::Zero
+                } else {
+                    Action::Discard
+                };
+                if action != run.action {
+                    run.end(page, action);
                 }
-                Action::None
-            } else if working_set.touched(at, fresh) && entry.is_present() {
-                Action::Zero
-            } else {
-                Action::Discard
-            };
-            if action != run.action {
-                run.end(at, action);
             }
         });
         run.end(first + count, Action::None);

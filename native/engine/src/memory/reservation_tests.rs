@@ -28,10 +28,8 @@ fn call(reservation: &mut Reservation, size: usize, pages: &[usize]) -> bool {
 /// Returns the resident pages of the first 64.
 fn resident(reservation: &Reservation) -> Vec<usize> {
     let mut pages = Vec::new();
-    assert!(page_map::look(reservation.base() as usize, 64, |page, entry| {
-        if entry.has_contents() {
-            pages.push(page);
-        }
+    assert!(page_map::look(reservation.base() as usize, 64, |entries| {
+        pages.extend((0..64).filter(|&page| entries[page].has_contents()));
     }));
     pages
 }
