@@ -11,6 +11,8 @@ use crate::pool::Charge;
 /// Maximum bytes of a memory's initial size whose pages are reset individually. Reading the page map of a large memory of
 /// which little is used costs more than returning its pages without reading it.
 const LOOK_BYTES: usize = 4 << 20;
+/// Bytes at the end of a memory's initial size whose pages are reset individually too.
+const END_BYTES: usize = 64 << 10;
 /// Bytes of growth after which huge pages are used: a call that grows this far fills most of each, and one fault replaces
 /// 512.
 const HUGE_AFTER: usize = 4 << 20;
@@ -153,12 +155,11 @@ impl Reservation {
     pub fn reset(&mut self) -> bool {
         let size = std::mem::take(&mut self.size);
         let fresh = std::mem::replace(&mut self.fresh, false);
-        // A guest probably uses what it grows its memory by, but only the start of a large initial size.
-        let initial = self.initial.min(size);
-        let start = initial.min(LOOK_BYTES);
-        let reset = self.reset_range(0, start, fresh)
-            && self.discard(start, initial)
-            && self.reset_range(initial, size, fresh);
+        // A guest probably uses what it grows its memory by. Of a large initial size it probably uses only the start, and the
+        // end, where allocators mark the limit of what they manage.
+        let start = self.initial.min(LOOK_BYTES);
+        let end = self.initial.saturating_sub(END_BYTES).max(start);
+        let reset = self.reset_range(0, start, fresh) && self.discard(start, end) && self.reset_range(end, size, fresh);
         if !reset {
             return false;
         }
