@@ -192,9 +192,9 @@ describe('a client that', () => {
     const server = await upstream(ok);
     const { url } = await loadBalancer(routes([server]), { limits: { connections: 1 } });
     const { hostname, port } = new URL(url);
-    const first = connect(Number(port), hostname);
-    await new Promise((resolve) => first.once('connect', resolve));
-    await delay(20);
+    const first = connect(Number(port), hostname, () => first.write(WHOLE));
+    // Once it is answered, the connection counts.
+    await new Promise((resolve) => first.once('data', resolve));
     expect(await exchange(url, WHOLE)).toBe('');
     first.destroy();
   });
