@@ -205,8 +205,8 @@ describe('the trace of a call', () => {
   });
 });
 
-describe('published failures', () => {
-  it('of a guest have phase and trap', async () => {
+describe('trap and saturation events', () => {
+  it('publishes a guest trap with its phase and trap', async () => {
     const events = eventsOf(`${PREFIX}:trap`);
     const filter = misbehave(newRuntime());
     const fail = (behavior: string, deadlineMs = 1000) =>
@@ -223,7 +223,7 @@ describe('published failures', () => {
     ]);
   });
 
-  it('of a rejected answer have phase reject', () => {
+  it('publishes a rejected answer with phase reject', () => {
     const events = eventsOf(`${PREFIX}:trap`);
     const runtime = newRuntime();
     const answer = 'i64.const 5';
@@ -235,7 +235,7 @@ describe('published failures', () => {
     expect(events).toMatchObject([{ plugin: 'g', hook: 'filter', phase: 'reject', trap: undefined }]);
   });
 
-  it('by saturation have the resource', async () => {
+  it('publishes a saturation with its resource', async () => {
     const events = eventsOf(`${PREFIX}:saturation`);
     const filter = misbehave(isolatedRuntime({ maxStagingBytes: 3000 }));
     const call = filter.filterAsync(request({ body: Buffer.alloc(3000) }), caller(), [], { where: 'thread' });

@@ -22,8 +22,8 @@ async function reply(url: string, options?: Parameters<typeof post>[1]) {
 
 const ok = (_: unknown, response: { end(text: string): unknown }) => response.end('ok');
 
-describe('requests', () => {
-  it('are forwarded without hop-by-hop headers and credentials, and otherwise unchanged', async () => {
+describe('a request', () => {
+  it('is forwarded without hop-by-hop headers and credentials, and otherwise unchanged', async () => {
     const server = await upstream(ok);
     const { url } = await loadBalancer(routes([server]));
     const raw = await new Promise<number>((resolve) => {
@@ -52,7 +52,7 @@ describe('requests', () => {
     expect(rest).toEqual({ 'x-kept': '1, 2', 'accept-encoding': 'identity', 'content-length': '2' });
   });
 
-  it('are passed to plugins without hop-by-hop headers', async () => {
+  it('is passed to plugins without hop-by-hop headers', async () => {
     const server = await upstream((_, response, body) => response.end(body));
     const { url } = await loadBalancer(routes([server], { plugins: [plugin('shape', 'report-0-1-0')] }));
     const { text } = await reply(url, { headers: { 'x-kept': '1', te: 'trailers', 'user-agent': 'a' } });
@@ -60,7 +60,7 @@ describe('requests', () => {
     expect(names).toEqual(['x-kept', 'user-agent', 'content-length']);
   });
 
-  it('have the key of their upstream', async () => {
+  it('has the key of its upstream', async () => {
     const server = await upstream(ok);
     const { upstreams, ...rest } = routes([server], { plugins: [plugin('shape', 'rewrite')] });
     const { url } = await loadBalancer({ ...rest, upstreams: [{ ...upstreams[0]!, apiKey: 'theirs' }] });
@@ -83,7 +83,7 @@ describe('requests', () => {
     expect(server.received).toEqual([]);
   });
 
-  it.each(['/v1/%2e./x', '/v1/..', '*', 'http://elsewhere.test/'])('with target %s are rejected', async (path) => {
+  it.each(['/v1/%2e./x', '/v1/..', '*', 'http://elsewhere.test/'])('is rejected with target %s', async (path) => {
     const server = await upstream(ok);
     const { url } = await loadBalancer(routes([server]));
     const status = await new Promise<number>((resolve) => {
@@ -95,13 +95,13 @@ describe('requests', () => {
     expect(server.received).toEqual([]);
   });
 
-  it('of the maximum size are answered', async () => {
+  it('is answered at the maximum size', async () => {
     const server = await upstream(ok);
     const { url } = await loadBalancer(routes([server]), { limits: { bodyBytes: 1_000 } });
     expect((await reply(url, { body: 'x'.repeat(1_000) })).status).toBe(200);
   });
 
-  it('that exceed the maximum size without content-length are rejected while they are read', async () => {
+  it('is rejected while it is read if it exceeds the maximum size without content-length', async () => {
     const server = await upstream(ok);
     const { url } = await loadBalancer(routes([server]), { limits: { bodyBytes: 1_000 } });
     const status = await new Promise<number>((resolve) => {
@@ -116,7 +116,7 @@ describe('requests', () => {
     expect(status).toBe(413);
   });
 
-  it('with Expect: 100-continue are rejected before the body is sent if it is too large', async () => {
+  it('is rejected before the body is sent if it is too large and has Expect: 100-continue', async () => {
     const server = await upstream(ok);
     const { url } = await loadBalancer(routes([server]), { limits: { bodyBytes: 1_000 } });
     const ask = (length: number) =>
@@ -138,8 +138,8 @@ describe('requests', () => {
   });
 });
 
-describe('upstreams', () => {
-  it('that cannot be reached are skipped', async () => {
+describe('an upstream', () => {
+  it('is skipped if it cannot be reached', async () => {
     const closed = await upstream(ok);
     closed.close();
     const server = await upstream(ok);
@@ -157,7 +157,7 @@ describe('upstreams', () => {
     expect(events.map(({ type }) => type)).toContain('error');
   });
 
-  it('that close during their answer produce an incomplete answer', async () => {
+  it('produces an incomplete answer if it closes during its answer', async () => {
     const server = await upstream((_, response) => {
       response.write('half');
       setTimeout(() => response.destroy(), 20);
@@ -166,7 +166,7 @@ describe('upstreams', () => {
     await expect(reply(url)).rejects.toThrow();
   });
 
-  it('are selected in turn', async () => {
+  it('is selected in rotation', async () => {
     const servers = [await upstream(ok), await upstream(ok), await upstream(ok)];
     const { url } = await loadBalancer(routes(servers));
     for (let i = 0; i < 6; i++) await reply(url);
@@ -312,7 +312,7 @@ describe('transforms', () => {
 });
 
 describe('saturation', () => {
-  it('of plugins produces 503 with Retry-After under fail-closed', async () => {
+  it('produces 503 with Retry-After if plugin calls are saturated under fail-closed', async () => {
     const server = await upstream(ok);
     const spinning = {
       principals: [principal('me', { do: 'loop' })],
@@ -332,7 +332,7 @@ describe('saturation', () => {
     expect((log[0]!.error as Error).cause).toBeInstanceOf(PoolSaturatedError);
   });
 
-  it('of the load balancer produces 503 with Retry-After', async () => {
+  it('produces 503 with Retry-After if the load balancer is saturated', async () => {
     let answer = () => {};
     const server = await upstream((_, response) => {
       answer = () => response.end('ok');
@@ -378,7 +378,7 @@ describe('publish', () => {
     await expect(balancer.publish(routes([], { plugins: twice }))).rejects.toThrow(/twice/);
   });
 
-  it('without upstreams makes requests fail with route_no_upstream_after_filter', async () => {
+  it('makes requests fail with route_no_upstream_after_filter if the routes have no upstreams', async () => {
     const { url } = await loadBalancer(routes([]));
     expect(JSON.parse((await reply(url)).text).error.code).toBe('route_no_upstream_after_filter');
   });

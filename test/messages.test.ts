@@ -22,7 +22,7 @@ const rustFiles = readdirSync(native, { recursive: true, encoding: 'utf8' }).fil
   /^(engine|binding)[\\/]src[\\/].*\.rs$/.test(name),
 );
 
-it.each(rustFiles)('of native/%s are plain technical English', (name) => {
+it.each(rustFiles)('messages of native/%s use standard technical English', (name) => {
   const code = readFileSync(new URL(name, native), 'utf8').replace(/(?<=^|\s)\/\/[^\n]*/gm, '');
   const texts = [...code.matchAll(/"(?:[^"\\]|\\.)*"/g)].map(([text]) => text);
   expect(texts.filter((text) => AVOIDED.test(text))).toEqual([]);

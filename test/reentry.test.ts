@@ -28,7 +28,7 @@ function adapters(runtime: WasmtimeRuntime) {
 }
 
 describe('a nested call', () => {
-  it('from a header iterator does not affect the outer call', () => {
+  it('does not affect the outer call if a header iterator makes it', () => {
     const { echo } = adapters(newRuntime());
     const nested = (depth: number): string => {
       const answers: string[] = [];
@@ -51,7 +51,7 @@ describe('a nested call', () => {
     expect(nested(0)).toMatch(/^0 1 2 3/);
   });
 
-  it.each([10, 100_000])('from a getter during encoding affects neither call (%d bytes)', (size) => {
+  it.each([10, 100_000])('does not affect the outer call if a getter makes it during encoding (%d bytes)', (size) => {
     const { filter, echo } = adapters(newRuntime());
     const inner: string[] = [];
     const list = candidates(3).map((candidate) => ({
@@ -67,7 +67,7 @@ describe('a nested call', () => {
     expect(new Set(inner)).toEqual(new Set(['x'.repeat(size)]));
   });
 
-  it('from a getter of claims does not affect the outer call', () => {
+  it('does not affect the outer call if a getter of claims makes it', () => {
     const { filter } = adapters(newRuntime());
     const claims = {
       get keep() {
@@ -101,7 +101,7 @@ describe('a nested call', () => {
     expect(() => kept(() => runtime.close())).toThrow(/closed/);
   });
 
-  it('that throws releases every permit and instance', () => {
+  it('releases every permit and instance if it throws', () => {
     const runtime = isolatedRuntime({ poolTotalCoreInstances: 1 });
     const { filter } = adapters(runtime);
     const mine = new Error('mine');
@@ -164,7 +164,7 @@ describe('a metrics sink', () => {
     expect(kept).toThrow(/closed/);
   });
 
-  it('that throws emits a warning and fails no call', async () => {
+  it('causes a warning and fails no call if it throws', async () => {
     const warned = vi.spyOn(process, 'emitWarning').mockImplementation(() => {});
     try {
       const fail = () => {

@@ -253,7 +253,7 @@ describe('invalid arguments', () => {
     },
   );
 
-  it('of admitWasm are reported with their path', async () => {
+  it('are reported with their path by admitWasm', async () => {
     const runtime = newRuntime();
     for (const [path, args] of [
       ['runtime', [undefined, bytes]],

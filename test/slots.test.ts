@@ -181,13 +181,13 @@ describe('PluginSlot', () => {
     expect(runtime.slotCount).toBe(2);
   });
 
-  describe('with options of its own', () => {
-    it('exposes them on its version', () => {
+  describe('slot options', () => {
+    it('are exposed on the version', () => {
       const { current } = register('cache-aware', { failurePolicy: 'fail-closed', deadlineMs: 77 });
       expect(current).toMatchObject({ failurePolicy: 'fail-closed', deadlineMs: 77 });
     });
 
-    it('creates a version for other options without compiling or probing the same bytes again', () => {
+    it('create a version without compiling or probing the same bytes again when they change', () => {
       runtime = isolatedRuntime();
       const slot = register('cache-aware', { deadlineMs: 77 });
       const first = slot.current;
@@ -198,7 +198,7 @@ describe('PluginSlot', () => {
       expect(runtime.stats().engine).toMatchObject({ cacheMisses, cacheEntries: 1 });
     });
 
-    it('uses the options of the runtime when they are omitted, also when registering again', () => {
+    it('default to the options of the runtime when they are omitted, also when registering again', () => {
       runtime = newRuntime({ deadlineMs: 4321, pluginFailurePolicy: 'fail-closed' });
       const slot = register('cache-aware', { deadlineMs: 77 });
       expect(slot.current).toMatchObject({ deadlineMs: 77, failurePolicy: 'fail-closed' });
@@ -208,7 +208,7 @@ describe('PluginSlot', () => {
       expect(slot.current.versionId).toBe(2);
     });
 
-    it('gets the new name with the new version', () => {
+    it('create a version with the new name when the plugin is registered under another name', () => {
       const slot = register('cache-aware');
       runtime.registerFilter(key, 'renamed', plugin('cache-aware'), { deadlineMs: 1 });
       expect(slot.current.pluginName).toBe('renamed');
@@ -325,7 +325,7 @@ describe('adapters', () => {
     }
   });
 
-  it('that follow an absent slot fail the call as a plugin failure', () => {
+  it('fail the call as a plugin failure if they follow an absent slot', () => {
     const runtime = newRuntime();
     const adapter = WasmtimeFilterPlugin.follow(runtime, key);
     const error = thrown(FilterError, () => keep(adapter));
@@ -338,7 +338,7 @@ describe('adapters', () => {
     expect(() => keep(adapter)).toThrow(FilterError);
   });
 
-  it('that follow a slot of another kind fail the call', () => {
+  it('fail the call if they follow a slot of another kind', () => {
     const runtime = newRuntime();
     const adapter = WasmtimeUpstreamDialect.follow(runtime, key);
     runtime.registerFilter(key, 'n', plugin('report-0-1-0'));

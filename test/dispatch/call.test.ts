@@ -61,7 +61,7 @@ describe.each(STRATEGIES)('traps of a call, $strategy', ({ config }) => {
     expect(new WasmtimeFilterPlugin(runtime, runtime.getSlot(key)!).filter(request(), caller(), [])).toBeDefined();
   });
 
-  it('of a conversion and of a table have names', () => {
+  it('name the traps of conversions and tables', () => {
     for (const [behavior, trap] of [
       ['(drop (i32.trunc_f64_s (f64.const nan))) i64.const 0', 'bad-conversion-to-integer'],
       ['(drop (i32.trunc_f64_s (f64.const inf))) i64.const 0', 'integer-overflow'],
@@ -76,7 +76,7 @@ describe.each(STRATEGIES)('traps of a call, $strategy', ({ config }) => {
     }
   });
 
-  it('of alloc, and memory that alloc does not have, have their own phase', () => {
+  it('have their own phase in alloc and for memory that alloc does not have', () => {
     const small = `(i32.lt_u (local.get 0) (i32.const ${LONGER_THAN_PROBES}))`;
     for (const [behavior, phase, trap] of [
       ['i32.const 0', 'cc_lb_alloc', 'unknown'],
@@ -144,7 +144,7 @@ describe('calls', () => {
 });
 
 describe('a request that is too large', () => {
-  it('for the memory of the guest fails in alloc', () => {
+  it('fails in alloc if it exceeds the memory of the guest', () => {
     const runtime = newRuntime({ memoryMaxPages: 32 });
     const filter = new WasmtimeFilterPlugin(runtime, runtime.registerFilter(key, 'c', plugin('cache-aware')));
     expect(() => filter.filter(request({ body: Buffer.alloc(100_000) }), caller(), [])).not.toThrow();
@@ -154,7 +154,7 @@ describe('a request that is too large', () => {
     expect(error.message).toContain('cc_lb_alloc returned 0 for 300');
   });
 
-  it('for 32-bit lengths is rejected before the guest is called', () => {
+  it('is rejected before the guest is called if it exceeds 32-bit lengths', () => {
     const runtime = newRuntime();
     runtime.registerFilter(key, 'c', plugin('cache-aware'));
     const error = thrown(ModuleRejectedError, () => runtime.callFilter(key, new Uint8Array(2 ** 32)));
@@ -199,7 +199,7 @@ describe('a raw call', () => {
     expect(shaped).toEqual(before);
   });
 
-  it('of an adapter calls the version that the adapter is pinned to or follows', () => {
+  it('calls the version that its adapter is pinned to or follows', () => {
     const runtime = newRuntime();
     const slot = runtime.registerFilter(key, 'old', plugin('cache-aware'));
     const adapters = [new WasmtimeFilterPlugin(runtime, slot), WasmtimeFilterPlugin.follow(runtime, key)];
@@ -227,7 +227,7 @@ describe('a raw call', () => {
     expect(() => runtime.callFilter(key, new Uint8Array(0))).toThrow(GuestTrapError);
   });
 
-  it('of a missing slot or one of another kind is rejected and not counted', () => {
+  it('is rejected and not counted for a missing slot or a slot of another kind', () => {
     const { sink, take } = recorder();
     const runtime = newRuntime({}, { metrics: sink });
     runtime.registerFilter(key, 'f', plugin('report-0-1-0'));

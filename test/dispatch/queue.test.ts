@@ -246,7 +246,7 @@ describe('saturation', () => {
     expect(() => filter.filter(request(), caller(), [])).not.toThrow();
   });
 
-  it('of stores does not prevent admission', async () => {
+  it('does not prevent admission when stores are exhausted', async () => {
     const { runtime, busy } = misbehave({ poolTotalCoreInstances: 1 });
     const { end } = await busy();
     expect(() => admitWasm(runtime, guest())).not.toThrow();
@@ -254,7 +254,7 @@ describe('saturation', () => {
     await end();
   });
 
-  it('of stores is not reported for queued calls', async () => {
+  it('is not reported for queued calls when stores are exhausted', async () => {
     const { filter } = misbehave({ poolTotalCoreInstances: PERMITS });
     const calls = Array.from({ length: 20 }, () => filter.filterAsync(request(), caller(), [], OFF));
     expect(await Promise.all(calls)).toHaveLength(20);
@@ -309,7 +309,7 @@ describe('saturation', () => {
     await call(2000);
   });
 
-  it('of staging is not retryable for a request that is larger than the limit', async () => {
+  it('is not retryable for a request that exceeds maxStagingBytes', async () => {
     const { filter, take } = misbehave({ maxStagingBytes: 3000 });
     const call = filter.filterAsync(request({ body: Buffer.alloc(3000) }), caller(), [], OFF);
     const error = await rejected(FilterError, call);

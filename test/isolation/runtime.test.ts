@@ -83,7 +83,7 @@ describe('breaker of a slot', () => {
     expect(slot.status.breaker?.state).toBe('closed');
   });
 
-  it('of a global slot opens for the failing principal, then for all when several principals fail', () => {
+  it('opens a global slot for the failing principal, then for all when several principals fail', () => {
     const { call, refused, slot } = misbehave(shared, { breaker: { openPrincipals: 2 } });
     const fail = (id: string) => {
       for (let at = 0; at < 3; at++) expect(() => call('unreachable', id)).toThrow(FilterError);

@@ -158,7 +158,7 @@ describe('a config file', () => {
     await expect(read({ ...wholeExample(), ...change })).rejects.toThrow(message);
   });
 
-  it('with several problems is rejected with all of them, each with path and reason', async () => {
+  it('is rejected with all of its problems, each with path and reason', async () => {
     const content = wholeExample();
     delete process.env.ANTHROPIC_API_KEY;
     const [upstream, plugins] = [(content.upstreams as Tree)[0] as Tree, content.plugins as Record<number, Tree>];
@@ -184,7 +184,7 @@ describe('a config file', () => {
     expect(problems.get('port')).toBe('unknown field');
   });
 
-  it('that is not JSON is rejected with the position of the error', async () => {
+  it('is rejected with the position of the error if it is not JSON', async () => {
     writeFileSync(path, '{"listen": }');
     await expect(readConfig(path)).rejects.toThrow(/JSON/);
   });

@@ -62,7 +62,7 @@ describe('workers', () => {
     for (let i = 0; i < 4; i++) expect((await post(running)).status).toBe(200);
   });
 
-  it('that die during a stream lose only their own requests, and are replaced', async () => {
+  it('are replaced if they die during a stream, and lose only their own requests', async () => {
     const server = await upstream((request, response) => {
       response.writeHead(200, { 'content-type': 'text/event-stream' });
       response.write('data: 1\n\n');

@@ -100,7 +100,7 @@ describe('body', () => {
 });
 
 describe('absent fields', () => {
-  it('of a candidate and of pricing encode as the documented values', () => {
+  it('encode as the documented values in a candidate and in pricing', () => {
     const absent = encodeToBytes(filterRequestTiered, request());
     const given = request({
       threadId: null,
@@ -129,7 +129,7 @@ describe('absent fields', () => {
     expect(encodeToBytes(filterRequestTiered, given)).toEqual(absent);
   });
 
-  it('of a query differ from an empty query', () => {
+  it('differ from an empty value in a query', () => {
     const read = (query: string | null | undefined): unknown =>
       decodeAnswer(filterRequestBase, encodeToBytes(filterRequestBase, request({ query }))).query;
     expect([read(''), read(null), read(undefined)]).toEqual(['', null, null]);

@@ -29,7 +29,7 @@ it.each([
   ['other text', { ...exchange, requestPath: '/é', responseHeaders: ['x', 'ÿ'] }],
   ['nothing out of line', { ...exchange, principal: { id: '', kind: '', claims: [] }, responseHeaders: [] }],
   ['no base URL', { ...exchange, upstream: { baseUrl: null } }],
-])('gives the bytes of an encoding without it: %s', (_, value) => {
+])('a prefix produces the bytes of an encoding without it: %s', (_, value) => {
   const prefix = new Prefix(EXCHANGE_FIELDS);
   for (const event of [...events, ...events]) {
     const expected = encodeToBytes(transformSseEventRequest, { ...value, event });
@@ -37,7 +37,7 @@ it.each([
   }
 });
 
-it('is not used where a message begins somewhere else in its scratch', () => {
+it('a prefix is not used if a message starts at another position in its scratch', () => {
   const prefix = new Prefix(EXCHANGE_FIELDS);
   const value = { ...exchange, event: events[1]! };
   const expected = encodeToBytes(transformSseEventRequest, value);
@@ -46,7 +46,7 @@ it('is not used where a message begins somewhere else in its scratch', () => {
   }
 });
 
-it('is not kept of a message that cannot cross', () => {
+it('a prefix is not kept for a message that cannot be encoded', () => {
   const prefix = new Prefix(EXCHANGE_FIELDS);
   const bad = { ...exchange, event: { event: 'a\ud800', data: utf8.encode('') } };
   expect(() => encoded(bad, new HeapScratch(), prefix)).toThrow(/event\.event/);

@@ -21,12 +21,12 @@ describe('headers', () => {
     expect(encodeToBytes(filterRequestBase, request({ headers: asBytes }))).toEqual(asText);
   });
 
-  it('with code units past latin1 are rejected with the line', () => {
+  it('are rejected with the line if they have code units past latin1', () => {
     const headers = ['a', 'b', 'c', 'd', 'e', 'Ā'];
     expect(refusal(request({ headers }))).toBe('headers[2]: value must hold no code unit above U+00FF');
   });
 
-  it('with values that are neither strings nor bytes are rejected', () => {
+  it('are rejected if values are neither strings nor bytes', () => {
     expect(refusal(request({ headers: ['a', 1 as unknown as string] }))).toBe(
       'headers[0]: value must be a string or a Uint8Array',
     );
@@ -54,7 +54,7 @@ describe('text', () => {
     expect([read.path, read.candidates[0]!.name]).toEqual([text, text]);
   });
 
-  it('with lone surrogates is rejected with the field', () => {
+  it('is rejected with the field if it has lone surrogates', () => {
     const lone = 'a\ud800';
     expect(refusal(request({ path: lone }))).toMatch(/^path: must be a string without lone surrogates/);
     expect(refusal(request({ principal: { id: lone, kind: 'k', claims: [] } }))).toMatch(/^principal\.id: /);
