@@ -117,7 +117,9 @@ export function traceThreaded<T>(target: Subject, run: () => Promise<T>): Promis
   return call.tracePromise(run, { ...subjectOf(target), where: 'thread' });
 }
 
-/** Traces a call that begins on this thread and, where `run` returns a promise, is repeated off it: one call. */
+/**
+ * Traces a call that starts on this thread as one call, even if `run` returns a promise because it is repeated off it.
+ */
 export function traceSliced<T>(target: Subject, run: () => T | Promise<T>): Promise<T> {
   const context: { where: CallEvent['where'] } & EventSubject = { ...subjectOf(target), where: 'inline' };
   return call.tracePromise(async () => {

@@ -62,7 +62,7 @@ export class Registrations {
       this.#overtake(at);
       return slot;
     } catch (error) {
-      this.#core.isolation.refused(this.#core.slots.get(at), error);
+      this.#core.isolation.rejected(this.#core.slots.get(at), error);
       throw error;
     }
   }
@@ -103,7 +103,7 @@ export class Registrations {
       }
       return this.#apply(kind, at, name, result.value, version);
     })();
-    pending.last = registered.catch((error: unknown) => this.#core.isolation.refused(this.#core.slots.get(at), error));
+    pending.last = registered.catch((error: unknown) => this.#core.isolation.rejected(this.#core.slots.get(at), error));
     pending.waiting++;
     const settled = () => {
       if (--pending.waiting === 0) this.#pending.delete(at);
@@ -151,7 +151,7 @@ export class Registrations {
     return slot;
   }
 
-  /** Puts the monitored version into service; see `WasmtimeRuntime.enforce`. */
+  /** Enforces the monitored version; see `WasmtimeRuntime.enforce`. */
   enforce(at: SlotKey): Slot {
     const slot = this.#core.slots.get(at);
     if (slot === undefined) throw noSlotAt(at);
@@ -164,7 +164,7 @@ export class Registrations {
     return slot;
   }
 
-  /** Drops the version that is monitored beside the enforcing one; see `WasmtimeRuntime.stopMonitoring`. */
+  /** Drops the version that is monitored in addition to the enforcing one; see `WasmtimeRuntime.stopMonitoring`. */
   stopMonitoring(at: SlotKey): boolean {
     const slot = this.#core.slots.get(at);
     if (slot === undefined || slot.version.enforcement === 'monitor') return false;
@@ -173,7 +173,7 @@ export class Registrations {
     return true;
   }
 
-  /** The content of an earlier or a monitored version as the next one, with a closed breaker. */
+  /** Creates the next version from the content of an earlier or monitored one, with a closed breaker. */
   #again({ key, version: current }: Slot, version: Version): Version {
     const { pluginName, principal } = version;
     return new Version(version, {
@@ -188,7 +188,7 @@ export class Registrations {
 
   #swap(slot: Slot, version: Version): void {
     const { versionId } = slot.version;
-    // A version that was monitored alone is replaced, whatever comes next.
+    // A slot with only a monitored version loses it, whether the next version is enforced or monitored.
     if (slot.version.enforcement === 'monitor') this.#setMonitor(slot, null);
     slot.swap(version);
     this.#core.isolation.swapped(slot);
@@ -238,10 +238,10 @@ export class Registrations {
       return new Version(content, { ...options, versionId, pluginName: name, principal: key.principal, guard });
     };
     const { isolation } = this.#core;
-    const beside = options.enforcement === 'monitor' && slot?.version.enforcement === 'enforce';
-    const holder = beside ? slot : this.#install(slot, key, kind, versionWith(isolation.newGuard(key, name, slot)));
+    const alongside = options.enforcement === 'monitor' && slot?.version.enforcement === 'enforce';
+    const holder = alongside ? slot : this.#install(slot, key, kind, versionWith(isolation.newGuard(key, name, slot)));
     if (options.enforcement === 'monitor') {
-      // The monitored version has a guard of its own: its calls count for no other, and are not monitored themselves.
+      // The monitored version has its own guard: its calls do not affect the enforcing version, and are not monitored.
       const version = versionWith(isolation.newGuard(key, name, undefined));
       this.#setMonitor(holder, new Monitor(key, version, this.#core.monitored));
     }
@@ -267,13 +267,13 @@ export class Registrations {
   }
 }
 
-/** Whether the slot has this content under these options already, enforced or monitored. */
+/** Returns whether the slot already has this content with these options, enforced or monitored. */
 function holds(slot: Slot, contentHash: string, options: VersionOptions): boolean {
   const version = options.enforcement === 'monitor' ? monitoredVersion(slot) : slot.version;
   return version?.contentHash === contentHash && version.hasOptions(options);
 }
 
-/** The monitor of a slot is of a version: `#setMonitor` alone puts it there. */
+/** Returns the monitored version of a slot. Only `#setMonitor` sets it, always with a Version. */
 function monitoredVersion({ version }: Slot): Version | undefined {
   return version.guard.stats.monitor?.version as Version | undefined;
 }

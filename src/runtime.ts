@@ -22,7 +22,10 @@ export interface RuntimeOptions {
   readonly metrics?: MetricsSink | undefined;
   /** Runtimes of different groups never share an engine. */
   readonly engineGroup?: string | undefined;
-  /** Receives each call of a monitored version beside what was done. What it throws becomes a process warning. */
+  /**
+   * Receives each call of a monitored version with the enforced outcome. The first error it throws is emitted as a
+   * process warning.
+   */
   readonly onMonitored?: ((report: MonitorReport) => void) | undefined;
 }
 
@@ -178,8 +181,9 @@ export class WasmtimeRuntime {
   }
 
   /**
-   * Puts the monitored version of a slot into service, as its next version. Nothing is compiled. Overtakes pending
-   * registrations on the key. Throws SlotNotFound, ModuleRejected where nothing is monitored, InvalidArgument and Closed.
+   * Enforces the monitored version of a slot as its next version, without compiling it. Supersedes pending
+   * registrations on the key. Throws SlotNotFound, ModuleRejected if the slot has no monitored version,
+   * InvalidArgument, and Closed.
    */
   enforce(key: SlotKey): PluginSlot {
     this.#core.dispatcher.checkOpen();
@@ -187,8 +191,8 @@ export class WasmtimeRuntime {
   }
 
   /**
-   * Drops the version that is monitored beside the enforcing one; false if there is none. A version that is monitored alone
-   * is evicted like any slot. Throws InvalidArgument.
+   * Drops the version that is monitored in addition to the enforcing one. Returns false without one. A slot with only a
+   * monitored version is removed by `evict`. Throws InvalidArgument.
    */
   stopMonitoring(key: SlotKey): boolean {
     return this.#registrations.stopMonitoring(keyOf(key));

@@ -14,16 +14,16 @@ export interface SlotOptions {
   readonly failurePolicy?: PluginFailurePolicy | undefined;
   readonly deadlineMs?: number | undefined;
   /**
-   * For shapes: with `stream`, the events of one response's stream are transformed on one instance, which keeps its state
-   * between them and is dropped with the stream. Absent is `event`, a fresh instance for each.
+   * For shapes: `stream` transforms the events of one response's stream on one instance, which keeps its state between
+   * them and is dropped with the stream. The default, `event`, uses a fresh instance for each event.
    */
   readonly instance?: 'event' | 'stream' | undefined;
   /**
-   * `monitor` registers a version beside the enforcing one, or alone: it sees a copy of sampled traffic off the request's path
-   * and never changes a request. Absent is `enforce`.
+   * `monitor` registers a version in addition to the enforcing one, or alone. It receives a copy of sampled traffic
+   * outside the request path and never changes a request. The default is `enforce`.
    */
   readonly enforcement?: 'enforce' | 'monitor' | undefined;
-  /** The share of traffic that a monitored version sees, from 0 to 1; absent is all. */
+  /** The share of traffic that a monitored version receives, from 0 to 1. The default is 1. */
   readonly sample?: number | undefined;
 }
 
@@ -44,11 +44,11 @@ export const asyncSlotOptionsSchema = slotOptionsSchema.extend({ signal: z.insta
 /** The options of a version, complete. */
 export type VersionOptions = Pick<PluginCell, 'failurePolicy' | 'deadlineMs' | 'instance' | 'enforcement' | 'sample'>;
 
-/** Fills in what the runtime's config decides. Throws an InvalidArgumentError for options that do not go together. */
+/** Adds the defaults of the runtime's config. Throws an InvalidArgumentError for options that exclude each other. */
 export function versionOptions(kind: SlotKind, options: SlotOptions, config: HotEngineConfig): VersionOptions {
   const { failurePolicy, deadlineMs, instance = 'event', enforcement = 'enforce', sample } = options;
   if (options.instance !== undefined && kind !== 'shape') {
-    throw new InvalidArgumentError('options.instance', 'expected only for a shape, whose transforms it concerns');
+    throw new InvalidArgumentError('options.instance', 'expected only for a shape');
   }
   if (sample !== undefined && enforcement === 'enforce') {
     throw new InvalidArgumentError('options.sample', "expected only with enforcement 'monitor'");
@@ -78,11 +78,11 @@ export interface PluginCell {
   readonly failurePolicy: PluginFailurePolicy;
   /** Milliseconds for one call. */
   readonly deadlineMs: number;
-  /** What the events of a stream share: nothing, or one instance for as long as the stream lasts. */
+  /** Whether each event of a stream has a fresh instance, or all events of a stream share one. */
   readonly instance: 'event' | 'stream';
-  /** Whether its answers count, or are only compared. */
+  /** Whether its answers are used, or only compared. */
   readonly enforcement: 'enforce' | 'monitor';
-  /** The share of traffic that a monitored version sees, from 0 to 1. */
+  /** The share of traffic that a monitored version receives, from 0 to 1. */
   readonly sample: number;
 }
 

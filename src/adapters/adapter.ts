@@ -35,8 +35,8 @@ export interface AsyncCallOptions extends CallOptions {
   /** Removes a queued call from the queue and interrupts a running one; the promise rejects with its reason. */
   readonly signal?: AbortSignal | undefined;
   /**
-   * On this thread, on another, or (the default) where it is best: on another where the request is large or earlier calls
-   * took long, else on this one for `inlineSliceMs` of CPU time and, if that is not enough, again on another.
+   * The thread of the call. `auto` (the default) selects another thread if the request is large or earlier calls took
+   * long, else this thread for `inlineSliceMs` of CPU time; a call that exceeds it is repeated on another.
    */
   readonly where?: 'auto' | 'inline' | 'thread' | undefined;
 }
@@ -167,12 +167,12 @@ export abstract class Adapter<Kind extends SlotKind> {
     }
   }
 
-  /** The copy of a call for the monitored version of the slot; null where none samples it. */
+  /** Returns a copy of the call for the monitored version of the slot; null if no monitored version samples it. */
   #shadowOf<Answer>(call: AdapterCall<Answer>): Shadow | null {
     return call.guard.stats.monitor === null ? null : shadowOf(this.#core.dispatcher, call);
   }
 
-  /** Queues a call whose answer nobody waits for; false if it was dropped. */
+  /** Queues a call whose answer is ignored. Returns false if it was dropped. */
   protected queued(call: AdapterCall<void>): boolean {
     this.#shadowOf(call)?.send({ output: undefined });
     return !call.isEnforced || this.#core.events.push(call);
@@ -253,7 +253,7 @@ export abstract class AdapterCall<Answer> implements HookCall<Answer> {
     this.version = version;
   }
 
-  /** Whether the version's answer counts. */
+  /** Whether the version's answer is used. */
   get isEnforced(): boolean {
     return this.version.enforcement === 'enforce';
   }
@@ -266,9 +266,9 @@ export abstract class AdapterCall<Answer> implements HookCall<Answer> {
   abstract decode(bytes: Buffer, start: number, end: number, leased: boolean): Answer;
   /** Returns the adapter's error for a failure of the plugin. */
   abstract readonly wrapError: WrapError;
-  /** The same call of a monitored version; null where that does not declare the hook. */
+  /** Returns the same call for a monitored version; null if that version does not declare the hook. */
   abstract forVersion(version: Version): AdapterCall<Answer> | null;
-  /** The outcome where the version is only monitored: as if there were no plugin. */
+  /** Returns the outcome if the version is only monitored: the request or event passes through unchanged. */
   abstract unenforced(): Answer;
 }
 

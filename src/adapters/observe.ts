@@ -70,10 +70,10 @@ export class WasmtimeObservabilityHook extends Adapter<'observe'> {
   }
 
   /**
-   * Queues an event, to be handed over off the request's path with others of the slot, in order. False if it was dropped,
-   * because the slot's queue or all queues together are full. Failures are counted in the slot's status; `drain()` of the
-   * runtime waits for queued events. Throws InvalidArgument for an event that is none, and Closed; an absent slot that is
-   * followed drops the event.
+   * Queues an event for delivery outside the request path, in the order of the slot's events. Returns false if it was
+   * dropped because the slot's queue, or the limit of all queues, is full. Failures are counted in the slot's status;
+   * `drain()` of the runtime waits for queued events. Throws InvalidArgument for an invalid event, and Closed. If the
+   * adapter follows an absent slot, the event is dropped.
    */
   observeQueued(event: ObserveEvent, options?: CallOptions): boolean {
     try {

@@ -124,9 +124,9 @@ export class WasmtimeUpstreamDialect extends Adapter<'shape'> {
   }
 
   /**
-   * Opens the transform of one response's events, to be closed when the stream ends. Under `instance: 'stream'` they share an
-   * instance of the version that is current now; else each is `transformSseEventAsync`. Throws ResponseTransformError for an
-   * absent slot that is followed, InvalidArgument for a bad context, and Closed.
+   * Opens the transform of one response's events. Close it when the stream ends. With `instance: 'stream'`, the events
+   * share an instance of the current version; otherwise each is a `transformSseEventAsync`. Throws
+   * ResponseTransformError for an absent slot, InvalidArgument for an invalid context, and Closed.
    */
   openSseStream(context: TransformContext): EventTransform {
     checkObject(context, 'context');

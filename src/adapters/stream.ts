@@ -1,21 +1,21 @@
-/** The events of one stream: calls of `transform_sse_event` on one instance, which keeps its state between them. */
+/** The events of one stream: calls of `transform_sse_event` on one instance, which keeps its state between events. */
 import { InvalidArgumentError } from '../errors.ts';
 import type { NativeModule, NativeStream } from '../native/addon.ts';
 import { HOOK_KINDS, type SseEvent, type TransformContext, type TransformSseEventOutput } from '../types.ts';
 import type { AsyncCallOptions } from './adapter.ts';
 
-/** The transform of one stream's events. `close` it when the stream ends. */
+/** The transform of one stream's events. Call `close` when the stream ends. */
 export interface EventTransform {
   /**
-   * Has one event changed. An event begins after the one before has ended. Rejects with ResponseTransformError for whatever
-   * the plugin does wrong, which ends the transform; with InvalidArgument, Closed, and `signal.reason` when aborted.
+   * Transforms one event. Wait for its promise before the next event. Rejects with ResponseTransformError for any
+   * failure of the plugin, which ends the transform; with InvalidArgument, Closed, and `signal.reason` when aborted.
    */
   transform(event: SseEvent, options?: AsyncCallOptions): Promise<TransformSseEventOutput>;
-  /** Drops what the stream holds. */
+  /** Releases the stream's instance. */
   close(): void;
 }
 
-/** The transform of a plugin without the hook, or with it in noop mode. */
+/** The transform of a plugin that does not declare the hook or declares it in noop mode. */
 export const unchangedEvents: EventTransform = {
   async transform() {
     return { kind: 'unchanged' };
@@ -29,13 +29,13 @@ type CallEvent = (
   stream: NativeStream,
 ) => Promise<TransformSseEventOutput>;
 
-/** Events that share an instance. It belongs to the version that was current when the stream was opened. */
+/** Events that share an instance of the version that was current when the stream was opened. */
 export class StreamTransform implements EventTransform {
   readonly #stream: NativeStream;
   readonly #call: CallEvent;
   #running = false;
 
-  /** `call` makes the call of one event on the stream. */
+  /** @param call calls the hook with one event on the stream */
   constructor(module: NativeModule, context: TransformContext, call: CallEvent) {
     const principal = context.principal?.id;
     if (typeof principal !== 'string') throw new InvalidArgumentError('context.principal.id', 'expected a string');
@@ -44,7 +44,7 @@ export class StreamTransform implements EventTransform {
   }
 
   async transform(event: SseEvent, options?: AsyncCallOptions): Promise<TransformSseEventOutput> {
-    if (this.#running) throw new InvalidArgumentError('event', 'expected the event before to have ended');
+    if (this.#running) throw new InvalidArgumentError('event', 'expected the previous event to be finished');
     this.#running = true;
     try {
       return await this.#call(event, options, this.#stream);

@@ -28,7 +28,7 @@ import { enqueue } from './queue.ts';
 import { type CallScratch, leaseScratch, returnScratch } from './scratch.ts';
 
 const NO_BODY = new Uint8Array(0);
-/** The one failure that arises on this side of the boundary. */
+/** The one failure that JavaScript, not the addon, creates. */
 const QUEUE_FULL: NativeFailure = {
   failed: true,
   kind: 'saturated',
@@ -38,40 +38,40 @@ const QUEUE_FULL: NativeFailure = {
   cpuShare: null,
 };
 /**
- * An expired call is the plugin's fault if its thread ran for this share of the second half of its time, which is measured, or
- * for as many milliseconds of it; else the machine was busy.
+ * An expired call counts against the plugin if its thread ran for this share of the second half of its deadline (the
+ * measured part), or for this many milliseconds of it. Otherwise the machine was busy.
  */
 const BLAMED_SHARE = 0.5;
 const BLAMED_CPU_MS = 50;
 
-/** One call of a hook: what is called, under which limits, and both directions of its message. */
+/** One call of a hook: its target, its limits, and the encoding and decoding of its message. */
 export interface HookCall<Answer> {
   readonly module: NativeModule;
   readonly hook: HookKind;
   /** The `plugin` label of its metrics. */
   readonly plugin: string;
   readonly deadlineMs: number;
-  /** The caller that the breaker of a global slot counts the call for. */
+  /** The calling principal, which the breaker of a global slot counts separately. */
   readonly principal: string;
   /** The guard of the slot version; null for probes, which belong to no slot. */
   readonly guard: VersionGuard | null;
-  /** A larger answer is refused before it is copied. */
+  /** A larger answer is rejected before it is copied. */
   readonly maxAnswerBytes: number;
-  /** The stream whose instance serves the call; null for an instance of the call's own. */
+  /** The stream whose instance serves the call; null for a fresh instance. */
   readonly stream: NativeStream | null;
   /** Probes run outside the budget. */
   readonly probe: boolean;
-  /** Ends a call off this thread. */
+  /** Aborts an off-thread call. */
   readonly signal: AbortSignal | undefined;
-  /** Where the call came from, for errors. */
+  /** The context of the call for errors. */
   context(): ErrorContext;
-  /** Writes the request into `scratch`. Runs getters of the caller's, and may throw what these throw. */
+  /** Writes the request into `scratch`. Runs the caller's getters, and throws what they throw. */
   encode(scratch: CallScratch): void;
-  /** Makes the answer of `bytes[start, end)`. Of leased bytes nothing may be kept. */
+  /** Decodes the answer in `bytes[start, end)`. If the bytes are leased, the answer must not reference them. */
   decode(bytes: Buffer, start: number, end: number, leased: boolean): Answer;
 }
 
-/** Calls hooks for one runtime and counts what happened. */
+/** Calls the hooks of one runtime and counts outcomes. */
 export class Dispatcher {
   readonly config: HotEngineConfig;
   readonly #metrics: MetricsSink;
@@ -84,7 +84,7 @@ export class Dispatcher {
     this.#metrics = metrics;
   }
 
-  /** Refuses new calls from now on. */
+  /** Rejects all later calls. */
   close(): void {
     this.#closed = true;
   }
@@ -93,7 +93,7 @@ export class Dispatcher {
     return this.#closed;
   }
 
-  /** Calls that were begun off this thread, or wait there, and have not ended. */
+  /** Off-thread calls that run or wait. */
   get inFlight(): number {
     return this.#inFlight;
   }
@@ -108,7 +108,7 @@ export class Dispatcher {
     if (this.#closed) throw new ClosedError();
   }
 
-  /** Counts what happened to one call, after everything it leased was given back. */
+  /** Counts the outcome of one call, after everything that it leased was returned. */
   #count(call: HookCall<unknown>, failure: NativeFailure | null, seconds: number): void {
     if (!Number.isNaN(seconds)) {
       const plugin = call.guard === null ? call.plugin : call.guard.label(call.plugin);
@@ -125,7 +125,7 @@ export class Dispatcher {
     publishTrap(call, phase, trap);
   }
 
-  /** Marks work as in flight, which `drained` waits for, until the function that it returns is called. */
+  /** Marks work as in flight, which `drained` waits for. The returned function ends it. */
   begin(): () => void {
     this.#inFlight++;
     return () => this.#end();
@@ -135,19 +135,19 @@ export class Dispatcher {
     if (--this.#inFlight === 0) for (const resolve of this.#idle.splice(0)) resolve();
   }
 
-  /** Counts the end of a call that the guard of its version let through and that was made elsewhere. */
+  /** Counts the end of a call that the guard of its version admitted and that other code made. */
   ended(call: HookCall<unknown>, began: number, failure: NativeFailure | null, seconds: number): void {
     call.guard?.exit(began, call.principal, failure === null ? 'success' : outcomeOf(failure, call), seconds);
     this.#count(call, failure, seconds);
   }
 
-  /** Counts a refusal for want of a resource, of a call's or of an admission's. */
+  /** Counts a call or an admission that was rejected because a resource was exhausted. */
   countSaturation(resource: SaturatedResource, call?: Pick<HookCall<unknown>, 'context'>): void {
     this.#metrics.saturation(resource);
     publishSaturation(resource, call);
   }
 
-  /** Calls on this thread. Throws the runtime error of a failure, and whatever `encode` or `decode` throws. */
+  /** Calls on this thread. Throws the runtime error of a failure, and what `encode` or `decode` throws. */
   inline<Answer>(call: HookCall<Answer>): Answer {
     return isCallTraced() ? traceInline(call, () => this.#inline(call)) : this.#inline(call);
   }
@@ -158,9 +158,9 @@ export class Dispatcher {
   }
 
   /**
-   * Calls on this thread for a slice of CPU time, `inlineSliceMs`. A call that outlives it is interrupted and runs again off
-   * the thread, with the same bytes and its full deadline: plugins import nothing, so nothing is done twice. Throws, or
-   * rejects, as `threaded` rejects.
+   * Calls on this thread for a slice of CPU time, `inlineSliceMs`. A call that exceeds it is interrupted and repeated
+   * off the thread, with the same bytes and its full deadline. Plugins import nothing, so no effect happens twice.
+   * Throws, or rejects, as `threaded` does.
    */
   sliced<Answer>(call: HookCall<Answer>): Answer | Promise<Answer> {
     if (this.config.inlineSliceMs === 0) return this.inline(call);
@@ -175,12 +175,12 @@ export class Dispatcher {
       result = this.#here(call, call.stream === null ? this.config.inlineSliceMs : 0);
       return result;
     } finally {
-      // A call that is repeated is noted when it ends.
+      // The duration of a repeated call is noted when it ends.
       if (!(result instanceof Promise)) this.#noteDuration(call, performance.now() - began);
     }
   }
 
-  /** Whether asynchronous calls like this one are better made off the thread, by the time that earlier ones took. */
+  /** Whether asynchronous calls of this hook run off the thread, because earlier ones took long. */
   isLong({ guard, hook }: HookCall<unknown>): boolean {
     return guard?.placements[HOOK_KINDS.indexOf(hook)]?.offThread === true && this.config.inlineSliceMs > 0;
   }
@@ -190,7 +190,7 @@ export class Dispatcher {
     const long = milliseconds >= this.config.inlineSliceMs / 2;
     const placement = guard?.placements[HOOK_KINDS.indexOf(hook)];
     placement?.note(long);
-    // Nothing interrupts a long event of a stream but its deadline, so the first one decides.
+    // Only its deadline interrupts an event of a stream, so one long event is enough to move the hook off the thread.
     if (long && stream !== null) placement?.note(long);
   }
 
@@ -246,8 +246,8 @@ export class Dispatcher {
   }
 
   /**
-   * Calls on another thread. The request is staged before this returns its promise, so later changes to the caller's
-   * buffers do not matter. Rejects as `inline` throws, and with `signal.reason` when the signal aborts.
+   * Calls on another thread. The request is staged before this returns, so later changes to the caller's buffers have
+   * no effect. Rejects with what `inline` throws, and with `signal.reason` when the signal aborts.
    */
   threaded<Answer>(call: HookCall<Answer>): Promise<Answer> {
     return isCallTraced() ? traceThreaded(call, () => this.#threaded(call)) : this.#threaded(call);
@@ -291,7 +291,7 @@ export class Dispatcher {
     return module.stage(hook, bytes, start, headLength, tailLength, body, deadlineMs, maxAnswerBytes, probe);
   }
 
-  /** Waiting frees no memory for a request that is larger than all of it. */
+  /** Rejects a request that exceeds the whole staging budget: no wait could make it fit. */
   #checkStaging(call: HookCall<unknown>, bytes: number): void {
     const { maxStagingBytes } = this.config;
     if (bytes <= maxStagingBytes) return;
@@ -341,7 +341,7 @@ export class Dispatcher {
               });
             }),
           ]));
-      // An answer that was there before the abort is still an answer that nobody waits for.
+      // The caller no longer waits for an answer that arrived before the abort.
       signal?.throwIfAborted();
       if (outcome === null) throw new Error('a call left the queue without an abort');
       seconds = outcome.seconds + slicedSeconds;
@@ -361,7 +361,7 @@ export class Dispatcher {
         throw error;
       }
     } catch (error) {
-      // Refused while it waited, to make room for another principal.
+      // The queue displaced this call in favor of another principal.
       if (!(error instanceof PoolSaturatedError) || ended !== 'none' || signal?.aborted) throw error;
       staged.cancel();
       ended = 'saturated';
@@ -379,7 +379,7 @@ export class Dispatcher {
   }
 }
 
-/** Bytes that no answer can exceed: for calls whose answer has no bound. */
+/** A bound that no answer can exceed, for calls without a bound. */
 export const ANY_ANSWER = 0xffff_ffff;
 
 function outcomeOf({ kind, trap, cpuShare }: NativeFailure, { deadlineMs }: HookCall<unknown>): CallOutcome {
@@ -401,7 +401,7 @@ function outcomeOf({ kind, trap, cpuShare }: NativeFailure, { deadlineMs }: Hook
   }
 }
 
-/** Anything but a fault of the answer was thrown by the caller's code. */
+/** Any error but one about the answer was thrown by the caller's code. */
 function outcomeOfRefusal(error: unknown): CallOutcome {
   return error instanceof WireError || error instanceof AnswerRefused ? 'invalid-answer' : 'none';
 }
@@ -411,14 +411,16 @@ function failureOf(failure: NativeFailure, call: HookCall<unknown>): Error {
   return errorOf(failure, call.context());
 }
 
-/** Encoding runs getters of the caller's, which may abort the call. */
+/**
+ * Encodes a call. Checks the signal before and after, because encoding runs the caller's getters, which may abort it.
+ */
 function encode(call: HookCall<unknown>, scratch: CallScratch): void {
   call.signal?.throwIfAborted();
   call.encode(scratch);
   call.signal?.throwIfAborted();
 }
 
-/** Encodes a message, checking that its body was not detached meanwhile. */
+/** Encodes a message, and checks that its body was not detached in the meantime. */
 export function encodeMessage<T>(
   message: Message<T>,
   value: T,
@@ -426,6 +428,6 @@ export function encodeMessage<T>(
   prefix: Prefix | null = null,
 ): void {
   encodeRequest(message, value, scratch, prefix);
-  // The encoder checks that the length did not change, and that of detached memory is 0.
+  // The encoder checks that the length did not change; the length of a detached buffer is 0.
   if (scratch.body?.length === 0) checkBytes(scratch.body, 'body');
 }

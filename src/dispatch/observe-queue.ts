@@ -1,7 +1,7 @@
 /**
- * Events for observers, off the path of the requests that they are about: a line per slot, in order, each bounded in events
- * and all together in bytes. A line hands over one batch at a time, so that an observer that never returns fills its own line
- * and holds one permit.
+ * Queued events for observers, delivered outside the request path: one FIFO queue (line) per slot, each bounded in
+ * events and all together in bytes. A line delivers one batch at a time, so that an observer that never returns fills
+ * only its own line and holds only one permit.
  */
 import { PluginUnavailableError } from '../errors.ts';
 import type { VersionGuard } from '../isolation/guard.ts';
@@ -11,12 +11,15 @@ import type { Dispatcher, HookCall } from './call.ts';
 import { enqueue } from './queue.ts';
 import { encodedCopy } from './scratch.ts';
 
-/** A batch ends after as many events or bytes, and takes its permit for about so long; what is left follows in the next. */
+/**
+ * Bounds of a batch: its events, its bytes, and roughly the time that it holds a permit. Later events form the next
+ * batch.
+ */
 const BATCH_EVENTS = 64;
 const BATCH_BYTES = 256 * 1024;
 const BATCH_MS = 20;
 
-/** The call of an event: of a slot's version, never a probe. */
+/** The call of an event. It always has a guard, because probes are not queued. */
 export interface EventCall extends HookCall<void> {
   readonly guard: VersionGuard;
 }
@@ -27,7 +30,7 @@ interface QueuedEvent {
   readonly bytes: Uint8Array;
 }
 
-/** The events of one slot that wait. */
+/** The waiting events of one slot. */
 interface Line {
   readonly stats: SlotStats;
   events: QueuedEvent[];
@@ -44,8 +47,8 @@ export class ObserveQueue {
   }
 
   /**
-   * Queues an event; false if the line of its slot or the whole queue is full, and the event is dropped and counted. Throws
-   * what encoding throws, and Closed.
+   * Queues an event. Returns false if the line of its slot or the whole queue is full; the event is then dropped and
+   * counted. Throws what encoding throws, and ClosedError.
    */
   push(call: EventCall): boolean {
     this.#dispatcher.checkOpen();
@@ -65,7 +68,7 @@ export class ObserveQueue {
     const line: Line = { stats, events: [{ call, bytes }] };
     this.#lines.set(stats, line);
     const done = this.#dispatcher.begin();
-    // Later in this turn of the event loop more events follow, which share the batch.
+    // The batch starts in a microtask, so that further events of the same synchronous code share it.
     queueMicrotask(() => {
       this.#serve(line).finally(() => {
         this.#lines.delete(stats);
@@ -75,7 +78,7 @@ export class ObserveQueue {
     return true;
   }
 
-  /** Hands over batch after batch until the line is empty. */
+  /** Delivers batches until the line is empty. */
   async #serve(line: Line): Promise<void> {
     while (line.events.length > 0) {
       const batch = batchOf(line.events);
@@ -84,7 +87,7 @@ export class ObserveQueue {
     }
   }
 
-  /** Runs a batch; how many of its events are done with. */
+  /** Runs a batch. Returns how many of its events are finished. */
   async #run(batch: readonly QueuedEvent[]): Promise<number> {
     const { call } = batch[0]!;
     const { guard, principal, module, deadlineMs } = call;
@@ -100,7 +103,7 @@ export class ObserveQueue {
       for (const { failure, seconds } of outcomes) this.#dispatcher.ended(call, began, failure, seconds);
       return Math.max(1, outcomes.length);
     } catch (error) {
-      // One refused call was counted by the guard; the others of the batch are refused with it.
+      // The guard counted one rejected call; the other events of the batch are rejected with it.
       if (error instanceof PluginUnavailableError) guard.stats.unavailable += batch.length - 1;
       else guard.stats.droppedEvents += batch.length;
       return batch.length;
@@ -108,7 +111,7 @@ export class ObserveQueue {
   }
 }
 
-/** The first events that go to the same version under the same deadline. */
+/** Returns the leading events with the same module and deadline, within the bounds of a batch. */
 function batchOf(events: readonly QueuedEvent[]): QueuedEvent[] {
   const [first] = events;
   const batch: QueuedEvent[] = [];

@@ -1,22 +1,22 @@
-/** Whether asynchronous calls of one hook of a slot version are made off the event loop from the start. */
+/** Decides whether asynchronous calls of one hook of a slot version run off the event loop from the start. */
 
-/** Added for each long call. Two in a row move the hook off the thread, and so does one in four for a while. */
+/** Added for each long call. Two in a row move the hook off the thread; so does a sustained share of one in four. */
 const LONG = 4;
 const OFF_FROM = 2 * LONG;
-/** Short calls in a row that move it back after any number of long ones. */
+/** Maximum score: this many consecutive short calls move the hook back, however many long ones preceded them. */
 const MAX = 4 * LONG;
 
-/** The placement of one hook: `note` each call, then ask where the next one goes. */
+/** The placement of one hook: `note` records each call, and `offThread` decides the next one. */
 export class Placement {
   #score = 0;
   #offThread = false;
 
-  /** Whether the next call is made off the thread. */
+  /** Whether the next call runs off the thread. */
   get offThread(): boolean {
     return this.#offThread;
   }
 
-  /** Notes a call, wherever it ran: whether it took longer than the event loop is to be held. */
+  /** Records a call on either thread. `long`: it took longer than the event loop may be blocked. */
   note(long: boolean): void {
     if (long) this.#score = Math.min(MAX, this.#score + LONG);
     else if (this.#score > 0) this.#score--;

@@ -1,26 +1,26 @@
 /**
- * Off-thread work of this JavaScript thread: a line per principal, first in, first out; the lines take turns. Guests run on
- * threads of libuv's pool, which file system and DNS share: at most all but two of its threads (at least one) run guests at
- * once, in the whole process, and one principal never holds the last of several permits.
+ * Off-thread work of this JavaScript thread: one FIFO queue (line) per principal, served in rotation. Guests run on
+ * threads of libuv's pool, which file system and DNS operations share. In the whole process, all but two of its threads
+ * (at least one) may run guests concurrently, and one principal never holds the last of several permits.
  *
  *     lines:  [ a: ▢ ▢ ▢ ]  [ b: ▢ ]  [ c: ▢ ▢ ]
- *                  ▲ turn: the head of this line starts next, then the turn passes on
+ *                  ▲ turn: the head of this line starts next, then `turn` advances
  */
 import { PoolSaturatedError } from '../errors.ts';
 import { native } from '../native/addon.ts';
 
 const POOL_SIZE = Number(process.env.UV_THREADPOOL_SIZE ?? 4) || 4;
 const PERMITS = Math.max(1, Math.min(POOL_SIZE, 1024) - 2);
-/** How soon a thread asks again for a permit that another thread holds, in milliseconds. */
+/** Delay before a thread retries to take a permit that another thread holds, in milliseconds. */
 const RETRY_MS = 1;
 
-/** Work that waits. The list is linked so that its head can be put back by assignments alone; see `drain`. */
+/** Waiting work. The list is linked so that its head can be restored by assignments alone; see `drain`. */
 interface Waiting {
   readonly line: Line;
-  /** Whether it may be refused in favor of another principal when the queue is full. */
+  /** Whether it may be rejected in favor of another principal when the queue is full. */
   readonly bounded: boolean;
   start(): void;
-  refuse(): void;
+  reject(): void;
   next: Waiting | undefined;
 }
 
@@ -42,24 +42,26 @@ let running = 0;
 const owed: string[] = [];
 let retry: NodeJS.Timeout | undefined;
 
-// A thread that ends, or the process, would wait for its guests to come to their deadlines.
+// Otherwise a thread or process that exits would wait until its guests finish or reach their deadlines.
 process.on('exit', () => native.interruptTasks());
 
-/** What `enqueue` gives back: the work's promise, and a way to take it out of the queue. */
+/** The result of `enqueue`. */
 export interface Queued<T> {
-  /** Rejects with PoolSaturatedError `queue` where the work had to make room for another principal's. */
+  /**
+   * Settles as the work does. Rejects with PoolSaturatedError `queue` if the work was displaced by another principal's.
+   */
   readonly done: Promise<T>;
-  /** True if the work had not begun; it never will. */
+  /** Removes the work from the queue. Returns false if it has started. */
   remove(): boolean;
 }
 
 /**
- * Runs `work` when the turn of `principal` comes. If `limit` others wait already, the newest work of the longest line makes
- * room; throws PoolSaturatedError `queue` if that line is the principal's own.
+ * Runs `work` when it is the turn of `principal`. If `limit` others wait already, the newest work of the longest line
+ * is rejected; throws PoolSaturatedError `queue` if that line is the principal's own.
  */
 export function enqueue<T>(work: () => Promise<T>, limit: number, principal: string): Queued<T> {
   const line = linesByPrincipal.get(principal) ?? addLine(principal);
-  if (waiting >= limit && !startable() && !makeRoom(line)) throw new PoolSaturatedError('queue');
+  if (waiting >= limit && !startable() && !displaceFor(line)) throw new PoolSaturatedError('queue');
   let entry!: Waiting;
   const done = new Promise<T>((resolve, reject) => {
     entry = {
@@ -76,7 +78,7 @@ export function enqueue<T>(work: () => Promise<T>, limit: number, principal: str
         }
         begun.then(resolve, reject).finally(() => finished(principal));
       },
-      refuse: () => reject(new PoolSaturatedError('queue')),
+      reject: () => reject(new PoolSaturatedError('queue')),
       next: undefined,
     };
     if (line.last === undefined) line.first = entry;
@@ -89,7 +91,7 @@ export function enqueue<T>(work: () => Promise<T>, limit: number, principal: str
   try {
     drain();
   } catch (error) {
-    // The caller gets this error and neither the promise nor a way to remove the work.
+    // The caller receives this error, and neither the promise nor `remove`.
     remove();
     done.catch(() => {});
     throw error;
@@ -97,7 +99,7 @@ export function enqueue<T>(work: () => Promise<T>, limit: number, principal: str
   return { done, remove };
 }
 
-/** Work of this thread that waits for a permit. */
+/** Returns the number of this thread's tasks that wait for a permit. */
 export function queueLength(): number {
   return waiting;
 }
@@ -113,18 +115,18 @@ function addLine(principal: string): Line {
   return line;
 }
 
-/** Refuses the newest work of the longest line, where that one is longer than `line` will be. */
-function makeRoom(line: Line): boolean {
+/** Rejects the newest work of the longest line if that line is longer than `line` will be. Returns whether it did. */
+function displaceFor(line: Line): boolean {
   let longest = line;
   for (const other of lines) if (other.length > longest.length && other.last?.bounded) longest = other;
   if (longest.length <= line.length + 1) return false;
   const newest = longest.last!;
   unlink(newest);
-  newest.refuse();
+  newest.reject();
   return true;
 }
 
-/** Takes an entry out of its line; false if it is not in it. */
+/** Removes an entry from its line. Returns false if the line does not contain it. */
 function unlink(entry: Waiting): boolean {
   const { line } = entry;
   let before: Waiting | undefined;
@@ -140,14 +142,14 @@ function unlink(entry: Waiting): boolean {
   return false;
 }
 
-/** Starts work while there are permits. */
+/** Returns owed permits, then starts work while permits are available. */
 function drain(): void {
   while (owed.length > 0) {
     native.returnTaskPermit(owed[owed.length - 1]!);
     owed.length--;
   }
-  let refused = 0;
-  while (refused < lines.length) {
+  let skipped = 0;
+  while (skipped < lines.length) {
     if (turn >= lines.length) turn = 0;
     const line = lines[turn]!;
     const { first } = line;
@@ -160,10 +162,10 @@ function drain(): void {
     if (permit === 'wait') break;
     turn++;
     if (permit === 'share') {
-      refused++;
+      skipped++;
       continue;
     }
-    refused = 0;
+    skipped = 0;
     line.first = first.next;
     if (line.first === undefined) line.last = undefined;
     first.next = undefined;
@@ -173,8 +175,8 @@ function drain(): void {
     try {
       first.start();
     } catch (error) {
-      // The stack is exhausted, so nothing can be called: the work returns to the head of its line by assignment, and its
-      // permit is returned by the next `drain`.
+      // The stack is exhausted, so nothing can be called: assignments restore the work to the head of its line, and the
+      // next `drain` returns its permit.
       running--;
       owed[owed.length] = line.principal;
       first.next = line.first;
@@ -185,7 +187,7 @@ function drain(): void {
       throw error;
     }
   }
-  // No completion of this thread's own tells it when others return their permits.
+  // This thread is not notified when other threads return their permits, so it polls.
   if (waiting > 0 && retry === undefined) retry = setTimeout(drainAgain, RETRY_MS);
 }
 

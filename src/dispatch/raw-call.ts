@@ -1,4 +1,4 @@
-/** A call with a request that is encoded already, whose answer is not decoded. */
+/** A call with an encoded request, whose answer is not decoded. */
 import { type ErrorContext, ModuleRejectedError } from '../errors.ts';
 import type { VersionGuard } from '../isolation/guard.ts';
 import type { NativeModule } from '../native/addon.ts';

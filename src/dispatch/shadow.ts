@@ -1,4 +1,4 @@
-/** Calls of monitored versions: the request is copied before the call that counts, and sent after it. */
+/** Calls of monitored versions: the request is copied before the enforced call, and sent after it. */
 import type { ErrorContext } from '../errors.ts';
 import type { VersionGuard } from '../isolation/guard.ts';
 import type { MonitoredAnswer } from '../isolation/monitor.ts';
@@ -8,19 +8,19 @@ import type { Version } from '../versions.ts';
 import type { Dispatcher, HookCall } from './call.ts';
 import { type CallScratch, encodedCopy } from './scratch.ts';
 
-/** A copied request, which is sent to the monitored version once it is known what was done. */
+/** A copied request. `send` calls the monitored version when the enforced outcome is known. */
 export interface Shadow {
   send(enforced: MonitoredAnswer): void;
 }
 
-/** A call that can be made of another version too. */
+/** A call that can be repeated with another version. */
 interface Shadowed<Answer> extends HookCall<Answer> {
   readonly guard: VersionGuard;
   readonly bodyBytes: number;
   forVersion(version: Version): HookCall<Answer> | null;
 }
 
-/** The shadow of a call, if the monitored version of its slot samples it. Never throws. */
+/** Returns the shadow of a call if the monitored version of its slot samples it, else null. Never throws. */
 export function shadowOf<Answer>(dispatcher: Dispatcher, call: Shadowed<Answer>): Shadow | null {
   const { monitor } = call.guard.stats;
   if (monitor === null || !monitor.samples(call.bodyBytes)) return null;
@@ -35,13 +35,14 @@ export function shadowOf<Answer>(dispatcher: Dispatcher, call: Shadowed<Answer>)
       },
     };
   } catch {
-    // The caller's mistake, which the call that counts reports, unless only this version's schema has the field.
+    // Usually an invalid argument, which the enforced call reports unless only the monitored version's schema has the
+    // field.
     monitor.skip();
     return null;
   }
 }
 
-/** A call whose request is encoded already. */
+/** A call with an encoded copy of the request. */
 class CopiedCall<Answer> implements HookCall<Answer> {
   readonly module: NativeModule;
   readonly hook: HookKind;

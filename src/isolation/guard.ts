@@ -1,4 +1,6 @@
-/** What every call of a slot version passes: the kill switch of its key, the breaker of the version, and the counters. */
+/**
+ * The checks and counters of each call of a slot version: the kill switch of its key and the breaker of the version.
+ */
 import { Placement } from '../dispatch/placement.ts';
 import { type ErrorContext, PluginUnavailableError } from '../errors.ts';
 import type { SlotKey } from '../slot-key.ts';
@@ -8,7 +10,7 @@ import { RETIRED_LABEL } from './labels.ts';
 import type { CallVerdict, SlotBreaker } from './slot-breaker.ts';
 import type { CallOutcome, SlotStats } from './slot-stats.ts';
 
-/** A call that can say where it came from. */
+/** A call that can describe its context for errors. */
 interface Described {
   context(): ErrorContext;
 }
@@ -17,10 +19,10 @@ interface Described {
 export class VersionGuard {
   readonly key: SlotKey;
   readonly switches: KillSwitches;
-  /** Null where the config enables none. */
+  /** Null if the config disables breakers. */
   readonly breaker: SlotBreaker | null;
   readonly stats: SlotStats;
-  /** Where asynchronous calls of each hook run, by the hook's number. */
+  /** Where asynchronous calls of each hook run, indexed by hook number. */
   readonly placements: readonly Placement[] = HOOK_KINDS.map(() => new Placement());
 
   constructor(key: SlotKey, switches: KillSwitches, breaker: SlotBreaker | null, stats: SlotStats) {
@@ -36,24 +38,27 @@ export class VersionGuard {
     return name === label || name === previousLabel ? name : RETIRED_LABEL;
   }
 
-  /** Lets a call of `principal` through and dates it for `exit`. Throws PluginUnavailableError. */
+  /** Admits a call of `principal`. Returns its start time for `exit`. Throws PluginUnavailableError. */
   enter(principal: string, call: Described): number {
     if (this.switches.engaged) this.#checkEnabled(call);
     const { breaker } = this;
     if (breaker === null) return 0;
     const waitMs = breaker.enter(principal);
-    if (waitMs > 0) throw this.#refused(openError(waitMs, call));
+    if (waitMs > 0) throw this.#unavailable(openError(waitMs, call));
     return breaker.began;
   }
 
-  /** Refuses a call that was let through and has waited since, where its plugin was disabled or its breaker opened. */
+  /**
+   * Throws PluginUnavailableError if an admitted call's plugin was disabled or its breaker opened while the call
+   * waited.
+   */
   recheck(began: number, principal: string, call: Described): void {
     if (this.switches.engaged) this.#checkEnabled(call);
     const waitMs = this.breaker?.waitOf(began, principal) ?? 0;
-    if (waitMs > 0) throw this.#refused(openError(waitMs, call));
+    if (waitMs > 0) throw this.#unavailable(openError(waitMs, call));
   }
 
-  /** Counts the end of a call that `enter` let through, and the seconds that it spent in the guest. */
+  /** Counts the end of a call that `enter` admitted, and the seconds that it spent in the guest. */
   exit(began: number, principal: string, outcome: CallOutcome, seconds: number): void {
     this.stats.count(outcome);
     const { breaker } = this;
@@ -63,16 +68,17 @@ export class VersionGuard {
 
   #checkEnabled(call: Described): void {
     const reason = this.switches.reason(this.key);
-    if (reason !== undefined) throw this.#refused(new PluginUnavailableError('disabled', reason, null, call.context()));
+    if (reason !== undefined)
+      throw this.#unavailable(new PluginUnavailableError('disabled', reason, null, call.context()));
   }
 
-  #refused(error: PluginUnavailableError): PluginUnavailableError {
+  #unavailable(error: PluginUnavailableError): PluginUnavailableError {
     this.stats.unavailable++;
     return error;
   }
 }
 
-/** What an outcome says of the plugin. */
+/** How the breaker counts each outcome. */
 const VERDICTS: Readonly<Record<CallOutcome, CallVerdict>> = {
   success: 'success',
   trap: 'failure',

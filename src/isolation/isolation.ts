@@ -1,4 +1,7 @@
-/** What isolates the plugins of one runtime from each other: kill switches, a guard per slot version, and bounded series. */
+/**
+ * Isolates the plugins of one runtime from each other: kill switches, a guard per slot version, and a bounded number of
+ * series.
+ */
 import type { MetricsSink } from '../metrics/sink.ts';
 import { isPluginFailure } from '../policy/failure.ts';
 import { GLOBAL_PRINCIPAL, type SlotKey } from '../slot-key.ts';
@@ -23,7 +26,7 @@ export class Isolation {
     this.#metrics = metrics;
   }
 
-  /** The guard of a new version of `slot`, or of the first one under `key`. Its breaker is closed. */
+  /** Creates the guard of a new version of `slot`, or of the first version under `key`. Its breaker is closed. */
   newGuard(key: SlotKey, name: string, slot: Slot | undefined): VersionGuard {
     const stats = slot?.version.guard.stats ?? new SlotStats(name);
     const perPrincipal = key.principal === GLOBAL_PRINCIPAL;
@@ -31,12 +34,12 @@ export class Isolation {
     return new VersionGuard(key, this.switches, breaker, stats);
   }
 
-  /** A slot got its first version, or a monitored one. */
+  /** Records that a slot received its first version or a monitored one. */
   registered({ pluginName }: Version): void {
     this.#labels.acquire(pluginName);
   }
 
-  /** A slot got another version. */
+  /** Records that a slot received another version. */
   swapped({ key, version }: Slot): void {
     const { pluginName, guard } = version;
     const { stats } = guard;
@@ -47,7 +50,7 @@ export class Isolation {
     stats.label = pluginName;
   }
 
-  /** A slot was evicted, or its monitored version dropped. */
+  /** Records that a slot was evicted, or that its monitored version was dropped. */
   evicted(key: SlotKey, { guard }: Version): void {
     const { stats } = guard;
     this.#forget(key, stats.previousLabel);
@@ -56,8 +59,8 @@ export class Isolation {
     stats.label = null;
   }
 
-  /** Counts a registration that failed with `error`, where that is a refusal of the module. */
-  refused(slot: Slot | undefined, error: unknown): void {
+  /** Counts a registration that failed with `error` if the error rejects the module. */
+  rejected(slot: Slot | undefined, error: unknown): void {
     if (!isPluginFailure(error)) return;
     slot?.version.guard.stats.refuse(error.code, error.message);
     this.#metrics.refusal(error.code);

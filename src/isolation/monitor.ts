@@ -1,54 +1,57 @@
-/** A monitored version: it gets a copy of sampled traffic, off the requests' path, and its answers are only compared. */
+/**
+ * A monitored version receives a copy of sampled traffic outside the request path. Its answers are compared, never
+ * used.
+ */
 import { isDeepStrictEqual } from 'node:util';
 import type { SlotKey } from '../slot-key.ts';
 
 import type { FilterOutput, HookKind, ShapedRequest } from '../types.ts';
 
-/** A larger body is not copied for a monitored version. */
+/** Bodies larger than this are not copied for a monitored version. */
 const MAX_COPIED_BYTES = 1024 * 1024;
-/** Monitored calls of one slot that may run or wait. */
+/** Monitored calls of one slot that may be in flight. */
 const MAX_IN_FLIGHT = 32;
 
-/** What a monitor knows of its version. */
+/** The properties of a version that a monitor reads. */
 export interface MonitoredVersion {
   readonly pluginName: string;
   readonly contentHash: string;
-  /** The share of traffic that it sees, from 0 to 1. */
+  /** The share of traffic that it receives, from 0 to 1. */
   readonly sample: number;
 }
 
-/** How a hook answered: with its output, or with the error that it failed with. */
+/** The output of a hook, or the error with which it failed. */
 export type MonitoredAnswer =
   | { readonly output: unknown; readonly error?: never }
   | { readonly error: unknown; readonly output?: never };
 
-/** One monitored call beside what was done for the request. */
+/** One monitored call, compared with the enforced outcome of the request. */
 export interface MonitorReport {
   readonly key: SlotKey;
   readonly hook: HookKind;
   /** The content hash of the monitored version. */
   readonly contentHash: string;
-  /** What the monitored version would have done. */
+  /** The answer of the monitored version. */
   readonly monitored: MonitoredAnswer;
-  /** What was done: the answer of the enforcing version, or the request as it came where there is none. */
+  /** The enforced outcome: the answer of the enforcing version, or the unchanged request without one. */
   readonly enforced: MonitoredAnswer;
-  /** Whether both decide the same. */
+  /** Whether both made the same decision. */
   readonly agreed: boolean;
 }
 
 /** The counters of a monitored version. */
 export interface MonitorCounts {
-  /** Sampled calls whose decision was the same as what was done. */
+  /** Sampled calls with the same decision as the enforced outcome. */
   readonly agreed: number;
-  /** Sampled calls whose decision differs. */
+  /** Sampled calls with a different decision. */
   readonly differed: number;
   /** Sampled calls that failed. */
   readonly failed: number;
-  /** Sampled calls that were not made: too large a body, or too many in flight. */
+  /** Sampled calls that were not made, because the body was too large or too many were in flight. */
   readonly skipped: number;
 }
 
-/** A version that is monitored in one slot. */
+/** The monitored version of one slot. */
 export class Monitor<V extends MonitoredVersion = MonitoredVersion> {
   readonly version: V;
   readonly #key: SlotKey;
@@ -62,7 +65,7 @@ export class Monitor<V extends MonitoredVersion = MonitoredVersion> {
     this.#listener = listener;
   }
 
-  /** Whether a call with a body of so many bytes is copied. */
+  /** Returns whether a call with a body of this many bytes is copied. Counts a sampled call that is skipped. */
   samples(bytes: number): boolean {
     const { sample } = this.version;
     if (sample < 1 && Math.random() >= sample) return false;
@@ -100,7 +103,7 @@ function sameDecision(hook: HookKind, one: MonitoredAnswer, other: MonitoredAnsw
   return isDeepStrictEqual(decisionOf(hook, one.output), decisionOf(hook, other.output));
 }
 
-/** What of an output changes a request: the reasons of a filter do not. */
+/** Returns the part of an output that changes a request; the reasons of a filter do not. */
 function decisionOf(hook: HookKind, output: unknown): unknown {
   if (hook === 'filter') return (output as FilterOutput).keptUpstreamIds;
   if (hook !== 'shape') return output;
@@ -108,7 +111,10 @@ function decisionOf(hook: HookKind, output: unknown): unknown {
   return [url.href, method, headers, Buffer.from(body.buffer, body.byteOffset, body.byteLength)];
 }
 
-/** The listener with what it throws, or rejects with, turned into one process warning. */
+/**
+ * Wraps a listener: the first error that it throws or rejects with is emitted as a process warning, later ones are
+ * ignored.
+ */
 export function guardedListener(
   listener: ((report: MonitorReport) => unknown) | undefined,
 ): (report: MonitorReport) => void {
@@ -117,7 +123,7 @@ export function guardedListener(
   const warn = (error: unknown) => {
     if (warned) return;
     warned = true;
-    const message = error instanceof Error ? error.message : 'it threw no error';
+    const message = error instanceof Error ? error.message : 'the listener threw a value that is not an Error';
     process.emitWarning(`onMonitored failed: ${message}`, { type: 'CcLbWarning', code: 'CC_LB_ON_MONITORED' });
   };
   return (report) => {

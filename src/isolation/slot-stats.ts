@@ -1,9 +1,9 @@
-/** What is kept per slot, over its versions. */
+/** The counters of a slot, over all of its versions. */
 import type { Monitor } from './monitor.ts';
 
 /**
- * How a call ended. `none`: nothing can be said of the plugin, because the call was aborted, met the end of the stack, or
- * failed by its caller's fault.
+ * How a call ended. `none`: the outcome does not concern the plugin, because the call was aborted, exhausted the
+ * caller's stack, or failed because of its caller.
  */
 export type CallOutcome =
   | 'success'
@@ -17,27 +17,27 @@ export type CallOutcome =
 
 /** Failed calls by kind. */
 export interface FailureCounts {
-  /** Calls that trapped, expiries aside. */
+  /** Calls that trapped, except at their deadline. */
   readonly trap: number;
-  /** Calls that outlived their deadline. */
+  /** Calls that exceeded their deadline. */
   readonly expired: number;
-  /** Calls that outlived their deadline while their thread got little CPU time: the machine was busy. */
+  /** Calls that exceeded their deadline while their thread received little CPU time, because the machine was busy. */
   readonly starved: number;
   /** Answers that do not decode or break a rule of the contract. */
   readonly invalidAnswer: number;
-  /** Start functions that trapped or expired. */
+  /** Instantiations whose start function trapped or expired. */
   readonly instantiateFailed: number;
-  /** Calls that met a limit of the runtime. */
+  /** Calls that exceeded a limit of the runtime. */
   readonly saturated: number;
 }
 
-/** A registration that was refused. */
+/** A rejected registration. */
 export interface Refusal {
   /** The code of its error. */
   readonly code: string;
   /** The message of its error. */
   readonly reason: string;
-  /** When, in milliseconds since the Unix epoch. */
+  /** The time of the rejection, in milliseconds since the Unix epoch. */
   readonly at: number;
 }
 
@@ -45,14 +45,14 @@ export interface Refusal {
 export class SlotStats {
   /** The `plugin` label of the slot's metrics: the name of its current version; null after the eviction. */
   label: string | null;
-  /** The label before, which calls of pinned adapters may still have; null if there was none. */
+  /** The previous label, which calls of pinned adapters may still have; null without one. */
   previousLabel: string | null = null;
-  /** The monitored version of the slot, which registrations put there; null without one. */
+  /** The monitored version of the slot; null without one. Registrations set it. */
   monitor: Monitor | null = null;
   calls = 0;
-  /** Calls that the breaker or the kill switch refused. */
+  /** Calls that the breaker or the kill switch rejected. */
   unavailable = 0;
-  /** Failures after which the request went on as if the plugin were not there. */
+  /** Failures after which the request passed through unchanged. */
   passThroughs = 0;
   readonly failures = { trap: 0, expired: 0, starved: 0, invalidAnswer: 0, instantiateFailed: 0, saturated: 0 };
   /** Queued events that were dropped because a queue was full. */
@@ -70,7 +70,7 @@ export class SlotStats {
     if (outcome !== 'success' && outcome !== 'none') this.failures[FIELD[outcome]]++;
   }
 
-  /** Counts a refused registration. */
+  /** Counts a rejected registration. */
   refuse(code: string, reason: string): void {
     this.refusals++;
     this.lastRefusal = { code, reason, at: Date.now() };

@@ -1,4 +1,4 @@
-/** What an operator sees of a slot. */
+/** The status of a slot for operators. */
 import type { SlotKey } from '../slot-key.ts';
 import type { SlotKind } from '../types.ts';
 import type { BreakerState } from './breaker.ts';
@@ -6,41 +6,41 @@ import type { VersionGuard } from './guard.ts';
 import type { Monitor, MonitorCounts } from './monitor.ts';
 import type { FailureCounts, Refusal } from './slot-stats.ts';
 
-/** The state of a slot at one moment. Counters run since the slot's first registration, over all of its versions. */
+/** A snapshot of a slot. Counters start at the slot's first registration and include all of its versions. */
 export interface SlotStatus {
   readonly key: SlotKey;
   readonly kind: SlotKind;
-  /** The name under which the current version was registered. It may hold any characters. */
+  /** The name under which the current version was registered. It may contain any characters. */
   readonly pluginName: string;
   readonly versionId: number;
   readonly contentHash: string;
-  /** Whether the slot has an enforcing version, or a monitored one alone. */
+  /** `enforce` if the slot has an enforcing version, `monitor` if it has only a monitored one. */
   readonly enforcement: 'enforce' | 'monitor';
   /** The monitored version; null without one. */
   readonly monitor: ({ readonly pluginName: string; readonly contentHash: string } & MonitorCounts) | null;
-  /** Of the current version; null where the config enables none. */
+  /** The breaker of the current version; null if the config disables breakers. */
   readonly breaker: {
-    /** For all callers. */
+    /** The state for all callers. */
     readonly state: BreakerState;
     /** Calling principals for which a global slot's breaker is not closed. */
     readonly openPrincipals: number;
   } | null;
   /** The reason with which an operator disabled the key; null while it is enabled. */
   readonly disabled: string | null;
-  /** Calls that were let through, however they ended. */
+  /** Admitted calls, with any outcome. */
   readonly calls: number;
   readonly failures: FailureCounts;
-  /** Calls that the breaker or the kill switch refused. */
+  /** Calls that the breaker or the kill switch rejected. */
   readonly unavailable: number;
-  /** Failures after which a request went on as if the plugin were not there. */
+  /** Failures after which a request passed through unchanged. */
   readonly passThroughs: number;
   /** Events of `observeQueued` that were dropped, because the queue was full. */
   readonly droppedEvents: number;
-  /** Bytes of the largest memory that a call of the current content left. */
+  /** Size in bytes of the largest memory at the end of a call of the current content. */
   readonly highestMemoryBytes: number;
-  /** Registrations on this slot that were refused. */
+  /** Rejected registrations on this slot. */
   readonly refusals: number;
-  /** The last of them. Its reason may hold text of the refused module. */
+  /** The last rejected registration. Its reason may contain text of the rejected module. */
   readonly lastRefusal: Refusal | null;
 }
 
@@ -58,7 +58,7 @@ export interface StatusSource {
   };
 }
 
-/** The status of a slot now. */
+/** Returns the current status of a slot. */
 export function statusOf({ key, kind, version }: StatusSource): SlotStatus {
   const { pluginName, versionId, contentHash, enforcement, guard, module } = version;
   const { breaker, stats } = guard;

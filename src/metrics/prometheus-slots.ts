@@ -25,7 +25,7 @@ const SERIES = {
   cc_lb_plugin_slot_unavailable_total: ['Calls that the breaker or the kill switch refused', []],
   cc_lb_plugin_slot_pass_throughs_total: ['Requests that went on without the plugin after it failed', []],
   cc_lb_plugin_slot_dropped_events_total: ['Queued events that were dropped because the queue was full', []],
-  cc_lb_plugin_slot_highest_memory_bytes: ['Largest memory that a call of the current content left', []],
+  cc_lb_plugin_slot_highest_memory_bytes: ['Largest memory at the end of a call of the current content', []],
   cc_lb_plugin_slot_monitored_total: ['Sampled calls of the monitored version, by result', ['result']],
   cc_lb_plugin_slot_refusals_total: ['Registrations on the slot that were refused', []],
 } as const satisfies Record<string, readonly [string, readonly string[]]>;

@@ -16,9 +16,9 @@ export declare class NativeEngine {
 /** A compiled module in its engine. */
 export declare class NativeModule {
   /**
-   * Calls a hook once for each request, in order, off the JavaScript thread, and drops the answers. `bytes` has the requests
-   * one after the other, `lengths` how long each is. Ends early after a failure, or once `budget_ms` have passed: there are
-   * as many outcomes as calls were made.
+   * Calls a hook once for each request, in order, off the JavaScript thread, and drops the answers. `bytes` contains
+   * the requests one after the other, `lengths` the length of each. Ends early after a failure or after `budget_ms`;
+   * the number of outcomes is the number of calls made.
    */
   callBatch(hook: number, bytes: Uint8Array, lengths: Array<number>, limitMs: number, budgetMs: number): Promise<Array<NativeBatchOutcome>>
   /** What was noted when the module was admitted, or null before that. */
@@ -29,13 +29,13 @@ export declare class NativeModule {
   serve(): void
   /** A slot no longer serves it; with the last one, its idle memory is released. */
   retire(): void
-  /** Bytes of the largest memory that a call of the module left. */
+  /** Bytes of the largest memory at the end of a call of the module. */
   highestMemoryBytes(): number
   /**
-   * Calls a hook on this thread. The request is `scratch[start..start + head]`, the body, and then the `tail`
-   * bytes after the head. The answer goes after those if it fits there (its length is returned), else into a
-   * buffer of its own. `scratch[0..8]` receives the seconds that the call took, as an f64. With a `slice_ms` that is not 0, a
-   * call that takes this much CPU time fails with kind `sliced`.
+   * Calls a hook on this thread. The request is `scratch[start..start + head]`, the body, and then the `tail` bytes
+   * after the head. The answer goes after those if it fits there (its length is returned), else into a new buffer.
+   * `scratch[0..8]` receives the seconds that the call took, as an f64. With a `slice_ms` other than 0, a call that
+   * uses this much CPU time fails with kind `sliced`.
    */
   call(hook: number, scratch: Uint8Array, start: number, head: number, tail: number, body: Uint8Array, limitMs: number, sliceMs: number, maxAnswer: number, probe: boolean): number | Buffer | NativeFailure
   /** Copies a request, laid out like that of `call`, for a call off the JavaScript thread. */
@@ -64,11 +64,14 @@ export declare class NativeStagedCall {
 
 /** One stream: its events are calls of one hook on one instance. */
 export declare class NativeStream {
-  /** Like `NativeModule.call`, on the stream's instance. It has state, so it is never interrupted to be repeated. */
+  /**
+ * Like `NativeModule.call`, on the stream's instance. Because the instance has state, the call is never interrupted to
+ * be repeated.
+ */
   call(scratch: Uint8Array, start: number, head: number, tail: number, body: Uint8Array, limitMs: number, maxAnswer: number): number | Buffer | NativeFailure
   /** Like `NativeModule.stage`, for a call on the stream's instance. */
   stage(scratch: Uint8Array, start: number, head: number, tail: number, body: Uint8Array, limitMs: number, maxAnswer: number): NativeStagedCall | NativeFailure
-  /** Drops the instance, now or when the event that runs has finished. */
+  /** Drops the instance, or lets a running event drop it when it finishes. */
   close(): void
 }
 
@@ -181,7 +184,7 @@ export interface NativeFailure {
   trap: string | null
   /** One sentence for a person; empty where the kind says it all. */
   message: string
-  /** For an expired call, the share of CPU time that its thread got, from 0 to 1; null where that is not known. */
+  /** For an expired call, the share of CPU time that its thread received, from 0 to 1; null if it is unknown. */
   cpuShare: number | null
 }
 
@@ -275,7 +278,7 @@ export interface NativeTaskOutcome {
   failure: NativeFailure | null
   /** Seconds inside the guest, NaN if it was never entered. */
   seconds: number
-  /** Seconds of the whole call: instantiation and the reset of its memory too. */
+  /** Seconds of the whole call, including instantiation and the reset of its memory. */
   totalSeconds: number
 }
 
@@ -289,7 +292,7 @@ export declare function replacedSignalHandlers(): Array<string>
 export declare function returnTaskPermit(principal: string): void
 
 /**
- * Takes one of `limit` permits for guests off the JavaScript threads of the process, for work of `principal`. `granted`, or
- * `share` where another principal may get one now, or `wait`.
+ * Takes one of `limit` permits for guests off the JavaScript threads of the process, for work of `principal`.
+ * `granted`, or `share` where another principal may get one now, or `wait`.
  */
 export declare function takeTaskPermit(limit: number, principal: string): string

@@ -17,7 +17,9 @@ export interface SseDialect {
   /** The default is `pass-through`. */
   readonly failurePolicy?: PluginFailurePolicy;
   transformSseEventAsync(input: TransformSseEventInput, options?: AsyncCallOptions): Promise<TransformSseEventOutput>;
-  /** Opens the transform of one stream's events. A dialect without it is called by `transformSseEventAsync`. */
+  /**
+   * Opens the transform of one stream's events. Without this method, `transformSseEventAsync` is called for each event.
+   */
   openSseStream?(context: TransformContext): EventTransform;
   /** Called when a stream is passed through after the plugin failed. */
   countPassThrough?(): void;

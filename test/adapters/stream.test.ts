@@ -40,7 +40,7 @@ function dialectOf(bytes: Uint8Array, options: SlotOptions = STREAM, config: Hot
   return { runtime, slot, dialect: WasmtimeUpstreamDialect.follow(runtime, key) };
 }
 
-/** What an event named `owner` is answered with: the first one's data that the instance saw. */
+/** Returns the answer to an event named `owner`: the data of the first such event of the instance. */
 async function ownerOf(stream: ReturnType<WasmtimeUpstreamDialect['openSseStream']>, data: string): Promise<string> {
   const answer = await stream.transform(owner(data));
   if (answer.kind !== 'replace') throw new Error('expected a replacement');
@@ -48,7 +48,7 @@ async function ownerOf(stream: ReturnType<WasmtimeUpstreamDialect['openSseStream
 }
 
 describe('a stream-scoped instance', () => {
-  it('keeps its state between the events of one stream, and shares it with no other', async () => {
+  it('keeps its state between the events of one stream and shares it with no other stream', async () => {
     const { dialect, runtime } = dialectOf(plugin('masker'));
     const [one, two] = [dialect.openSseStream(exchange), dialect.openSseStream(exchange)];
     expect(await ownerOf(one, 'first')).toBe('first');
@@ -64,7 +64,7 @@ describe('a stream-scoped instance', () => {
     next.close();
   });
 
-  it('serves events on either thread', async () => {
+  it('transforms events inline and off the thread', async () => {
     const { dialect } = dialectOf(plugin('masker'));
     const stream = dialect.openSseStream(exchange);
     for (const where of ['inline', 'thread', 'auto', 'thread'] as const) {
@@ -74,7 +74,7 @@ describe('a stream-scoped instance', () => {
     }
   });
 
-  it('is a fresh one for each event under `event`', async () => {
+  it("is replaced by a fresh instance for each event with instance: 'event'", async () => {
     const { dialect, runtime } = dialectOf(plugin('masker'), { instance: 'event' });
     const stream = dialect.openSseStream(exchange);
     expect(await ownerOf(stream, 'first')).toBe('first');
@@ -82,7 +82,7 @@ describe('a stream-scoped instance', () => {
     expect(runtime.stats().engine.streamBytes).toBe(0);
   });
 
-  it('ends with the first failed event', async () => {
+  it('is ended by the first failed event', async () => {
     const bytes = guest({ hooks: HOOKS, hook: { transform_sse_event: misbehavesAfterProbe('unreachable') } });
     const { dialect, runtime, slot } = dialectOf(bytes);
     const stream = dialect.openSseStream(exchange);
@@ -94,7 +94,7 @@ describe('a stream-scoped instance', () => {
     expect(slot.status.failures.trap).toBe(1);
   });
 
-  it('has its full deadline for each event, and moves off the thread once an event was long', async () => {
+  it('has the full deadline for each event, and moves off the thread after a long event', async () => {
     const bytes = guest({
       hooks: HOOKS,
       hook: { transform_sse_event: misbehavesAfterProbe('(loop $again (br $again)) (i64.const 0)') },
@@ -102,7 +102,7 @@ describe('a stream-scoped instance', () => {
     const { dialect, runtime } = dialectOf(bytes, STREAM, { deadlineMs: 60, inlineSliceMs: 2 });
     const first = dialect.openSseStream(exchange);
     const call = first.transform(text('x'.repeat(4096)));
-    // It is not interrupted to be repeated.
+    // The call is not interrupted at the end of a slice.
     expect(runtime.stats().inFlight).toBe(0);
     expect((await rejected(ResponseTransformError, call)).cause).toMatchObject({ trap: 'interrupt' });
     const second = dialect.openSseStream(exchange).transform(text('x'.repeat(4096)));
@@ -110,7 +110,7 @@ describe('a stream-scoped instance', () => {
     await rejected(ResponseTransformError, second);
   });
 
-  it('belongs to the version that was current when its stream began', async () => {
+  it('uses the version that was current when its stream was opened', async () => {
     const { dialect, runtime } = dialectOf(plugin('masker'));
     const stream = dialect.openSseStream(exchange);
     expect(await ownerOf(stream, 'first')).toBe('first');
@@ -121,7 +121,7 @@ describe('a stream-scoped instance', () => {
     stream.close();
   });
 
-  it('is refused while its plugin is disabled, and goes on when it is enabled', async () => {
+  it('rejects events while its plugin is disabled, and continues when it is enabled', async () => {
     const { dialect, runtime } = dialectOf(plugin('masker'));
     const stream = dialect.openSseStream(exchange);
     await ownerOf(stream, 'first');
@@ -131,7 +131,7 @@ describe('a stream-scoped instance', () => {
     expect(await ownerOf(stream, 'second')).toBe('first');
   });
 
-  it('may be closed while an event runs', async () => {
+  it('can be closed while an event runs', async () => {
     const bytes = guest({
       hooks: HOOKS,
       hook: { transform_sse_event: misbehavesAfterProbe('(loop $again (br $again)) (i64.const 0)') },
@@ -145,7 +145,7 @@ describe('a stream-scoped instance', () => {
     expect((await rejected(ResponseTransformError, stream.transform(text('')))).message).toContain('ended');
   });
 
-  it('takes one event at a time', async () => {
+  it('rejects an event while another one runs', async () => {
     const { dialect } = dialectOf(plugin('masker'));
     const stream = dialect.openSseStream(exchange);
     const first = stream.transform(owner('a'), { where: 'thread' });
@@ -155,7 +155,7 @@ describe('a stream-scoped instance', () => {
 });
 
 describe('the budget of stream-scoped instances', () => {
-  it('refuses a principal more than what is left unused, and leaves room for another', async () => {
+  it('limits a principal to as many bytes as remain unused, so that another principal has some', async () => {
     const { dialect } = dialectOf(plugin('masker'));
     const probe = dialect.openSseStream(exchange);
     await ownerOf(probe, 'x');
@@ -200,17 +200,17 @@ describe('a chain', () => {
     return received.replaceAll(/data: |\n/g, '');
   }
 
-  it('masks a secret that is split over three events with `stream`', async () => {
+  it("masks a secret that is split over three events with instance: 'stream'", async () => {
     expect(await relayed({ instance: 'stream' })).toBe('my key is *********, keep it');
   });
 
-  it('cannot mask it with `event`, whose instances see one event each', async () => {
+  it("does not mask a split secret with instance: 'event', because each instance receives one event", async () => {
     expect(await relayed({ instance: 'event' })).not.toContain('*');
   });
 });
 
-describe('bad input', () => {
-  it('is an instance of a filter or an observer', () => {
+describe('openSseStream with invalid input', () => {
+  it('rejects the option instance for a filter or an observer', () => {
     const runtime = isolatedRuntime();
     for (const register of [runtime.registerFilter, runtime.registerObserve]) {
       const error = thrown(InvalidArgumentError, () => register.call(runtime, key, 'x', plugin('misbehave'), STREAM));
@@ -218,7 +218,7 @@ describe('bad input', () => {
     }
   });
 
-  it('is a context without a principal', () => {
+  it('rejects a context without a principal', () => {
     const { dialect } = dialectOf(plugin('masker'));
     expect(() => dialect.openSseStream({} as TransformContext)).toThrow(InvalidArgumentError);
     expect(() => dialect.openSseStream(null as unknown as TransformContext)).toThrow(InvalidArgumentError);

@@ -32,8 +32,8 @@ function observers(config: HotEngineConfigInput = {}) {
   return registered;
 }
 
-describe('queued events', () => {
-  it('are handed over in order, off the request’s path, and waited for by drain', async () => {
+describe('observeQueued', () => {
+  it('delivers events in order outside the request path, and drain waits for them', async () => {
     const { runtime, good, take } = observers();
     for (let at = 0; at < 200; at++) expect(good.hook.observeQueued(event())).toBe(true);
     expect(take()).toEqual([]);
@@ -43,7 +43,7 @@ describe('queued events', () => {
     expect(good.slot.status).toMatchObject({ calls: 200, droppedEvents: 0 });
   });
 
-  it('are copies: later changes to the event do not matter', async () => {
+  it('copies the event, so that later changes have no effect', async () => {
     const { runtime, good } = observers();
     const changing = { ...event() } as { requestId: string };
     good.hook.observeQueued(changing as ObserveEvent);
@@ -52,7 +52,7 @@ describe('queued events', () => {
     expect(good.slot.status.failures.trap).toBe(0);
   });
 
-  it('of one observer that loops fill its own queue and hold up no other', async () => {
+  it('delivers events to other observers while one observer loops and fills its own queue', async () => {
     const { runtime, hostile, good } = observers({ deadlineMs: 300, maxQueuedEvents: 4 });
     const taken = Array.from({ length: 10 }, () => hostile.hook.observeQueued(event('loop')));
     expect(taken).toEqual([...Array(4).fill(true), ...Array(6).fill(false)]);
@@ -64,7 +64,7 @@ describe('queued events', () => {
     await runtime.drain();
   });
 
-  it('that come after a failed one are handed over all the same', async () => {
+  it('delivers the events that follow a failed one', async () => {
     const { runtime, good, take } = observers();
     for (const behavior of ['', 'unreachable', '', 'unreachable', '']) good.hook.observeQueued(event(behavior));
     await runtime.drain();
@@ -72,7 +72,7 @@ describe('queued events', () => {
     expect(take().filter((line) => line.startsWith('trap'))).toHaveLength(2);
   });
 
-  it('are bounded in bytes over all queues', async () => {
+  it('bounds the bytes of all queues together', async () => {
     const { runtime, hostile, good } = observers({ maxQueuedEventBytes: 600 });
     const outcomes = [hostile, good, hostile, good].map(({ hook }) =>
       hook.observeQueued({ ...event(), requestId: 'x'.repeat(200) } as ObserveEvent),
@@ -82,7 +82,7 @@ describe('queued events', () => {
     expect(good.hook.observeQueued(event())).toBe(true);
   });
 
-  it('are refused while the breaker is open, and open it by their failures', async () => {
+  it('counts failures for the breaker, and rejects events while it is open', async () => {
     const { runtime, good } = observers({ breaker: { enabled: true } });
     for (let at = 0; at < 50; at++) good.hook.observeQueued(event('unreachable'));
     await runtime.drain();
@@ -92,7 +92,7 @@ describe('queued events', () => {
     expect(calls + unavailable).toBe(50);
   });
 
-  it('are handed over after a close, and refused then', async () => {
+  it('delivers queued events after close, and rejects new ones', async () => {
     const { runtime, good } = observers();
     good.hook.observeQueued(event());
     runtime.close();
@@ -101,20 +101,20 @@ describe('queued events', () => {
     expect(good.slot.status.calls).toBe(1);
   });
 
-  it('that are not events are refused at once', () => {
+  it('throws InvalidArgument for an invalid event', () => {
     const { good } = observers();
     expect(() => good.hook.observeQueued(5 as unknown as ObserveEvent)).toThrow(InvalidArgumentError);
     expect(() => good.hook.observeQueued({ type: 'nothing' } as unknown as ObserveEvent)).toThrow(InvalidArgumentError);
   });
 
-  it('of a followed slot that is not there are dropped', () => {
+  it('drops the event if the followed slot does not exist', () => {
     const runtime = newRuntime();
     expect(WasmtimeObservabilityHook.follow(runtime, goodKey).observeQueued(event())).toBe(false);
   });
 });
 
 describe('a chain', () => {
-  it('queues for every observer and says how many dropped the event', async () => {
+  it('queues the event for every observer and returns how many dropped it', async () => {
     const { runtime, hostile, good } = observers({ maxQueuedEvents: 1 });
     const seen: ObserveEvent[] = [];
     const other = {

@@ -9,7 +9,7 @@ function placed(calls: Iterable<boolean>): boolean[] {
   });
 }
 
-it('stays on the thread while calls are short, and after a single long one', () => {
+it('stays on the thread while calls are short and after a single long one', () => {
   expect(placed([false, false, true, false, false]).some((off) => off)).toBe(false);
 });
 
@@ -17,12 +17,12 @@ it('moves off the thread after two long calls in a row', () => {
   expect(placed([true, true])).toEqual([false, true]);
 });
 
-it('moves off the thread where every third call is long', () => {
+it('moves off the thread if every third call is long', () => {
   const calls = Array.from({ length: 30 }, (_, at) => at % 3 === 0);
   expect(placed(calls).at(-1)).toBe(true);
 });
 
-it('moves back once enough calls were short', () => {
+it('moves back after enough short calls', () => {
   const calls = [...Array(100).fill(true), ...Array(16).fill(false)];
   const states = placed(calls);
   expect(states.at(-2)).toBe(true);

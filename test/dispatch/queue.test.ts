@@ -118,7 +118,7 @@ describe('the queue', () => {
     const numbers = Array.from({ length: 20 }, (_, number) => number);
     const settled = numbers.map(enqueueNumbered);
     for (let permit = 0; permit < PERMITS; permit++) native.returnTaskPermit(`p${permit}`);
-    // Each frame that returns leaves more stack: at some depth work can be taken out of the queue but not be started.
+    // Each frame that returns frees more stack: at some depth, work can be removed from the queue but not started.
     const enqueueAtEveryDepth = (): void => {
       try {
         enqueueAtEveryDepth();
@@ -141,7 +141,7 @@ describe('the queue', () => {
     await new Promise(setImmediate);
   };
 
-  it('lets principals take turns, each in the order of its own work', async () => {
+  it('serves principals in rotation, and the work of each in order', async () => {
     const order: string[] = [];
     const add = (name: string) => enqueue(begins(order, name), ANY, name[0]!).done;
     const done = ['a1', 'a2', 'a3', 'a4', 'b1', 'c1', 'b2'].map(add);
@@ -162,7 +162,7 @@ describe('the queue', () => {
     await Promise.all(queued.slice(0, PERMITS - 1).map(({ done }) => done));
   });
 
-  it('makes room for a principal in a full queue by refusing the newest work of the longest line', async () => {
+  it('rejects the newest work of the longest line if another principal enqueues work in a full queue', async () => {
     const hostile = Array.from({ length: PERMITS + 8 }, work);
     const queued = hostile.map(({ run }) => enqueue(run, ANY, 'hostile'));
     const bounded = [4, 5, 6].map(() => enqueue(work().run, ANY, 'hostile'));
@@ -172,7 +172,7 @@ describe('the queue', () => {
     const block = enqueue(blocking.run, ANY, 'block');
     const other = enqueue(work().run, 4, 'other');
     expect((await rejected(PoolSaturatedError, sheddable.done)).resource).toBe('queue');
-    // What is left of the longest line is not bounded, so nothing makes room for more.
+    // The rest of the longest line is not bounded, so it cannot be displaced.
     expect(() => enqueue(work().run, 4, 'third')).toThrow(PoolSaturatedError);
     for (const { remove } of [...queued, ...bounded, block, other]) remove();
     for (const { state } of [...hostile, blocking]) state.end();

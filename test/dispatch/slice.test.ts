@@ -18,7 +18,7 @@ const key = new SlotKey('tenant', 'slow');
 const LONG = request({ body: Buffer.alloc(LONGER_THAN_PROBES) });
 const SHORT = request({ body: Buffer.alloc(0), headers: [] });
 
-/** Computes for long where the request is longer than a probe's, then answers. */
+/** Computes for a long time if the request is longer than that of a probe, then answers. */
 const SLOW = guest({
   hook: `(local $left i32)
     (if (i32.gt_u (local.get 1) (i32.const ${LONGER_THAN_PROBES}))
@@ -41,8 +41,8 @@ function filterOf(bytes: Uint8Array, config: HotEngineConfigInput = {}) {
 
 const isOffThread = ({ version }: Slot) => version.guard.placements[0]?.offThread;
 
-describe('an asynchronous call that outlives its slice', () => {
-  it('runs again off the thread and gives the same answer, as one call', async () => {
+describe('an asynchronous call that exceeds its slice', () => {
+  it('is repeated off the thread, returns the same answer, and counts as one call', async () => {
     const { filter, runtime, take, slot } = filterOf(SLOW);
     const call = filter.filterAsync(LONG, caller(), []);
     expect(runtime.stats().inFlight).toBe(1);
@@ -51,7 +51,7 @@ describe('an asynchronous call that outlives its slice', () => {
     expect(slot.status).toMatchObject({ calls: 1, failures: { trap: 0, expired: 0 } });
   });
 
-  it('has its full deadline there, and is one trap when it expires', async () => {
+  it('has its full deadline off the thread, and counts as one trap if it expires', async () => {
     const { filter, take, seconds, slot } = filterOf(plugin('misbehave'), { deadlineMs: 150 });
     const { cause } = await rejected(FilterError, filter.filterAsync(request(), caller({ do: 'loop' }), []));
     expect(cause).toBeInstanceOf(GuestTrapError);
@@ -61,7 +61,7 @@ describe('an asynchronous call that outlives its slice', () => {
     expect(slot.status.calls).toBe(1);
   });
 
-  it('goes off the thread from the start once it keeps doing so, and comes back when calls are short again', async () => {
+  it('starts off the thread after several long calls, and inline again after short ones', async () => {
     const { filter, slot } = filterOf(SLOW);
     for (let at = 0; at < 3; at++) await filter.filterAsync(LONG, caller(), []);
     expect(isOffThread(slot)).toBe(true);
@@ -73,7 +73,7 @@ describe('an asynchronous call that outlives its slice', () => {
       .toBe(false);
   });
 
-  it('rejects with the reason of a signal that aborts its repetition', async () => {
+  it('rejects with the reason of a signal that aborts the repeated call', async () => {
     const { filter, runtime } = filterOf(plugin('misbehave'));
     const controller = new AbortController();
     const call = filter.filterAsync(request(), caller({ do: 'loop' }), [], { signal: controller.signal });
@@ -83,7 +83,7 @@ describe('an asynchronous call that outlives its slice', () => {
     await expect(call).rejects.toBe(reason);
   });
 
-  it('finishes after its runtime was closed or its slot evicted', async () => {
+  it('finishes if its runtime is closed or its slot is evicted during the repetition', async () => {
     const { filter, runtime } = filterOf(SLOW);
     const calls = [filter.filterAsync(LONG, caller(), []), filter.filterAsync(LONG, caller(), [])];
     runtime.evictSlot(key);
@@ -91,7 +91,7 @@ describe('an asynchronous call that outlives its slice', () => {
     expect(await Promise.all(calls)).toHaveLength(2);
   });
 
-  it('is refused where its plugin is disabled while the repetition waits', async () => {
+  it('is rejected if its plugin is disabled while the repeated call waits', async () => {
     const { filter, runtime } = filterOf(plugin('misbehave'), { deadlineMs: 300 });
     const calls = Array.from({ length: 4 }, () =>
       rejected(FilterError, filter.filterAsync(request(), caller({ do: 'loop' }), [])),
@@ -114,7 +114,7 @@ describe('a call without a slice', () => {
     expect(take()).toEqual(['call slow filter', 'trap slow filter cc_lb_filter']);
   });
 
-  it('is every synchronous one', () => {
+  it('includes every synchronous call', () => {
     const { filter } = filterOf(SLOW);
     expect(filter.filter(LONG, caller(), []).keptUpstreamIds).toEqual([]);
   });

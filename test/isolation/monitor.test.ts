@@ -32,7 +32,7 @@ function monitoring() {
 }
 
 /** A slot whose enforcing version is `cache-aware`, which keeps some candidates, beside a monitored one. */
-function besideCacheAware(monitored: string, options: SlotOptions = MONITOR) {
+function monitorCacheAware(monitored: string, options: SlotOptions = MONITOR) {
   const { runtime, reports, take } = monitoring();
   const slot = runtime.registerFilter(key, 'enforcing', plugin('cache-aware'));
   expect(runtime.registerFilter(key, 'monitored', plugin(monitored), options)).toBe(slot);
@@ -43,7 +43,7 @@ function besideCacheAware(monitored: string, options: SlotOptions = MONITOR) {
 
 describe('a version that is monitored beside the enforcing one', () => {
   it('leaves the slot’s version in service and never changes a decision', async () => {
-    const { runtime, slot, filter, reports } = besideCacheAware('misbehave');
+    const { runtime, slot, filter, reports } = monitorCacheAware('misbehave');
     expect(slot.current).toMatchObject({ versionId: 1, pluginName: 'enforcing', enforcement: 'enforce' });
     const output = filter.filter(request(), caller({ keep: 1 }), candidates(3));
     expect(output.keptUpstreamIds).toHaveLength(1);
@@ -56,7 +56,7 @@ describe('a version that is monitored beside the enforcing one', () => {
   });
 
   it('agrees where it decides the same, also off the thread', async () => {
-    const { runtime, slot, filter } = besideCacheAware('cache-aware-v2');
+    const { runtime, slot, filter } = monitorCacheAware('cache-aware-v2');
     await filter.filterAsync(request(), caller(), candidates(1), { where: 'thread' });
     await runtime.drain();
     expect(slot.status.monitor).toMatchObject({ agreed: 1, differed: 0, failed: 0 });
@@ -65,7 +65,7 @@ describe('a version that is monitored beside the enforcing one', () => {
   it.each(['unreachable', 'loop', 'answer-outside', 'answer-garbage:64'])(
     'fails by "%s" without a trace in the request',
     async (behavior) => {
-      const { runtime, slot, filter, reports } = besideCacheAware('misbehave');
+      const { runtime, slot, filter, reports } = monitorCacheAware('misbehave');
       expect(filter.filter(request(), caller({ do: behavior }), candidates(1)).keptUpstreamIds).toHaveLength(1);
       await runtime.drain();
       expect(slot.status).toMatchObject({
@@ -78,7 +78,7 @@ describe('a version that is monitored beside the enforcing one', () => {
   );
 
   it('gets a copy: later changes to the caller’s buffers do not matter', async () => {
-    const { runtime, reports, filter } = besideCacheAware('cache-aware-v2');
+    const { runtime, reports, filter } = monitorCacheAware('cache-aware-v2');
     const body = Buffer.from('{"model":"m"}');
     const call = filter.filterAsync(request({ body }), caller(), candidates(1));
     body.fill(0);
@@ -88,14 +88,14 @@ describe('a version that is monitored beside the enforcing one', () => {
   });
 
   it('sees the share of traffic that it samples', async () => {
-    const { runtime, slot, filter } = besideCacheAware('cache-aware-v2', { ...MONITOR, sample: 0 });
+    const { runtime, slot, filter } = monitorCacheAware('cache-aware-v2', { ...MONITOR, sample: 0 });
     for (let at = 0; at < 20; at++) filter.filter(request(), caller(), candidates(1));
     await runtime.drain();
     expect(slot.status.monitor).toMatchObject({ agreed: 0, differed: 0, failed: 0, skipped: 0 });
   });
 
   it('skips what is too large to copy, or too much at once', async () => {
-    const { runtime, slot, filter } = besideCacheAware('cache-aware-v2');
+    const { runtime, slot, filter } = monitorCacheAware('cache-aware-v2');
     filter.filter(request({ body: Buffer.alloc(2 ** 21) }), caller(), candidates(1));
     expect(slot.status.monitor?.skipped).toBe(1);
     for (let at = 0; at < 40; at++) filter.filter(request(), caller(), candidates(1));
@@ -115,7 +115,7 @@ describe('a version that is monitored beside the enforcing one', () => {
   });
 
   it('is put into service by one call', () => {
-    const { runtime, slot } = besideCacheAware('cache-aware-v2');
+    const { runtime, slot } = monitorCacheAware('cache-aware-v2');
     expect(runtime.enforce(key)).toBe(slot);
     expect(slot.current).toMatchObject({ versionId: 2, pluginName: 'monitored', enforcement: 'enforce' });
     expect(slot.status.monitor).toBeNull();
@@ -125,14 +125,14 @@ describe('a version that is monitored beside the enforcing one', () => {
   });
 
   it('is dropped on its own', () => {
-    const { runtime, slot } = besideCacheAware('cache-aware-v2');
+    const { runtime, slot } = monitorCacheAware('cache-aware-v2');
     expect(runtime.stopMonitoring(key)).toBe(true);
     expect(runtime.stopMonitoring(key)).toBe(false);
     expect(slot.status.monitor).toBeNull();
   });
 
   it('stays when the enforcing version is swapped, and is not registered twice', () => {
-    const { runtime, slot } = besideCacheAware('misbehave');
+    const { runtime, slot } = monitorCacheAware('misbehave');
     runtime.registerFilter(key, 'next', plugin('cache-aware-v2'));
     expect(slot.status.monitor?.pluginName).toBe('monitored');
     const before = slot.status.monitor;
@@ -141,7 +141,7 @@ describe('a version that is monitored beside the enforcing one', () => {
   });
 
   it('is stopped by the kill switch of its key', async () => {
-    const { runtime, slot, filter } = besideCacheAware('cache-aware-v2');
+    const { runtime, slot, filter } = monitorCacheAware('cache-aware-v2');
     runtime.disable(key, 'stop');
     expect(() => filter.filter(request(), caller(), candidates(1))).toThrow(/disabled/);
     await runtime.drain();
@@ -149,7 +149,7 @@ describe('a version that is monitored beside the enforcing one', () => {
   });
 
   it('may be evicted, or its runtime closed, while its calls run', async () => {
-    const { runtime, filter } = besideCacheAware('misbehave');
+    const { runtime, filter } = monitorCacheAware('misbehave');
     filter.filter(request(), caller({ do: 'loop' }), candidates(1));
     runtime.evictSlot(key);
     runtime.close();

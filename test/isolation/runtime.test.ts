@@ -53,7 +53,7 @@ describe('breaker of a slot', () => {
     expect(slot.status).toMatchObject({ breaker: { state: 'open' }, calls: 3, unavailable: 2 });
   });
 
-  it('opens on expired calls, and not on those whose thread a busy machine kept waiting', async () => {
+  it('opens on expired calls, and not on calls whose thread was starved of CPU time', async () => {
     const { filter, refused, slot } = misbehave(own, { deadlineMs: 30 });
     const expire = () =>
       rejected(FilterError, filter.filterAsync(request(), caller({ do: 'loop' }), [], { where: 'thread' }));

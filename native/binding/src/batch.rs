@@ -1,5 +1,5 @@
-//! Many small requests of one hook, run in one task off the JavaScript thread: handing each over alone would hold the event
-//! loop for longer than the request is worth.
+//! Many small requests of one hook, run in one task off the JavaScript thread, because one task for each would block
+//! the event loop longer than the call itself.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -19,9 +19,9 @@ use crate::tasks::cancel_at_end;
 
 #[napi]
 impl NativeModule {
-    /// Calls a hook once for each request, in order, off the JavaScript thread, and drops the answers. `bytes` has the requests
-    /// one after the other, `lengths` how long each is. Ends early after a failure, or once `budget_ms` have passed: there are
-    /// as many outcomes as calls were made.
+    /// Calls a hook once for each request, in order, off the JavaScript thread, and drops the answers. `bytes` contains
+    /// the requests one after the other, `lengths` the length of each. Ends early after a failure or after `budget_ms`;
+    /// the number of outcomes is the number of calls made.
     #[napi(catch_unwind, ts_return_type = "Promise<Array<NativeBatchOutcome>>")]
     pub fn call_batch(
         &self,
@@ -47,7 +47,7 @@ impl NativeModule {
     }
 }
 
-/// A batch on its way through the pool.
+/// A batch as a task of the thread pool.
 pub struct BatchTask {
     engine: Arc<HotEngine>,
     module: Arc<CompiledModule>,
@@ -68,7 +68,7 @@ pub struct NativeBatchOutcome {
     pub seconds: f64,
 }
 
-/// The outcome of one call, before it crosses.
+/// The outcome of one call, before it is converted for JavaScript.
 pub struct Ended {
     failure: Option<Failure>,
     seconds: f64,
@@ -100,7 +100,7 @@ impl Task for BatchTask {
             let outcome = call(&rules, Request { head, body: &[], tail: &[] }, |_| ());
             let mut failure = outcome.result.err();
             if failure.is_some() && self.cancel.is_cancelled() {
-                failure = Some(Failure::new(Kind::Cancelled, "the call was cancelled"));
+                failure = Some(Failure::new(Kind::Cancelled, "the call was canceled"));
             }
             let failed = failure.is_some();
             ended.push(Ended { failure, seconds: outcome.seconds });

@@ -16,7 +16,7 @@ pub struct NativeFailure {
     pub trap: Option<String>,
     /// One sentence for a person; empty where the kind says it all.
     pub message: String,
-    /// For an expired call, the share of CPU time that its thread got, from 0 to 1; null where that is not known.
+    /// For an expired call, the share of CPU time that its thread received, from 0 to 1; null if it is unknown.
     pub cpu_share: Option<f64>,
 }
 

@@ -75,16 +75,16 @@ impl NativeModule {
         self.release(1);
     }
 
-    /// Bytes of the largest memory that a call of the module left.
+    /// Bytes of the largest memory at the end of a call of the module.
     #[napi(catch_unwind)]
     pub fn highest_memory_bytes(&self) -> f64 {
         self.module.highest_memory() as f64
     }
 
-    /// Calls a hook on this thread. The request is `scratch[start..start + head]`, the body, and then the `tail`
-    /// bytes after the head. The answer goes after those if it fits there (its length is returned), else into a
-    /// buffer of its own. `scratch[0..8]` receives the seconds that the call took, as an f64. With a `slice_ms` that is not 0, a
-    /// call that takes this much CPU time fails with kind `sliced`.
+    /// Calls a hook on this thread. The request is `scratch[start..start + head]`, the body, and then the `tail` bytes
+    /// after the head. The answer goes after those if it fits there (its length is returned), else into a new buffer.
+    /// `scratch[0..8]` receives the seconds that the call took, as an f64. With a `slice_ms` other than 0, a call that
+    /// uses this much CPU time fails with kind `sliced`.
     #[napi(catch_unwind)]
     #[allow(clippy::too_many_arguments, reason = "one flat call costs less than an object would")]
     pub fn call<'env>(
@@ -133,7 +133,7 @@ impl NativeModule {
     }
 }
 
-/// What is called.
+/// The target of a call.
 pub(crate) struct CallOf<'a> {
     pub(crate) engine: &'a Arc<HotEngine>,
     pub(crate) module: &'a Arc<CompiledModule>,
@@ -141,7 +141,7 @@ pub(crate) struct CallOf<'a> {
     pub(crate) stream: Option<&'a Arc<Stream>>,
 }
 
-/// The limits of a call, as JavaScript gives them.
+/// The limits of a call, as JavaScript passes them.
 pub(crate) struct Rules {
     pub(crate) limit_ms: u32,
     pub(crate) slice_ms: u32,

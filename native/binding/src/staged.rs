@@ -153,11 +153,11 @@ pub struct NativeTaskOutcome<'env> {
     pub failure: Option<NativeFailure>,
     /// Seconds inside the guest, NaN if it was never entered.
     pub seconds: f64,
-    /// Seconds of the whole call: instantiation and the reset of its memory too.
+    /// Seconds of the whole call, including instantiation and the reset of its memory.
     pub total_seconds: f64,
 }
 
-/// A finished call, before its outcome crosses.
+/// A finished call, before its outcome is converted for JavaScript.
 pub struct Finished {
     outcome: Outcome<Vec<u8>>,
     total_seconds: f64,
@@ -165,7 +165,7 @@ pub struct Finished {
 
 impl CallTask {
     fn run(&mut self) -> Outcome<Vec<u8>> {
-        let cancelled = Failure::new(Kind::Cancelled, "the call was cancelled");
+        let cancelled = Failure::new(Kind::Cancelled, "the call was canceled");
         let Some(staged) = self.staged.take() else {
             return Outcome { result: Err(cancelled), seconds: f64::NAN };
         };

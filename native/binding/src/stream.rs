@@ -40,7 +40,8 @@ impl NativeStream {
 
 #[napi]
 impl NativeStream {
-    /// Like `NativeModule.call`, on the stream's instance. It has state, so it is never interrupted to be repeated.
+    /// Like `NativeModule.call`, on the stream's instance. Because the instance has state, the call is never
+    /// interrupted to be repeated.
     #[napi(catch_unwind)]
     #[allow(clippy::too_many_arguments, reason = "one flat call costs less than an object would")]
     pub fn call<'env>(
@@ -75,7 +76,7 @@ impl NativeStream {
         stage(&self.event(), scratch, (start, head, tail), body, &rules)
     }
 
-    /// Drops the instance, now or when the event that runs has finished.
+    /// Drops the instance, or lets a running event drop it when it finishes.
     #[napi(catch_unwind)]
     pub fn close(&self) {
         self.stream.close();

@@ -1,4 +1,4 @@
-//! The one path of a call, whatever thread it runs on: alloc, write, hook, bounds, copy out.
+//! The path of a call on any thread: alloc, write, hook, bounds, copy.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -15,51 +15,51 @@ use crate::pool::Lease;
 use crate::stack;
 use crate::stream::Stream;
 
-/// Alignment that every request is allocated with: the strictest of rkyv's archives.
+/// The alignment of every request: the strictest of rkyv's archives.
 const ALIGN: u32 = 16;
 
-/// A request as it lies on the caller's side; the parts are joined in the guest's memory and nowhere else.
+/// A request in the caller's memory. Its parts are joined only in the guest's memory.
 #[derive(Clone, Copy)]
 pub struct Request<'a> {
-    /// Before the body.
+    /// The bytes before the body.
     pub head: &'a [u8],
     /// The body, possibly empty.
     pub body: &'a [u8],
-    /// Behind the body.
+    /// The bytes after the body.
     pub tail: &'a [u8],
 }
 
-/// What is called, and under which rules.
+/// The call of a hook and its limits.
 pub struct Call<'a> {
     /// The engine of the module.
     pub engine: &'a HotEngine,
     /// The module.
     pub module: &'a Arc<CompiledModule>,
-    /// Number of the hook.
+    /// The number of the hook.
     pub hook: usize,
     /// Time for instantiation, alloc and hook together.
     pub limit: Duration,
-    /// CPU time after which the call is interrupted, to be repeated off the thread.
+    /// CPU time after which the call is interrupted, to be repeated off-thread.
     pub slice: Option<Duration>,
-    /// The stream that the call is an event of; its instance serves the call.
+    /// The stream to which the call's event belongs; its instance is called.
     pub stream: Option<&'a Stream>,
     /// Ends the call early when set.
     pub cancel: Option<Arc<Cancel>>,
-    /// Bytes that an answer may have; a larger one is refused before anybody copies it.
+    /// Maximum bytes of an answer; a larger one is rejected before it is copied.
     pub max_answer: usize,
-    /// Probes do not count against the engine's budget.
+    /// Whether this is a probe, which is not counted in the engine's budget.
     pub probe: bool,
 }
 
-/// How a call went: its result and how long it took from after instantiation, if it came so far.
+/// The result of a call, and its duration without instantiation.
 pub struct Outcome<R> {
-    /// What `read` made of the answer, or the failure.
+    /// The result of `read` on the answer, or the failure.
     pub result: Result<R, Failure>,
-    /// Seconds, or NaN for a call that never had an instance.
+    /// Seconds, or NaN for a call without an instance.
     pub seconds: f64,
 }
 
-/// Calls the hook and hands its answer, still in the guest's memory, to `read`.
+/// Calls the hook and passes its answer, in the guest's memory, to `read`.
 pub fn call<R>(call: &Call<'_>, request: Request<'_>, read: impl FnOnce(&[u8]) -> R) -> Outcome<R> {
     let mut seconds = f64::NAN;
     let caught = catch_unwind(AssertUnwindSafe(|| enter(call, request, read, &mut seconds)));
@@ -86,27 +86,27 @@ fn enter<R>(
     attempt(call, request, read, seconds).map_err(|failure| interrupted(&deadline, failure))
 }
 
-/// The failure of an interrupted guest, with what interrupted it.
+/// Returns the failure of an interrupted guest, with the interruption.
 fn interrupted(deadline: &deadline::Armed, failure: Failure) -> Failure {
     if failure.trap != Failure::INTERRUPT {
         return failure;
     }
     match deadline.interruption() {
-        Interruption::Slice => Failure::new(Kind::Sliced, "the call outlived its slice"),
+        Interruption::Slice => Failure::new(Kind::Sliced, "the call exceeded its slice"),
         Interruption::Deadline(cpu_share) => Failure { cpu_share, ..failure },
     }
 }
 
-/// The call itself, under an armed deadline.
+/// Makes the call under an armed deadline.
 fn attempt<R>(
     call: &Call<'_>,
     request: Request<'_>,
     read: impl FnOnce(&[u8]) -> R,
     seconds: &mut f64,
 ) -> Result<R, Failure> {
-    // A call that was cancelled while it waited is not begun.
+    // A call that was canceled while it waited is not started.
     if call.cancel.as_ref().is_some_and(|cancel| cancel.is_cancelled()) {
-        return Err(Failure::new(Kind::Cancelled, "the call was cancelled"));
+        return Err(Failure::new(Kind::Cancelled, "the call was canceled"));
     }
     let serve = |instance: &mut Instance| {
         let began = Instant::now();
@@ -148,7 +148,7 @@ fn run<R>(
     if pointer == 0 {
         return Err(Failure::guest("cc_lb_alloc", format!("cc_lb_alloc returned 0 for {length} bytes")));
     }
-    // An allocator that returns before it reaches an epoch check may have overrun all the same.
+    // An allocator that returns before it reaches an epoch check may still have exceeded the deadline.
     if deadline::is_over() {
         return Err(Failure::trap("cc_lb_alloc", &Trap::Interrupt.into()));
     }
@@ -184,7 +184,7 @@ fn run<R>(
         let message = format!("the answer has {} bytes, more than outputBodyBytes ({})", answer.len(), call.max_answer);
         return Err(Failure::new(Kind::AnswerSize, message));
     }
-    // What observe answers is not read.
+    // The answer of observe is ignored.
     Ok(read(if call.hook == OBSERVE { &[] } else { answer }))
 }
 
@@ -202,12 +202,12 @@ mod tests {
             local.get 0 i64.extend_i32_u i64.const 32 i64.shl local.get 1 i64.extend_i32_u i64.or)
         (func (export "cc_lb_shape") (param i32 i32) (result i64) (loop br 0) i64.const 0))"#;
 
-    /// Number of a hook that answers, and milliseconds that no machine needs for it.
+    /// The number of a hook that answers, and milliseconds that suffice on any machine.
     const FILTER: (usize, u64) = (0, 60_000);
-    /// Number of a hook that never answers, and how many milliseconds it gets.
+    /// The number of a hook that never answers, and its deadline in milliseconds.
     const LOOP: (usize, u64) = (1, 50);
 
-    /// Options of an engine that no other test, running at the same time, shares.
+    /// Options of an engine that no concurrent test shares.
     fn options(group: &str) -> EngineOptions {
         EngineOptions {
             pooling: false,

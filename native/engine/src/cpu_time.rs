@@ -1,10 +1,10 @@
 //! CPU time of the calling thread.
 
-/// Nanoseconds of CPU time that the calling thread has used; `None` where the platform does not say.
+/// Nanoseconds of CPU time that the calling thread has used; `None` if the platform does not provide it.
 #[cfg(unix)]
 pub fn thread_nanos() -> Option<u64> {
     let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-    // SAFETY: the pointer is to a timespec that lives through the call.
+    // SAFETY: the pointer is to a timespec that outlives the call.
     let result = unsafe { libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &raw mut time) };
     if result != 0 {
         return None;
@@ -13,7 +13,7 @@ pub fn thread_nanos() -> Option<u64> {
     Some(seconds * 1_000_000_000 + u64::try_from(time.tv_nsec).ok()?)
 }
 
-/// Nanoseconds of CPU time that the calling thread has used; `None` where the platform does not say.
+/// Nanoseconds of CPU time that the calling thread has used; `None` if the platform does not provide it.
 #[cfg(windows)]
 pub fn thread_nanos() -> Option<u64> {
     /// Hundreds of nanoseconds, in two halves.
@@ -35,7 +35,7 @@ pub fn thread_nanos() -> Option<u64> {
         ) -> i32;
     }
     let [mut created, mut exited, mut kernel, mut user] = [const { FileTime { low: 0, high: 0 } }; 4];
-    // SAFETY: the handle of the current thread is always valid, and the pointers are to values that live through the call.
+    // SAFETY: the handle of the current thread is always valid, and the pointers are to values that outlive the call.
     let ok = unsafe {
         GetThreadTimes(GetCurrentThread(), &raw mut created, &raw mut exited, &raw mut kernel, &raw mut user)
     };
@@ -43,7 +43,7 @@ pub fn thread_nanos() -> Option<u64> {
     (ok != 0).then(|| nanos(&kernel) + nanos(&user))
 }
 
-/// Nanoseconds of CPU time that the calling thread has used; `None` where the platform does not say.
+/// Nanoseconds of CPU time that the calling thread has used; `None` if the platform does not provide it.
 #[cfg(not(any(unix, windows)))]
 pub fn thread_nanos() -> Option<u64> {
     None

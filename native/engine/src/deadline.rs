@@ -1,9 +1,9 @@
-//! Deadlines: a thread that sleeps until the nearest one and then ticks the epochs of the engines, so that a guest
-//! that overran its deadline reaches an epoch check and looks at the clock. It sleeps while no guest is near its
-//! deadline, so a call costs two atomic operations here and, in steady traffic, no system call.
+//! Deadlines. A watchdog thread sleeps until the nearest one and then increments the epochs of the engines, so that a
+//! guest that exceeded its deadline reaches an epoch check and reads the clock. The watchdog sleeps while no guest is
+//! near its deadline, so that a call costs two atomic operations and, in steady traffic, no system call.
 //!
-//! Each guest is checked at half of its time. From then on the CPU time of its thread is measured, which limits the slice
-//! that a guest gets on an event loop, and shows whether an expired guest computed or its machine was busy:
+//! Each guest is checked at half of its time. From then on the CPU time of its thread is measured, which limits the
+//! slice that a guest gets on an event loop, and shows whether an expired guest computed or its machine was busy:
 //!
 //!     arm ────── half of the slice ────── slice of CPU time used ──▶ interrupted, repeated off the thread
 //!     arm ────── half of the deadline ─── deadline ────────────────▶ interrupted, expired
@@ -17,9 +17,9 @@ use wasmtime::{Engine, EngineWeak, Store, Trap, UpdateDeadline};
 
 use crate::cpu_time;
 
-/// No guest runs on this thread, or the watchdog has nothing to wait for.
+/// The time without a deadline: no guest runs on this thread, or the watchdog has nothing to wait for.
 const NEVER: u64 = u64::MAX;
-/// How often an overdue guest is ticked until it has noticed.
+/// The interval of epoch increments for an overdue guest.
 const TICK: Duration = Duration::from_millis(1);
 
 static EPOCH: LazyLock<Instant> = LazyLock::new(Instant::now);
@@ -29,7 +29,7 @@ static WATCHDOG: LazyLock<Watchdog> = LazyLock::new(Watchdog::default);
 struct Watchdog {
     state: Mutex<State>,
     wake: Condvar,
-    /// When the watchdog will look at the clocks next, in nanoseconds since `EPOCH`.
+    /// The time at which the watchdog next reads the deadlines, in nanoseconds since `EPOCH`.
     looks_at: AtomicU64,
 }
 
@@ -52,14 +52,14 @@ fn register() -> Arc<AtomicU64> {
     clock
 }
 
-/// A way to end one call early, from any thread and at any moment: its deadline becomes now.
+/// Ends one call early, from any thread and at any time, by setting its deadline to now.
 #[derive(Default)]
 pub struct Cancel(Mutex<Cancelling>);
 
 #[derive(Default)]
 struct Cancelling {
     cancelled: bool,
-    /// The clock of the thread that the call runs on, while it does.
+    /// The clock of the call's thread while it runs.
     clock: Weak<AtomicU64>,
 }
 
@@ -68,7 +68,7 @@ impl Cancel {
         self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
-    /// Ends the call, or keeps it from beginning.
+    /// Ends the call, or prevents it from starting.
     pub fn cancel(&self) {
         let mut state = self.lock();
         state.cancelled = true;
@@ -78,7 +78,7 @@ impl Cancel {
         }
     }
 
-    /// Whether that was asked for.
+    /// Whether the call was canceled.
     pub fn is_cancelled(&self) -> bool {
         self.lock().cancelled
     }
@@ -89,7 +89,7 @@ pub fn now() -> u64 {
     u64::try_from(EPOCH.elapsed().as_nanos()).unwrap_or(NEVER - 1)
 }
 
-/// Makes the watchdog tick `engine` for as long as it lives. Fails where its thread cannot be started.
+/// Makes the watchdog increment the epoch of `engine` while it exists. Fails if the watchdog thread cannot be started.
 pub fn watch(engine: &Engine) -> std::io::Result<()> {
     let mut state = WATCHDOG.lock();
     if !state.started {
@@ -105,15 +105,15 @@ pub fn watch(engine: &Engine) -> std::io::Result<()> {
     Ok(())
 }
 
-/// The limits of the guest that runs on this thread, and what was measured of it.
+/// The limits of the guest on this thread, and its measurements.
 #[derive(Clone, Copy)]
 struct Limits {
-    /// When the deadline is over, in nanoseconds since `EPOCH`.
+    /// The deadline in nanoseconds since `EPOCH`.
     end: u64,
-    /// Nanoseconds of CPU time that the guest may take on this thread, if it is only to get a slice.
+    /// The slice of CPU time of the guest on this thread in nanoseconds, if any.
     slice: Option<u64>,
-    /// Wall clock and CPU time of the thread at the first check, after half of the slice or of the deadline: a call that
-    /// ends earlier reads no CPU clock, which takes a system call.
+    /// Wall-clock and CPU time of the thread at the first check, after half of the slice or of the deadline: a call
+    /// that ends earlier reads no CPU clock, which takes a system call.
     base: Option<(u64, u64)>,
     /// Whether the slice is used up.
     sliced: bool,
@@ -128,16 +128,16 @@ thread_local! {
     static LIMITS: Cell<Limits> = const { Cell::new(Limits { end: NEVER, slice: None, base: None, sliced: false }) };
 }
 
-/// A deadline in force on this thread until it is dropped.
+/// A deadline that is active on this thread until it is dropped.
 pub struct Armed {
     cancel: Option<Arc<Cancel>>,
-    // Belongs to the thread whose clock it set.
+    // Not `Send`: it belongs to the thread whose clock it set.
     _not_send: std::marker::PhantomData<*const ()>,
 }
 
-/// Puts a deadline in force for the guest that this thread is about to enter; `cancel` ends it early. With a `slice`, a guest
-/// that takes this much CPU time is interrupted before its deadline. A thread runs one guest at a time: guests import
-/// nothing, so they cannot call back.
+/// Activates a deadline for the guest that this thread is about to enter; `cancel` ends it early. With a `slice`, a
+/// guest that uses this much CPU time is interrupted before its deadline. A thread runs one guest at a time, because
+/// guests import nothing and cannot call back.
 pub fn arm(limit: Duration, slice: Option<Duration>, cancel: Option<Arc<Cancel>>) -> Armed {
     let nanos = |time: Duration| u64::try_from(time.as_nanos()).unwrap_or(NEVER);
     let (limit, slice) = (nanos(limit), slice.map(nanos));
@@ -165,14 +165,14 @@ pub fn arm(limit: Duration, slice: Option<Duration>, cancel: Option<Arc<Cancel>>
 
 /// Why a guest was interrupted.
 pub enum Interruption {
-    /// Its slice of CPU time is used up, before its deadline.
+    /// Its slice of CPU time is exhausted, before its deadline.
     Slice,
-    /// Its deadline is over. The share of the time since the first check in which its thread ran, where it is known.
+    /// Its deadline is exceeded. Has the share of the time since the first check in which its thread ran, if known.
     Deadline(Option<f64>),
 }
 
 impl Armed {
-    /// Why the guest was interrupted, to be asked after it was.
+    /// Returns why the guest was interrupted.
     pub fn interruption(&self) -> Interruption {
         let Limits { base, sliced, .. } = LIMITS.get();
         if sliced {
@@ -188,7 +188,7 @@ impl Armed {
 
 impl Drop for Armed {
     fn drop(&mut self) {
-        // Nobody may cancel the next call on this thread in place of this one.
+        // Detached, so that a later cancellation cannot affect the next call on this thread.
         let mut state = self.cancel.as_deref().map(Cancel::lock);
         if let Some(state) = &mut state {
             state.clock = Weak::new();
@@ -197,7 +197,7 @@ impl Drop for Armed {
     }
 }
 
-/// Whether the guest on this thread has to end, for the host's own steps between guest entries and for epoch checks.
+/// Whether the guest on this thread must end. Used by epoch checks and by the host between guest entries.
 pub fn is_over() -> bool {
     CLOCK.with(|clock| {
         let due = clock.load(SeqCst);
@@ -206,7 +206,7 @@ pub fn is_over() -> bool {
     })
 }
 
-/// Checks the limits at `now`, when the clock was due, and sets the clock to the next check unless the guest has to end.
+/// Checks the limits at `now` and sets the clock to the next check unless the guest must end.
 #[cold]
 fn check(clock: &AtomicU64, due: u64, now: u64) -> bool {
     let mut limits = LIMITS.get();
@@ -228,24 +228,25 @@ fn check(clock: &AtomicU64, due: u64, now: u64) -> bool {
         limits.end.min(now.saturating_add(left.max(RECHECK)))
     });
     LIMITS.set(limits);
-    // The exchange fails where the call was cancelled meanwhile.
+    // The exchange fails if the call was canceled meanwhile.
     limits.sliced || clock.compare_exchange(due, next, SeqCst, SeqCst).is_err()
 }
 
-/// Makes a new store ask the clock of the thread it runs on at every tick, from the next [`bind`] or [`unbind`] on.
+/// Makes a new store check the clock of its thread at every epoch increment, from the next [`bind`] or [`unbind`] on.
 pub fn prepare<T>(store: &mut Store<T>) {
     store.epoch_deadline_callback(|_| {
         if is_over() { Err(Trap::Interrupt.into()) } else { Ok(UpdateDeadline::Continue(1)) }
     });
 }
 
-/// Lets what the engine itself compiles into instantiation, such as the copying of initial data, run to its end: it is
-/// short, and no guest's. Until [`bind`].
+/// Disables interruption until [`bind`], so that code that the engine itself compiles into instantiation, such as
+/// copying of initial data, finishes. It is short, and not code of the guest.
 pub fn unbind<T>(store: &mut Store<T>) {
     store.set_epoch_deadline(u64::from(u32::MAX));
 }
 
-/// Sets the epoch of a store that was made earlier; to be called under an armed deadline, before the guest.
+/// Sets the epoch of a store that was created earlier. Must be called under an armed deadline, before entering the
+/// guest.
 pub fn bind<T>(store: &mut Store<T>) {
     store.set_epoch_deadline(1);
 }
@@ -256,7 +257,7 @@ impl Watchdog {
         self.state.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
-    /// Has the watchdog look at the clocks now.
+    /// Wakes the watchdog to read the clocks.
     fn notify(&self) {
         let _state = self.lock();
         self.wake.notify_one();

@@ -6,12 +6,12 @@ use crate::deadline;
 use crate::failure::{Failure, Kind, chain};
 use crate::module::{CompiledModule, Export};
 
-/// What a store carries: the limits of its guest.
+/// The data of a store: the limits of its guest.
 pub struct HostState {
     limits: StoreLimits,
 }
 
-/// A fresh instance in a store of its own, good for one call of one hook.
+/// A fresh instance in its own store, for one call of one hook.
 pub struct Instance {
     store: Store<HostState>,
     memory: Memory,
@@ -20,8 +20,8 @@ pub struct Instance {
 }
 
 impl Instance {
-    /// Instantiates `module` to call the hook of this number. Its start function, if it has one, runs under the deadline in
-    /// force on this thread.
+    /// Instantiates `module` to call the hook with this number. Its start function, if any, runs under the deadline
+    /// that is active on this thread.
     pub fn new(module: &CompiledModule, hook: usize) -> Result<Instance, Failure> {
         let export = |export: &Export| export.clone().map_err(|reason| Failure::new(Kind::Rejected, reason));
         let (memory, alloc, hook) = (export(&module.memory)?, export(&module.alloc)?, export(&module.hooks[hook])?);
@@ -40,7 +40,7 @@ impl Instance {
         }
         let instance = module.pre.instantiate(&mut store).map_err(|error| instantiation_failure(&error))?;
         deadline::bind(&mut store);
-        // The kinds and types of all three were checked when the module was loaded.
+        // The kinds and types of all three exports were checked when the module was loaded.
         let memory = instance.get_module_export(&mut store, &memory).and_then(Extern::into_memory);
         let alloc = instance.get_module_export(&mut store, &alloc).and_then(Extern::into_func);
         let hook = instance.get_module_export(&mut store, &hook).and_then(Extern::into_func);
@@ -50,7 +50,7 @@ impl Instance {
         Ok(Instance { store, memory, alloc, hook })
     }
 
-    /// Puts the deadline in force on this thread into effect for an instance that was created earlier.
+    /// Applies the active deadline of this thread to an instance that was created earlier.
     pub fn bind_deadline(&mut self) {
         deadline::bind(&mut self.store);
     }
@@ -60,7 +60,7 @@ impl Instance {
         self.memory.data(&self.store)
     }
 
-    /// The same, to be written to.
+    /// The guest's memory for writing.
     pub fn memory_mut(&mut self) -> &mut [u8] {
         self.memory.data_mut(&mut self.store)
     }
@@ -75,8 +75,8 @@ impl Instance {
         self.call(self.hook, pointer, length).map(|result| result.get_u64())
     }
 
-    /// A call without the look-up of the function's type, which would take a lock of the engine and write to a reference
-    /// count that all threads share.
+    /// Calls a function without looking up its type, which would lock the engine and write to a reference count that
+    /// all threads share.
     fn call(&mut self, function: Func, first: u32, second: u32) -> wasmtime::Result<ValRaw> {
         let mut values = [ValRaw::u32(first), ValRaw::u32(second)];
         // SAFETY: `CompiledModule::load` checked that the function takes two i32 and returns one value; the array holds
@@ -88,9 +88,9 @@ impl Instance {
 
 fn instantiation_failure(error: &wasmtime::Error) -> Failure {
     if let Some(limit) = error.downcast_ref::<PoolConcurrencyLimitError>() {
-        // A pool has no heaps for references to host objects at all: waiting would not help.
+        // A pool has no heaps for references to host objects, so that a retry cannot succeed.
         if limit.to_string().contains("GC heap") {
-            let message = "it keeps references to host objects, for which a pool reserves no heap";
+            let message = "it uses references to host objects, for which a pool reserves no heap";
             return Failure::new(Kind::Instantiate, message);
         }
         return Failure::saturated("pool");

@@ -1,22 +1,22 @@
 //! Permits for guests off the JavaScript threads. Threads take turns, and one principal never holds the last permit, so
-//! that calls of a plugin that never returns leave room for others.
+//! that calls of a plugin that never returns leave a permit for others.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-/// How long a thread that was refused keeps its turn without asking again. Threads ask every millisecond; one whose event
-/// loop is held must not keep permits from others.
+/// How long a refused thread keeps its turn without a new request. Threads retry every millisecond; one whose event
+/// loop is blocked must not hold up others.
 const PATIENCE: Duration = Duration::from_millis(20);
 
-/// The answer to a thread that asks for a permit.
+/// The result of a request for a permit.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Turn {
-    /// The permit is taken.
+    /// The permit is acquired.
     Granted,
-    /// The principal holds all permits but one; work of another principal may get that one.
+    /// The principal holds all permits except one, which only another principal may acquire.
     Share,
-    /// All permits are taken, or other threads come first.
+    /// All permits are in use, or other threads are first.
     Wait,
 }
 
@@ -29,7 +29,7 @@ struct State {
     taken: u32,
     /// Permits by principal; a principal without one has no entry.
     held: HashMap<String, u32>,
-    /// Threads that were refused, in order, and when each asked last.
+    /// Refused threads in order, with the time of their last request.
     waiting: VecDeque<(u64, Instant)>,
 }
 
@@ -39,7 +39,7 @@ impl Permits {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes one of `limit` permits for work of `principal` on behalf of the JavaScript thread `thread`.
+    /// Acquires one of `limit` permits for work of `principal` on behalf of the JavaScript thread `thread`.
     pub fn take(&self, limit: u32, principal: &str, thread: u64) -> Turn {
         let mut state = self.lock();
         let held = state.held.get(principal).copied().unwrap_or(0);

@@ -1,9 +1,9 @@
 //! The idle memories of an engine's modules, under one budget.
 //!
-//! A memory belongs to the module whose calls use it: its initial size, its working set and its accessible range fit the
-//! next call. Each module has a few lists of idle memories, and each thread prefers one of them, so that threads rarely
-//! meet on a lock. A memory is charged to the budget when it first becomes idle and whenever its working set changes, and
-//! stays charged while a call uses it: a call in the steady state writes nothing that other threads read.
+//! A memory belongs to the module whose calls use it, so that its initial size, working set and accessible range fit
+//! the next call. Each module has several lists of idle memories, and each thread prefers one of them, so that threads
+//! rarely contend for a lock. A memory is charged to the budget when it first becomes idle and whenever its working set
+//! changes, and stays charged while a call uses it: a call in the steady state writes nothing that other threads read.
 
 use std::cell::Cell;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed, Ordering::SeqCst};
@@ -13,12 +13,12 @@ use crate::deadline;
 use crate::memory::{Exchange, Reservation};
 use crate::module::CompiledModule;
 
-/// Lists of one module. Threads beyond this number share.
+/// The number of lists of a module. More threads share lists.
 const LISTS: usize = 8;
-/// What a memory holds besides its resident pages: page tables, two mappings and the instance pool's own data.
+/// The cost of a memory in addition to its resident pages: page tables, two mappings and the pool's own data.
 const OVERHEAD_BYTES: usize = 32 << 10;
-/// Nanoseconds for which a memory may be idle while calls go on. The budget bounds what idle memories hold, and an early release
-/// costs one call its faults, so this is no setting.
+/// Nanoseconds for which a memory may be idle while other calls run. The budget bounds what idle memories hold, and an
+/// early release costs one call its faults, so this is no setting.
 const IDLE_NS: u64 = 10_000_000_000;
 /// The share of the budget that eviction frees beyond what is needed, so that not every call evicts.
 const SLACK: usize = 8;
@@ -27,12 +27,12 @@ const SLACK: usize = 8;
 #[derive(Default)]
 pub struct ModuleMemories {
     lists: [List; LISTS],
-    /// Whether the engine's pool knows the module.
+    /// Whether the module is in the list of the engine's pool.
     known: AtomicBool,
 }
 
-/// Idle memories, last used last, each with the time since when it is idle. Aligned so that threads with different lists
-/// share no cache line.
+/// Idle memories in order of use, each with the time at which it became idle. Aligned so that threads with different
+/// lists share no cache line.
 #[derive(Default)]
 #[repr(align(128))]
 struct List(Mutex<Vec<Idle>>);
@@ -62,21 +62,21 @@ impl ModuleMemories {
         &self.lists[index]
     }
 
-    /// The idle memory that was used last on this thread, or one of another thread.
+    /// Returns the idle memory that this thread used last, or one of another thread.
     fn take(&self) -> Option<Box<Reservation>> {
         let idle = self.own().lock().pop().or_else(|| {
-            // Another thread's list that is in use right now is left alone.
+            // Skips lists that other threads are using.
             self.lists.iter().find_map(|list| list.0.try_lock().ok()?.pop())
         });
         idle.map(|idle| idle.memory)
     }
 
-    /// When a memory last became idle, of those that still are.
+    /// Returns the latest time at which an idle memory became idle.
     fn last_used(&self) -> Option<u64> {
         self.lists.iter().filter_map(|list| list.lock().last().map(|idle| idle.since)).max()
     }
 
-    /// Takes out the memories that have been idle since `time` or longer.
+    /// Removes and returns the memories that are idle since `time` or longer.
     fn take_idle_since(&self, time: u64) -> Vec<Idle> {
         let mut taken = Vec::new();
         for list in &self.lists {
@@ -92,7 +92,7 @@ impl ModuleMemories {
     }
 }
 
-/// Bytes that a memory counts for, until it is dropped.
+/// The charge of a memory in bytes, until it is dropped.
 pub struct Charge {
     charged: Arc<AtomicUsize>,
     bytes: usize,
@@ -117,15 +117,15 @@ impl Drop for Charge {
 
 /// The idle memories of an engine.
 pub struct Pool {
-    /// Bytes that memories may count for together.
+    /// The budget of all memories in bytes.
     budget: usize,
     charged: Arc<AtomicUsize>,
     modules: Mutex<Vec<Weak<CompiledModule>>>,
-    /// When idle memories are looked at next, in nanoseconds of [`deadline::now`].
+    /// The time of the next check of idle memories, in nanoseconds of [`deadline::now`].
     next_look: AtomicU64,
 }
 
-/// The memory of one call: supplied when it begins, reset and kept when it ends. It must outlive the call's store.
+/// The memory of one call: supplied at its start, reset and kept at its end. It must outlive the call's store.
 pub struct Lease<'a> {
     pool: &'a Pool,
     module: &'a Arc<CompiledModule>,
@@ -133,7 +133,7 @@ pub struct Lease<'a> {
 }
 
 impl Lease<'_> {
-    /// Frees address space if the system had none for the memory that was asked for. True if that may help.
+    /// Frees address space if the system had none for the requested memory. Returns whether a retry may succeed.
     pub fn frees_address_space(&self) -> bool {
         self.exchange.take_refusal() && self.pool.release_all()
     }
@@ -148,22 +148,23 @@ impl Drop for Lease<'_> {
 }
 
 impl Pool {
-    /// A pool without memories, which may count for `budget` bytes.
+    /// Creates a pool with a budget of `budget` bytes.
     pub fn new(budget: usize) -> Pool {
         Pool { budget, charged: Arc::default(), modules: Mutex::default(), next_look: AtomicU64::new(IDLE_NS) }
     }
 
-    /// Supplies the next instance of this thread, which is one of `module`, with an idle memory or a new one.
+    /// Supplies the next instance of this thread, which must be one of `module`, with an idle memory or a new one.
     pub fn lease<'a>(&'a self, module: &'a Arc<CompiledModule>) -> Lease<'a> {
         Lease { pool: self, module, exchange: Exchange::begin(module.memories.as_ref().and_then(ModuleMemories::take)) }
     }
 
-    /// Collects the memory of an instance that is dropped on this thread while the lease lives.
+    /// Receives the memory of an instance that is dropped on this thread while the lease exists.
     pub fn collect<'a>(&'a self, module: &'a Arc<CompiledModule>) -> Lease<'a> {
         Lease { pool: self, module, exchange: Exchange::begin(None) }
     }
 
-    /// Resets a memory and keeps it for the next call, if its module is served, the kernel and the budget allow it.
+    /// Resets a memory and keeps it for the next call, if its module is registered, and the kernel and the budget allow
+    /// it.
     fn keep(&self, module: &Arc<CompiledModule>, mut memory: Box<Reservation>) {
         let Some(memories) = &module.memories else { return };
         if module.cells.load(SeqCst) == 0 || !memory.reset() || !self.charge(&mut memory) {
@@ -174,7 +175,8 @@ impl Pool {
         }
         let since = deadline::now();
         memories.own().lock().push(Idle { memory, since });
-        // The last slot may be gone meanwhile, and with it whoever releases the memories.
+        // The last version of the module may have been removed meanwhile, after which nothing else releases the
+        // memories.
         if module.cells.load(SeqCst) == 0 {
             self.release(module);
         }
@@ -184,7 +186,7 @@ impl Pool {
         }
     }
 
-    /// Counts a memory that was reset. False if the budget is exhausted.
+    /// Charges a reset memory. Returns false if the budget is exhausted.
     fn charge(&self, memory: &mut Reservation) -> bool {
         let bytes = memory.resident_bytes() + OVERHEAD_BYTES;
         let charge = memory.charge().get_or_insert_with(|| Charge { charged: Arc::clone(&self.charged), bytes: 0 });
@@ -195,8 +197,8 @@ impl Pool {
         self.charged.load(Relaxed) <= self.budget || self.evict()
     }
 
-    /// Drops the memories of the least recently used modules until the budget holds again, with some slack. False if it
-    /// does not.
+    /// Drops the memories of the least recently used modules until the budget is kept, with some slack. Returns false
+    /// if it is not.
     fn evict(&self) -> bool {
         let target = self.budget - self.budget / SLACK;
         let mut modules: Vec<_> = self
@@ -219,27 +221,27 @@ impl Pool {
         drop(module.memories.as_ref().map(|memories| memories.take_idle_since(u64::MAX)));
     }
 
-    /// Drops what has been idle since `time` or longer.
+    /// Drops memories that are idle since `time` or longer.
     fn release_idle(&self, time: u64) {
         for module in self.served() {
             drop(module.memories.as_ref().map(|memories| memories.take_idle_since(time)));
         }
     }
 
-    /// Drops all idle memories. False if there was none.
+    /// Drops all idle memories. Returns false if there was none.
     fn release_all(&self) -> bool {
         let any = self.idle().0 > 0;
         self.release_idle(u64::MAX);
         any
     }
 
-    /// How many memories are idle, and the bytes that memories count for, those of running calls included.
+    /// Returns the number of idle memories, and the charge of all memories in bytes, including those of running calls.
     pub fn idle(&self) -> (usize, usize) {
         let count = self.served().iter().filter_map(|module| module.memories.as_ref()).map(ModuleMemories::count).sum();
         (count, self.charged.load(Relaxed))
     }
 
-    /// The modules that may have idle memories.
+    /// Returns the modules that may have idle memories.
     fn served(&self) -> Vec<Arc<CompiledModule>> {
         let mut served = Vec::new();
         self.modules().retain(|module| {

@@ -20,7 +20,7 @@ pub struct Stream {
     module: Arc<CompiledModule>,
     principal: String,
     state: Mutex<State>,
-    /// Set by `close`, which cannot wait for an event that runs.
+    /// Set by `close`, which cannot wait for a running event.
     closed: AtomicBool,
 }
 
@@ -43,14 +43,14 @@ impl Stream {
         }
     }
 
-    /// Runs `event` on the stream's instance, which `create` makes for the first one. A failure ends the stream.
+    /// Runs `event` on the stream's instance, which `create` creates for the first one. A failure ends the stream.
     pub fn with<R>(
         &self,
         create: impl FnOnce() -> Result<Instance, Failure>,
         event: impl FnOnce(&mut Instance) -> Result<R, Failure>,
     ) -> Result<R, Failure> {
         let result = self.run(create, event);
-        // The lock is free again: either this thread sees that the stream was closed meanwhile, or `close` gets the lock.
+        // After the lock is released, either this thread sees that the stream was closed, or `close` acquires the lock.
         if self.closed.load(SeqCst) {
             self.close();
         }
@@ -98,7 +98,7 @@ impl Stream {
         result
     }
 
-    /// Ends the stream. An event that runs ends it when it is finished.
+    /// Ends the stream. A running event ends it when it finishes.
     pub fn close(&self) {
         self.closed.store(true, SeqCst);
         let mut state = match self.state.try_lock() {
@@ -112,7 +112,7 @@ impl Stream {
         }
     }
 
-    /// Drops the instance and keeps its memory, emptied, for calls of the module.
+    /// Drops the instance, and resets and keeps its memory for calls of the module.
     fn release(&self, instance: Instance) {
         let _lease = self.engine.pool.collect(&self.module);
         drop(instance);

@@ -3,8 +3,8 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// Bytes that the live instances of all streams of an engine may hold. A principal may hold as much as is left unused: alone
-/// half of all, with a second one a third each, so that there is always room for another.
+/// Bytes that the live instances of all streams of an engine may hold. A principal may hold as much as is unused: alone
+/// half of all, with a second one a third each, so that another one can always acquire memory.
 pub struct StreamBudget {
     limit: u64,
     state: Mutex<State>,
@@ -30,7 +30,7 @@ impl StreamBudget {
         StreamBudget { limit, state: Mutex::default() }
     }
 
-    /// Bytes that instances hold now.
+    /// Returns the bytes that instances hold.
     pub fn held(&self) -> u64 {
         self.lock().total
     }
@@ -40,7 +40,8 @@ impl StreamBudget {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Changes what one instance of `principal` holds. False, and nothing changes, if it is more than the principal may hold.
+    /// Changes the bytes of one instance of `principal`. Returns false without a change if the principal may not hold
+    /// them.
     fn change(&self, principal: &str, from: u64, to: u64) -> bool {
         let mut state = self.lock();
         let held = state.held.get(principal).copied().unwrap_or(0) - from + to;
@@ -59,12 +60,12 @@ impl StreamBudget {
 }
 
 impl StreamCharge {
-    /// A charge of nothing yet.
+    /// Creates a charge of 0 bytes.
     pub fn new(budget: &Arc<StreamBudget>, principal: &str) -> StreamCharge {
         StreamCharge { budget: Arc::clone(budget), principal: principal.to_owned(), bytes: 0 }
     }
 
-    /// Charges `bytes` in all. False if that is more than the principal may hold.
+    /// Charges `bytes` in total. Returns false if the principal may not hold them.
     pub fn set(&mut self, bytes: u64) -> bool {
         let changed = bytes == self.bytes || self.budget.change(&self.principal, self.bytes, bytes);
         if changed {
