@@ -1,5 +1,5 @@
 /**
- * Table of short texts that recur in answers, such as ids and header names, by their bytes. A text is returned only for
+ * Table of short texts that recur in answers, such as header names and types of events, by their bytes. A text is returned only for
  * identical bytes. This saves creating, comparing and hashing a new string for each.
  */
 
