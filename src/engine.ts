@@ -41,16 +41,20 @@ export function buildHotEngine(config?: HotEngineConfigInput, group: string | nu
 }
 
 /** `buildHotEngine` for the modules of this package. */
-export function openEngine(config: HotEngineConfigInput | undefined, group: string | null): OpenEngine {
+export function openEngine(
+  config: HotEngineConfigInput | undefined,
+  group: string | null,
+  explain = false,
+): OpenEngine {
   const parsed = parseConfig(config);
   if (group !== null && typeof group !== 'string') throw new InvalidArgumentError('group', 'expected a string or null');
-  const options = engineOptions(parsed, group);
+  const options = engineOptions(parsed, group, explain);
   const engine = native.openEngine(options);
   if ('failed' in engine) throw new EngineInitError(`${engine.message}${remedy(parsed)}`);
   return { config: parsed, native: engine, id: JSON.stringify(options) };
 }
 
-function engineOptions(config: HotEngineConfig, group: string | null): NativeEngineOptions {
+function engineOptions(config: HotEngineConfig, group: string | null, explain: boolean): NativeEngineOptions {
   return {
     pooling: config.allocationStrategy === 'pooling',
     memoryMaxPages: config.memoryMaxPages,
@@ -68,6 +72,7 @@ function engineOptions(config: HotEngineConfig, group: string | null): NativeEng
     residentBudgetBytes: config.residentBudgetBytes,
     maxStagingBytes: config.maxStagingBytes,
     maxStreamBytes: config.maxStreamBytes,
+    explain,
     group,
   };
 }

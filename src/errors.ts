@@ -92,6 +92,16 @@ export class ProbeFailedError extends WasmtimeRuntimeError {
   }
 }
 
+/** One active function of a guest that trapped. */
+export interface WasmFrame {
+  /** Its name from the module's name section, which may hold any characters; null without one. */
+  readonly function: string | null;
+  /** Its index in the module. */
+  readonly index: number;
+  /** The offset of the instruction from the start of the module's file, in bytes. */
+  readonly offset: number | null;
+}
+
 /** The guest trapped, or exceeded its deadline (`trap` is then `interrupt`). */
 export class GuestTrapError extends WasmtimeRuntimeError {
   override readonly code = 'CC_LB_GUEST_TRAP';
@@ -100,10 +110,13 @@ export class GuestTrapError extends WasmtimeRuntimeError {
   readonly phase: string;
   /** wasmtime's trap name in kebab-case, else `unknown`. */
   readonly trap: string;
-  constructor(phase: string, trap: string, detail: string, context?: ErrorContext) {
+  /** The wasm functions that were active, innermost first; empty unless the runtime has the option `explain`. */
+  readonly frames: readonly WasmFrame[];
+  constructor(phase: string, trap: string, detail: string, context?: ErrorContext, frames: readonly WasmFrame[] = []) {
     super(`guest trap during ${phase}: ${detail}`, context);
     this.phase = phase;
     this.trap = trap;
+    this.frames = frames;
     this.retryable = trap === 'interrupt';
   }
 }
@@ -216,10 +229,10 @@ export class ObservabilityError extends WasmtimeRuntimeError {
 
 /** Converts a native failure to its error class. Throws a plain Error for an unknown kind. */
 export function errorOf(failure: NativeFailure, context: ErrorContext): WasmtimeRuntimeError {
-  const { kind, place, trap, message } = failure;
+  const { kind, place, trap, message, frames } = failure;
   switch (kind) {
     case 'trap':
-      return new GuestTrapError(place ?? 'unknown', trap ?? 'unknown', message, context);
+      return new GuestTrapError(place ?? 'unknown', trap ?? 'unknown', message, context, frames);
     case 'saturated':
       return new PoolSaturatedError(place as SaturatedResource, context);
     case 'busy':
@@ -234,7 +247,7 @@ export function errorOf(failure: NativeFailure, context: ErrorContext): Wasmtime
     case 'engine-init':
       return new EngineInitError(message, context);
     case 'instantiate': {
-      const cause = trap === null ? undefined : new GuestTrapError('instantiate', trap, message, context);
+      const cause = trap === null ? undefined : new GuestTrapError('instantiate', trap, message, context, frames);
       return new InstantiateFailedError(`the module cannot be instantiated: ${message}`, { ...context, cause });
     }
     default:

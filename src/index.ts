@@ -67,8 +67,10 @@ export {
   SlotNotFoundError,
   StackExhaustedError,
   type UnavailableState,
+  type WasmFrame,
   WasmtimeRuntimeError,
 } from './errors.ts';
+export { type ExplainOptions, type Explanation, explain } from './explain.ts';
 export type { BreakerCause, BreakerOptions, BreakerState } from './isolation/breaker.ts';
 export type { MonitorCounts, MonitoredAnswer, MonitorReport } from './isolation/monitor.ts';
 export type { FailureCounts, Refusal } from './isolation/slot-stats.ts';

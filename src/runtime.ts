@@ -23,6 +23,11 @@ export interface RuntimeOptions {
   /** Runtimes of different groups never share an engine. */
   readonly engineGroup?: string | undefined;
   /**
+   * Records the stack of wasm functions of each trap, as `frames` of GuestTrapError, on an engine of its own. It makes
+   * failures slow: use it for `explain` and for tests of plugins.
+   */
+  readonly explain?: boolean | undefined;
+  /**
    * Receives each call of a monitored version with the enforced outcome. The first error it throws is emitted as a
    * process warning.
    */
@@ -51,6 +56,7 @@ export interface RuntimeHealth {
 const runtimeOptionsSchema = z.strictObject({
   metrics: z.custom<MetricsSink>(() => true).optional(),
   engineGroup: z.string().optional(),
+  explain: z.boolean().optional(),
   onMonitored: z.custom<(report: MonitorReport) => void>((value) => typeof value === 'function').optional(),
 });
 
@@ -76,9 +82,9 @@ export class WasmtimeRuntime {
    * an invalid field of the config, and EngineInit if the engine cannot be built.
    */
   constructor(config?: HotEngineConfigInput, options: RuntimeOptions = {}) {
-    const { metrics, engineGroup, onMonitored } = parseArgument(runtimeOptionsSchema, options, 'options');
+    const { metrics, engineGroup, explain, onMonitored } = parseArgument(runtimeOptionsSchema, options, 'options');
     const sink = guardedSink(metrics, 'options.metrics');
-    this.#core = new Core(openEngine(config, engineGroup ?? null), sink, guardedListener(onMonitored));
+    this.#core = new Core(openEngine(config, engineGroup ?? null, explain), sink, guardedListener(onMonitored));
     this.#registrations = new Registrations(this.#core);
   }
 

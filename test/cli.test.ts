@@ -180,7 +180,7 @@ describe('cc-lb-plugin', () => {
   });
 
   it.each([
-    [['explain', 'x.wasm'], 'unknown command "explain"'],
+    [['describe', 'x.wasm'], 'unknown command "describe"'],
     [['toString'], 'unknown command "toString"'],
     [['inspect'], 'expected one file'],
     [['inspect', 'a.wasm', 'b.wasm'], 'expected one file'],

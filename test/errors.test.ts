@@ -149,6 +149,7 @@ describe('errorOf', () => {
     place: null,
     trap: null,
     cpuShare: null,
+    frames: [],
     message: 'what happened',
     ...rest,
   });

@@ -120,7 +120,7 @@ it('the documents show each command of the command line', async () => {
   const out: string[] = [];
   await run(['--help'], { out: (text) => out.push(text), err: () => {} });
   const commands = [...out.join('\n').matchAll(/^ {2}(\w+) <file/gm)].map(([, name]) => name);
-  expect(commands).toEqual(['inspect', 'admit', 'call', 'bench']);
+  expect(commands).toEqual(['inspect', 'admit', 'call', 'explain', 'bench']);
   for (const name of commands) expect(page('docs/plugins.md')).toContain(`cc-lb-plugin ${name} `);
 });
 

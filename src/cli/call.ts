@@ -56,7 +56,10 @@ function report(hook: HookKind, answer: unknown): string {
     case 'transform_response':
       return responseReport(answer as TransformResponseOutput);
     case 'transform_sse_event':
-      return eventReport(answer as TransformSseEventOutput);
+      return [answer]
+        .flat()
+        .map((event) => eventReport(event as TransformSseEventOutput))
+        .join('\n\n');
   }
 }
 

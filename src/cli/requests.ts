@@ -12,8 +12,11 @@ import type {
   ObserveEvent,
   Principal,
   RequestContext,
+  SseEvent,
+  TransformContext,
   TransformResponseInput,
   TransformSseEventInput,
+  TransformSseEventOutput,
   Upstream,
   UpstreamCandidate,
 } from '../types.ts';
@@ -98,14 +101,37 @@ export function prepare(runtime: WasmtimeRuntime, bytes: Uint8Array, hook: HookK
       };
     }
     default: {
-      const slot = runtime.registerShape(key, 'plugin', bytes);
+      // A sequence of events is one stream, whose events share an instance.
+      const events = hook === 'transform_sse_event' ? (request as { events?: unknown }).events : undefined;
+      const slot = runtime.registerShape(key, 'plugin', bytes, events === undefined ? {} : { instance: 'stream' });
       // The adapter returns `unchanged` for a transform that is not declared, which would look like an answer of the plugin.
       if (slot.current.metadata.hooks[hook] === undefined) {
         throw new ModuleRejectedError(`hooks.${hook}: not declared`, { plugin: slot.current.metadata.name });
       }
-      return prepareDialect(new WasmtimeUpstreamDialect(runtime, slot), hook, request);
+      const dialect = new WasmtimeUpstreamDialect(runtime, slot);
+      return events === undefined ? prepareDialect(dialect, hook, request) : prepareStream(dialect, request, events);
     }
   }
+}
+
+function prepareStream(dialect: WasmtimeUpstreamDialect, request: object, events: unknown): PreparedRequest {
+  if (!Array.isArray(events) || !events.every(isObject)) throw new UsageError('events: expected a list of events');
+  const inline = () => {
+    throw new UsageError('a sequence of events has no synchronous form');
+  };
+  return {
+    inline,
+    async anywhere(options) {
+      const stream = dialect.openSseStream(request as TransformContext);
+      try {
+        const answers: TransformSseEventOutput[] = [];
+        for (const event of events) answers.push(await stream.transform(withBytes(event) as SseEvent, options));
+        return answers;
+      } finally {
+        stream.close();
+      }
+    },
+  };
 }
 
 function prepareDialect(

@@ -5,10 +5,11 @@ import { admit } from './admit.ts';
 import { bench } from './bench.ts';
 import { call } from './call.ts';
 import { type Command, type Io, OK, PLUGIN_FAILED, USAGE, UsageError } from './command.ts';
+import { explain } from './explain.ts';
 import { inspect } from './inspect.ts';
 import { described, json, printableLines } from './output.ts';
 
-const COMMANDS: Readonly<Record<string, Command>> = { inspect, admit, call, bench };
+const COMMANDS: Readonly<Record<string, Command>> = { inspect, admit, call, explain, bench };
 
 const NOTES = `<hook>    filter, shape, observe, transform_response or transform_sse_event
 <config>  default, production, low-latency, or a JSON file with the fields of the runtime's config

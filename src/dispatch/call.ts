@@ -36,6 +36,7 @@ const QUEUE_FULL: NativeFailure = {
   trap: null,
   message: '',
   cpuShare: null,
+  frames: [],
 };
 /**
  * An expired call counts against the plugin if its thread ran for this share of the second half of its deadline (the

@@ -126,6 +126,8 @@ export interface NativeEngineOptions {
   maxStagingBytes: number
   /** Bytes of memory that the live instances of streams may hold. */
   maxStreamBytes: number
+  /** Whether failures of guests have the stack of wasm functions. */
+  explain: boolean
   /** Engines of different groups are different engines. */
   group: string | null
 }
@@ -186,6 +188,18 @@ export interface NativeFailure {
   message: string
   /** For an expired call, the share of CPU time that its thread received, from 0 to 1; null if it is unknown. */
   cpuShare: number | null
+  /** The wasm functions that were active, innermost first; empty unless the engine explains failures. */
+  frames: Array<NativeFrame>
+}
+
+/** One active function of a guest that failed. */
+export interface NativeFrame {
+  /** Its name, if the module has a name section. */
+  function: string | null
+  /** Its index in the module. */
+  index: number
+  /** The offset of the instruction from the start of the module's file. */
+  offset: number | null
 }
 
 /** An import. */

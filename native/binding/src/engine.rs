@@ -53,6 +53,8 @@ pub struct NativeEngineOptions {
     pub max_staging_bytes: i64,
     /// Bytes of memory that the live instances of streams may hold.
     pub max_stream_bytes: i64,
+    /// Whether failures of guests have the stack of wasm functions.
+    pub explain: bool,
     /// Engines of different groups are different engines.
     pub group: Option<String>,
 }
@@ -78,6 +80,7 @@ impl From<NativeEngineOptions> for EngineOptions {
             resident_budget_bytes: bytes(options.resident_budget_bytes),
             max_staging_bytes: bytes(options.max_staging_bytes),
             max_stream_bytes: bytes(options.max_stream_bytes),
+            explain: options.explain,
             group: options.group,
         }
     }

@@ -32,6 +32,7 @@ fn open(pooling: bool, guest: &str) -> Opened {
         resident_budget_bytes: 256 << 20,
         max_staging_bytes: 0,
         max_stream_bytes: 0,
+        explain: false,
         group: None,
     };
     let engine = HotEngine::open(options).expect("an engine");

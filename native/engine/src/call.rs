@@ -226,6 +226,7 @@ mod tests {
             resident_budget_bytes: 1 << 20,
             max_staging_bytes: 1 << 20,
             max_stream_bytes: 1 << 20,
+            explain: false,
             group: Some(group.to_owned()),
         }
     }

@@ -2,6 +2,7 @@
 //! runtime and thread that asks for them.
 
 use std::collections::HashMap;
+use std::num::NonZeroUsize;
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, LazyLock, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 
@@ -22,6 +23,8 @@ use crate::stream_budget::StreamBudget;
 /// Initial data up to which it is copied into every instance's memory. More is mapped, page by page as it is touched. A
 /// module with more is served all the same, so this is no setting: it is where mapping begins to cost less.
 const COPIED_DATA_BYTES: usize = 512 << 10;
+/// Frames of a failure that is explained, innermost first.
+const EXPLAINED_FRAMES: usize = 64;
 /// Bytes of a pooled table that stay resident. It refuses nothing: a larger table costs faults.
 const TABLE_RESIDENT_BYTES: usize = 16 << 10;
 
@@ -148,8 +151,9 @@ fn config(options: &EngineOptions, reuses_memories: bool) -> Config {
         .gc_heap_guard_size(mapped.guard)
         .gc_heap_may_move(mapped.may_move)
         .memory_init_cow(true)
-        // No frames are collected because of a trap; core dumps are left out of the build.
-        .wasm_backtrace_max_frames(None)
+        // Collecting frames makes failing slow: only a failure that is to be explained has them. Core dumps are left out of
+        // the build.
+        .wasm_backtrace_max_frames(NonZeroUsize::new(if options.explain { EXPLAINED_FRAMES } else { 0 }))
         .native_unwind_info(false)
         .epoch_interruption(true)
         .max_wasm_stack(options.max_wasm_stack as usize);

@@ -2,7 +2,7 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use wasmtime::Trap;
+use wasmtime::{FrameInfo, Trap, WasmBacktrace};
 
 /// What kind of failure this is; decides the TypeScript class.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -67,6 +67,19 @@ pub struct Failure {
     /// For an expired call, the share of the last half of its time or more in which its thread ran, from 0 to 1: a busy
     /// machine, not the guest, is to blame for an expiry with a small one.
     pub cpu_share: Option<f64>,
+    /// The wasm functions that were active, innermost first; empty unless the engine explains failures.
+    pub frames: Vec<Frame>,
+}
+
+/// One active function of a guest that failed.
+#[derive(Clone, Debug)]
+pub struct Frame {
+    /// Its name, if the module has a name section.
+    pub function: Option<String>,
+    /// Its index in the module.
+    pub index: u32,
+    /// The offset of the instruction from the start of the module's file.
+    pub offset: Option<usize>,
 }
 
 impl Failure {
@@ -75,23 +88,40 @@ impl Failure {
 
     /// A failure that is neither a trap nor saturation.
     pub fn new(kind: Kind, message: impl Into<String>) -> Self {
-        Failure { kind, place: "", trap: "", message: message.into(), cpu_share: None }
+        Failure { kind, place: "", trap: "", message: message.into(), cpu_share: None, frames: Vec::new() }
     }
 
     /// A bound is used up.
     pub fn saturated(resource: &'static str) -> Self {
-        Failure { kind: Kind::Saturated, place: resource, trap: "", message: String::new(), cpu_share: None }
+        Failure {
+            kind: Kind::Saturated,
+            place: resource,
+            trap: "",
+            message: String::new(),
+            cpu_share: None,
+            frames: Vec::new(),
+        }
     }
 
     /// A trap during `phase`; the cause's trap code is looked up in the error chain.
     pub fn trap(phase: &'static str, error: &wasmtime::Error) -> Self {
         let trap = error.downcast_ref::<Trap>().map_or("unknown", |trap| trap_name(*trap));
-        Failure { kind: Kind::Trap, place: phase, trap, message: chain(error), cpu_share: None }
+        let frames = frames(error);
+        // With frames, the error begins with their text.
+        let message = if frames.is_empty() { chain(error) } else { error.root_cause().to_string() };
+        Failure { kind: Kind::Trap, place: phase, trap, message, cpu_share: None, frames }
     }
 
     /// The guest broke the contract in a way that is no wasm trap but counts as one in `phase`.
     pub fn guest(phase: &'static str, message: impl Into<String>) -> Self {
-        Failure { kind: Kind::Trap, place: phase, trap: "unknown", message: message.into(), cpu_share: None }
+        Failure {
+            kind: Kind::Trap,
+            place: phase,
+            trap: "unknown",
+            message: message.into(),
+            cpu_share: None,
+            frames: Vec::new(),
+        }
     }
 
     /// A panic that was caught on its way out; the engine stays usable.
@@ -102,13 +132,23 @@ impl Failure {
             .or_else(|| payload.downcast_ref::<String>().map(String::as_str))
             .unwrap_or("no message");
         let message = format!("the native layer panicked: {text}");
-        Failure { kind, place: "native", trap: "unknown", message, cpu_share: None }
+        Failure { kind, place: "native", trap: "unknown", message, cpu_share: None, frames: Vec::new() }
     }
 }
 
 /// Runs `work`; a panic becomes a failure of this kind. Callers that C calls use it, because a panic must not cross C.
 pub fn catching<R>(kind: Kind, work: impl FnOnce() -> Result<R, Failure>) -> Result<R, Failure> {
     catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|payload| Err(Failure::panic(kind, &*payload)))
+}
+
+fn frames(error: &wasmtime::Error) -> Vec<Frame> {
+    let backtrace = error.downcast_ref::<WasmBacktrace>();
+    let frame = |frame: &FrameInfo| Frame {
+        function: frame.func_name().map(str::to_owned),
+        index: frame.func_index(),
+        offset: frame.module_offset(),
+    };
+    backtrace.map_or_else(Vec::new, |backtrace| backtrace.frames().iter().map(frame).collect())
 }
 
 /// The error and its causes in one line, outermost first.

@@ -99,7 +99,9 @@ fn instantiation_failure(error: &wasmtime::Error) -> Failure {
     if error.downcast_ref::<Trap>().is_some() {
         // The start function trapped or expired: the trap becomes the cause.
         failure.place = "instantiate";
-        failure.trap = Failure::trap("instantiate", error).trap;
+        let Failure { trap, frames, .. } = Failure::trap("instantiate", error);
+        failure.trap = trap;
+        failure.frames = frames;
     }
     failure
 }

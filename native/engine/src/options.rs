@@ -37,6 +37,8 @@ pub struct EngineOptions {
     pub max_staging_bytes: u64,
     /// Bytes of memory that the live instances of streams may hold.
     pub max_stream_bytes: u64,
+    /// Whether failures of guests have the stack of wasm functions; see [`crate::failure::Frame`].
+    pub explain: bool,
     /// Engines of different groups are different engines.
     pub group: Option<String>,
 }

@@ -58,6 +58,7 @@ fn engine(group: &str, budget: u64) -> Arc<HotEngine> {
         resident_budget_bytes: budget,
         max_staging_bytes: 1 << 20,
         max_stream_bytes: 1 << 20,
+        explain: false,
         group: Some(format!("pool {group}")),
     })
     .expect("an engine")

@@ -1,0 +1,55 @@
+/** `cc-lb-plugin explain`: one call of a hook, and where in the plugin it failed. */
+import { type Explanation, explain as explainCall } from '../explain.ts';
+import {
+  type Command,
+  configOf,
+  countOf,
+  hookOf,
+  OK,
+  PLUGIN_FAILED,
+  readBytes,
+  readJson,
+  textOf,
+  UsageError,
+} from './command.ts';
+import { columns, described, json, printable, printableLines } from './output.ts';
+import { SAMPLES } from './requests.ts';
+
+export const explain: Command = {
+  summary: 'call a hook and show where in the plugin it fails',
+  usage: 'explain <file.wasm> --hook <hook> [--request <file.json>] [--config <config>] [--deadline <ms>] [--json]',
+  options: {
+    hook: { type: 'string', short: 'k' },
+    request: { type: 'string', short: 'r' },
+    config: { type: 'string', short: 'c' },
+    deadline: { type: 'string' },
+    json: { type: 'boolean' },
+  },
+  async run(values, io) {
+    const hook = hookOf(values, 'hook');
+    if (hook === undefined) throw new UsageError('--hook: expected the hook to call');
+    const path = textOf(values, 'request');
+    const request = path === undefined ? SAMPLES[hook] : readJson(path);
+    if (typeof request !== 'object' || request === null) throw new UsageError('the request must be a JSON object');
+    const options = { config: configOf(values), deadlineMs: countOf(values, 'deadline') };
+    const explanation = await explainCall(readBytes(values.file), hook, request, options);
+    const { error, trap } = explanation;
+    if (values.flags.json) io.out(json({ error: error === null ? null : described(error), trap }));
+    else io.out(report(explanation));
+    return error === null ? OK : PLUGIN_FAILED;
+  },
+};
+
+function report({ error, trap }: Explanation): string {
+  if (error === null) return 'the call did not fail';
+  const lines = [`${error.code}: ${printableLines(error.message)}`];
+  if (trap === null) return lines.join('\n');
+  lines.push(`trap ${trap.trap} in phase ${trap.phase}`);
+  const rows = trap.frames.map(({ function: name, index, offset }) => [
+    name === null ? '(no name)' : printable(name),
+    String(index),
+    offset === null ? '' : `0x${offset.toString(16)}`,
+  ]);
+  if (rows.length > 0) lines.push('', columns([['function', 'index', 'offset'], ...rows]));
+  return lines.join('\n');
+}
