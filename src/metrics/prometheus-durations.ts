@@ -1,9 +1,9 @@
 /**
- * The histogram of call durations, as a metric that a prom-client Registry can hold. prom-client's own Histogram builds a text
- * of the labels for each observation, which takes longer than some plugin calls.
+ * The histogram of call durations, as a metric for a prom-client Registry. prom-client's own Histogram builds a string
+ * from the labels of each observation, which takes longer than some plugin calls.
  */
 
-/** The labels of a duration. */
+/** The labels of an observation. */
 export interface CallLabels {
   readonly plugin: string;
   readonly hook: string;
@@ -17,7 +17,7 @@ export interface DurationHistogram {
 
 /** The observations of one label set. */
 interface Series {
-  /** Observations per bucket, not cumulated; the last is beyond all limits. */
+  /** Observations per bucket, not cumulative; the last bucket has no upper limit. */
   readonly counts: number[];
   sum: number;
 }
@@ -34,6 +34,7 @@ export class CallDurations implements DurationHistogram {
   readonly name: string;
   readonly help: string;
   readonly type = 'histogram';
+  readonly labelNames = ['plugin', 'hook'] as const;
   /** How prom-client combines the values of several processes. */
   readonly aggregator = 'sum';
   readonly #limits: readonly number[];

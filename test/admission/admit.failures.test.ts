@@ -209,7 +209,7 @@ describe('table limits of the config', () => {
   });
 });
 
-it('maxModuleEntries bounds the types and functions that are read, whoever admitted the module before', async () => {
+it('maxModuleEntries bounds the types and functions that are read, also if another runtime admitted the module before', async () => {
   const bytes = guest({ fields: '(func)'.repeat(20) });
   admitWasm(newRuntime(), bytes);
   const error = await refusal(bytes, { maxModuleEntries: 22 });

@@ -31,7 +31,10 @@ function monitoring() {
   return { runtime, reports, take };
 }
 
-/** A slot whose enforcing version is `cache-aware`, which keeps some candidates, beside a monitored one. */
+/**
+ * Registers `cache-aware`, which keeps some candidates, as the enforcing version of a slot that also has a monitored
+ * version.
+ */
 function monitorCacheAware(monitored: string, options: SlotOptions = MONITOR) {
   const { runtime, reports, take } = monitoring();
   const slot = runtime.registerFilter(key, 'enforcing', plugin('cache-aware'));
@@ -41,8 +44,8 @@ function monitorCacheAware(monitored: string, options: SlotOptions = MONITOR) {
   return { runtime, reports, slot, filter, take };
 }
 
-describe('a version that is monitored beside the enforcing one', () => {
-  it('leaves the slot’s version in service and never changes a decision', async () => {
+describe('a monitored version in a slot with an enforcing version', () => {
+  it('leaves the enforcing version current and never changes a decision', async () => {
     const { runtime, slot, filter, reports } = monitorCacheAware('misbehave');
     expect(slot.current).toMatchObject({ versionId: 1, pluginName: 'enforcing', enforcement: 'enforce' });
     const output = filter.filter(request(), caller({ keep: 1 }), candidates(3));
@@ -55,7 +58,7 @@ describe('a version that is monitored beside the enforcing one', () => {
     expect(slot.status.calls).toBe(1);
   });
 
-  it('agrees where it decides the same, also off the thread', async () => {
+  it('counts equal decisions as agreed, inline and off the thread', async () => {
     const { runtime, slot, filter } = monitorCacheAware('cache-aware-v2');
     await filter.filterAsync(request(), caller(), candidates(1), { where: 'thread' });
     await runtime.drain();
@@ -63,7 +66,7 @@ describe('a version that is monitored beside the enforcing one', () => {
   });
 
   it.each(['unreachable', 'loop', 'answer-outside', 'answer-garbage:64'])(
-    'fails by "%s" without a trace in the request',
+    'does not affect the request when it fails by "%s"',
     async (behavior) => {
       const { runtime, slot, filter, reports } = monitorCacheAware('misbehave');
       expect(filter.filter(request(), caller({ do: behavior }), candidates(1)).keptUpstreamIds).toHaveLength(1);
@@ -77,7 +80,7 @@ describe('a version that is monitored beside the enforcing one', () => {
     },
   );
 
-  it('gets a copy: later changes to the caller’s buffers do not matter', async () => {
+  it('receives a copy, so that later changes to the caller’s buffers have no effect', async () => {
     const { runtime, reports, filter } = monitorCacheAware('cache-aware-v2');
     const body = Buffer.from('{"model":"m"}');
     const call = filter.filterAsync(request({ body }), caller(), candidates(1));
@@ -87,14 +90,14 @@ describe('a version that is monitored beside the enforcing one', () => {
     expect(reports[0]?.agreed).toBe(true);
   });
 
-  it('sees the share of traffic that it samples', async () => {
+  it('receives the sampled share of traffic', async () => {
     const { runtime, slot, filter } = monitorCacheAware('cache-aware-v2', { ...MONITOR, sample: 0 });
     for (let at = 0; at < 20; at++) filter.filter(request(), caller(), candidates(1));
     await runtime.drain();
     expect(slot.status.monitor).toMatchObject({ agreed: 0, differed: 0, failed: 0, skipped: 0 });
   });
 
-  it('skips what is too large to copy, or too much at once', async () => {
+  it('skips bodies that are too large and calls over the limit in flight', async () => {
     const { runtime, slot, filter } = monitorCacheAware('cache-aware-v2');
     filter.filter(request({ body: Buffer.alloc(2 ** 21) }), caller(), candidates(1));
     expect(slot.status.monitor?.skipped).toBe(1);
@@ -114,7 +117,7 @@ describe('a version that is monitored beside the enforcing one', () => {
     expect(reports[0]?.agreed).toBe(false);
   });
 
-  it('is put into service by one call', () => {
+  it('becomes the enforcing version by enforce()', () => {
     const { runtime, slot } = monitorCacheAware('cache-aware-v2');
     expect(runtime.enforce(key)).toBe(slot);
     expect(slot.current).toMatchObject({ versionId: 2, pluginName: 'monitored', enforcement: 'enforce' });
@@ -124,14 +127,14 @@ describe('a version that is monitored beside the enforcing one', () => {
     expect(slot.current.pluginName).toBe('enforcing');
   });
 
-  it('is dropped on its own', () => {
+  it('is dropped by stopMonitoring()', () => {
     const { runtime, slot } = monitorCacheAware('cache-aware-v2');
     expect(runtime.stopMonitoring(key)).toBe(true);
     expect(runtime.stopMonitoring(key)).toBe(false);
     expect(slot.status.monitor).toBeNull();
   });
 
-  it('stays when the enforcing version is swapped, and is not registered twice', () => {
+  it('is kept when the enforcing version is swapped, and is not registered again with the same content', () => {
     const { runtime, slot } = monitorCacheAware('misbehave');
     runtime.registerFilter(key, 'next', plugin('cache-aware-v2'));
     expect(slot.status.monitor?.pluginName).toBe('monitored');
@@ -140,7 +143,7 @@ describe('a version that is monitored beside the enforcing one', () => {
     expect(slot.status.monitor).toEqual(before);
   });
 
-  it('is stopped by the kill switch of its key', async () => {
+  it('is not called while its key is disabled', async () => {
     const { runtime, slot, filter } = monitorCacheAware('cache-aware-v2');
     runtime.disable(key, 'stop');
     expect(() => filter.filter(request(), caller(), candidates(1))).toThrow(/disabled/);
@@ -148,7 +151,7 @@ describe('a version that is monitored beside the enforcing one', () => {
     expect(slot.status.monitor?.failed).toBe(1);
   });
 
-  it('may be evicted, or its runtime closed, while its calls run', async () => {
+  it('can be evicted, or its runtime closed, while its calls run', async () => {
     const { runtime, filter } = monitorCacheAware('misbehave');
     filter.filter(request(), caller({ do: 'loop' }), candidates(1));
     runtime.evictSlot(key);
@@ -157,7 +160,7 @@ describe('a version that is monitored beside the enforcing one', () => {
   });
 });
 
-describe('a version that is monitored alone', () => {
+describe('a monitored version in a slot without an enforcing version', () => {
   it('keeps all candidates', async () => {
     const { runtime, reports } = monitoring();
     const slot = runtime.registerFilter(key, 'm', plugin('cache-aware'), MONITOR);
@@ -172,7 +175,7 @@ describe('a version that is monitored alone', () => {
     expect(() => runtime.callFilter(key, new Uint8Array(8))).toThrow(ModuleRejectedError);
   });
 
-  it('passes requests, responses and events through', async () => {
+  it('passes requests, responses, and events through unchanged', async () => {
     const { runtime, reports } = monitoring();
     const hooks = ['shape', 'transform_response', 'transform_sse_event'] as const;
     runtime.registerShape(key, 'm', guest({ hooks }), MONITOR);
@@ -196,7 +199,7 @@ describe('a version that is monitored alone', () => {
     expect(reports.map(({ hook }) => hook).sort()).toEqual([...hooks].sort());
   });
 
-  it('is told of events, which it cannot fail', async () => {
+  it('receives events, and its failures do not reject them', async () => {
     const { runtime, reports } = monitoring();
     runtime.registerObserve(key, 'm', plugin('misbehave'), MONITOR);
     const hook = WasmtimeObservabilityHook.follow(runtime, key);
@@ -208,7 +211,7 @@ describe('a version that is monitored alone', () => {
     expect(reports[0]?.monitored.error).toBeDefined();
   });
 
-  it('gives way to an enforcing one', () => {
+  it('is replaced by a version that is registered with enforcement', () => {
     const { runtime } = monitoring();
     const slot = runtime.registerFilter(key, 'm', plugin('cache-aware'), MONITOR);
     runtime.registerFilter(key, 'e', plugin('cache-aware-v2'));
@@ -216,7 +219,7 @@ describe('a version that is monitored alone', () => {
     expect(slot.status.monitor).toBeNull();
   });
 
-  it('is put into service by one call', () => {
+  it('becomes the enforcing version by enforce()', () => {
     const { runtime } = monitoring();
     const slot = runtime.registerFilter(key, 'm', plugin('cache-aware'), MONITOR);
     runtime.enforce(key);
@@ -227,7 +230,7 @@ describe('a version that is monitored alone', () => {
   });
 });
 
-describe('bad input', () => {
+describe('monitoring with invalid input', () => {
   it.each([
     [{ enforcement: 'observe' }, 'options.enforcement'],
     [{ enforcement: 'monitor', sample: -0.1 }, 'options.sample'],
@@ -241,12 +244,12 @@ describe('bad input', () => {
     expect(error.path).toBe(path);
   });
 
-  it('of a key without a slot is SlotNotFound', () => {
+  it('throws SlotNotFound for a key without a slot', () => {
     expect(() => newRuntime().enforce(key)).toThrow(SlotNotFoundError);
     expect(newRuntime().stopMonitoring(key)).toBe(false);
   });
 
-  it('is a listener that throws: one warning, and no failed call', async () => {
+  it('emits one warning for a listener that throws, and fails no call', async () => {
     const warn = vi.spyOn(process, 'emitWarning').mockImplementation(() => {});
     const runtime = newRuntime(
       {},
