@@ -5,6 +5,8 @@
  */
 import { channel, tracingChannel } from 'node:diagnostics_channel';
 import type { ErrorContext, SaturatedResource } from './errors.ts';
+import type { BreakerCause, BreakerState } from './isolation/breaker.ts';
+import type { SlotKey } from './slot-key.ts';
 import type { Slot } from './slots.ts';
 import type { HookKind, SlotKind } from './types.ts';
 
@@ -14,6 +16,8 @@ const swap = channel(`${PREFIX}:swap`);
 const eviction = channel(`${PREFIX}:eviction`);
 const trap = channel(`${PREFIX}:trap`);
 const saturation = channel(`${PREFIX}:saturation`);
+const breaker = channel(`${PREFIX}:breaker`);
+const killSwitch = channel(`${PREFIX}:kill-switch`);
 const droppedHeader = channel(`${PREFIX}:dropped-header`);
 const call = tracingChannel<object, CallEvent>(`${PREFIX}:call`);
 const { start, end, asyncStart, asyncEnd, error } = call;
@@ -73,6 +77,25 @@ export interface TrapEvent extends EventSubject {
 /** A call or an admission was refused because a limit was reached. */
 export interface SaturationEvent extends EventSubject {
   readonly resource: SaturatedResource;
+}
+
+/** The breaker of a version changed its state. */
+export interface BreakerEvent {
+  readonly plugin: string;
+  readonly principal: string;
+  /** The calling principal that the change concerns; null for all. */
+  readonly caller: string | null;
+  readonly state: BreakerState;
+  readonly cause: BreakerCause;
+}
+
+/** An operator disabled or enabled a key. */
+export interface KillSwitchEvent {
+  /** The key's plugin. */
+  readonly plugin: string;
+  readonly principal: string;
+  /** The reason of `disable`; null for `enable`. */
+  readonly reason: string | null;
 }
 
 /** A header line of a shape's answer was dropped, because only the load balancer sets it. */
@@ -210,4 +233,14 @@ export function areDroppedHeadersWatched(): boolean {
 export function publishDroppedHeaders(target: Subject, names: Iterable<string>): void {
   const subject = subjectOf(target);
   for (const name of names) droppedHeader.publish({ ...subject, name } satisfies DroppedHeaderEvent);
+}
+
+/** Reports that the breaker of a version changed its state. */
+export function publishBreaker(event: BreakerEvent): void {
+  if (breaker.hasSubscribers) breaker.publish(event);
+}
+
+/** Reports that a key was disabled or enabled. */
+export function publishKillSwitch({ plugin, principal }: SlotKey, reason: string | null): void {
+  if (killSwitch.hasSubscribers) killSwitch.publish({ plugin, principal, reason } satisfies KillSwitchEvent);
 }

@@ -36,10 +36,12 @@ export {
 } from './config.ts';
 export type {
   AdmissionEvent,
+  BreakerEvent,
   CallEvent,
   DroppedHeaderEvent,
   EventSubject,
   EvictionEvent,
+  KillSwitchEvent,
   SaturationEvent,
   SwapEvent,
   TrapEvent,

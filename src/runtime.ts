@@ -2,6 +2,7 @@
 import * as z from 'zod';
 import { type HotEngineConfig, type HotEngineConfigInput, virtualMemoryReservationBytes } from './config.ts';
 import { Core } from './core.ts';
+import { publishKillSwitch } from './diagnostics.ts';
 import { queueLength } from './dispatch/queue.ts';
 import { RawCall } from './dispatch/raw-call.ts';
 import { openEngine } from './engine.ts';
@@ -164,11 +165,15 @@ export class WasmtimeRuntime {
     const at = keyOf(key);
     if (typeof reason !== 'string') throw new InvalidArgumentError('reason', 'expected a string');
     this.#core.isolation.switches.disable(at, reason);
+    publishKillSwitch(at, reason);
   }
 
   /** Ends `disable`; returns whether the key was disabled. Throws InvalidArgument. */
   enable(key: SlotKey): boolean {
-    return this.#core.isolation.switches.enable(keyOf(key));
+    const at = keyOf(key);
+    const wasDisabled = this.#core.isolation.switches.enable(at);
+    if (wasDisabled) publishKillSwitch(at, null);
+    return wasDisabled;
   }
 
   /** Returns every disabled key with its reason, including keys without a slot. */

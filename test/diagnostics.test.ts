@@ -275,6 +275,27 @@ it('no event is built without subscribers', () => {
   expect(() => publishTrap({ context }, 'cc_lb_filter', 'interrupt')).toThrow('an event was built');
 });
 
+it('a breaker that opens and a kill switch publish events', () => {
+  const breakers = eventsOf(`${PREFIX}:breaker`);
+  const switches = eventsOf(`${PREFIX}:kill-switch`);
+  const runtime = newRuntime({ breaker: { enabled: true } });
+  const slot = runtime.registerFilter(key, 'named', plugin('misbehave'));
+  const filter = new WasmtimeFilterPlugin(runtime, slot);
+  for (let at = 0; at < 3; at++) {
+    expect(() => filter.filter(request(), caller({ do: 'unreachable' }), candidates(1))).toThrow();
+  }
+  const subject = { plugin: 'named', principal: key.principal };
+  expect(breakers).toEqual([{ ...subject, caller: null, state: 'open', cause: 'consecutive-failures' }]);
+  runtime.disable(key, 'why');
+  runtime.enable(key);
+  runtime.enable(key);
+  const { principal, plugin: name } = key;
+  expect(switches).toEqual([
+    { plugin: name, principal, reason: 'why' },
+    { plugin: name, principal, reason: null },
+  ]);
+});
+
 it('docs/diagnostics.md lists exactly the channels of the code', () => {
   const code = readFileSync(new URL('../src/diagnostics.ts', import.meta.url), 'utf8');
   const document = readFileSync(new URL('../docs/diagnostics.md', import.meta.url), 'utf8');

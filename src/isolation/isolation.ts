@@ -2,6 +2,7 @@
  * Isolates the plugins of one runtime from each other: kill switches, a guard per slot version, and a bounded number of
  * series.
  */
+import { publishBreaker } from '../diagnostics.ts';
 import type { MetricsSink } from '../metrics/sink.ts';
 import { isPluginFailure } from '../policy/failure.ts';
 import { GLOBAL_PRINCIPAL, type SlotKey } from '../slot-key.ts';
@@ -11,7 +12,7 @@ import type { BreakerOptions } from './breaker.ts';
 import { VersionGuard } from './guard.ts';
 import { KillSwitches } from './kill-switch.ts';
 import { Labels } from './labels.ts';
-import { SlotBreaker } from './slot-breaker.ts';
+import { type BreakerChange, SlotBreaker } from './slot-breaker.ts';
 import { SlotStats } from './slot-stats.ts';
 
 /** The isolation of one runtime. */
@@ -30,7 +31,9 @@ export class Isolation {
   newGuard(key: SlotKey, name: string, slot: Slot | undefined): VersionGuard {
     const stats = slot?.version.guard.stats ?? new SlotStats(name);
     const perPrincipal = key.principal === GLOBAL_PRINCIPAL;
-    const breaker = this.#breaker.enabled ? new SlotBreaker(this.#breaker, perPrincipal, () => {}) : null;
+    const changed = ({ state, cause, principal }: BreakerChange) =>
+      publishBreaker({ plugin: name, principal: key.principal, caller: principal, state, cause });
+    const breaker = this.#breaker.enabled ? new SlotBreaker(this.#breaker, perPrincipal, changed) : null;
     return new VersionGuard(key, this.switches, breaker, stats);
   }
 
