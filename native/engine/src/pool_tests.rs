@@ -75,7 +75,17 @@ fn served(engine: &HotEngine, limits: &str, number: usize) -> Arc<CompiledModule
 
 fn run(engine: &HotEngine, module: &Arc<CompiledModule>, hook: usize) -> Result<(), Failure> {
     let limit = Duration::from_secs(60);
-    let rules = Call { engine, module, hook, limit, cancel: None, max_answer: usize::MAX, probe: false };
+    let rules = Call {
+        engine,
+        module,
+        hook,
+        limit,
+        slice: None,
+        stream: None,
+        cancel: None,
+        max_answer: usize::MAX,
+        probe: false,
+    };
     call(&rules, Request { head: b"a", body: b"", tail: b"" }, |_| ()).result
 }
 
