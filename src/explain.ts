@@ -1,4 +1,4 @@
-/** One call of a plugin on an engine of its own that records the stack of wasm functions, for whoever wrote the plugin. */
+/** One call of a plugin on a separate engine that records the stack of wasm functions, for the plugin's author. */
 import { prepare } from './cli/requests.ts';
 import type { HotEngineConfigInput } from './config.ts';
 import { GuestTrapError, type WasmFrame, WasmtimeRuntimeError } from './errors.ts';
@@ -7,33 +7,35 @@ import type { HookKind } from './types.ts';
 
 /** The outcome of an explained call. */
 export interface Explanation {
-  /** What the hook answered, decoded; null for a failed call, and undefined for an event that was observed. */
+  /** The decoded answer of the hook; null for a failed call, and undefined for an observed event. */
   readonly output: unknown;
-  /** Why the call failed; null for an answered one. */
+  /** The error of a failed call; null for an answered one. */
   readonly error: WasmtimeRuntimeError | null;
-  /** Of a guest that trapped or outlived its deadline; null for other failures. */
+  /** The trap of a guest that trapped or exceeded its deadline; null for other failures. */
   readonly trap: {
-    /** `instantiate`, `cc_lb_alloc`, `memory.write` or the export's name. */
+    /** `instantiate`, `cc_lb_alloc`, `memory.write`, or the name of the export. */
     readonly phase: string;
-    /** The trap's name in kebab-case. */
+    /** The name of the trap in kebab case. */
     readonly trap: string;
-    /** The wasm functions that were active, innermost first. Names come from the module and may hold any characters. */
+    /**
+     * The wasm functions that were active, innermost first. Names come from the module and may contain any characters.
+     */
     readonly frames: readonly WasmFrame[];
   } | null;
 }
 
 /** Options of `explain`. */
 export interface ExplainOptions {
-  /** The config of the runtime that the plugin failed in. */
+  /** The config of the runtime in which the plugin failed. */
   readonly config?: HotEngineConfigInput | undefined;
-  /** Milliseconds for the call; absent is the config's. */
+  /** Milliseconds for the call. The default is that of the config. */
   readonly deadlineMs?: number | undefined;
 }
 
 /**
- * Calls a hook of `bytes` once, outside of any serving runtime, and reports how it failed. `request` has the form of a sample of
- * `cc-lb-plugin call --print-sample`, with bytes or text as body. Rejects where the plugin is not admitted, and with
- * InvalidArgument for a bad request.
+ * Calls a hook of `bytes` once, outside any serving runtime, and reports how it failed. `request` has the format of a
+ * sample of `cc-lb-plugin call --print-sample`, with bytes or text as the body. Rejects if the plugin is not admitted,
+ * and with InvalidArgument for an invalid request.
  */
 export async function explain(
   bytes: Uint8Array,

@@ -12,7 +12,7 @@ import { newRuntime } from './support/runtimes.ts';
 import { caller, candidates, request } from './support/samples.ts';
 import { append, customSection, leb, section } from './support/wat.ts';
 
-/** The module with names for its first functions, which the assembler leaves out. */
+/** Adds a name section for the first functions to the module, because the assembler does not write one. */
 function named(wasm: Uint8Array, names: readonly string[]): Uint8Array {
   const entries = names.flatMap((name, index) => [
     ...leb(index),
@@ -23,7 +23,7 @@ function named(wasm: Uint8Array, names: readonly string[]): Uint8Array {
   return append(wasm, customSection('name', functions));
 }
 
-/** Fails two functions deep, in one whose name has characters of a terminal and of a page. */
+/** FAILING traps in a nested function. Its name has HTML and control characters. */
 const NAMES = ['<b>\u001b[31m\n', 'middle'];
 const FAILING = named(
   guest({
@@ -46,7 +46,7 @@ describe('explain', () => {
     expect(trap?.frames[0]?.offset).toBeGreaterThan(0);
   });
 
-  it('reports where an expired call was', async () => {
+  it('reports the stack of an expired call', async () => {
     const endless = named(
       guest({
         fields: '(func $spin (loop $again (br $again)))',
@@ -95,7 +95,7 @@ describe('cc-lb-plugin', () => {
     return path;
   }
 
-  it('explain prints the stack with names escaped', async () => {
+  it('explain prints the stack with escaped names', async () => {
     const json = { ...input, context: { ...input.context, body: 'x'.repeat(4096) } };
     const args = [file('failing.wasm', FAILING), '--hook', 'filter', '--request', file('r.json', json)];
     const { code, out } = await command('explain', ...args);
@@ -108,7 +108,7 @@ describe('cc-lb-plugin', () => {
     expect(JSON.parse(asJson)).toMatchObject({ error: { code: 'CC_LB_FILTER' }, trap: { frames: [{}, {}, {}] } });
   });
 
-  it('explain says so where the call does not fail, and needs a hook', async () => {
+  it('explain reports that the call did not fail, and requires --hook', async () => {
     const path = file('good.wasm', plugin('cache-aware'));
     expect(await command('explain', path, '--hook', 'filter')).toEqual({ code: 0, out: 'the call did not fail' });
     expect((await command('explain', path)).code).toBe(2);

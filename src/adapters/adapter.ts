@@ -15,7 +15,7 @@ import {
 import type { VersionGuard } from '../isolation/guard.ts';
 import type { NativeModule, NativeStream } from '../native/addon.ts';
 import type { PluginFailurePolicy } from '../policy/failure.ts';
-import { AnswerRefused } from '../policy/refusal.ts';
+import { InvalidAnswerError } from '../policy/refusal.ts';
 import { coreOf, type WasmtimeRuntime } from '../runtime.ts';
 import { keyOf, type SlotKey } from '../slot-key.ts';
 import { checkSlotKind, noSlotAt, type PluginSlot, Slot } from '../slots.ts';
@@ -299,7 +299,7 @@ export function isAbort(error: unknown, signal: AbortSignal | undefined): boolea
 }
 
 /** A failure of a plugin: an error of the runtime, an answer that does not decode, or an answer that breaks a rule. */
-export type PluginFault = WasmtimeRuntimeError | WireError | AnswerRefused;
+export type PluginFault = WasmtimeRuntimeError | WireError | InvalidAnswerError;
 /** Creates the adapter's error for a failure. */
 export type WrapError = (fault: PluginFault, context: ErrorContext) => Error;
 
@@ -325,5 +325,5 @@ function toHookError(
  */
 function isPluginFault(error: unknown): error is PluginFault {
   if (error instanceof InvalidArgumentError || error instanceof ClosedError) return false;
-  return error instanceof WasmtimeRuntimeError || error instanceof WireError || error instanceof AnswerRefused;
+  return error instanceof WasmtimeRuntimeError || error instanceof WireError || error instanceof InvalidAnswerError;
 }

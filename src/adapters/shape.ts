@@ -8,7 +8,7 @@ import type { NativeStream } from '../native/addon.ts';
 import { shapedRequest } from '../policy/decision.ts';
 import { droppedByShape, requestHeaders, rereadable } from '../policy/headers.ts';
 import { passThroughRequest } from '../policy/pass-through-request.ts';
-import { AnswerRefused } from '../policy/refusal.ts';
+import { InvalidAnswerError } from '../policy/refusal.ts';
 import type { WasmtimeRuntime } from '../runtime.ts';
 import type { SlotKey } from '../slot-key.ts';
 import type { PluginSlot } from '../slots.ts';
@@ -42,7 +42,7 @@ import { ResponseCall, SseEventCall, toTransformError } from './transform.ts';
 import { bodyOf, principalFor, principalValue, upstreamUrl } from './values.ts';
 
 const toDialectError: WrapError = (fault, context) => {
-  const kind = fault instanceof AnswerRefused && fault.rule === 'url' ? 'invalid-url' : 'unsupported-request';
+  const kind = fault instanceof InvalidAnswerError && fault.rule === 'url' ? 'invalid-url' : 'unsupported-request';
   return new DialectError(kind, `shape plugin failed: ${fault.message}`, context);
 };
 

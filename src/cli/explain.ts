@@ -1,4 +1,4 @@
-/** `cc-lb-plugin explain`: one call of a hook, and where in the plugin it failed. */
+/** `cc-lb-plugin explain`: calls a hook once and shows where in the plugin it failed. */
 import { type Explanation, explain as explainCall } from '../explain.ts';
 import {
   type Command,

@@ -101,10 +101,11 @@ export function prepare(runtime: WasmtimeRuntime, bytes: Uint8Array, hook: HookK
       };
     }
     default: {
-      // A sequence of events is one stream, whose events share an instance.
+      // The events of a sequence share an instance, like those of a stream.
       const events = hook === 'transform_sse_event' ? (request as { events?: unknown }).events : undefined;
       const slot = runtime.registerShape(key, 'plugin', bytes, events === undefined ? {} : { instance: 'stream' });
-      // The adapter returns `unchanged` for a transform that is not declared, which would look like an answer of the plugin.
+      // The adapter returns `unchanged` for a transform that is not declared, which would look like an answer of the
+      // plugin.
       if (slot.current.metadata.hooks[hook] === undefined) {
         throw new ModuleRejectedError(`hooks.${hook}: not declared`, { plugin: slot.current.metadata.name });
       }

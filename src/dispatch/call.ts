@@ -16,7 +16,7 @@ import type { VersionGuard } from '../isolation/guard.ts';
 import type { CallOutcome } from '../isolation/slot-stats.ts';
 import type { MetricsSink } from '../metrics/sink.ts';
 import type { NativeFailure, NativeModule, NativeStream } from '../native/addon.ts';
-import { AnswerRefused } from '../policy/refusal.ts';
+import { InvalidAnswerError } from '../policy/refusal.ts';
 import { HOOK_KINDS, type HookKind } from '../types.ts';
 import { checkBytes } from '../validate.ts';
 import { WireError } from '../wire/decode.ts';
@@ -404,11 +404,11 @@ function outcomeOf({ kind, trap, cpuShare }: NativeFailure, { deadlineMs }: Hook
 
 /** Any error but one about the answer was thrown by the caller's code. */
 function outcomeOfRefusal(error: unknown): CallOutcome {
-  return error instanceof WireError || error instanceof AnswerRefused ? 'invalid-answer' : 'none';
+  return error instanceof WireError || error instanceof InvalidAnswerError ? 'invalid-answer' : 'none';
 }
 
 function failureOf(failure: NativeFailure, call: HookCall<unknown>): Error {
-  if (failure.kind === 'answer-size') return new AnswerRefused('size', failure.message);
+  if (failure.kind === 'answer-size') return new InvalidAnswerError('size', failure.message);
   return errorOf(failure, call.context());
 }
 

@@ -5,7 +5,7 @@ import type { ShapeResponse } from '../wire/messages/shape.ts';
 import { truncateUtf8, type WireBounds } from './bounds.ts';
 import { shapedHeaders } from './headers.ts';
 import { originAllowed, type ShapeOriginPolicy } from './origin.ts';
-import { AnswerRefused, quoted } from './refusal.ts';
+import { InvalidAnswerError, quoted } from './refusal.ts';
 import { isToken } from './token.ts';
 
 /** The decision that keeps a candidate. The comparison is exact: `Accept` rejects. */
@@ -14,7 +14,7 @@ const ACCEPT = 'accept';
 /**
  * Converts a filter's results to its verdict. Repeated and unknown ids are preserved: the chain rejects them. `sent`
  * are the encoded ids of the candidates; a result with the id at the same index needs no validation.
- * @throws AnswerRefused for an id that is not a valid UUID, also in a rejection
+ * @throws InvalidAnswerError for an id that is not a valid UUID, also in a rejection
  */
 export function filterOutput(
   results: readonly CandidateVerdict[],
@@ -28,7 +28,7 @@ export function filterOutput(
     const result = results[index]!;
     const upstreamId = result.upstreamId === sent[index] ? result.upstreamId : parseUuid(result.upstreamId);
     if (upstreamId === null) {
-      throw new AnswerRefused('upstream_id', `upstream_id ${quoted(result.upstreamId)} is not a valid UUID`);
+      throw new InvalidAnswerError('upstream_id', `upstream_id ${quoted(result.upstreamId)} is not a valid UUID`);
     }
     const text = truncateUtf8(result.reason, bounds.reasonBytes);
     if (result.decision === ACCEPT) keptUpstreamIds.push(upstreamId);
@@ -52,7 +52,7 @@ export function rejectionReason(label: string): RejectionReason {
 /**
  * Converts a shape's answer to the request for the upstream. The checks are in the order of the contract: header count,
  * URL, origin, method, then each header line. The size of the archive was checked before it was decoded.
- * @throws AnswerRefused
+ * @throws InvalidAnswerError
  */
 export function shapedRequest(
   answer: ShapeResponse,
@@ -61,37 +61,37 @@ export function shapedRequest(
 ): ShapedRequest {
   const lines = answer.headers.length / 2;
   if (lines > rules.bounds.maxHeaders) {
-    throw new AnswerRefused(
+    throw new InvalidAnswerError(
       'max_headers',
       `the answer has ${lines} headers, more than maxHeaders (${rules.bounds.maxHeaders})`,
     );
   }
   const url = parseUrl(answer.url);
   if (!originAllowed(url, baseUrl, rules.originPolicy)) {
-    throw new AnswerRefused(
+    throw new InvalidAnswerError(
       'origin',
       `the answer's URL has origin ${quoted(url.origin)}, the selected upstream has ${quoted(baseUrl?.origin ?? '')}`,
     );
   }
   if (!isToken(answer.method)) {
-    throw new AnswerRefused('method', `method ${quoted(answer.method)} is not a valid token`);
+    throw new InvalidAnswerError('method', `method ${quoted(answer.method)} is not a valid token`);
   }
   return { url, method: answer.method, headers: shapedHeaders(answer.headers, rules.bounds), body: answer.body };
 }
 
 /**
  * Rejects a transform's status outside 100–999.
- * @throws AnswerRefused
+ * @throws InvalidAnswerError
  */
 export function checkStatus(status: number): void {
   if (status < 100 || status > 999)
-    throw new AnswerRefused('status', `status ${status} is not in the range 100 to 999`);
+    throw new InvalidAnswerError('status', `status ${status} is not in the range 100 to 999`);
 }
 
 function parseUrl(text: string): URL {
   try {
     return new URL(text);
   } catch {
-    throw new AnswerRefused('url', `${quoted(text)} is not an absolute URL`);
+    throw new InvalidAnswerError('url', `${quoted(text)} is not an absolute URL`);
   }
 }

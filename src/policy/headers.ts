@@ -5,7 +5,7 @@ import { Memo } from '../memo.ts';
 import type { HeadersInput } from '../types.ts';
 import { isGone } from '../views.ts';
 import type { WireBounds } from './bounds.ts';
-import { AnswerRefused, quoted } from './refusal.ts';
+import { InvalidAnswerError, quoted } from './refusal.ts';
 import { asciiLowerCase, headerName, isHeaderValue } from './token.ts';
 
 /**
@@ -67,7 +67,7 @@ export function responseHeaders(input: HeadersInput): HeaderPairs {
 /**
  * Returns the headers of a shape's answer for the upstream. Each line is dropped silently, or checked for the size of
  * its value, its name, its value. `headers` is the answer's flat list; text values are latin1 code units.
- * @throws AnswerRefused
+ * @throws InvalidAnswerError
  */
 export function shapedHeaders(
   headers: readonly (string | Uint8Array)[],
@@ -80,7 +80,7 @@ export function shapedHeaders(
     const known = knownName(name);
     if (known === undefined ? isDroppedByShape(asciiLowerCase(name)) : known.groups & GROUP.droppedByShape) continue;
     if (value.length > bounds.maxHeaderValueBytes) {
-      throw new AnswerRefused(
+      throw new InvalidAnswerError(
         'header_value_size',
         `header ${quoted(name)} has a value of ${value.length} bytes, more than maxHeaderValueBytes (${bounds.maxHeaderValueBytes})`,
       );
@@ -98,7 +98,7 @@ export function droppedByShape(headers: readonly (string | Uint8Array)[]): strin
 
 /**
  * Returns the headers of a transform's answer. Every line is kept and must be valid.
- * @throws AnswerRefused
+ * @throws InvalidAnswerError
  */
 export function transformedHeaders(headers: readonly (string | Uint8Array)[]): [string, string][] {
   const kept: string[] = [];
@@ -232,10 +232,10 @@ function push(kept: string[], name: unknown, value: unknown, drops: number): str
 
 /** Appends a line of a plugin's answer. */
 function pushAnswered(kept: string[], known: KnownName | undefined, name: string, value: string | Uint8Array): void {
-  if (known === undefined) throw new AnswerRefused('header_name', `${quoted(name)} is not a valid header name`);
+  if (known === undefined) throw new InvalidAnswerError('header_name', `${quoted(name)} is not a valid header name`);
   const text = typeof value === 'string' ? value : latin1(value);
   if (!checkValue(known, text)) {
-    throw new AnswerRefused(
+    throw new InvalidAnswerError(
       'header_value',
       `header ${quoted(name)} has a value with characters that are not allowed in a header`,
     );

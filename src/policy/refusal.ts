@@ -15,11 +15,11 @@ export type AnswerRule =
  * A plugin's answer breaks a rule of the contract. The adapters catch it and wrap it in the error of their hook, so it
  * never reaches a caller by itself.
  */
-export class AnswerRefused extends Error {
+export class InvalidAnswerError extends Error {
   readonly rule: AnswerRule;
   constructor(rule: AnswerRule, message: string) {
     super(message);
-    this.name = 'AnswerRefused';
+    this.name = 'InvalidAnswerError';
     this.rule = rule;
   }
 }

@@ -13,7 +13,7 @@ import {
   type UpstreamCandidate,
   WasmtimeFilterPlugin,
 } from '../../src/index.ts';
-import { AnswerRefused } from '../../src/policy/refusal.ts';
+import { InvalidAnswerError } from '../../src/policy/refusal.ts';
 import { WireError } from '../../src/wire/decode.ts';
 import { encodeToBytes } from '../../src/wire/encode.ts';
 import { type CandidateVerdict, filterResponse } from '../../src/wire/messages/filter.ts';
@@ -279,7 +279,7 @@ describe('answer of a filter', () => {
       principal: 'alice',
       versionId: 1,
     });
-    expect(error.cause).toBeInstanceOf(AnswerRefused);
+    expect(error.cause).toBeInstanceOf(InvalidAnswerError);
   });
 
   it('may have outputBodyBytes and is rejected beyond', () => {

@@ -12,7 +12,7 @@ import {
   type Upstream,
   WasmtimeUpstreamDialect,
 } from '../../src/index.ts';
-import { AnswerRefused, type AnswerRule } from '../../src/policy/refusal.ts';
+import { type AnswerRule, InvalidAnswerError } from '../../src/policy/refusal.ts';
 import { WireError } from '../../src/wire/decode.ts';
 import { encodeToBytes } from '../../src/wire/encode.ts';
 import { type ShapeResponse, shapeResponse } from '../../src/wire/messages/shape.ts';
@@ -100,8 +100,8 @@ function shapedBy(
 function refused(...args: Parameters<typeof shapedBy>): AnswerRule | undefined {
   const error = thrown(DialectError, () => shapedBy(...args));
   expect(error).toMatchObject({ code: 'CC_LB_DIALECT', hook: 'shape', plugin: 'puppet', principal: 'alice' });
-  expect(error.cause).toBeInstanceOf(AnswerRefused);
-  return (error.cause as AnswerRefused).rule;
+  expect(error.cause).toBeInstanceOf(InvalidAnswerError);
+  return (error.cause as InvalidAnswerError).rule;
 }
 
 describe('answer of a shape', () => {

@@ -10,7 +10,7 @@ import {
   type TransformResponseInput,
   WasmtimeUpstreamDialect,
 } from '../../src/index.ts';
-import { AnswerRefused } from '../../src/policy/refusal.ts';
+import { InvalidAnswerError } from '../../src/policy/refusal.ts';
 import type { Json } from '../../src/types.ts';
 import { rejected, thrown } from '../support/errors.ts';
 import { guest } from '../support/guest.ts';
@@ -123,7 +123,7 @@ describe('transformed response', () => {
     expect(transformed('many-headers:500', {}, config)).toMatchObject({ kind: 'replace' });
     expect(transformed('long-header:50000', {}, config)).toMatchObject({ kind: 'replace' });
     const error = thrown(ResponseTransformError, () => transformed('large-body:60000', {}, config));
-    expect(error.cause).toBeInstanceOf(AnswerRefused);
+    expect(error.cause).toBeInstanceOf(InvalidAnswerError);
     expect(() => sseTransformed('large:60000', config)).toThrow(ResponseTransformError);
   });
 });

@@ -1,17 +1,17 @@
 import { describe, expect, it } from 'vitest';
 import { checkStatus, filterOutput, rejectionReason, shapedRequest } from '../../src/policy/decision.ts';
-import { AnswerRefused } from '../../src/policy/refusal.ts';
+import { InvalidAnswerError } from '../../src/policy/refusal.ts';
 import type { ShapeResponse } from '../../src/wire/messages/shape.ts';
 
 const A = '11111111-1111-1111-1111-111111111111';
 const B = 'bbbbbbbb-bbbb-bbbb-bbbb-bbbbbbbbbbbb';
 const bounds = { outputBodyBytes: 1000, maxHeaders: 3, maxHeaderValueBytes: 8, reasonBytes: 256 };
 
-function refusal(act: () => unknown): AnswerRefused {
+function refusal(act: () => unknown): InvalidAnswerError {
   try {
     act();
   } catch (error) {
-    if (error instanceof AnswerRefused) return error;
+    if (error instanceof InvalidAnswerError) return error;
     throw error;
   }
   throw new Error('the answer was not refused');

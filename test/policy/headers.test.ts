@@ -9,7 +9,7 @@ import {
   towardsClient,
   transformedHeaders,
 } from '../../src/policy/headers.ts';
-import { AnswerRefused } from '../../src/policy/refusal.ts';
+import { InvalidAnswerError } from '../../src/policy/refusal.ts';
 import type { HeadersInput } from '../../src/types.ts';
 import { detach } from '../support/views.ts';
 
@@ -29,7 +29,7 @@ function ruleOf(headers: readonly (string | Uint8Array)[], maxHeaderValueBytes =
   try {
     shapedHeaders(headers, { maxHeaderValueBytes });
   } catch (error) {
-    if (error instanceof AnswerRefused) return error.rule;
+    if (error instanceof InvalidAnswerError) return error.rule;
     throw error;
   }
   return undefined;
@@ -226,8 +226,8 @@ it('transformedHeaders keeps every line and rejects invalid ones', () => {
     ['connection', 'close'],
     ['x-api-key', 'k'],
   ]);
-  expect(() => transformedHeaders(['a b', ''])).toThrow(AnswerRefused);
-  expect(() => transformedHeaders(['a', '\0'])).toThrow(AnswerRefused);
+  expect(() => transformedHeaders(['a b', ''])).toThrow(InvalidAnswerError);
+  expect(() => transformedHeaders(['a', '\0'])).toThrow(InvalidAnswerError);
 });
 
 it('passThroughHeaders drops the headers that shapedHeaders drops', () => {
