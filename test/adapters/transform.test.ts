@@ -172,7 +172,7 @@ describe('failure of a transform', () => {
       expect(trapped.cause).toBeInstanceOf(GuestTrapError);
       const expired = await rejected(
         ResponseTransformError,
-        dialect.transformSseEventAsync(sseEvent(withChange('loop')), { where, deadlineMs: 20 }),
+        dialect.transformSseEventAsync(sseEvent(withChange('loop')), { where, deadlineMs: 500 }),
       );
       expect(expired).toMatchObject({ kind: 'trap', retryable: true, hook: 'transform_sse_event' });
       expect(expired.cause).toMatchObject({ trap: 'interrupt', phase: 'cc_lb_transform_sse_event' });

@@ -115,10 +115,9 @@ pub struct ModuleFacts {
 pub fn copies_cheaply(wasm: &[u8], most: usize) -> bool {
     let mut bytes = 0;
     for payload in Parser::new(0).parse_all(wasm).map_while(Result::ok) {
-        match payload {
+        if let Payload::DataSection(reader) = payload {
             // Small segments may be a page apart.
-            Payload::DataSection(reader) => bytes += reader.range().len() + reader.count() as usize * 4096,
-            _ => {}
+            bytes += reader.range().len() + reader.count() as usize * 4096;
         }
     }
     bytes <= most
