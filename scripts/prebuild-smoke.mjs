@@ -35,8 +35,11 @@ const candidates = [1, 2, 3].map((n) => ({
 const upstream = { kind: 'anthropic_direct', baseUrl: 'https://upstream.test' };
 const plugin = (name) => readFileSync(new URL(`../test/plugins/wasm/${name}.wasm`, import.meta.url));
 
+/** Settings that a platform needs, such as `compileExecutable`. */
+const settings = JSON.parse(process.env.CC_LB_PACK_TEST_CONFIG ?? '{}');
+
 async function exercise(config) {
-  const runtime = new WasmtimeRuntime({ ...config, deadlineMs: DEADLINE_MS });
+  const runtime = new WasmtimeRuntime({ ...settings, ...config, deadlineMs: DEADLINE_MS });
   const key = (name) => SlotKey.global(name);
   const filter = new WasmtimeFilterPlugin(
     runtime,

@@ -20,14 +20,14 @@ export interface Admission extends ModuleInspection {
 export function admitWasm(runtime: WasmtimeRuntime, bytes: Uint8Array, kind?: HookKind): Admission {
   const core = coreOf(runtime);
   core.dispatcher.checkOpen();
-  return admissionOf(reportAdmission({ kind }, () => admit(core, bytes, kind)));
+  return admissionOf(reportAdmission({ kind }, () => admit(core, bytes, { kind })));
 }
 
 /** The asynchronous form of `admitWasm`. Rejects as `admitWasm` throws. */
 export async function admitWasmAsync(runtime: WasmtimeRuntime, bytes: Uint8Array, kind?: HookKind): Promise<Admission> {
   const core = coreOf(runtime);
   core.dispatcher.checkOpen();
-  return admissionOf(await reportAdmissionAsync({ kind }, admitAsync(core, bytes, kind)));
+  return admissionOf(await reportAdmissionAsync({ kind }, admitAsync(core, bytes, { kind })));
 }
 
 function admissionOf({ facts, metadata, contentHash }: InspectedModule): Admission {

@@ -2,6 +2,7 @@
  * Every setting, its default and its bounds. The result of parsing is complete and frozen; the native layer receives
  * it as it is and invents nothing.
  */
+import { isAbsolute } from 'node:path';
 import * as z from 'zod';
 import { breakerSchema } from './isolation/breaker.ts';
 import { parseArgument } from './validate.ts';
@@ -104,8 +105,34 @@ export const hotEngineConfigSchema = z
     maxCachedModuleBytes: bytes.default(48 * MIB),
     /** Time for compiling one module. */
     compileTimeoutMs: deadlineSchema.default(30_000),
-    /** Bytes of memory for compiling one module. */
+    /** Bytes of memory for compiling one module in a process. */
     maxCompileBytes: bytes.min(MIB).default(512 * MIB),
+    /** Bytes of one compiled module. */
+    maxImageBytes: bytes.min(MIB).default(256 * MIB),
+    /** Where modules are compiled: in a process of their own, or on a thread, which suits trusted modules alone. */
+    compileIn: z.enum(['process', 'thread']).default('process'),
+    /** The Node that compile processes run, by its absolute path; null is the Node of this process. */
+    compileExecutable: z.string().refine(isAbsolute, 'expected an absolute path').nullable().default(null),
+    /** A directory of compiled modules that processes share, by its absolute path; null keeps none. */
+    compileCacheDir: z.string().refine(isAbsolute, 'expected an absolute path').nullable().default(null),
+    /** The secret that modules in that directory are authenticated with, 64 hex digits; null uses one that is made once. */
+    compileCacheKey: z
+      .string()
+      .regex(/^[0-9a-fA-F]{64}$/, 'expected 64 hex digits')
+      .nullable()
+      .default(null),
+    /** Bytes of all modules in that directory. */
+    maxCompileCacheBytes: bytes.min(MIB).default(1_024 * MIB),
+    /** Time that an idle compile process waits for the next module; 0 keeps none. */
+    compileSpareMs: z.int().min(0).max(MAX_DEADLINE_MS).default(10_000),
+    /** Compilations at once in the process; one principal has at most half of them. */
+    maxCompiles: z.int().min(1).max(1_024).default(4),
+    /** Bytes of memory for all compilations at once. */
+    maxTotalCompileBytes: bytes.min(MIB).default(2_048 * MIB),
+    /** Compilations of the process that may wait; one principal has at most half of them. */
+    maxQueuedCompiles: z.int().min(1).max(1_000_000).default(4_096),
+    /** Bytes of modules that may wait to be compiled. */
+    maxQueuedCompileBytes: bytes.min(MIB).default(512 * MIB),
     /**
      * CPU time that an asynchronous call may take on its JavaScript thread, in milliseconds; one that takes longer is interrupted
      * and run again off the thread. 0 lets it run to its deadline.

@@ -1,7 +1,14 @@
 /** Opens the native engine of a config. Runtimes and threads with equal options share one engine. */
+import { randomBytes } from 'node:crypto';
 import { type HotEngineConfig, type HotEngineConfigInput, maxMemorySizeBytes, parseConfig } from './config.ts';
 import { EngineInitError, InvalidArgumentError } from './errors.ts';
-import { type NativeEngine, type NativeEngineOptions, type NativeEngineStats, native } from './native/addon.ts';
+import {
+  type NativeCacheDir,
+  type NativeEngine,
+  type NativeEngineOptions,
+  type NativeEngineStats,
+  native,
+} from './native/addon.ts';
 
 /** A native engine, as the modules of this package use it. */
 export interface OpenEngine {
@@ -9,6 +16,8 @@ export interface OpenEngine {
   readonly native: NativeEngine;
   /** Identifies the engine: equal engine options and group have equal values. */
   readonly id: string;
+  /** The directory of compiled modules, if there is one. */
+  readonly cacheDir: NativeCacheDir | null;
 }
 
 /** An engine that is kept open while this object is reachable. A runtime of an equal config shares it. */
@@ -51,7 +60,16 @@ export function openEngine(
   const options = engineOptions(parsed, group, explain);
   const engine = native.openEngine(options);
   if ('failed' in engine) throw new EngineInitError(`${engine.message}${remedy(parsed)}`);
-  return { config: parsed, native: engine, id: JSON.stringify(options) };
+  return { config: parsed, native: engine, id: JSON.stringify(options), cacheDir: openCacheDir(parsed) };
+}
+
+function openCacheDir(config: HotEngineConfig): NativeCacheDir | null {
+  const { compileCacheDir, compileCacheKey, maxCompileCacheBytes } = config;
+  if (compileCacheDir === null) return null;
+  const key = compileCacheKey === null ? null : Buffer.from(compileCacheKey, 'hex');
+  const opened = native.openCacheDir(compileCacheDir, key, randomBytes(32), maxCompileCacheBytes);
+  if ('failed' in opened) throw new EngineInitError(`config.compileCacheDir: ${opened.message}`);
+  return opened;
 }
 
 function engineOptions(config: HotEngineConfig, group: string | null, explain: boolean): NativeEngineOptions {

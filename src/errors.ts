@@ -51,9 +51,31 @@ export class EngineInitError extends WasmtimeRuntimeError {
   override readonly code = 'CC_LB_ENGINE_INIT';
 }
 
-/** wasmtime refused to compile the module. */
+/**
+ * Why a module does not compile: the compiler refused it (`invalid`), it exceeded `compileTimeoutMs` (`time`),
+ * `maxCompileBytes` (`memory`) or `maxImageBytes` (`image`), or the compiler crashed (`crash`).
+ */
+export type CompileFailureReason = 'invalid' | 'time' | 'memory' | 'image' | 'crash';
+
+/** The module cannot be compiled, or not within its limits. */
 export class ModuleCompileError extends WasmtimeRuntimeError {
   override readonly code = 'CC_LB_MODULE_COMPILE';
+  /** What went wrong. */
+  readonly reason: CompileFailureReason;
+  constructor(reason: CompileFailureReason, message: string, context?: ErrorContext) {
+    super(`the module does not compile: ${message}`, context);
+    this.reason = reason;
+  }
+}
+
+/** The host cannot run a compile process, which says nothing about the module. */
+export class CompileProcessError extends WasmtimeRuntimeError {
+  override readonly code = 'CC_LB_COMPILE_PROCESS';
+  override readonly retryable: boolean;
+  constructor(message: string, context: ErrorContext & { retryable?: boolean } = {}) {
+    super(message, context);
+    this.retryable = context.retryable === true;
+  }
 }
 
 /** The module could not be instantiated. A start function that traps or expires is the `cause`, a GuestTrap. */
@@ -241,7 +263,9 @@ export function errorOf(failure: NativeFailure, context: ErrorContext): Wasmtime
     case 'rejected':
       return new ModuleRejectedError(message, context);
     case 'compile':
-      return new ModuleCompileError(`the module does not compile: ${message}`, context);
+      return new ModuleCompileError((place ?? 'invalid') as CompileFailureReason, message, context);
+    case 'compile-process':
+      return new CompileProcessError(message, { ...context, retryable: place === 'retryable' });
     case 'stack':
       return new StackExhaustedError(`${message}; lower maxWasmStack or call from a thread with more stack`, context);
     case 'engine-init':

@@ -50,6 +50,8 @@ export { buildHotEngine, type HotEngine } from './engine.ts';
 export {
   type AdapterFailureKind,
   ClosedError,
+  type CompileFailureReason,
+  CompileProcessError,
   DialectError,
   type DialectFailureKind,
   EngineInitError,
@@ -81,6 +83,7 @@ export { prometheusSink } from './metrics/prometheus.ts';
 export type { PrometheusClient, PrometheusRegistry } from './metrics/prometheus-client.ts';
 export type { MetricsSink } from './metrics/sink.ts';
 export type {
+  NativeCacheDirStats as CompileCacheStats,
   NativeEngineStats as EngineStats,
   NativeExport as ModuleExport,
   NativeImport as ModuleImport,

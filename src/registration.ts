@@ -57,7 +57,7 @@ export class Registrations {
     const facts = { plugin: name, principal: at.principal, kind };
     try {
       const existing = this.#unchanged(kind, at, bytes, version);
-      const admitted = () => reportAdmission(facts, () => admit(this.#core, bytes, kind));
+      const admitted = () => reportAdmission(facts, () => admit(this.#core, bytes, { kind, principal: at.principal }));
       const slot = existing ?? this.#apply(kind, at, name, admitted(), version);
       this.#overtake(at);
       return slot;
@@ -83,7 +83,10 @@ export class Registrations {
     this.#pending.set(at, pending);
     const { last: before, evictions, overtakes } = pending;
     const facts = { plugin: name, principal: at.principal, kind };
-    const admitted = reportAdmissionAsync(facts, admitAsync(this.#core, bytes, kind, signal));
+    const admitted = reportAdmissionAsync(
+      facts,
+      admitAsync(this.#core, bytes, { kind, principal: at.principal, signal }),
+    );
     const registered = (async () => {
       const [result] = await Promise.allSettled([admitted, before]);
       signal?.throwIfAborted();

@@ -9,7 +9,7 @@ import { openEngine } from './engine.ts';
 import { InvalidArgumentError } from './errors.ts';
 import { guardedListener, type MonitorReport } from './isolation/monitor.ts';
 import { guardedSink, type MetricsSink, publishPoolMetrics } from './metrics/sink.ts';
-import { type NativeEngineStats, native } from './native/addon.ts';
+import { type NativeCacheDirStats, type NativeEngineStats, native } from './native/addon.ts';
 import { Registrations } from './registration.ts';
 import { keyOf, type SlotKey } from './slot-key.ts';
 import { checkSlotKind, noSlotAt, type PluginSlot } from './slots.ts';
@@ -44,6 +44,8 @@ export interface RuntimeStats {
   readonly queued: number;
   /** The engine's own counts; an engine may be shared with other runtimes and threads. */
   readonly engine: NativeEngineStats;
+  /** Counts of `compileCacheDir` since this process opened it; null without one. */
+  readonly compileCache: NativeCacheDirStats | null;
 }
 
 /** Whether guests can run safely. */
@@ -241,7 +243,7 @@ export class WasmtimeRuntime {
   publishPoolMetrics(): void {
     for (const [, slot] of this.#core.slots.entries()) this.#core.metrics.slot(slot.status);
     const { config } = this;
-    const stats = this.#core.engine.native.stats();
+    const { engine: stats, compileCache } = this.stats();
     publishPoolMetrics(this.#core.metrics, {
       ...config,
       engine: this.#core.engine.id,
@@ -255,29 +257,24 @@ export class WasmtimeRuntime {
         entries: stats.cacheEntries,
         bytes: stats.cacheBytes,
       },
+      compileCache: compileCache === null ? null : { directory: config.compileCacheDir ?? '', ...compileCache },
     });
   }
 
   /** Returns current counts. */
   stats(): RuntimeStats {
-    const engine = this.#core.engine.native.stats();
-    return { slots: this.slotCount, inFlight: this.#core.dispatcher.inFlight, queued: queueLength(), engine };
+    const { dispatcher, engine: opened } = this.#core;
+    const [engine, compileCache] = [opened.native.stats(), opened.cacheDir?.stats() ?? null];
+    return { slots: this.slotCount, inFlight: dispatcher.inFlight, queued: queueLength(), engine, compileCache };
   }
 
-  /** Returns whether guests can run safely: traps reach the engine, and no compilation hangs. */
+  /** Returns whether guests can run safely: traps reach the engine. */
   health(): RuntimeHealth {
     const problems = native
       .replacedSignalHandlers()
       .map(
         (signal) => `the handler of ${signal} was replaced: a guest's bad memory access would hang or end the process`,
       );
-    const { abandonedCompiles, lostCompileBytes } = this.#core.engine.native.stats();
-    if (abandonedCompiles > 0)
-      problems.push(`${abandonedCompiles} compilations outlived their time limit and still run`);
-    if (lostCompileBytes > this.config.maxCompileBytes) {
-      const lost = `compilations that took too much memory have kept ${lostCompileBytes} bytes`;
-      problems.push(`${lost}: nothing is admitted until the process restarts`);
-    }
     return { ok: problems.length === 0, problems };
   }
 

@@ -4,6 +4,7 @@ import { errorOf } from '../src/errors.ts';
 import * as surface from '../src/index.ts';
 import {
   ClosedError,
+  CompileProcessError,
   DialectError,
   EngineInitError,
   FilterError,
@@ -37,7 +38,16 @@ interface Row {
 /** Every code, with an error that has it. */
 const TABLE: readonly Row[] = [
   { code: 'CC_LB_ENGINE_INIT', error: new EngineInitError('m', context) },
-  { code: 'CC_LB_MODULE_COMPILE', error: new ModuleCompileError('m', context) },
+  {
+    code: 'CC_LB_MODULE_COMPILE',
+    error: new ModuleCompileError('memory', 'm', context),
+    fields: { reason: 'memory' },
+  },
+  {
+    code: 'CC_LB_COMPILE_PROCESS',
+    error: new CompileProcessError('m', { ...context, retryable: true }),
+    retryable: true,
+  },
   { code: 'CC_LB_INSTANTIATE_FAILED', error: new InstantiateFailedError('m', context) },
   { code: 'CC_LB_MODULE_REJECTED', error: new ModuleRejectedError('why', context), fields: { reason: 'why' } },
   { code: 'CC_LB_SLOT_NOT_FOUND', error: new SlotNotFoundError('why', context), fields: { reason: 'why' } },
@@ -109,7 +119,7 @@ describe('error classes', () => {
   it('are all in the table', () => {
     const inTable = new Set(TABLE.map(({ error }) => error.constructor));
     expect(new Set(exported)).toEqual(inTable);
-    expect(exported).toHaveLength(16);
+    expect(exported).toHaveLength(17);
   });
 
   it('have one code each, except for those of a missing slot and of an unavailable plugin', () => {
@@ -215,7 +225,7 @@ describe('docs/errors.md', () => {
     if (error instanceof PoolSaturatedError || error instanceof PluginUnavailableError)
       expect(head).toMatch(/· retryable ·/);
     else if (WRAPPING.some((type) => error instanceof type)) expect(head).toMatch(/retryable as its cause/);
-    else if (code === 'CC_LB_GUEST_TRAP') expect(head).toMatch(/retryable where/);
+    else if (['CC_LB_GUEST_TRAP', 'CC_LB_COMPILE_PROCESS'].includes(code)) expect(head).toMatch(/retryable where/);
     else expect(head).toMatch(/not retryable/);
     expect(rest.join('').trim()).not.toBe('');
   });

@@ -44,7 +44,8 @@ describe('the configuration table', () => {
     readonly minimum?: number;
     readonly maximum?: number;
     readonly enum?: readonly string[];
-    readonly type?: string;
+    readonly type?: string | readonly string[];
+    readonly anyOf?: readonly Field[];
     readonly properties?: Readonly<Record<string, Field>>;
   }
   const schema = z.toJSONSchema(hotEngineConfigSchema, { io: 'input' }) as Field;
@@ -73,7 +74,9 @@ describe('the configuration table', () => {
     ]);
   });
 
-  function values({ enum: choices, type, minimum, maximum }: Field): string {
+  function values({ anyOf, enum: choices, type, minimum, maximum }: Field): string {
+    const types = anyOf?.map(({ type }) => type) ?? (Array.isArray(type) ? type : []);
+    if (types.length > 0) return types.join(' or ');
     if (choices !== undefined) return choices.join(', ');
     if (type === 'boolean') return 'true, false';
     return maximum === Number.MAX_SAFE_INTEGER ? `from ${minimum}` : `${minimum} to ${maximum}`;

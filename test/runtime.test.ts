@@ -93,7 +93,7 @@ describe.each(STRATEGIES)('publishPoolMetrics, $strategy', ({ strategy, config }
       cc_lb_compiled_module_cache_evictions_total: '0',
       cc_lb_compiled_module_cache_entries: '1',
     });
-    expect(Object.keys(gauges)).toHaveLength(15);
+    expect(Object.keys(gauges)).toHaveLength(21);
     expect(Number(gauges.cc_lb_compiled_module_cache_bytes)).toBeGreaterThan(10_000);
   });
 

@@ -18,6 +18,7 @@ describe('npm run torture', () => {
     'swaps',
     'admission',
     'hostile',
+    'compile',
     'buffers',
     'soak',
     'tenants',

@@ -10,7 +10,6 @@ import {
   type ErrorContext,
   errorOf,
   InstantiateFailedError,
-  ModuleCompileError,
   ModuleRejectedError,
   ProbeFailedError,
   WasmtimeRuntimeError,
@@ -21,12 +20,10 @@ import { checkBytes } from '../validate.ts';
 import { WireError } from '../wire/decode.ts';
 import { type DeclaredSchemas, findSchema } from '../wire/schemas.ts';
 import { calledSchemas } from './called.ts';
+import { compile, compileAsync } from './compile.ts';
 import { checkKind, judge, POLICY_VERSION } from './inspect.ts';
 import type { PluginMetadata } from './metadata.ts';
 import { type Probe, probesFor } from './probe.ts';
-
-/** What the compiler keeps of a function or a type until it has compiled them all, however small: 5,400 bytes measured. */
-const BYTES_PER_ENTRY = 6_000;
 
 /** The `plugin` label of probes: names of modules that are not registered would make series without bound. */
 const PROBE_LABEL = '(probe)';
@@ -47,7 +44,7 @@ export interface InspectedModule extends AdmittedModule {
 /** A step of admission, to be carried out on either side. */
 interface Step<T> {
   sync(): T;
-  /** `signal` ends what can be ended: a guest, but no compilation. */
+  /** `signal` ends a guest or a compilation. */
   async(signal: AbortSignal | undefined): Promise<T>;
 }
 
@@ -64,18 +61,26 @@ export interface Admitting {
   readonly dispatcher: Dispatcher;
 }
 
+/** What decides about an admission besides the bytes. */
+export interface AdmitOptions {
+  /** A hook that must be declared. */
+  readonly kind?: HookKind | undefined;
+  /** Whose module it is; left out or null is common to all modules that have no principal. */
+  readonly principal?: string | null;
+}
+
 /** The identity of `bytes` under this engine's rules: 64 lower-case hex digits. */
 export function contentHashOf(engine: Pick<OpenEngine, 'config'>, bytes: Uint8Array): string {
   return native.contentHash(POLICY_VERSION, engine.config.memoryMaxPages, bytes);
 }
 
 /**
- * Admits `bytes` on this thread, compiling on another while this one waits. With a `kind`, that hook must be declared.
- * Throws ModuleRejected, ModuleCompile, InstantiateFailed, ProbeFailed or PoolSaturated `compile`, and
+ * Admits `bytes` while this thread blocks.
+ * Throws ModuleRejected, ModuleCompile, InstantiateFailed, ProbeFailed, CompileProcess or PoolSaturated `compile`, and
  * InvalidArgument for arguments of the wrong type.
  */
-export function admit(runtime: Admitting, bytes: Uint8Array, kind?: HookKind): InspectedModule {
-  const steps = admission(runtime, bytes, kind);
+export function admit(runtime: Admitting, bytes: Uint8Array, options: AdmitOptions): InspectedModule {
+  const steps = admission(runtime, bytes, options);
   let step = steps.next();
   while (!step.done) {
     let value: unknown;
@@ -92,15 +97,15 @@ export function admit(runtime: Admitting, bytes: Uint8Array, kind?: HookKind): I
 
 /**
  * The same off this thread, which is never held for longer than it takes to copy the bytes. Rejects as `admit` throws,
- * and with `signal.reason` after the step that the abort fell into.
+ * with `signal.reason` when aborted, and with ClosedError when the runtime is closed.
  */
 export async function admitAsync(
   runtime: Admitting,
   bytes: Uint8Array,
-  kind?: HookKind,
-  signal?: AbortSignal,
+  options: AdmitOptions & { readonly signal?: AbortSignal | undefined },
 ): Promise<InspectedModule> {
-  const steps = admission(runtime, bytes, kind);
+  const { signal } = options;
+  const steps = admission(runtime, bytes, options);
   let step = steps.next();
   while (!step.done) {
     signal?.throwIfAborted();
@@ -120,10 +125,14 @@ export async function admitAsync(
 /** Off-thread work of admission waits in the same queue as calls, but is never refused a place in it. */
 const offThread = <T>(work: () => Promise<T>): Promise<T> => enqueue(work, Number.POSITIVE_INFINITY, '').done;
 
-function* admission({ engine, dispatcher }: Admitting, bytes: Uint8Array, kind?: HookKind): Steps<InspectedModule> {
+function* admission(
+  { engine, dispatcher }: Admitting,
+  bytes: Uint8Array,
+  { kind, principal = null }: AdmitOptions,
+): Steps<InspectedModule> {
   checkBytes(bytes, 'bytes');
   checkKind(kind);
-  const { maxModuleBytes, maxModuleEntries, memoryMaxPages, compileTimeoutMs, maxCompileBytes } = engine.config;
+  const { maxModuleBytes, maxModuleEntries, memoryMaxPages } = engine.config;
   if (bytes.length > maxModuleBytes) {
     throw new ModuleRejectedError(`the module has ${bytes.length} bytes, more than maxModuleBytes (${maxModuleBytes})`);
   }
@@ -142,16 +151,10 @@ function* admission({ engine, dispatcher }: Admitting, bytes: Uint8Array, kind?:
   const { metadata, schemas, problems, facts } = judge(reading.facts, kind);
   const context: ErrorContext = { plugin: metadata?.name };
   if (problems.length > 0 || metadata === null) throw new ModuleRejectedError(problems[0]!, context);
-  const { functions, types } = facts;
-  // Refused ahead: of so many small blocks a compilation that is stopped gives nothing back.
-  if ((functions + types) * BYTES_PER_ENTRY > maxCompileBytes) {
-    const problem = `${functions} functions and ${types} types take more than maxCompileBytes (${maxCompileBytes})`;
-    throw new ModuleCompileError(`the module does not compile: ${problem}`, context);
-  }
-  const order = [source, reading.hash, facts.start, compileTimeoutMs, maxCompileBytes] as const;
+  const input = { engine, source, hash: reading.hash, hasStart: facts.start, principal };
   const compiled = yield* carryOut<NativeModule | NativeFailure>({
-    sync: () => engine.native.compile(...order),
-    async: () => offThread(() => engine.native.compileAsync(...order)),
+    sync: () => compile(input),
+    async: (signal) => compileAsync(input, offThread, signal, () => dispatcher.closed),
   });
   if ('failed' in compiled) {
     if (compiled.kind === 'saturated') dispatcher.countSaturation('compile', { context: () => context });

@@ -38,6 +38,12 @@ const HELP: Readonly<Record<string, string>> = {
   cc_lb_compiled_module_cache_evictions_total: 'Compiled modules evicted from the cache',
   cc_lb_compiled_module_cache_entries: 'Compiled modules in the cache',
   cc_lb_compiled_module_cache_bytes: 'Size of the modules in the cache',
+  cc_lb_compile_cache_dir_hits_total: 'Compiled modules read from the cache directory',
+  cc_lb_compile_cache_dir_misses_total: 'Compiled modules that the cache directory did not have',
+  cc_lb_compile_cache_dir_rejected_total: 'Files of the cache directory that were refused',
+  cc_lb_compile_cache_dir_writes_total: 'Compiled modules written to the cache directory',
+  cc_lb_compile_cache_dir_write_failures_total: 'Compiled modules that could not be written to the cache directory',
+  cc_lb_compile_cache_dir_evictions_total: 'Compiled modules evicted from the cache directory',
 };
 
 /**

@@ -1,5 +1,6 @@
 import { InvalidArgumentError, type SaturatedResource } from '../errors.ts';
 import type { SlotStatus } from '../isolation/status.ts';
+import type { NativeCacheDirStats } from '../native/addon.ts';
 import type { SlotKey } from '../slot-key.ts';
 
 /**
@@ -54,6 +55,8 @@ export interface PoolStats {
     readonly entries: number;
     readonly bytes: number;
   };
+  /** The directory of compiled modules; null without one. */
+  readonly compileCache: ({ readonly directory: string } & NativeCacheDirStats) | null;
 }
 
 const METHODS = ['call', 'trap', 'saturation', 'gauge'] as const;
@@ -91,6 +94,9 @@ export function guardedSink(sink: MetricsSink | undefined, path = 'metrics'): Re
   return new GuardedSink(sink);
 }
 
+/** Without a directory its series are 0. */
+const NO_COMPILE_CACHE = { directory: '', hits: 0, misses: 0, rejected: 0, writes: 0, writeFailures: 0, evictions: 0 };
+
 /** Publishes the gauges of the pool and the series of the cache of compiled modules. */
 export function publishPoolMetrics(sink: Required<MetricsSink>, stats: PoolStats): void {
   // On demand there is no pool, and its series are 0.
@@ -112,6 +118,13 @@ export function publishPoolMetrics(sink: Required<MetricsSink>, stats: PoolStats
   sink.counter('cc_lb_compiled_module_cache_evictions_total', stats.compiledCache.evictions, stats.engine);
   sink.gauge('cc_lb_compiled_module_cache_entries', stats.compiledCache.entries);
   sink.gauge('cc_lb_compiled_module_cache_bytes', stats.compiledCache.bytes);
+  const { directory, ...counts } = stats.compileCache ?? NO_COMPILE_CACHE;
+  sink.counter('cc_lb_compile_cache_dir_hits_total', counts.hits, directory);
+  sink.counter('cc_lb_compile_cache_dir_misses_total', counts.misses, directory);
+  sink.counter('cc_lb_compile_cache_dir_rejected_total', counts.rejected, directory);
+  sink.counter('cc_lb_compile_cache_dir_writes_total', counts.writes, directory);
+  sink.counter('cc_lb_compile_cache_dir_write_failures_total', counts.writeFailures, directory);
+  sink.counter('cc_lb_compile_cache_dir_evictions_total', counts.evictions, directory);
 }
 
 function ratio(used: number, total: number): number {

@@ -10,6 +10,11 @@ import { checkElfIsWhole } from './elf.ts';
 import { Bundled, NotThisAddon, OVERRIDE_VARIABLE, PACKAGE, wrapLoadFailure } from './load-failure.ts';
 
 export type {
+  NativeCacheDir,
+  NativeCacheDirStats,
+  NativeCommand,
+  NativeCompilation,
+  NativeCompileOptions,
   NativeEngine,
   NativeEngineOptions,
   NativeEngineStats,
@@ -27,7 +32,7 @@ export type {
   NativeTaskOutcome,
 } from './binding.ts';
 
-function load(): typeof Binding {
+function load(): { binding: typeof Binding; path: string } {
   const override = process.env[OVERRIDE_VARIABLE] || undefined;
   // A CommonJS bundle has no import.meta.url.
   const here: string | undefined = import.meta.url;
@@ -38,7 +43,7 @@ function load(): typeof Binding {
     if (process.platform === 'linux') checkElfIsWhole(path);
     const binding = requireFrom(path)(path);
     if (typeof binding?.openEngine !== 'function') throw new NotThisAddon();
-    return binding;
+    return { binding, path };
   } catch (error) {
     throw wrapLoadFailure(error, { packageDirectory, override });
   }
@@ -68,5 +73,9 @@ function requireFrom(path: string): NodeJS.Require {
   return process.getBuiltinModule('node:module').createRequire(path);
 }
 
+const loaded = load();
+
 /** The addon's functions and classes. */
-export const native: typeof Binding = load();
+export const native: typeof Binding = loaded.binding;
+/** The file that they were loaded from, by its absolute path. */
+export const addonPath: string = loaded.path;

@@ -8,17 +8,16 @@ import {
   inspectWasm,
   ModuleCompileError,
   ModuleRejectedError,
-  PoolSaturatedError,
   ProbeFailedError,
   SlotKey,
 } from '../../src/index.ts';
-import { rejected, thrown } from '../support/errors.ts';
+import { thrown } from '../support/errors.ts';
 import { guest, guestSections } from '../support/guest.ts';
 import { plugin } from '../support/plugins.ts';
 import { refusal } from '../support/refusal.ts';
 import { isolatedRuntime, newRuntime, recorder } from '../support/runtimes.ts';
 import { detach } from '../support/views.ts';
-import { append, assemble, customSection } from '../support/wat.ts';
+import { append, assemble } from '../support/wat.ts';
 
 describe('contentHash', () => {
   it('is the BLAKE3 hash of policy version 1, the memory cap and the bytes', () => {
@@ -117,48 +116,5 @@ describe('admitWasm', () => {
     expect(error).toBeInstanceOf(ModuleCompileError);
     expect(error.message).toMatch(/^the module does not compile: .*type mismatch/);
     expect(error.plugin).toBe('guest');
-  });
-
-  it('limits the time of a compilation and the number of compilations that outlive it', async () => {
-    const { sink: metrics, lines } = recorder();
-    const runtime = isolatedRuntime({ compileTimeoutMs: 1 }, { metrics });
-    // Different bytes each time, so that none is cached; all of them compile slowly.
-    const slow = (n: number) => append(plugin('report-0-1-2'), customSection('n', Uint8Array.of(n)));
-    for (const n of [1, 2]) {
-      const error = thrown(ModuleCompileError, () => admitWasm(runtime, slow(n)));
-      expect(error.message).toBe('the module does not compile: compiling took longer than 1 ms');
-    }
-    const saturated = thrown(PoolSaturatedError, () => admitWasm(runtime, slow(3)));
-    expect(saturated).toMatchObject({ resource: 'compile', retryable: true });
-    expect(lines).toEqual(['saturation compile']);
-    expect(runtime.health()).toEqual({
-      ok: false,
-      problems: ['2 compilations outlived their time limit and still run'],
-    });
-    await expect.poll(() => runtime.health(), { timeout: 30_000 }).toEqual({ ok: true, problems: [] });
-    expect(() => admitWasm(isolatedRuntime(), slow(3))).not.toThrow();
-  });
-
-  it('limits the memory of a compilation', async () => {
-    // The compiler keeps a table of all blocks for each local.
-    const blocks = '(if (i32.const 1) (then))'.repeat(20_000);
-    const locals = Array.from({ length: 2_000 }, (_, n) => `(local.set ${n} (i32.const 1))`).join('');
-    const greedy = guest({ fields: `(func (local ${'i32 '.repeat(2_000)}) ${blocks} ${locals})` });
-    const runtime = newRuntime({ maxCompileBytes: 64 * 1024 * 1024 });
-    const message = 'the module does not compile: compiling takes more than maxCompileBytes (67108864)';
-    expect(thrown(ModuleCompileError, () => admitWasm(runtime, greedy)).message).toBe(message);
-    expect((await rejected(ModuleCompileError, admitWasmAsync(runtime, greedy))).message).toBe(message);
-    expect(runtime.health()).toEqual({ ok: true, problems: [] });
-    expect(() => admitWasm(runtime, append(guest(), customSection('n', Uint8Array.of(1))))).not.toThrow();
-  });
-
-  it('rejects more functions than maxCompileBytes can suffice for', async () => {
-    const many = guest({ fields: '(func)'.repeat(3_000) });
-    const error = await refusal(many, { maxCompileBytes: 16 * 1024 * 1024 });
-    expect(error).toBeInstanceOf(ModuleCompileError);
-    expect(error.message).toBe(
-      'the module does not compile: 3003 functions and 4 types take more than maxCompileBytes (16777216)',
-    );
-    expect(() => admitWasm(newRuntime(), many)).not.toThrow();
   });
 });

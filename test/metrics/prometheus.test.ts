@@ -21,6 +21,7 @@ const stats: PoolStats = {
   memoryGuardBytes: 64,
   virtualMemoryReservationBytes: 20480,
   compiledCache: { hits: 1, misses: 2, evictions: 3, entries: 4, bytes: 5 },
+  compileCache: null,
 };
 
 /** Returns the sample lines of the registry, without help and type. */

@@ -19,6 +19,7 @@ const stats: PoolStats = {
   memoryGuardBytes: 64,
   virtualMemoryReservationBytes: 1280,
   compiledCache: { hits: 1, misses: 2, evictions: 3, entries: 4, bytes: 5 },
+  compileCache: null,
 };
 
 /** Creates a sink that records the last value of each report, by name. */
@@ -57,6 +58,12 @@ describe('publishPoolMetrics', () => {
       cc_lb_compiled_module_cache_evictions_total: 3,
       cc_lb_compiled_module_cache_entries: 4,
       cc_lb_compiled_module_cache_bytes: 5,
+      cc_lb_compile_cache_dir_hits_total: 0,
+      cc_lb_compile_cache_dir_misses_total: 0,
+      cc_lb_compile_cache_dir_rejected_total: 0,
+      cc_lb_compile_cache_dir_writes_total: 0,
+      cc_lb_compile_cache_dir_write_failures_total: 0,
+      cc_lb_compile_cache_dir_evictions_total: 0,
     });
   });
 

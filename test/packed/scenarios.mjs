@@ -57,6 +57,11 @@ function permission(version) {
     : '--experimental-permission';
 }
 
+const permitted = (version) => [permission(version), '--allow-fs-read=*', '--allow-addons', '--allow-worker'];
+
+/** The environment in which programs use these settings. */
+const settings = (config) => ({ CC_LB_PACK_TEST_CONFIG: JSON.stringify(config) });
+
 /** The scenarios by the name of their column: the arguments for Node and the environment. */
 function scenarios(version, addon) {
   return {
@@ -64,7 +69,11 @@ function scenarios(version, addon) {
     require: { args: ['require.cjs'] },
     Worker: { args: ['worker.mjs'] },
     'permission model': {
-      args: [permission(version), '--allow-fs-read=*', '--allow-addons', '--allow-worker', 'worker.mjs'],
+      args: [...permitted(version), '--allow-child-process', 'worker.mjs'],
+    },
+    'permission model, no child process': {
+      args: [...permitted(version), 'worker.mjs'],
+      options: { env: settings({ compileIn: 'thread' }) },
     },
     bundle: { args: ['bundled/external.cjs'] },
     'bundle with override': {
@@ -84,6 +93,9 @@ export function tryNode(command, app, addon) {
     row[name] = ok ? 'ok' : 'FAILED';
     if (!ok) failures.push(`Node ${version}, ${name}: ${why}`);
   }
+  failures.push(
+    ...refuses(`Node ${version}`, command, app, /--allow-child-process/, [...permitted(version), 'esm.mjs']),
+  );
   const samples = Array.from({ length: MEASUREMENTS }, () => start(command, ['measure.mjs'], app).stdout)
     .filter((text) => text !== '')
     .map((text) => JSON.parse(text));
@@ -97,10 +109,21 @@ export function tryOther(name, command, app) {
   const { stdout } = start(command.slice(0, 1), ['--version'], app);
   const [version] = stdout.match(/\d+\.\d+\.\d+/) ?? ['of unknown version'];
   const programs = ['esm.mjs', 'require.cjs', 'worker.mjs', SMOKE];
-  return report(
-    Object.fromEntries(programs.map((file) => [`${name} ${version}: ${file}`, { command, args: [file] }])),
-    app,
-  );
+  // Neither is Node, so each is told which Node to compile with.
+  const options = { env: settings({ compileExecutable: process.execPath }) };
+  const cases = programs.map((file) => [`${name} ${version}: ${file}`, { command, args: [file], options }]);
+  return [...report(Object.fromEntries(cases), app), ...refuses(`${name} ${version}`, command, app, COMPILE_SETTINGS)];
+}
+
+/** The sentence of an admission where no compile process may be started. */
+const COMPILE_SETTINGS = /let compileExecutable name a Node, or set compileIn: 'thread'/;
+
+/** Without a setting, an admission must fail and name it. */
+function refuses(name, command, app, expected, args = ['esm.mjs'], options = {}) {
+  const { ok, why } = start(command, args, app, options);
+  const isReported = !ok && expected.test(why);
+  console.log(`${isReported ? '✓' : '✗'} ${name}: an admission names the setting`);
+  return isReported ? [] : [`${name}: ${why}`];
 }
 
 /** Under Deno without permission to load addons, the import must fail with the remedy; with it, it must succeed. */
@@ -111,7 +134,19 @@ export function tryDenoPermissions(deno, app) {
   console.log(`${isReported ? '✓' : '✗'} Deno without --allow-ffi reports the remedy`);
   return [
     ...(isReported ? [] : [`Deno without --allow-ffi: ${refused.why}`]),
-    ...report({ 'Deno with --allow-ffi': { command: [...command, '--allow-ffi'], args: ['worker.mjs'] } }, app),
+    ...report(
+      {
+        'Deno with --allow-ffi': {
+          command: [...command, '--allow-ffi'],
+          args: ['worker.mjs'],
+          options: { env: settings({ compileIn: 'thread' }) },
+        },
+      },
+      app,
+    ),
+    ...refuses('Deno without --allow-run', [...command, '--allow-ffi'], app, /--allow-run/, ['esm.mjs'], {
+      env: settings({ compileExecutable: process.execPath }),
+    }),
   ];
 }
 
@@ -156,7 +191,11 @@ export function trySingleExecutable(command, app, addon) {
     if (!injected.ok) return [`${name}: ${injected.why}`];
   }
   const env = { CC_LB_RUNTIME_WASMTIME_BINARY: addon, CC_LB_PACK_TEST_PLUGINS: app };
-  return report({ [name]: { command: [output], args: [], options: { env } } }, app);
+  const told = { env: { ...env, ...settings({ compileExecutable: command[0] }) } };
+  return [
+    ...report({ [name]: { command: [output], args: [], options: told } }, app),
+    ...refuses(name, [output], app, COMPILE_SETTINGS, [], { env }),
+  ];
 }
 
 /**

@@ -11,9 +11,12 @@ const candidates = [1, 2, 3].map((n) => ({
   predictedCacheReadTokens: n * 100,
 }));
 
+/** Settings that a scenario needs, such as `compileExecutable`. */
+const settings = JSON.parse(process.env.CC_LB_PACK_TEST_CONFIG ?? '{}');
+
 /** Makes a call. Throws unless it returns the choice of the plugin. */
 exports.use = ({ SlotKey, WasmtimeFilterPlugin, WasmtimeRuntime }, config) => {
-  const runtime = new WasmtimeRuntime(config);
+  const runtime = new WasmtimeRuntime({ ...settings, ...config });
   const slot = runtime.registerFilter(SlotKey.global('cache-aware'), 'cache-aware', plugin);
   const filter = new WasmtimeFilterPlugin(runtime, slot);
   const context = { requestId: 'r', method: 'POST', path: '/v1/messages', headers: [], body: new Uint8Array() };

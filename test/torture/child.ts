@@ -3,6 +3,7 @@ import { admission } from './admission.ts';
 import { buffers } from './buffers.ts';
 import { canary } from './canary.ts';
 import { churn } from './churn.ts';
+import { compile } from './compile.ts';
 import { deadline } from './deadline.ts';
 import { hostile } from './hostile.ts';
 import { neighbours } from './neighbours.ts';
@@ -15,7 +16,22 @@ import { hugeTenants, limitedTenants, tenants } from './tenants.ts';
 import { traps } from './traps.ts';
 
 export const SCENARIOS: Readonly<Record<string, Scenario>> = {
-  ...{ traps, canary, churn, swaps, admission, hostile, buffers, deadline, soak, tenants, slots, neighbours, streams },
+  ...{
+    traps,
+    canary,
+    churn,
+    swaps,
+    admission,
+    hostile,
+    compile,
+    buffers,
+    deadline,
+    soak,
+    tenants,
+    slots,
+    neighbours,
+    streams,
+  },
   ...{ 'huge-pages': hugeTenants, 'memory-limit': limitedTenants },
 };
 

@@ -13,12 +13,13 @@ const EMPTY = Uint8Array.from([0, 0x0b]);
 
 /**
  * A plugin with additional functions of this body (locals, code, end), without parameters and results, and additional
- * types.
+ * types. The first of the functions may have a body of its own.
  */
 function withFunctions(
   count: number,
   body: Uint8Array,
   [moreTypes, more]: readonly [number, Uint8Array] = [0, EMPTY.subarray(0, 0)],
+  first = body,
 ): Uint8Array {
   const exported = (name: string, kind: number, index: number) =>
     bytes(leb(name.length), Buffer.from(name), [kind], leb(index));
@@ -46,7 +47,7 @@ function withFunctions(
     section(3, counted(count + 3, bytes(Buffer.alloc(count), [2, 3, 1]))),
     section(5, [1, 0, 1]),
     section(7, counted(4, bytes(...exports))),
-    section(10, counted(count + 3, bytes(times(count, [...sized(body)]), own))),
+    section(10, counted(count + 3, bytes(sized(first), times(count - 1, [...sized(body)]), own))),
     ...guestSections(),
   );
 }
@@ -127,6 +128,11 @@ export const HOSTILE_MODULES: Readonly<Record<string, () => Uint8Array>> = {
     const again = times(500, [...CONSTANT, 0x0d, 0, ...END]);
     return withBody(bytes(times(500, [0x03, 0x40]), changes.flat(), again), [1, ...leb(5_000), 0x7f]);
   },
-  // Last: without a limit on its memory it compiles for minutes, and the abandoned compilation still runs afterwards.
+  '64,000 globals that are computed': () =>
+    guest({ fields: '(global i32 (i32.add (i32.const 1) (i32.const 2)))'.repeat(64_000) }),
+  '60,000 functions and a large one': () => {
+    const large = bytes([0], times(60_000, [...CONSTANT, 0x28, 2, 0, 0x1a]), END);
+    return withFunctions(60_000, EMPTY, [0, EMPTY.subarray(0, 0)], large);
+  },
   'loops nested 50,000 deep': () => withBody(bytes(times(50_000, [0x03, 0x40]), times(50_000, END))),
 };

@@ -21,6 +21,7 @@ const USUAL = [
   'swaps',
   'admission',
   'hostile',
+  'compile',
   'buffers',
   'deadline',
   'soak',

@@ -1,62 +1,225 @@
-//! A compilation on its way through libuv's pool.
+//! The handle to a compilation that the supervisor runs.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use cc_lb_engine::deadline::Cancel;
+use cc_lb_engine::compile::{CacheDir, Capacity, Command, Compilation, Limits, Place, Request, submit};
 use cc_lb_engine::engine::HotEngine;
 use cc_lb_engine::failure::{Failure, Kind, catching};
-use cc_lb_engine::module::Bounds;
-use napi::bindgen_prelude::Either;
+use napi::bindgen_prelude::{AsyncTask, Either};
 use napi::{Env, Result, Task};
+use napi_derive::napi;
 
+use crate::cache_dir::NativeCacheDir;
+use crate::engine::NativeEngine;
 use crate::failure::NativeFailure;
 use crate::module::NativeModule;
+use crate::source::NativeSource;
 
-/// A compilation and all that it needs.
-pub struct CompileTask {
-    pub(crate) engine: Arc<HotEngine>,
-    pub(crate) wasm: Arc<Vec<u8>>,
-    pub(crate) hash: String,
-    pub(crate) has_start: bool,
-    pub(crate) time: Duration,
-    pub(crate) memory: usize,
-    pub(crate) cancel: Option<Arc<Cancel>>,
+/// How a compile process is started.
+#[napi(object, object_to_js = false)]
+pub struct NativeCommand {
+    /// The executable, by its absolute path.
+    pub program: String,
+    /// Its arguments.
+    pub arguments: Vec<String>,
+    /// The variables of its environment, each `NAME=value`.
+    pub environment: Vec<String>,
+    /// Milliseconds that an idle process waits for the next module.
+    pub spare_ms: u32,
+}
+
+/// Where a module is compiled, and its limits.
+#[napi(object, use_nullable = true, object_to_js = false)]
+pub struct NativeCompileOptions {
+    /// Whose module it is; null is common to all that have no principal.
+    pub principal: Option<String>,
+    /// How a process is started to compile in; null compiles on a thread.
+    pub command: Option<NativeCommand>,
+    /// Milliseconds that it may take.
+    pub timeout_ms: u32,
+    /// Bytes of memory that it may use.
+    pub max_bytes: i64,
+    /// Bytes that the compiled module may have.
+    pub max_image_bytes: i64,
+    /// Compilations at once, in the whole process.
+    pub max_running: u32,
+    /// Bytes of memory of all those together.
+    pub max_total_bytes: i64,
+    /// Compilations that may wait.
+    pub max_waiting: u32,
+    /// Bytes of modules that may wait.
+    pub max_waiting_bytes: i64,
+    /// Whether this thread will block until it ends.
+    pub urgent: bool,
+}
+
+impl NativeCompileOptions {
+    fn request(self, engine: &HotEngine, wasm: &Arc<Vec<u8>>, hash: &str) -> Request {
+        // TypeScript's schema excludes negative numbers.
+        let bytes = |value: i64| u64::try_from(value).unwrap_or(0);
+        Request {
+            code: engine.code_settings(wasm),
+            wasm: Arc::clone(wasm),
+            hash: hash.to_owned(),
+            principal: self.principal,
+            limits: Limits {
+                time: Duration::from_millis(u64::from(self.timeout_ms)),
+                memory: bytes(self.max_bytes),
+                image: bytes(self.max_image_bytes),
+            },
+            capacity: Capacity {
+                running: u64::from(self.max_running),
+                memory: bytes(self.max_total_bytes),
+                waiting: u64::from(self.max_waiting),
+                waiting_bytes: bytes(self.max_waiting_bytes),
+            },
+            place: self.command.map_or(Place::Thread, NativeCommand::place),
+            urgent: self.urgent,
+        }
+    }
+}
+
+impl NativeCommand {
+    fn place(self) -> Place {
+        let variable = |text: &String| text.split_once('=').map(|(name, value)| (name.to_owned(), value.to_owned()));
+        let command = Command {
+            program: self.program,
+            arguments: self.arguments,
+            environment: self.environment.iter().filter_map(variable).collect(),
+        };
+        Place::Process { command: Arc::new(command), spare: Duration::from_millis(u64::from(self.spare_ms)) }
+    }
+}
+
+/// A compilation that waits or runs. Garbage collection cancels it.
+#[napi]
+pub struct NativeCompilation {
+    compilation: Arc<Compilation>,
+    engine: Arc<HotEngine>,
+    wasm: Arc<Vec<u8>>,
+    hash: String,
+    has_start: bool,
+    keep_in: Option<Arc<CacheDir>>,
+}
+
+/// Queues a compilation, unless a bound is used up or the module is known to exceed its limits. What comes of it is
+/// written to the directory, if there is one.
+#[napi(catch_unwind)]
+pub fn start_compile(
+    engine: &NativeEngine,
+    source: &NativeSource,
+    hash: String,
+    has_start: bool,
+    options: NativeCompileOptions,
+    keep_in: Option<&NativeCacheDir>,
+) -> Either<NativeCompilation, NativeFailure> {
+    let (engine, wasm) = (Arc::clone(&engine.inner), Arc::clone(&source.wasm));
+    match submit(options.request(&engine, &wasm, &hash)) {
+        Ok(compilation) => {
+            let compilation = Arc::new(compilation);
+            let keep_in = keep_in.map(|directory| Arc::clone(&directory.inner));
+            Either::A(NativeCompilation { compilation, engine, wasm, hash, has_start, keep_in })
+        }
+        Err(failure) => Either::B(failure.into()),
+    }
+}
+
+/// Turns this process into a compile process, which ends without returning to JavaScript.
+#[napi]
+pub fn run_compile_process() {
+    cc_lb_engine::compile::run_compile_process()
+}
+
+#[napi]
+impl NativeCompilation {
+    /// Whether it has ended.
+    #[napi(catch_unwind)]
+    pub fn ended(&self) -> bool {
+        self.compilation.ended()
+    }
+
+    /// Blocks this thread until it has ended.
+    #[napi(catch_unwind)]
+    pub fn wait(&self) {
+        self.compilation.wait();
+    }
+
+    /// Ends it at once, without a result.
+    #[napi(catch_unwind)]
+    pub fn cancel(&self) {
+        self.compilation.cancel();
+    }
+
+    /// Loads the compiled module into its engine, once, after the compilation has ended.
+    #[napi(catch_unwind)]
+    pub fn load(&self) -> Either<NativeModule, NativeFailure> {
+        self.task().run().into()
+    }
+
+    /// The same off the JavaScript thread.
+    #[napi(catch_unwind, ts_return_type = "Promise<NativeModule | NativeFailure>")]
+    pub fn load_async(&self) -> AsyncTask<LoadTask> {
+        AsyncTask::new(self.task())
+    }
+
+    fn task(&self) -> LoadTask {
+        LoadTask {
+            compilation: Arc::clone(&self.compilation),
+            engine: Arc::clone(&self.engine),
+            wasm: Arc::clone(&self.wasm),
+            hash: self.hash.clone(),
+            has_start: self.has_start,
+            keep_in: self.keep_in.clone(),
+        }
+    }
+}
+
+/// The loading of a compiled module, on its way through libuv's pool.
+pub struct LoadTask {
+    compilation: Arc<Compilation>,
+    engine: Arc<HotEngine>,
+    wasm: Arc<Vec<u8>>,
+    hash: String,
+    has_start: bool,
+    keep_in: Option<Arc<CacheDir>>,
 }
 
 /// A compiled module or the failure, on its way to JavaScript.
-pub struct Compiled(std::result::Result<NativeModule, Failure>);
+pub struct Loaded(std::result::Result<NativeModule, Failure>);
 
-impl From<Compiled> for Either<NativeModule, NativeFailure> {
-    fn from(compiled: Compiled) -> Self {
-        match compiled.0 {
+impl From<Loaded> for Either<NativeModule, NativeFailure> {
+    fn from(loaded: Loaded) -> Self {
+        match loaded.0 {
             Ok(module) => Either::A(module),
             Err(failure) => Either::B(failure.into()),
         }
     }
 }
 
-impl CompileTask {
-    pub(crate) fn run(&mut self) -> Compiled {
-        let wasm = Arc::clone(&self.wasm);
-        let bounds = Bounds { time: self.time, memory: self.memory, cancel: self.cancel.as_deref() };
-        let compiled = self.engine.compile(wasm, self.has_start, &bounds);
-        Compiled(compiled.map(|module| {
+impl LoadTask {
+    fn run(&self) -> Loaded {
+        Loaded(catching(Kind::Compile, || {
+            let image = self.compilation.take()?;
+            let module = self.engine.load(&self.wasm, &image, self.has_start)?;
+            if let Some(directory) = &self.keep_in {
+                directory.keep(&self.engine.image_name(&self.wasm, &self.hash)?, &image);
+            }
             let module = self.engine.cache().keep(&self.hash, Arc::new(module));
-            NativeModule::new(&self.engine, module)
+            Ok(NativeModule::new(&self.engine, module))
         }))
     }
 }
 
-impl Task for CompileTask {
-    type Output = Compiled;
+impl Task for LoadTask {
+    type Output = Loaded;
     type JsValue = Either<NativeModule, NativeFailure>;
 
-    fn compute(&mut self) -> Result<Compiled> {
-        Ok(Compiled(catching(Kind::Compile, || self.run().0)))
+    fn compute(&mut self) -> Result<Loaded> {
+        Ok(self.run())
     }
 
-    fn resolve(&mut self, _env: Env, compiled: Compiled) -> Result<Self::JsValue> {
-        Ok(compiled.into())
+    fn resolve(&mut self, _env: Env, loaded: Loaded) -> Result<Self::JsValue> {
+        Ok(loaded.into())
     }
 }

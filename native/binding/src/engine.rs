@@ -2,21 +2,15 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering::SeqCst;
-use std::time::Duration;
 
+use cc_lb_engine::compile;
 use cc_lb_engine::engine::HotEngine;
-use cc_lb_engine::meter;
-use cc_lb_engine::module::abandoned;
 use cc_lb_engine::options::EngineOptions;
-use napi::bindgen_prelude::{AsyncTask, Either, retain_current_module_for_unload_safety};
-use napi::{Env, Result};
+use napi::bindgen_prelude::{Either, retain_current_module_for_unload_safety};
 use napi_derive::napi;
 
-use crate::compile::CompileTask;
 use crate::failure::NativeFailure;
 use crate::module::NativeModule;
-use crate::source::NativeSource;
-use crate::tasks::cancel_at_end;
 
 /// The options of an engine. Every field is filled in by TypeScript.
 #[napi(object, use_nullable = true, object_to_js = false)]
@@ -103,10 +97,12 @@ pub struct NativeEngineStats {
     pub staged_bytes: f64,
     /// Bytes that the live instances of streams hold.
     pub stream_bytes: f64,
-    /// Compilations that outlived their limit and still run, in the whole process.
-    pub abandoned_compiles: u32,
-    /// Bytes that compilations kept when they were stopped, in the whole process.
-    pub lost_compile_bytes: f64,
+    /// Compilations that run, in the whole process.
+    pub running_compiles: u32,
+    /// Compilations that wait, in the whole process.
+    pub queued_compiles: u32,
+    /// Compile processes of the whole process, with idle ones.
+    pub compile_processes: u32,
     /// Look-ups in the cache of compiled modules that found one.
     pub cache_hits: f64,
     /// Look-ups that found none.
@@ -148,60 +144,12 @@ impl NativeEngine {
         found.map(|module| NativeModule::new(&self.inner, module))
     }
 
-    /// Compiles on a thread of its own, within so many milliseconds and bytes, and waits for it.
-    #[napi(catch_unwind)]
-    pub fn compile(
-        &self,
-        source: &NativeSource,
-        hash: String,
-        has_start: bool,
-        limit_ms: u32,
-        max_bytes: i64,
-    ) -> Either<NativeModule, NativeFailure> {
-        self.task(source, hash, has_start, limit_ms, max_bytes).run().into()
-    }
-
-    /// The same off the JavaScript thread.
-    #[napi(catch_unwind, ts_return_type = "Promise<NativeModule | NativeFailure>")]
-    pub fn compile_async(
-        &self,
-        env: Env,
-        source: &NativeSource,
-        hash: String,
-        has_start: bool,
-        limit_ms: u32,
-        max_bytes: i64,
-    ) -> Result<AsyncTask<CompileTask>> {
-        let cancel = Arc::default();
-        cancel_at_end(&env, &cancel)?;
-        let task = self.task(source, hash, has_start, limit_ms, max_bytes);
-        Ok(AsyncTask::new(CompileTask { cancel: Some(cancel), ..task }))
-    }
-
-    fn task(
-        &self,
-        source: &NativeSource,
-        hash: String,
-        has_start: bool,
-        limit_ms: u32,
-        max_bytes: i64,
-    ) -> CompileTask {
-        CompileTask {
-            engine: Arc::clone(&self.inner),
-            wasm: Arc::clone(&source.wasm),
-            hash,
-            has_start,
-            time: Duration::from_millis(u64::from(limit_ms)),
-            memory: usize::try_from(max_bytes).unwrap_or(0),
-            cancel: None,
-        }
-    }
-
     /// Counts of this moment.
     #[napi(catch_unwind)]
     pub fn stats(&self) -> NativeEngineStats {
         let pool = self.inner.engine.pooling_allocator_metrics();
         let (idle_memories, resident_bytes) = self.inner.pool.idle();
+        let compiles = compile::counts();
         let cache = self.inner.cache();
         let (entries, bytes) = cache.kept();
         let small = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
@@ -213,8 +161,9 @@ impl NativeEngine {
             resident_bytes: resident_bytes as f64,
             staged_bytes: self.inner.staged.load(SeqCst) as f64,
             stream_bytes: self.inner.streams.held() as f64,
-            abandoned_compiles: abandoned(),
-            lost_compile_bytes: meter::lost() as f64,
+            running_compiles: small(compiles.running as usize),
+            queued_compiles: small(compiles.waiting as usize),
+            compile_processes: small(compiles.processes as usize),
             cache_hits: cache.hits as f64,
             cache_misses: cache.misses as f64,
             cache_evictions: cache.evictions as f64,

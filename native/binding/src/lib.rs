@@ -4,6 +4,7 @@
 #![deny(unsafe_op_in_unsafe_fn)]
 
 pub mod batch;
+pub mod cache_dir;
 pub mod compile;
 pub mod engine;
 pub mod failure;

@@ -41,7 +41,7 @@ pub fn return_task_permit(principal: String) {
     }
 }
 
-/// Interrupts the calls and compilations that this JavaScript thread has running off it. To be called when the thread is
+/// Interrupts the calls that this JavaScript thread has running off it. To be called when the thread is
 /// about to end: Node waits for them before it calls any hook of its own.
 #[napi(catch_unwind)]
 pub fn interrupt_tasks() {

@@ -8,8 +8,8 @@ use std::sync::atomic::Ordering::SeqCst;
 use std::time::{Duration, Instant};
 
 use cc_lb_engine::call::{Call, Request, call};
-use cc_lb_engine::engine::HotEngine;
-use cc_lb_engine::module::{Bounds, CompiledModule};
+use cc_lb_engine::engine::{HotEngine, compile_code};
+use cc_lb_engine::module::CompiledModule;
 use cc_lb_engine::options::EngineOptions;
 
 type Opened = (Arc<HotEngine>, Arc<CompiledModule>);
@@ -36,9 +36,9 @@ fn open(pooling: bool, guest: &str) -> Opened {
         group: None,
     };
     let engine = HotEngine::open(options).expect("an engine");
-    let wasm = Arc::new(std::fs::read(guest).expect("the guest"));
-    let bounds = Bounds { time: Duration::from_secs(60), memory: 1 << 30, cancel: None };
-    let module = engine.compile(wasm, false, &bounds).expect("it compiles");
+    let wasm = std::fs::read(guest).expect("the guest");
+    let image = compile_code(&engine.code_settings(&wasm), &wasm).expect("it compiles");
+    let module = engine.load(&wasm, &image, false).expect("it loads");
     module.cells.store(1, SeqCst);
     (engine, Arc::new(module))
 }

@@ -10,12 +10,13 @@ use wasmtime::{Config, Engine, InstanceAllocationStrategy, OptLevel, PoolingAllo
 
 use crate::budget::Budget;
 use crate::cache::Cache;
+use crate::compile::ImageName;
 use crate::deadline;
 use crate::failure::{Failure, Kind, chain};
 use crate::inspect;
 use crate::memory;
-use crate::module::{self, Bounds, CompiledModule};
-use crate::options::{EngineOptions, Layout};
+use crate::module::CompiledModule;
+use crate::options::{CodeSettings, EngineOptions};
 use crate::pool::{ModuleMemories, Pool};
 use crate::signals;
 use crate::stream_budget::StreamBudget;
@@ -86,21 +87,34 @@ impl HotEngine {
         self.cache.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Compiles a module for the engine that suits it; as [`module::compile`] otherwise.
-    pub fn compile(&self, wasm: Arc<Vec<u8>>, has_start: bool, bounds: &Bounds<'_>) -> Result<CompiledModule, Failure> {
+    /// The settings that this engine's image of a module is compiled with.
+    pub fn code_settings(&self, wasm: &[u8]) -> CodeSettings {
+        self.options.code_settings(self.reuses_memories_of(wasm))
+    }
+
+    /// Makes a module of the image that [`compile_code`] returned for it and its settings.
+    ///
+    /// The image is native code that is trusted: whoever made it owns this process.
+    pub fn load(&self, wasm: &[u8], image: &[u8], has_start: bool) -> Result<CompiledModule, Failure> {
         let cap = (self.options.memory_max_pages as usize) << 16;
-        let engine = self.engine_for(&wasm)?;
-        let mut module = module::compile(engine, wasm, has_start, cap, bounds)?;
+        let mut module = CompiledModule::load(self.engine_for(wasm)?, image, has_start, cap)?;
         module.max_tables = self.options.max_tables as usize;
         module.max_table_elements = self.options.max_table_elements as usize;
-        if self.options.reuses_memories() && Engine::same(engine, &self.engine) {
-            module.memories = Some(ModuleMemories::default());
-        }
+        module.memories = self.reuses_memories_of(wasm).then(ModuleMemories::default);
         Ok(module)
     }
 
+    /// Names the image of a module with this content hash in a cache directory.
+    pub fn image_name(&self, wasm: &[u8], content_hash: &str) -> Result<ImageName, Failure> {
+        Ok(ImageName::new(content_hash, self.engine_for(wasm)?.precompile_compatibility_hash()))
+    }
+
+    fn reuses_memories_of(&self, wasm: &[u8]) -> bool {
+        self.options.reuses_memories() && inspect::copies_cheaply(wasm, COPIED_DATA_BYTES)
+    }
+
     fn engine_for(&self, wasm: &[u8]) -> Result<&Engine, Failure> {
-        if !self.options.reuses_memories() || inspect::copies_cheaply(wasm, COPIED_DATA_BYTES) {
+        if !self.options.reuses_memories() || self.reuses_memories_of(wasm) {
             return Ok(&self.engine);
         }
         if let Some(engine) = self.mapping.get() {
@@ -109,6 +123,11 @@ impl HotEngine {
         let engine = build(&self.options, false)?;
         Ok(self.mapping.get_or_init(|| engine))
     }
+}
+
+/// Compiles a module to an image. Nothing bounds this, so untrusted modules are compiled in a process of their own.
+pub fn compile_code(settings: &CodeSettings, wasm: &[u8]) -> wasmtime::Result<Vec<u8>> {
+    Engine::new(&code_config(settings))?.precompile_module(wasm)
 }
 
 /// Builds an engine, whose deadlines are kept from now on.
@@ -122,11 +141,9 @@ fn build(options: &EngineOptions, reuses_memories: bool) -> Result<Engine, Failu
     Ok(engine)
 }
 
-/// What wasmtime is configured with.
-fn config(options: &EngineOptions, reuses_memories: bool) -> Config {
-    let mapped = options.mapped_layout();
-    let Layout { reservation, guard, may_move } =
-        if reuses_memories { EngineOptions::reused_layout() } else { options.mapped_layout() };
+/// What decides about the code, for the engines that compile and for those that run it.
+fn code_config(settings: &CodeSettings) -> Config {
+    let CodeSettings { memory, gc_heap, copy_on_write } = settings;
     let mut config = Config::new();
     config
         .strategy(Strategy::Cranelift)
@@ -143,19 +160,25 @@ fn config(options: &EngineOptions, reuses_memories: bool) -> Config {
         // rustc emits reference types for wasm32 by default.
         .wasm_reference_types(true)
         .signals_based_traps(true)
-        .memory_reservation(reservation)
-        .memory_guard_size(guard)
-        .memory_may_move(may_move)
-        // A pool with reference types wants both kinds of heap laid out alike.
-        .gc_heap_reservation(mapped.reservation)
-        .gc_heap_guard_size(mapped.guard)
-        .gc_heap_may_move(mapped.may_move)
-        .memory_init_cow(true)
+        .memory_reservation(memory.reservation)
+        .memory_guard_size(memory.guard)
+        .memory_may_move(memory.may_move)
+        .gc_heap_reservation(gc_heap.reservation)
+        .gc_heap_guard_size(gc_heap.guard)
+        .gc_heap_may_move(gc_heap.may_move)
+        .memory_init_cow(*copy_on_write)
+        .native_unwind_info(false)
+        .epoch_interruption(true);
+    config
+}
+
+/// What wasmtime is configured with.
+fn config(options: &EngineOptions, reuses_memories: bool) -> Config {
+    let mut config = code_config(&options.code_settings(reuses_memories));
+    config
         // Collecting frames makes failing slow: only a failure that is to be explained has them. Core dumps are left out of
         // the build.
         .wasm_backtrace_max_frames(NonZeroUsize::new(if options.explain { EXPLAINED_FRAMES } else { 0 }))
-        .native_unwind_info(false)
-        .epoch_interruption(true)
         .max_wasm_stack(options.max_wasm_stack as usize);
     if options.pooling {
         config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool(options)));

@@ -9,8 +9,10 @@ use wasmtime::{FrameInfo, Trap, WasmBacktrace};
 pub enum Kind {
     /// The engine could not be built.
     EngineInit,
-    /// wasmtime refused the module, or compiling it took too long.
+    /// The module cannot be compiled, or not within its limits; `place` is the reason.
     Compile,
+    /// The host cannot run the compile process; `place` is `retryable` if it may be able to later.
+    CompileProcess,
     /// The module could not be instantiated.
     Instantiate,
     /// The module or its answer breaks the contract.
@@ -39,6 +41,7 @@ impl Kind {
         match self {
             Kind::EngineInit => "engine-init",
             Kind::Compile => "compile",
+            Kind::CompileProcess => "compile-process",
             Kind::Instantiate => "instantiate",
             Kind::Rejected => "rejected",
             Kind::Trap => "trap",
@@ -126,12 +129,7 @@ impl Failure {
 
     /// A panic that was caught on its way out; the engine stays usable.
     pub fn panic(kind: Kind, payload: &(dyn std::any::Any + Send)) -> Self {
-        let text = payload
-            .downcast_ref::<&str>()
-            .copied()
-            .or_else(|| payload.downcast_ref::<String>().map(String::as_str))
-            .unwrap_or("no message");
-        let message = format!("the native layer panicked: {text}");
+        let message = format!("the native layer panicked: {}", panic_text(payload));
         Failure { kind, place: "native", trap: "unknown", message, cpu_share: None, frames: Vec::new() }
     }
 }
@@ -149,6 +147,15 @@ fn frames(error: &wasmtime::Error) -> Vec<Frame> {
         offset: frame.module_offset(),
     };
     backtrace.map_or_else(Vec::new, |backtrace| backtrace.frames().iter().map(frame).collect())
+}
+
+/// What a panic says.
+pub fn panic_text(payload: &(dyn std::any::Any + Send)) -> &str {
+    payload
+        .downcast_ref::<&str>()
+        .copied()
+        .or_else(|| payload.downcast_ref::<String>().map(String::as_str))
+        .unwrap_or("no message")
 }
 
 /// The error and its causes in one line, outermost first.

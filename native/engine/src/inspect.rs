@@ -273,10 +273,9 @@ fn walk<'a>(wasm: &'a [u8], facts: &mut ModuleFacts, signatures: &mut Signatures
                     let memory = memory?;
                     facts.memory_count += 1;
                     if facts.memories.len() < MAX_LISTED {
-                        facts.memories.push(MemoryLimits {
-                            initial_pages: memory.initial,
-                            maximum_pages: memory.maximum,
-                        });
+                        facts
+                            .memories
+                            .push(MemoryLimits { initial_pages: memory.initial, maximum_pages: memory.maximum });
                     }
                 }
             }

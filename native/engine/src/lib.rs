@@ -5,6 +5,7 @@
 pub mod budget;
 pub mod cache;
 pub mod call;
+pub mod compile;
 pub mod cpu_time;
 pub mod deadline;
 pub mod engine;
@@ -12,7 +13,6 @@ pub mod failure;
 pub mod inspect;
 pub mod instance;
 pub mod memory;
-pub mod meter;
 pub mod module;
 pub mod options;
 pub mod permits;

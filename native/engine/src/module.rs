@@ -1,18 +1,13 @@
-//! Compiling: bytes in, a module that is ready to be instantiated and knows where its exports are.
+//! A compiled module: ready to be instantiated, and it knows where its exports are.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::Ordering::{Relaxed, SeqCst};
+use std::sync::Mutex;
+use std::sync::atomic::Ordering::Relaxed;
 use std::sync::atomic::{AtomicU32, AtomicUsize};
-use std::sync::mpsc::{self, RecvTimeoutError};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
 
 use wasmtime::{Engine, ExternType, FuncType, InstancePre, Linker, Module, ModuleExport, ValType};
 
-use crate::deadline::Cancel;
 use crate::failure::{Failure, Kind, chain};
 use crate::instance::HostState;
-use crate::meter;
 use crate::pool::ModuleMemories;
 
 /// The hooks in the order of their numbers on the boundary.
@@ -20,14 +15,6 @@ pub const HOOKS: [&str; 5] =
     ["cc_lb_filter", "cc_lb_shape", "cc_lb_observe", "cc_lb_transform_response", "cc_lb_transform_sse_event"];
 /// The hook that may answer nothing.
 pub const OBSERVE: usize = 2;
-
-/// Stack for the compiler: deep nesting in a module is recursion in Cranelift.
-const COMPILE_STACK: usize = 64 << 20;
-/// Compilations that outlived their time limit and cannot be stopped; beyond this many, none is begun.
-const MAX_ABANDONED: u32 = 2;
-/// How soon whoever waits for a compilation notices that it was stopped, or that nobody wants it any more.
-const POLL: Duration = Duration::from_millis(20);
-static ABANDONED: AtomicU32 = AtomicU32::new(0);
 
 /// Where an export of the contract is, or why it cannot be called.
 pub type Export = Result<ModuleExport, String>;
@@ -83,11 +70,12 @@ impl CompiledModule {
         self.highest_memory.load(Relaxed)
     }
 
-    /// Makes a module of what the engine compiled.
-    fn load(engine: &Engine, image: &[u8], has_start: bool, memory_cap: usize) -> Result<CompiledModule, Failure> {
-        // SAFETY: the image was compiled by this engine just now, and nobody else has had it.
+    /// Makes a module of an image that was compiled for this engine.
+    pub fn load(engine: &Engine, image: &[u8], has_start: bool, memory_cap: usize) -> Result<CompiledModule, Failure> {
+        // SAFETY: the image is the compiler's: it came through a pipe from a process that this one started, or with a
+        // code that only the holder of the cache directory's key can make.
         let module = unsafe { Module::deserialize(engine, image) }
-            .map_err(|error| Failure::new(Kind::Compile, chain(&error)))?;
+            .map_err(|error| Failure { place: "invalid", ..Failure::new(Kind::Compile, chain(&error)) })?;
         let pre = Linker::new(engine)
             .instantiate_pre(&module)
             .map_err(|error| Failure::new(Kind::Instantiate, chain(&error)))?;
@@ -128,110 +116,4 @@ impl CompiledModule {
             highest_memory: AtomicUsize::new(0),
         })
     }
-}
-
-/// How much a compilation may take.
-pub struct Bounds<'a> {
-    /// Time until nobody waits for it any more.
-    pub time: Duration,
-    /// Bytes of memory.
-    pub memory: usize,
-    /// Set when nobody wants it any more.
-    pub cancel: Option<&'a Cancel>,
-}
-
-/// What a compilation works on.
-struct Work {
-    engine: Engine,
-    wasm: Arc<Vec<u8>>,
-    progress: Arc<Mutex<Progress>>,
-}
-
-/// What a compilation and whoever waits for it tell each other.
-#[derive(Default)]
-struct Progress {
-    /// Nobody waits any more.
-    abandoned: bool,
-    /// It took too much memory and never ends.
-    stopped: bool,
-}
-
-/// Notes that a compilation runs no more.
-fn over(progress: &Mutex<Progress>, stopped: bool) {
-    let mut progress = lock(progress);
-    progress.stopped = stopped;
-    if progress.abandoned {
-        ABANDONED.fetch_sub(1, SeqCst);
-    }
-}
-
-fn lock(progress: &Mutex<Progress>) -> MutexGuard<'_, Progress> {
-    progress.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// Compiles on a thread of its own, with a stack for hostile nesting and limits in time and memory. A compilation cannot
-/// be told to end: one that exceeds its time, or that nobody waits for any more, is left to its thread and counted until
-/// it ends; one that exceeds its memory is stopped for good, see [`meter`].
-pub fn compile(
-    engine: &Engine,
-    wasm: Arc<Vec<u8>>,
-    has_start: bool,
-    memory_cap: usize,
-    bounds: &Bounds<'_>,
-) -> Result<CompiledModule, Failure> {
-    let Bounds { time, memory, cancel } = *bounds;
-    if ABANDONED.load(SeqCst) >= MAX_ABANDONED || meter::lost() > memory {
-        return Err(Failure::saturated("compile"));
-    }
-    let (sender, receiver) = mpsc::channel();
-    let progress = Arc::<Mutex<Progress>>::default();
-    let work = Work { engine: engine.clone(), wasm, progress: Arc::clone(&progress) };
-    std::thread::Builder::new()
-        .name("cc-lb-compile".to_owned())
-        .stack_size(COMPILE_STACK)
-        .spawn(move || {
-            let progress = Arc::clone(&work.progress);
-            let result = catch_unwind(AssertUnwindSafe(|| {
-                // No lock is held while this allocates, unlike in the making of a `Module`.
-                let precompile = |work: &Work| work.engine.precompile_module(&work.wasm);
-                let (work, image) = meter::bounded(memory, work, |work| over(&work.progress, true), precompile);
-                let image = image.map_err(|error| Failure::new(Kind::Compile, chain(&error)))?;
-                CompiledModule::load(&work.engine, &image, has_start, memory_cap)
-            }));
-            let result = result.unwrap_or_else(|payload| Err(Failure::panic(Kind::Compile, &*payload)));
-            // The receiver is gone when the limit has passed.
-            let _ = sender.send(result);
-            over(&progress, false);
-        })
-        .map_err(|error| Failure::new(Kind::Compile, format!("no thread to compile on: {error}")))?;
-    let deadline = Instant::now() + time;
-    loop {
-        let left = deadline.saturating_duration_since(Instant::now());
-        match receiver.recv_timeout(left.min(POLL)) {
-            Ok(result) => return result,
-            Err(RecvTimeoutError::Disconnected) => {
-                return Err(Failure::new(Kind::Compile, "the compiling thread ended"));
-            }
-            Err(RecvTimeoutError::Timeout) => {}
-        }
-        if left <= POLL || cancel.is_some_and(Cancel::is_cancelled) || lock(&progress).stopped {
-            break;
-        }
-    }
-    let mut progress = lock(&progress);
-    // It may have ended between the limit and this line.
-    if let Ok(result) = receiver.try_recv() {
-        return result;
-    }
-    if progress.stopped {
-        return Err(Failure::new(Kind::Compile, format!("compiling takes more than maxCompileBytes ({memory})")));
-    }
-    progress.abandoned = true;
-    ABANDONED.fetch_add(1, SeqCst);
-    Err(Failure::new(Kind::Compile, format!("compiling took longer than {} ms", time.as_millis())))
-}
-
-/// Compilations that outlived their limit and still run.
-pub fn abandoned() -> u32 {
-    ABANDONED.load(SeqCst)
 }

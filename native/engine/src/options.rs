@@ -47,6 +47,7 @@ pub struct EngineOptions {
 const ADDRESSABLE_BYTES: u64 = 4 << 30;
 
 /// How wasmtime is told to lay a memory out, and with it how guests check their bounds.
+#[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Layout {
     /// Bytes of address space for a memory.
     pub reservation: u64,
@@ -56,7 +57,26 @@ pub struct Layout {
     pub may_move: bool,
 }
 
+/// What decides which code the compiler generates. An image runs in engines of the same settings alone.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct CodeSettings {
+    /// The layout of memories.
+    pub memory: Layout,
+    /// The layout of heaps for references, which guests do not have.
+    pub gc_heap: Layout,
+    /// Whether initial data is mapped copy-on-write.
+    pub copy_on_write: bool,
+}
+
 impl EngineOptions {
+    /// The settings of modules whose memories are reused, or are not.
+    pub fn code_settings(&self, reuses_memories: bool) -> CodeSettings {
+        let mapped = self.mapped_layout();
+        let memory = if reuses_memories { EngineOptions::reused_layout() } else { mapped.clone() };
+        // A pool with reference types requires both kinds of heap to be laid out alike.
+        CodeSettings { memory, gc_heap: mapped, copy_on_write: !reuses_memories }
+    }
+
     /// Whether the memories of finished calls are reused, see [`crate::memory`].
     pub fn reuses_memories(&self) -> bool {
         let cap = u64::from(self.memory_max_pages) << 16;

@@ -12,7 +12,7 @@ use super::reservation::Reservation;
 /// inaccessible region of `front` bytes. `config` must make the compiler reserve nothing and rely on no guard, so that
 /// every access is compared with the current size of its memory. Initial data is copied into each memory.
 pub fn serve(config: &mut Config, front: usize, length: usize) {
-    config.memory_init_cow(false).with_host_memory(Arc::new(Creator { front, length }));
+    config.with_host_memory(Arc::new(Creator { front, length }));
 }
 
 struct Creator {

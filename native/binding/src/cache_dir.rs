@@ -1,0 +1,165 @@
+//! The handle to a directory of compiled modules.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
+use std::sync::Arc;
+
+use cc_lb_engine::compile::{CacheDir, Lookup};
+use cc_lb_engine::engine::HotEngine;
+use cc_lb_engine::failure::{Failure, Kind};
+use napi::bindgen_prelude::{AsyncTask, Either};
+use napi::{Env, Result, Task};
+use napi_derive::napi;
+
+use crate::engine::NativeEngine;
+use crate::failure::NativeFailure;
+use crate::module::NativeModule;
+use crate::source::NativeSource;
+
+/// A directory of compiled modules; every handle to one directory with one key is a handle to the same one.
+#[napi]
+pub struct NativeCacheDir {
+    pub(crate) inner: Arc<CacheDir>,
+}
+
+/// Counts of a directory since this process opened it.
+#[napi(object, object_from_js = false)]
+pub struct NativeCacheDirStats {
+    /// Modules that were read.
+    pub hits: f64,
+    /// Modules that were not there.
+    pub misses: f64,
+    /// Files that were refused: altered, truncated, too large, of another name or another user.
+    pub rejected: f64,
+    /// Modules that were written.
+    pub writes: f64,
+    /// Modules that could not be written.
+    pub write_failures: f64,
+    /// Modules that the directory's limit evicted.
+    pub evictions: f64,
+}
+
+/// Opens a directory, and creates it if it does not exist. Keys have 32 bytes; `new_key` becomes the directory's, unless
+/// it has one or `key` names one.
+#[napi(catch_unwind)]
+pub fn open_cache_dir(
+    path: String,
+    key: Option<&[u8]>,
+    new_key: &[u8],
+    max_bytes: i64,
+) -> Either<NativeCacheDir, NativeFailure> {
+    let sized = |key: &[u8]| key.try_into().map_err(|_| "a key has 32 bytes".to_owned());
+    let opened = key
+        .map(sized)
+        .transpose()
+        .and_then(|key| CacheDir::open(Path::new(&path), key, sized(new_key)?, u64::try_from(max_bytes).unwrap_or(0)));
+    match opened {
+        Ok(inner) => Either::A(NativeCacheDir { inner }),
+        Err(problem) => Either::B(Failure::new(Kind::EngineInit, problem).into()),
+    }
+}
+
+#[napi]
+impl NativeCacheDir {
+    /// The compiled module of this content, if the directory has one for this engine.
+    #[napi(catch_unwind)]
+    pub fn find(
+        &self,
+        engine: &NativeEngine,
+        source: &NativeSource,
+        hash: String,
+        has_start: bool,
+        max_image_bytes: i64,
+    ) -> Option<NativeModule> {
+        self.task(engine, source, hash, has_start, max_image_bytes).run()
+    }
+
+    /// The same off the JavaScript thread.
+    #[napi(catch_unwind, ts_return_type = "Promise<NativeModule | null>")]
+    pub fn find_async(
+        &self,
+        engine: &NativeEngine,
+        source: &NativeSource,
+        hash: String,
+        has_start: bool,
+        max_image_bytes: i64,
+    ) -> AsyncTask<FindTask> {
+        AsyncTask::new(self.task(engine, source, hash, has_start, max_image_bytes))
+    }
+
+    /// Counts since this process opened it.
+    #[napi(catch_unwind)]
+    pub fn stats(&self) -> NativeCacheDirStats {
+        let stats = self.inner.stats();
+        NativeCacheDirStats {
+            hits: stats.hits as f64,
+            misses: stats.misses as f64,
+            rejected: stats.rejected as f64,
+            writes: stats.writes as f64,
+            write_failures: stats.write_failures as f64,
+            evictions: stats.evictions as f64,
+        }
+    }
+
+    fn task(
+        &self,
+        engine: &NativeEngine,
+        source: &NativeSource,
+        hash: String,
+        has_start: bool,
+        max_image_bytes: i64,
+    ) -> FindTask {
+        FindTask {
+            directory: Arc::clone(&self.inner),
+            engine: Arc::clone(&engine.inner),
+            wasm: Arc::clone(&source.wasm),
+            hash,
+            has_start,
+            max_image_bytes: u64::try_from(max_image_bytes).unwrap_or(0),
+        }
+    }
+}
+
+/// A look-up on its way through libuv's pool.
+pub struct FindTask {
+    directory: Arc<CacheDir>,
+    engine: Arc<HotEngine>,
+    wasm: Arc<Vec<u8>>,
+    hash: String,
+    has_start: bool,
+    max_image_bytes: u64,
+}
+
+impl FindTask {
+    fn run(&self) -> Option<NativeModule> {
+        catch_unwind(AssertUnwindSafe(|| self.find())).ok().flatten()
+    }
+
+    fn find(&self) -> Option<NativeModule> {
+        let name = self.engine.image_name(&self.wasm, &self.hash).ok()?;
+        let Lookup::Found(image) = self.directory.find(&name, self.max_image_bytes) else { return None };
+        match self.engine.load(&self.wasm, &image, self.has_start) {
+            Ok(module) => {
+                let module = self.engine.cache().keep(&self.hash, Arc::new(module));
+                Some(NativeModule::new(&self.engine, module))
+            }
+            Err(_) => {
+                self.directory.reject(&name);
+                None
+            }
+        }
+    }
+}
+
+impl Task for FindTask {
+    type Output = Option<NativeModule>;
+    type JsValue = Option<NativeModule>;
+
+    fn compute(&mut self) -> Result<Option<NativeModule>> {
+        Ok(self.run())
+    }
+
+    fn resolve(&mut self, _env: Env, found: Option<NativeModule>) -> Result<Option<NativeModule>> {
+        Ok(found)
+    }
+}

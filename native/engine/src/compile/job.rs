@@ -1,0 +1,129 @@
+//! A compilation as its two sides see it: whoever asked for it, and the supervisor.
+
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+use super::queue::{Principal, Waiting};
+use super::{Place, Request, host_failure, supervisor};
+use crate::failure::{Failure, Kind};
+
+/// An image and the digest of the module that the compiler says it compiled.
+pub struct Compiled {
+    /// What `Engine::precompile_module` returned.
+    pub image: Vec<u8>,
+    /// BLAKE3 of the module.
+    pub digest: [u8; blake3::OUT_LEN],
+}
+
+/// How a compilation ended.
+pub type Outcome = Result<Compiled, Failure>;
+
+#[derive(Default)]
+struct State {
+    outcome: Option<Outcome>,
+    ended: bool,
+    cancelled: bool,
+}
+
+/// A compilation. The supervisor ends it once; what comes later is dropped.
+pub struct Job {
+    /// What was asked for.
+    pub request: Request,
+    /// When.
+    pub submitted: Instant,
+    state: Mutex<State>,
+    ended: Condvar,
+}
+
+impl Job {
+    /// A compilation that has not started.
+    pub fn new(request: Request) -> Job {
+        Job { request, submitted: Instant::now(), state: Mutex::default(), ended: Condvar::new() }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Ends it, unless it has ended, and wakes whoever waits.
+    pub fn end(&self, outcome: Outcome) {
+        let mut state = self.state();
+        if !state.ended {
+            state.ended = true;
+            // A cancelled one has nobody to take an image.
+            state.outcome = (!state.cancelled).then_some(outcome);
+            self.ended.notify_all();
+        }
+    }
+
+    /// Whether it has ended.
+    pub fn has_ended(&self) -> bool {
+        self.state().ended
+    }
+
+    /// Whether nobody wants it any more.
+    pub fn cancelled(&self) -> bool {
+        self.state().cancelled
+    }
+
+    /// Bytes of memory that it may use; a thread's are not limited.
+    pub fn memory(&self) -> u64 {
+        match self.request.place {
+            Place::Process { .. } => self.request.limits.memory,
+            Place::Thread => 0,
+        }
+    }
+}
+
+impl Waiting for Arc<Job> {
+    fn principal(&self) -> &Principal {
+        &self.request.principal
+    }
+
+    fn bytes(&self) -> u64 {
+        self.request.wasm.len() as u64
+    }
+}
+
+/// A compilation that somebody waits for. Dropping it cancels it.
+pub struct Compilation(pub(super) Arc<Job>);
+
+impl Compilation {
+    /// Whether it has ended.
+    pub fn ended(&self) -> bool {
+        self.0.has_ended()
+    }
+
+    /// Blocks this thread until it has ended.
+    pub fn wait(&self) {
+        let mut state = self.0.state();
+        while !state.ended {
+            state = self.0.ended.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    /// Ends it at once: it leaves the queue, or its process is killed.
+    pub fn cancel(&self) {
+        self.0.state().cancelled = true;
+        supervisor::cancelled();
+    }
+
+    /// The image, once, after it has ended.
+    pub fn take(&self) -> Result<Vec<u8>, Failure> {
+        let outcome = self.0.state().outcome.take();
+        let compiled =
+            outcome.unwrap_or_else(|| Err(Failure::new(Kind::Cancelled, "the compilation was cancelled")))?;
+        if compiled.digest != *blake3::hash(&self.0.request.wasm).as_bytes() {
+            return Err(host_failure(false, "the compile process answered for another module"));
+        }
+        Ok(compiled.image)
+    }
+}
+
+impl Drop for Compilation {
+    fn drop(&mut self) {
+        if !self.ended() {
+            self.cancel();
+        }
+    }
+}

@@ -1,0 +1,195 @@
+//! Compilations that wait, in the order in which they start. Principals take turns, so the modules of one do not delay
+//! those of another, and no principal takes more than its share of a limit that has room for two.
+
+use std::collections::VecDeque;
+
+/// Whose module it is; `None` is common to all that have no principal.
+pub type Principal = Option<String>;
+
+/// How much of a limit one principal may hold: half, so that it never holds the last permit, unless there is only one.
+pub fn share_of(limit: u64) -> u64 {
+    (limit / 2).max(1)
+}
+
+/// What the queue needs to know of an entry.
+pub trait Waiting {
+    /// Whose it is.
+    fn principal(&self) -> &Principal;
+    /// Bytes that it holds while it waits.
+    fn bytes(&self) -> u64;
+}
+
+/// The line of one principal.
+struct Line<T> {
+    principal: Principal,
+    entries: VecDeque<T>,
+    bytes: u64,
+}
+
+/// One line of entries per principal. The principal whose turn it is comes first.
+pub struct Queue<T> {
+    lines: VecDeque<Line<T>>,
+    count: u64,
+    bytes: u64,
+}
+
+impl<T> Default for Queue<T> {
+    fn default() -> Self {
+        Queue { lines: VecDeque::new(), count: 0, bytes: 0 }
+    }
+}
+
+impl<T: Waiting> Queue<T> {
+    /// Entries that wait.
+    pub fn len(&self) -> u64 {
+        self.count
+    }
+
+    /// Adds an entry to its principal's line: to the front if it is urgent. Returns it if the queue then has more
+    /// entries or bytes than the limits, or the principal more than its share. A principal without any may always have
+    /// one, whatever its size, if the queue has room for it.
+    pub fn push(&mut self, entry: T, urgent: bool, max_count: u64, max_bytes: u64) -> Result<(), T> {
+        let bytes = entry.bytes();
+        if self.count >= max_count || self.bytes.saturating_add(bytes) > max_bytes {
+            return Err(entry);
+        }
+        let position = self.lines.iter().position(|line| line.principal == *entry.principal());
+        let position = position.unwrap_or_else(|| {
+            let principal = entry.principal().clone();
+            self.lines.push_back(Line { principal, entries: VecDeque::new(), bytes: 0 });
+            self.lines.len() - 1
+        });
+        let line = &mut self.lines[position];
+        let within_share =
+            (line.entries.len() as u64) < share_of(max_count) && line.bytes + bytes <= share_of(max_bytes);
+        if !line.entries.is_empty() && !within_share {
+            return Err(entry);
+        }
+        line.bytes += bytes;
+        self.bytes += bytes;
+        self.count += 1;
+        if urgent {
+            line.entries.push_front(entry);
+        } else {
+            line.entries.push_back(entry);
+        }
+        Ok(())
+    }
+
+    /// Takes the first entry, in the order of turns, of a principal whose first entry may start. That principal's next
+    /// turn comes after all others'.
+    pub fn take(&mut self, may_start: impl Fn(&T) -> bool) -> Option<T> {
+        let position = self.lines.iter().position(|line| line.entries.front().is_some_and(&may_start))?;
+        let mut line = self.lines.remove(position)?;
+        let entry = line.entries.pop_front()?;
+        line.bytes -= entry.bytes();
+        self.bytes -= entry.bytes();
+        self.count -= 1;
+        if !line.entries.is_empty() {
+            self.lines.push_back(line);
+        }
+        Some(entry)
+    }
+
+    /// Removes the entries that `unwanted` selects and returns them.
+    pub fn remove(&mut self, unwanted: impl Fn(&T) -> bool) -> Vec<T> {
+        let mut removed = Vec::new();
+        for line in &mut self.lines {
+            let (out, kept): (VecDeque<T>, VecDeque<T>) = line.entries.drain(..).partition(&unwanted);
+            line.entries = kept;
+            line.bytes = line.entries.iter().map(Waiting::bytes).sum();
+            removed.extend(out);
+        }
+        self.lines.retain(|line| !line.entries.is_empty());
+        self.count -= removed.len() as u64;
+        self.bytes -= removed.iter().map(Waiting::bytes).sum::<u64>();
+        removed
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug, PartialEq)]
+    struct Entry(Principal, u32, u64);
+
+    impl Waiting for Entry {
+        fn principal(&self) -> &Principal {
+            &self.0
+        }
+        fn bytes(&self) -> u64 {
+            self.2
+        }
+    }
+
+    fn entry(principal: &str, number: u32) -> Entry {
+        Entry(Some(principal.to_owned()), number, 10)
+    }
+
+    fn order(queue: &mut Queue<Entry>) -> Vec<u32> {
+        std::iter::from_fn(|| queue.take(|_| true)).map(|entry| entry.1).collect()
+    }
+
+    #[test]
+    fn principals_take_turns_and_each_is_served_in_order() {
+        let mut queue = Queue::default();
+        for (principal, number) in [("a", 1), ("a", 2), ("a", 3), ("b", 4), ("b", 5), ("c", 6)] {
+            queue.push(entry(principal, number), false, 100, 1_000).expect("there is room");
+        }
+        assert_eq!(order(&mut queue), [1, 4, 6, 2, 5, 3]);
+        assert_eq!(queue.len(), 0);
+    }
+
+    #[test]
+    fn an_urgent_entry_goes_first_in_its_own_line_alone() {
+        let mut queue = Queue::default();
+        for (principal, number, urgent) in [("a", 1, false), ("b", 2, false), ("b", 3, true)] {
+            queue.push(entry(principal, number), urgent, 100, 1_000).expect("there is room");
+        }
+        assert_eq!(order(&mut queue), [1, 3, 2]);
+    }
+
+    #[test]
+    fn an_entry_that_may_not_start_keeps_its_turn_and_stops_nobody_else() {
+        let mut queue = Queue::default();
+        for (principal, number) in [("a", 1), ("b", 2)] {
+            queue.push(entry(principal, number), false, 100, 1_000).expect("there is room");
+        }
+        assert_eq!(queue.take(|entry| entry.1 != 1), Some(entry("b", 2)));
+        assert_eq!(queue.take(|entry| entry.1 != 1), None);
+        assert_eq!(order(&mut queue), [1]);
+    }
+
+    #[test]
+    fn one_principal_fills_half_of_the_queue_and_leaves_the_rest_to_others() {
+        let mut queue = Queue::default();
+        queue.push(entry("a", 1), false, 4, 1_000).expect("the first");
+        queue.push(entry("a", 2), false, 4, 1_000).expect("half");
+        assert!(queue.push(entry("a", 3), false, 4, 1_000).is_err());
+        queue.push(entry("b", 4), false, 4, 1_000).expect("the other half");
+        queue.push(entry("c", 5), false, 4, 1_000).expect("the other half");
+        assert!(queue.push(entry("d", 6), false, 4, 1_000).is_err());
+    }
+
+    #[test]
+    fn bytes_are_limited_like_entries() {
+        let mut queue = Queue::default();
+        queue.push(Entry(None, 1, 60), false, 100, 100).expect("one may be larger than half");
+        assert!(queue.push(Entry(None, 2, 1), false, 100, 100).is_err());
+        assert!(queue.push(Entry(Some("b".to_owned()), 3, 41), false, 100, 100).is_err());
+        queue.push(Entry(Some("b".to_owned()), 4, 40), false, 100, 100).expect("there is room");
+    }
+
+    #[test]
+    fn removed_entries_leave_their_room_to_others() {
+        let mut queue = Queue::default();
+        for number in 1..=4 {
+            queue.push(entry("a", number), false, 8, 1_000).expect("there is room");
+        }
+        let removed = queue.remove(|entry| entry.1 % 2 == 0);
+        assert_eq!(removed.iter().map(|entry| entry.1).collect::<Vec<_>>(), [2, 4]);
+        queue.push(entry("a", 5), false, 8, 1_000).expect("there is room");
+        assert_eq!(order(&mut queue), [1, 3, 5]);
+    }
+}

@@ -1,0 +1,82 @@
+//! Modules whose compilation took too long or too much memory. They are refused at once for a while: compiling them
+//! again would fail again, and cost as much.
+
+use std::collections::HashMap;
+use std::time::{Duration, Instant};
+
+use super::Limits;
+use crate::failure::Failure;
+
+/// How long a module is refused without another try.
+const REMEMBERED: Duration = Duration::from_secs(60);
+/// How many are remembered.
+const MAX_REFUSALS: usize = 4_096;
+
+struct Refusal {
+    limits: Limits,
+    failure: Failure,
+    until: Instant,
+}
+
+/// Refusals by content hash.
+#[derive(Default)]
+pub struct Refusals(HashMap<String, Refusal>);
+
+impl Refusals {
+    /// The failure of the same content under limits that were no tighter than these.
+    pub fn find(&self, hash: &str, limits: &Limits, now: Instant) -> Option<Failure> {
+        let refusal = self.0.get(hash).filter(|refusal| refusal.until > now)?;
+        let no_looser = limits.time <= refusal.limits.time && limits.memory <= refusal.limits.memory;
+        no_looser.then(|| {
+            let seconds = (refusal.until - now).as_secs() + 1;
+            let mut failure = refusal.failure.clone();
+            failure.message.push_str(&format!(" (as found before; tried again after {seconds} s)"));
+            failure
+        })
+    }
+
+    /// Remembers a failure. The oldest one is forgotten where there are too many.
+    pub fn add(&mut self, hash: String, limits: Limits, failure: Failure, now: Instant) {
+        if self.0.len() >= MAX_REFUSALS {
+            self.0.retain(|_, refusal| refusal.until > now);
+        }
+        if self.0.len() >= MAX_REFUSALS {
+            let oldest = self.0.iter().min_by_key(|(_, refusal)| refusal.until).map(|(hash, _)| hash.clone());
+            oldest.and_then(|hash| self.0.remove(&hash));
+        }
+        self.0.insert(hash, Refusal { limits, failure, until: now + REMEMBERED });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::failure::Kind;
+
+    fn limits(time: u64, memory: u64) -> Limits {
+        Limits { time: Duration::from_millis(time), memory, image: 1 }
+    }
+
+    #[test]
+    fn a_refusal_holds_for_a_while_and_for_limits_that_are_no_looser() {
+        let (mut refusals, now) = (Refusals::default(), Instant::now());
+        refusals.add("a".to_owned(), limits(10, 10), Failure::new(Kind::Compile, "too long"), now);
+        assert!(refusals.find("a", &limits(10, 10), now).expect("remembered").message.starts_with("too long (as"));
+        assert!(refusals.find("a", &limits(5, 5), now).is_some());
+        assert!(refusals.find("a", &limits(11, 10), now).is_none());
+        assert!(refusals.find("a", &limits(10, 11), now).is_none());
+        assert!(refusals.find("b", &limits(10, 10), now).is_none());
+        assert!(refusals.find("a", &limits(10, 10), now + REMEMBERED).is_none());
+    }
+
+    #[test]
+    fn the_number_of_refusals_is_bounded() {
+        let (mut refusals, now) = (Refusals::default(), Instant::now());
+        for number in 0..MAX_REFUSALS + 10 {
+            let at = now + Duration::from_millis(number as u64);
+            refusals.add(number.to_string(), limits(1, 1), Failure::new(Kind::Compile, "too long"), at);
+        }
+        assert_eq!(refusals.0.len(), MAX_REFUSALS);
+        assert!(refusals.find("0", &limits(1, 1), now).is_none());
+    }
+}

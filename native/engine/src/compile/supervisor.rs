@@ -1,0 +1,314 @@
+//! The one thread that runs compilations: it takes them from the queue, starts, feeds, reads, kills and reaps their
+//! processes. It lives as long as the process, because a compile process dies with the thread that started it.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use super::compile_process::CompileProcess;
+use super::job::{Compilation, Compiled, Job, Outcome};
+use super::process::{Command, Wake, block_broken_pipe, wait};
+use super::queue::{Queue, share_of};
+use super::refusals::Refusals;
+use super::{COMPILE_STACK, Place, Request, host_failure, module_failure, took_too_long};
+use crate::engine::compile_code;
+use crate::failure::{Failure, Kind, chain, panic_text};
+
+/// How often the queue is looked through for those that may wait no longer.
+const QUEUE_LOOK: Duration = Duration::from_millis(100);
+
+/// What the supervisor and the threads that submit share.
+#[derive(Default)]
+struct Shared {
+    queue: Queue<Arc<Job>>,
+    refusals: Refusals,
+    /// Wakes the supervisor; `None` while there is none.
+    wake: Option<Arc<Wake>>,
+    counts: Counts,
+}
+
+/// Compilations of this moment, in the whole process.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Counts {
+    /// Those that run.
+    pub running: u64,
+    /// Those that wait.
+    pub waiting: u64,
+    /// Compile processes, idle ones and those that end included.
+    pub processes: u64,
+}
+
+static SHARED: LazyLock<Mutex<Shared>> = LazyLock::new(Mutex::default);
+
+fn shared() -> MutexGuard<'static, Shared> {
+    SHARED.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Queues a compilation. Fails at once where the queue is full, where the same content failed under these limits a short
+/// while ago, and where the supervisor cannot be started.
+pub fn submit(request: Request) -> Result<Compilation, Failure> {
+    let mut shared = shared();
+    if let Some(failure) = shared.refusals.find(&request.hash, &request.limits, Instant::now()) {
+        return Err(failure);
+    }
+    let wake = match &shared.wake {
+        Some(wake) => Arc::clone(wake),
+        None => {
+            let wake = start().map_err(|error| {
+                host_failure(true, format!("the thread that supervises compilations does not start: {error}"))
+            })?;
+            Arc::clone(shared.wake.insert(wake))
+        }
+    };
+    let (urgent, capacity) = (request.urgent, request.capacity);
+    let job = Arc::new(Job::new(request));
+    let pushed = shared.queue.push(Arc::clone(&job), urgent, capacity.waiting, capacity.waiting_bytes);
+    pushed.map_err(|_| Failure::saturated("compile"))?;
+    drop(shared);
+    wake.wake();
+    Ok(Compilation(job))
+}
+
+/// To be called after a job was cancelled.
+pub(super) fn cancelled() {
+    let mut shared = shared();
+    let removed = shared.queue.remove(|job| job.cancelled());
+    let wake = shared.wake.clone();
+    drop(shared);
+    removed.iter().for_each(|job| job.end(Err(Failure::new(Kind::Cancelled, "the compilation was cancelled"))));
+    wake.inspect(|wake| wake.wake());
+}
+
+/// Compilations of this moment.
+pub fn counts() -> Counts {
+    let shared = shared();
+    Counts { waiting: shared.queue.len(), ..shared.counts }
+}
+
+fn start() -> std::io::Result<Arc<Wake>> {
+    let wake = Arc::new(Wake::new()?);
+    let supervisor = Supervisor { wake: Arc::clone(&wake), processes: Vec::new(), threads: Vec::new(), spare: None };
+    thread::Builder::new().name("cc-lb-compile".to_owned()).spawn(move || {
+        block_broken_pipe();
+        // A panic drops the supervisor, which ends all that it runs; the next submission starts another one.
+        let _ = catch_unwind(AssertUnwindSafe(|| supervisor.run()));
+        let mut shared = shared();
+        shared.wake = None;
+        shared.counts = Counts::default();
+        let waiting = shared.queue.remove(|_| true);
+        drop(shared);
+        waiting.iter().for_each(|job| job.end(Err(host_failure(true, "the supervisor of compilations panicked"))));
+    })?;
+    Ok(wake)
+}
+
+/// Which idle process is kept, and until when.
+struct Spare {
+    command: Arc<Command>,
+    until: Instant,
+}
+
+/// A compilation on a thread.
+struct ThreadCompilation {
+    job: Arc<Job>,
+    since: Instant,
+    finished: Arc<AtomicBool>,
+}
+
+struct Supervisor {
+    wake: Arc<Wake>,
+    processes: Vec<CompileProcess>,
+    threads: Vec<ThreadCompilation>,
+    spare: Option<Spare>,
+}
+
+impl Supervisor {
+    fn run(mut self) {
+        let mut watched = Vec::new();
+        loop {
+            self.wake.clear();
+            self.advance();
+            self.start_jobs();
+            self.keep_spare();
+            watched.clear();
+            self.wake.watch(&mut watched);
+            self.processes.iter().for_each(|process| process.watch(&mut watched));
+            let timeout = self.publish();
+            wait(&self.wake, &mut watched, timeout, !self.processes.is_empty());
+        }
+    }
+
+    /// Publishes the counts, and returns for how long there is nothing to do unless something happens.
+    fn publish(&self) -> Option<Duration> {
+        let mut shared = shared();
+        shared.counts =
+            Counts { running: self.jobs().count() as u64, waiting: 0, processes: self.processes.len() as u64 };
+        let now = Instant::now();
+        let of_queue = (shared.queue.len() > 0).then(|| now + QUEUE_LOOK);
+        drop(shared);
+        let of_threads =
+            self.threads.iter().filter(|one| !one.job.has_ended()).map(|one| one.since + one.job.request.limits.time);
+        let of_processes = self.processes.iter().filter_map(|process| process.deadline(now));
+        let of_spare = self.spare.as_ref().map(|spare| spare.until);
+        let first = of_threads.chain(of_processes).chain(of_spare).chain(of_queue).min();
+        first.map(|first| first.saturating_duration_since(now))
+    }
+
+    /// The jobs that hold a permit: until their process is reaped or their thread has finished.
+    fn jobs(&self) -> impl Iterator<Item = &Arc<Job>> {
+        self.processes.iter().filter_map(CompileProcess::job).chain(self.threads.iter().map(|one| &one.job))
+    }
+
+    /// Brings every compilation as far as it gets without waiting.
+    fn advance(&mut self) {
+        let now = Instant::now();
+        let mut ended = Vec::new();
+        self.processes.retain_mut(|process| {
+            let (outcome, reaped) = process.advance(now);
+            ended.extend(outcome.zip(process.job().cloned()));
+            if reaped && process.job().is_none() {
+                // One that does not stay alive is not replaced before the next job.
+                self.spare.take_if(|spare| spare.command == process.command);
+            }
+            !reaped
+        });
+        self.threads.retain(|one| {
+            let overdue = now.saturating_duration_since(one.since) >= one.job.request.limits.time;
+            if (one.job.cancelled() || overdue) && !one.job.has_ended() {
+                ended.push((Err(took_too_long(&one.job.request.limits)), Arc::clone(&one.job)));
+            }
+            !one.finished.load(SeqCst)
+        });
+        for (outcome, job) in ended {
+            if let Place::Process { command, spare } = &job.request.place {
+                self.spare = Some(Spare { command: Arc::clone(command), until: now + *spare });
+            }
+            end(&job, outcome);
+        }
+    }
+
+    /// Starts what may start.
+    fn start_jobs(&mut self) {
+        loop {
+            let now = Instant::now();
+            let mut shared = shared();
+            let late = shared.queue.remove(|job| {
+                job.request.urgent && now.saturating_duration_since(job.submitted) >= job.request.limits.time
+            });
+            let job = shared.queue.take(|job| self.may_start(job));
+            drop(shared);
+            late.iter().for_each(|job| job.end(Err(Failure::saturated("compile"))));
+            let Some(job) = job else { return };
+            match job.request.place.clone() {
+                Place::Process { command, .. } => self.start_process(job, &command),
+                Place::Thread => self.start_thread(job),
+            }
+        }
+    }
+
+    /// Whether the limits leave room for the job, and its principal has not its share already.
+    fn may_start(&self, job: &Job) -> bool {
+        let capacity = job.request.capacity;
+        let (mut running, mut memory, mut of_principal) = (0, 0u64, 0);
+        for other in self.jobs() {
+            running += 1;
+            memory = memory.saturating_add(other.memory());
+            of_principal += u64::from(other.request.principal == job.request.principal);
+        }
+        running < capacity.running
+            && of_principal < share_of(capacity.running)
+            && (running == 0 || memory.saturating_add(job.memory()) <= capacity.memory)
+    }
+
+    fn start_process(&mut self, job: Arc<Job>, command: &Arc<Command>) {
+        let free = self.processes.iter_mut().find(|process| process.free() && process.command == *command);
+        if let Some(process) = free {
+            process.assign(job);
+            return;
+        }
+        match CompileProcess::start(command) {
+            Ok(mut process) => {
+                process.assign(job);
+                self.processes.push(process);
+            }
+            Err(failure) => end(&job, Err(failure)),
+        }
+    }
+
+    fn start_thread(&mut self, job: Arc<Job>) {
+        let finished = Arc::new(AtomicBool::new(false));
+        let compilation =
+            ThreadCompilation { job: Arc::clone(&job), since: Instant::now(), finished: Arc::clone(&finished) };
+        let wake = Arc::clone(&self.wake);
+        let compile = move || {
+            end(&job, compile_here(&job.request));
+            finished.store(true, SeqCst);
+            wake.wake();
+        };
+        match thread::Builder::new().name("cc-lb-compiler".to_owned()).stack_size(COMPILE_STACK).spawn(compile) {
+            Ok(_) => self.threads.push(compilation),
+            Err(error) => end(&compilation.job, Err(host_failure(true, format!("no thread to compile on: {error}")))),
+        }
+    }
+
+    /// Keeps one idle process for the next job, for a while after the last one.
+    fn keep_spare(&mut self) {
+        if self.spare.as_ref().is_some_and(|spare| spare.until <= Instant::now()) {
+            self.spare = None;
+        }
+        let wanted = self.spare.as_ref().map(|spare| &spare.command);
+        let mut found = false;
+        for process in self.processes.iter_mut().filter(|process| process.free()) {
+            if wanted == Some(&process.command) && !found {
+                found = true;
+            } else {
+                process.kill();
+            }
+        }
+        // One that a job waits for comes first: starting takes a processor's time.
+        let starting = self.processes.iter().any(CompileProcess::starting);
+        if let Some(command) = wanted.filter(|_| !found && !starting) {
+            match CompileProcess::start(command) {
+                Ok(process) => self.processes.push(process),
+                Err(_) => self.spare = None,
+            }
+        }
+    }
+}
+
+impl Drop for Supervisor {
+    fn drop(&mut self) {
+        for job in self.jobs() {
+            job.end(Err(host_failure(true, "the supervisor of compilations panicked")));
+        }
+    }
+}
+
+/// Ends a job, and remembers a failure that would come again.
+fn end(job: &Job, outcome: Outcome) {
+    if let Err(failure) = &outcome
+        && failure.kind == Kind::Compile
+        && matches!(failure.place, "time" | "memory")
+        && !job.cancelled()
+    {
+        let request = &job.request;
+        shared().refusals.add(request.hash.clone(), request.limits, failure.clone(), Instant::now());
+    }
+    job.end(outcome);
+}
+
+/// Compiles on this thread.
+fn compile_here(request: &Request) -> Outcome {
+    let compiled = catch_unwind(AssertUnwindSafe(|| compile_code(&request.code, &request.wasm)));
+    let image = compiled
+        .map_err(|panic| module_failure("crash", format!("the compiler panicked: {}", panic_text(&*panic))))?
+        .map_err(|error| module_failure("invalid", chain(&error)))?;
+    if image.len() as u64 > request.limits.image {
+        let problem =
+            format!("its image has {} bytes, more than maxImageBytes ({})", image.len(), request.limits.image);
+        return Err(module_failure("image", problem));
+    }
+    Ok(Compiled { image, digest: *blake3::hash(&request.wasm).as_bytes() })
+}

@@ -1,0 +1,161 @@
+/** Hostile modules of one principal are compiled beside ordinary ones of others: these must not notice. */
+import { setTimeout as sleep } from 'node:timers/promises';
+import {
+  CompileProcessError,
+  ModuleCompileError,
+  ModuleRejectedError,
+  PoolSaturatedError,
+  ProbeFailedError,
+  SlotKey,
+  WasmtimeRuntime,
+} from '../../src/index.ts';
+import { children } from '../support/children.ts';
+import { append, customSection } from '../support/wat.ts';
+import { collect, handles } from './facts.ts';
+import { guest, plugin } from './guests.ts';
+import { HOSTILE_MODULES } from './hostile-modules.ts';
+import { ensure, type Figure, grouped, type Run, type Scenario } from './scenario.ts';
+
+const LIMITS = { compileTimeoutMs: 2_000, maxCompileBytes: 256 * 2 ** 20, deadlineMs: 1_000 };
+const AT_ONCE = 8;
+const BASELINE = 20;
+/** Those that exhaust time, memory or stack. */
+const HOSTILE = [
+  'loops nested 10,000 deep',
+  'conditions nested 20,000 deep',
+  '20,000 functions',
+  '200 functions of 1,000 loads',
+  '64,000 globals that are computed',
+  '60,000 functions and a large one',
+  'a table of 200,000 blocks for each of 20,000 locals',
+  '5,000 locals that change in 500 nested loops',
+  'loops nested 50,000 deep',
+] as const;
+const MOST_TIMES_SLOWER = 3;
+const MOST_GROWN_BYTES = 2 * 2 ** 20;
+const MOST_AFTER_KILL_MS = 150;
+
+export const compile: Scenario = {
+  unit: 'hostile modules',
+  target: 1_000,
+  async run(run) {
+    const runtime = new WasmtimeRuntime(LIMITS);
+    const unique = uniqueness(run);
+    const ordinary = plugin('cache-aware');
+    const admitOrdinary = async (number: number): Promise<number> => {
+      const began = performance.now();
+      const key = new SlotKey(`ordinary-${number}`, 'plugin');
+      await runtime.registerFilterAsync(key, 'ordinary', unique(ordinary));
+      runtime.evictSlot(key);
+      return performance.now() - began;
+    };
+    const usual: number[] = [];
+    for (let number = 0; number < BASELINE; number++) usual.push(await admitOrdinary(number));
+    await quiet(runtime);
+    const before = handles();
+
+    const bases = HOSTILE.map((name) => HOSTILE_MODULES[name]!());
+    const verdicts = new Map<string, number>();
+    const beside: number[] = [];
+    const resident: number[] = [];
+    for (const part of [1, 2]) {
+      let running = true;
+      const until = Math.ceil((run.target * part) / 2);
+      const others = (async () => {
+        for (let number = 0; running; number++) beside.push(await admitOrdinary(number));
+      })();
+      const attack = Array.from({ length: AT_ONCE }, async () => {
+        while (run.hasMore && run.done < until) {
+          run.count(1);
+          const key = new SlotKey('hostile', `plugin-${run.done}`);
+          const verdict = await refused(runtime.registerFilterAsync(key, 'hostile', unique(run.random.pick(bases))));
+          runtime.evictSlot(key);
+          verdicts.set(verdict, (verdicts.get(verdict) ?? 0) + 1);
+        }
+      });
+      await Promise.all(attack);
+      running = false;
+      await others;
+      await quiet(runtime);
+      await collect();
+      resident.push(process.memoryUsage.rss());
+    }
+    const after = handles();
+    const afterKill = await goodAfterHostile(runtime, unique);
+    runtime.close();
+
+    const [normal, attacked] = [median(usual), median(beside)];
+    const grown = resident[1]! - resident[0]!;
+    const told = [...verdicts].map(([verdict, count]) => `${count} ${verdict}`).join(', ');
+    const figures: Figure[] = [
+      { name: 'hostile modules', value: `${grouped(run.done)}: ${told}`, ok: null },
+      {
+        name: 'ordinary modules beside them',
+        value: `${grouped(beside.length)} admitted, median ${attacked.toFixed(0)} ms, alone ${normal.toFixed(0)} ms`,
+        ok: run.isComplete ? attacked <= MOST_TIMES_SLOWER * normal : null,
+      },
+      {
+        name: 'resident memory, second half against first',
+        value: `${(grown / 1024).toFixed(0)} KiB`,
+        ok: run.isComplete ? grown <= MOST_GROWN_BYTES : null,
+      },
+      {
+        name: 'a good module of the same author, after a hostile one is killed',
+        value: `${afterKill.toFixed(0)} ms`,
+        ok: run.isComplete ? afterKill <= MOST_AFTER_KILL_MS : null,
+      },
+    ];
+    if (before !== undefined && after !== undefined) {
+      for (const name of ['descriptors', 'threads'] as const) {
+        figures.push({ name, value: `${before[name]}, then ${after[name]}`, ok: after[name] <= before[name] });
+      }
+      figures.push({ name: 'children', value: String(children().length), ok: children().length === 0 });
+    }
+    return figures;
+  },
+};
+
+/** Makes a module of another content, and so of another hash, each time. */
+function uniqueness(run: Run): (bytes: Uint8Array) => Uint8Array {
+  let made = 0;
+  return (bytes) => append(bytes, customSection(`torture-${run.seed}-${made++}`, new Uint8Array(0)));
+}
+
+/** What became of a hostile module. Anything but a typed refusal of it breaks the promise. */
+async function refused(registered: Promise<unknown>): Promise<string> {
+  try {
+    await registered;
+    return 'admitted';
+  } catch (error) {
+    ensure(!(error instanceof CompileProcessError), () => `the host was blamed: ${error}`);
+    ensure(!(error instanceof PoolSaturatedError), () => `refused as saturated: ${error}`);
+    if (error instanceof ModuleCompileError) return `refused for ${error.reason}`;
+    if (error instanceof ModuleRejectedError || error instanceof ProbeFailedError) return 'refused otherwise';
+    throw error;
+  }
+}
+
+/** Milliseconds from the end of a hostile module that holds its author's share to the admission of a good one. */
+async function goodAfterHostile(runtime: WasmtimeRuntime, unique: (bytes: Uint8Array) => Uint8Array): Promise<number> {
+  const register = (name: string, bytes: Uint8Array) =>
+    runtime.registerFilterAsync(new SlotKey('hostile', name), name, unique(bytes));
+  const slow = HOSTILE_MODULES['loops nested 10,000 deep']!();
+  let killed = Number.NaN;
+  const attack = Array.from({ length: runtime.config.maxCompiles }, (_, index) =>
+    refused(register(`last-${index}`, slow)).then(() => {
+      killed = performance.now();
+    }),
+  );
+  await sleep(100);
+  await Promise.all([...attack, register('good', guest())]);
+  return performance.now() - killed;
+}
+
+/** Waits until no compile process is left. */
+async function quiet(runtime: WasmtimeRuntime): Promise<void> {
+  while (runtime.stats().engine.compileProcesses > 0) await sleep(100);
+}
+
+function median(values: readonly number[]): number {
+  return values.toSorted((a, b) => a - b)[values.length >> 1] ?? Number.NaN;
+}
