@@ -85,9 +85,9 @@ export declare class NativeStagedCall {
 /** One stream: its events are calls of one hook on one instance. */
 export declare class NativeStream {
   /**
- * Like `NativeModule.call`, on the stream's instance. Because the instance has state, the call is never interrupted to
- * be repeated.
- */
+   * Like `NativeModule.call`, on the stream's instance. Because the instance has state, the call is never
+   * interrupted to be repeated.
+   */
   call(scratch: Uint8Array, start: number, head: number, tail: number, body: Uint8Array, limitMs: number, maxAnswer: number): number | Buffer | NativeFailure
   /** Like `NativeModule.stage`, for a call on the stream's instance. */
   stage(scratch: Uint8Array, start: number, head: number, tail: number, body: Uint8Array, limitMs: number, maxAnswer: number): NativeStagedCall | NativeFailure
@@ -395,7 +395,7 @@ export declare function runCompileProcess(): void
 export declare function startCompile(engine: NativeEngine, source: NativeSource, hash: string, hasStart: boolean, options: NativeCompileOptions, keepIn?: NativeCacheDir | undefined | null): NativeCompilation | NativeFailure
 
 /**
- * Takes one of `limit` permits for guests off the JavaScript threads of the process, for work of `principal`.
- * `granted`, or `share` where another principal may get one now, or `wait`.
+ * Takes one of `limit` permits for guests off the JavaScript threads of the process, for work of `principal`. `granted`, or
+ * `share` where another principal may get one now, or `wait`.
  */
 export declare function takeTaskPermit(limit: number, principal: string): string
