@@ -3,6 +3,7 @@ import type { HotEngineConfig } from '../config.ts';
 import { encodeMessage } from '../dispatch/call.ts';
 import type { CallScratch } from '../dispatch/scratch.ts';
 import { FilterError, GuestTrapError, InvalidArgumentError } from '../errors.ts';
+import { Memo } from '../memo.ts';
 import { filterOutput } from '../policy/decision.ts';
 import { requestHeaders } from '../policy/headers.ts';
 import type { WasmtimeRuntime } from '../runtime.ts';
@@ -34,7 +35,7 @@ const toFilterError: WrapError = (fault, context) =>
 
 /** The canonical form of upstream ids. Upstreams are few and recur with every request. */
 const KNOWN_IDS = 4096;
-const knownIds = new Set<string>();
+const knownIds = new Memo<string, string>(KNOWN_IDS);
 
 /** A filter plugin of a slot. */
 export class WasmtimeFilterPlugin extends Adapter<'filter'> {
@@ -188,10 +189,10 @@ function withId(candidate: UpstreamCandidate, upstreamId: string): UpstreamCandi
 
 function canonicalId(candidate: UpstreamCandidate | null | undefined, index: number): string {
   const id = candidate?.upstreamId;
-  if (typeof id === 'string' && knownIds.has(id)) return id;
+  const known = typeof id === 'string' ? knownIds.get(id) : undefined;
+  if (known !== undefined) return known;
   const canonical = typeof id === 'string' ? parseUuid(id) : null;
   if (canonical === null) throw new InvalidArgumentError(`candidates[${index}].upstreamId`, 'expected a UUID');
-  if (knownIds.size === KNOWN_IDS) knownIds.clear();
-  knownIds.add(canonical);
+  knownIds.set(canonical, canonical);
   return canonical;
 }

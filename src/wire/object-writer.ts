@@ -57,8 +57,19 @@ export class ObjectWriter extends Writer {
     const length = this.notes[start + 3]!;
     let next = start + NOTES_OF_SLICE;
     if (next === this.notes[start]) return;
-    if (plan.words !== null) this.writeWords(plan.words, plan.size, at, length, next, shift);
+    if (plan.isStrings) this.writeStrings(at, length * plan.steps.length, next, shift);
+    else if (plan.words !== null) this.writeWords(plan.words, plan.size, at, length, next, shift);
     else for (let i = 0; i < length; i++) next = this.writeObject(plan, at + i * plan.size, next, shift);
+  }
+
+  /** `writeObject` for elements that are nothing but strings, as header lines are: a pointer and a length for each. */
+  private writeStrings(start: number, count: number, first: number, shift: number): void {
+    const { view, notes } = this;
+    for (let i = 0; i < count; i++) {
+      const target = start + 8 * i;
+      view.setInt32(target, notes[first + 2 * i]! - (target + shift), true);
+      view.setInt32(target + 4, notes[first + 2 * i + 1]!, true);
+    }
   }
 
   /**

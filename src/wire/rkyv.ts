@@ -131,6 +131,8 @@ export interface Plan {
   readonly steps: readonly Step[];
   /** The words of a struct that consists of strings and numbers of whole words, in field order; else null. */
   readonly words: Words | null;
+  /** Whether it is a struct of nothing but strings, which are its words. */
+  readonly isStrings: boolean;
   /** Whether lists of it come again with the same texts; only of a struct that has words. */
   readonly recurs: boolean;
   readonly size: number;
@@ -271,7 +273,8 @@ function layOutStruct(type: StructType, start: number, prefix: string): Plan {
   const make = (type.make as Plan['make'] | undefined) ?? makeByName(type.fields, null);
   const words = wordsOf(steps);
   const recurs = type.recurs === true && words !== null;
-  return { steps, words, recurs, size, align, tagAt: -1, tag: 0, read, make };
+  const isStrings = steps.every((step) => step.kind <= STEP.json && step.tagAt < 0);
+  return { steps, words, isStrings, recurs, size, align, tagAt: -1, tag: 0, read, make };
 }
 
 function layOutVariant(type: EnumType, index: number, start: number, prefix: string): Plan {
@@ -279,7 +282,18 @@ function layOutVariant(type: EnumType, index: number, start: number, prefix: str
   const steps = layOutSteps(fields, start + 1, prefix);
   const { size, align } = extentOfEnum(type);
   const make = makeByName(fields, type.tag === null ? null : [type.tag, name]);
-  return { steps, words: null, recurs: false, size, align, tagAt: start, tag: index, read: readByName(fields), make };
+  return {
+    steps,
+    words: null,
+    isStrings: false,
+    recurs: false,
+    size,
+    align,
+    tagAt: start,
+    tag: index,
+    read: readByName(fields),
+    make,
+  };
 }
 
 function layOutNested(type: StructType | EnumType, start: number, prefix: string): Plan {
