@@ -81,11 +81,15 @@ export interface SaturationEvent extends EventSubject {
 
 /** The breaker of a version changed its state. */
 export interface BreakerEvent {
+  /** The name under which the version was registered. */
   readonly plugin: string;
+  /** The principal of the slot. */
   readonly principal: string;
   /** The calling principal that the change concerns; null for all. */
   readonly caller: string | null;
+  /** The new state. */
   readonly state: BreakerState;
+  /** Why the state changed. */
   readonly cause: BreakerCause;
 }
 
@@ -93,6 +97,7 @@ export interface BreakerEvent {
 export interface KillSwitchEvent {
   /** The key's plugin. */
   readonly plugin: string;
+  /** The key's principal. */
   readonly principal: string;
   /** The reason of `disable`; null for `enable`. */
   readonly reason: string | null;

@@ -78,7 +78,7 @@ export { type ExplainOptions, type Explanation, explain } from './explain.ts';
 export type { BreakerCause, BreakerOptions, BreakerState } from './isolation/breaker.ts';
 export type { MonitorCounts, MonitoredAnswer, MonitorReport } from './isolation/monitor.ts';
 export type { FailureCounts, Refusal } from './isolation/slot-stats.ts';
-export type { SlotStatus } from './isolation/status.ts';
+export type { MonitorStatus, SlotStatus } from './isolation/status.ts';
 export { prometheusSink } from './metrics/prometheus.ts';
 export type { PrometheusClient, PrometheusRegistry } from './metrics/prometheus-client.ts';
 export type { MetricsSink } from './metrics/sink.ts';
@@ -95,7 +95,7 @@ export type {
 export type { PluginFailurePolicy } from './policy/failure.ts';
 export { towardsClient } from './policy/headers.ts';
 export { outcomeToHttp, type Unavailable } from './policy/unavailable.ts';
-export type { ResponseOutcome, ResponseStage } from './response.ts';
+export type { PassedThroughResponse, ResponseOutcome, ResponseStage, TransformedResponse } from './response.ts';
 export {
   type RuntimeHealth,
   type RuntimeOptions,

@@ -7,24 +7,40 @@ import type { HeadersInput, TransformResponseInput, TransformResponseOutput } fr
 
 /** The part of a shape that a chain uses to transform responses; `WasmtimeUpstreamDialect` implements it. */
 export interface ResponseStage {
+  /** The name of the plugin, for errors. */
   readonly pluginName: string;
+  /** What happens to a response when the plugin fails. */
   readonly failurePolicy: PluginFailurePolicy;
+  /** Transforms on the calling thread; see `WasmtimeUpstreamDialect.transformResponse`. */
   transformResponse(input: TransformResponseInput, options?: CallOptions): TransformResponseOutput;
+  /** The asynchronous form of `transformResponse`, which may run on another thread. */
   transformResponseAsync(input: TransformResponseInput, options?: AsyncCallOptions): Promise<TransformResponseOutput>;
   /** Called when a response is passed through after the plugin failed. */
   countPassThrough?(): void;
 }
 
 /** The result of a transform. A response that is passed through is the original; `error` is the failure, if any. */
-export type ResponseOutcome =
-  | {
-      readonly kind: 'transformed';
-      readonly status: number;
-      readonly headers: HeadersInput;
-      readonly body: Uint8Array;
-    }
-  | { readonly kind: 'passed-through'; readonly error?: WasmtimeRuntimeError }
-  | Unavailable;
+export type ResponseOutcome = TransformedResponse | PassedThroughResponse | Unavailable;
+
+/** The response that the plugin answered; what its answer leaves out is the original's. */
+export interface TransformedResponse {
+  /** Distinguishes the outcome. */
+  readonly kind: 'transformed';
+  /** The status code. */
+  readonly status: number;
+  /** The headers. */
+  readonly headers: HeadersInput;
+  /** The body. */
+  readonly body: Uint8Array;
+}
+
+/** The original response. */
+export interface PassedThroughResponse {
+  /** Distinguishes the outcome. */
+  readonly kind: 'passed-through';
+  /** The plugin's failure; absent where the plugin left the response unchanged, or there is none. */
+  readonly error?: WasmtimeRuntimeError;
+}
 
 /** Informational statuses: a client waits for the final response after one of these. */
 const FIRST_FINAL_STATUS = 200;

@@ -11,7 +11,9 @@ import type { SchemasOf } from './wire/schemas.ts';
 
 /** Options of a registration. Omitted options are those of the runtime, also when a key is registered again. */
 export interface SlotOptions {
+  /** What happens to a request when the plugin fails. */
   readonly failurePolicy?: PluginFailurePolicy | undefined;
+  /** Milliseconds for one call. */
   readonly deadlineMs?: number | undefined;
   /**
    * For shapes: `stream` transforms the events of one response's stream on one instance, which keeps its state between
@@ -29,6 +31,7 @@ export interface SlotOptions {
 
 /** Options of an asynchronous registration. */
 export interface AsyncSlotOptions extends SlotOptions {
+  /** Aborts the registration; the promise rejects with its reason. */
   readonly signal?: AbortSignal | undefined;
 }
 

@@ -22,12 +22,24 @@ export interface MonitoredVersion {
 
 /** The output of a hook, or the error with which it failed. */
 export type MonitoredAnswer =
-  | { readonly output: unknown; readonly error?: never }
-  | { readonly error: unknown; readonly output?: never };
+  | {
+      /** The decoded answer. */
+      readonly output: unknown;
+      /** Absent. */
+      readonly error?: never;
+    }
+  | {
+      /** The error of the call. */
+      readonly error: unknown;
+      /** Absent. */
+      readonly output?: never;
+    };
 
 /** One monitored call, compared with the enforced outcome of the request. */
 export interface MonitorReport {
+  /** The key of the slot. */
   readonly key: SlotKey;
+  /** The hook that was called. */
   readonly hook: HookKind;
   /** The content hash of the monitored version. */
   readonly contentHash: string;

@@ -8,16 +8,20 @@ import type { FailureCounts, Refusal } from './slot-stats.ts';
 
 /** A snapshot of a slot. Counters start at the slot's first registration and include all of its versions. */
 export interface SlotStatus {
+  /** The key of the slot. */
   readonly key: SlotKey;
+  /** The kind of the slot. */
   readonly kind: SlotKind;
   /** The name under which the current version was registered. It may contain any characters. */
   readonly pluginName: string;
+  /** The number of the current version. */
   readonly versionId: number;
+  /** The content hash of the current version. */
   readonly contentHash: string;
   /** `enforce` if the slot has an enforcing version, `monitor` if it has only a monitored one. */
   readonly enforcement: 'enforce' | 'monitor';
   /** The monitored version; null without one. */
-  readonly monitor: ({ readonly pluginName: string; readonly contentHash: string } & MonitorCounts) | null;
+  readonly monitor: MonitorStatus | null;
   /** The breaker of the current version; null if the config disables breakers. */
   readonly breaker: {
     /** The state for all callers. */
@@ -29,6 +33,7 @@ export interface SlotStatus {
   readonly disabled: string | null;
   /** Admitted calls, with any outcome. */
   readonly calls: number;
+  /** Failed calls by kind. */
   readonly failures: FailureCounts;
   /** Calls that the breaker or the kill switch rejected. */
   readonly unavailable: number;
@@ -42,6 +47,14 @@ export interface SlotStatus {
   readonly refusals: number;
   /** The last rejected registration. Its reason may contain text of the rejected module. */
   readonly lastRefusal: Refusal | null;
+}
+
+/** The monitored version of a slot. */
+export interface MonitorStatus extends MonitorCounts {
+  /** The name under which it was registered. */
+  readonly pluginName: string;
+  /** Its content hash. */
+  readonly contentHash: string;
 }
 
 /** The sources of the status of a slot. */
