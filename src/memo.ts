@@ -4,33 +4,43 @@
  */
 export class Memo<Key, Value> {
   readonly #limit: number;
-  #young = new Map<Key, Value>();
-  #old = new Map<Key, Value>();
+  #young = new Map<Key, Entry<Value>>();
+  #old = new Map<Key, Entry<Value>>();
+  /** Of the young generation. */
   #weight = 0;
 
-  /** Holds entries of at most `limit` in weight; one without a weight has 1. */
+  /** Holds entries of at most `limit` in weight, and one that is heavier than the half. The default weight is 1. */
   constructor(limit: number) {
     this.#limit = limit / 2;
   }
 
   get(key: Key): Value | undefined {
-    return this.#young.get(key) ?? this.#revive(key);
+    return (this.#young.get(key) ?? this.#revive(key))?.value;
   }
 
-  /** Adds or replaces an entry; replacing it adds its weight to that of the entry before. */
+  /** Adds or replaces an entry. */
   set(key: Key, value: Value, weight = 1): void {
-    if (this.#weight + weight > this.#limit) {
+    this.#put(key, { value, weight });
+  }
+
+  #revive(key: Key): Entry<Value> | undefined {
+    const entry = this.#old.get(key);
+    if (entry !== undefined) this.#put(key, entry);
+    return entry;
+  }
+
+  #put(key: Key, entry: Entry<Value>): void {
+    const weight = this.#weight + entry.weight - (this.#young.get(key)?.weight ?? 0);
+    if (weight > this.#limit) {
       this.#old = this.#young;
       this.#young = new Map();
-      this.#weight = 0;
-    }
-    this.#weight += weight;
-    this.#young.set(key, value);
+      this.#weight = entry.weight;
+    } else this.#weight = weight;
+    this.#young.set(key, entry);
   }
+}
 
-  #revive(key: Key): Value | undefined {
-    const value = this.#old.get(key);
-    if (value !== undefined) this.set(key, value);
-    return value;
-  }
+interface Entry<Value> {
+  readonly value: Value;
+  readonly weight: number;
 }

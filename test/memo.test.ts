@@ -34,3 +34,21 @@ it('Memo counts the weight of entries, and drops others for a heavy one', () => 
   memo.set('next', 3, 45);
   expect([memo.get('next'), memo.get('light')]).toEqual([3, undefined]);
 });
+
+it('counts the weight of entries that are used again, so that their sum is bounded too', () => {
+  const memo = new Memo<number, number>(100);
+  for (let round = 0; round < 50; round++) {
+    for (let key = 0; key < 40; key++) if (memo.get(key) === undefined) memo.set(key, key, 10);
+  }
+  const held = Array.from({ length: 40 }, (_, key) => key).filter((key) => memo.get(key) !== undefined);
+  expect(held.length).toBeLessThanOrEqual(10);
+});
+
+it('takes the weight of an entry that is replaced for the one that it had', () => {
+  const memo = new Memo<string, number>(100);
+  memo.set('other', 0, 10);
+  for (let value = 0; value < 1_000; value++) memo.set('replaced', value, 20);
+  expect([memo.get('replaced'), memo.get('other')]).toEqual([999, 0]);
+  memo.set('replaced', 1_000, 45);
+  expect([memo.get('replaced'), memo.get('other')]).toEqual([1_000, 0]);
+});

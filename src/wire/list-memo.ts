@@ -66,7 +66,7 @@ export class ListMemo {
       alternatives.unshift({ length: rows.length, texts: this.#textsOf(rows), blocks });
       alternatives.length = Math.min(alternatives.length, MAX_ALTERNATIVES);
     } else known.blocks[alignment] = block;
-    this.#lists.set(key, alternatives, block.length);
+    this.#lists.set(key, alternatives, bytesOf(alternatives));
   }
 
   #hasTexts(known: readonly unknown[], rows: Rows): boolean {
@@ -82,4 +82,10 @@ export class ListMemo {
   #textsOf(rows: Rows): unknown[] {
     return rows.flatMap((row) => this.#texts.map((field) => row[field]));
   }
+}
+
+function bytesOf(lists: readonly KnownList[]): number {
+  let bytes = 0;
+  for (const { blocks } of lists) for (const block of blocks) bytes += block?.length ?? 0;
+  return bytes;
 }
