@@ -315,7 +315,8 @@ describe('saturation', () => {
   it('produces 503 with Retry-After if plugin calls are saturated under fail-closed', async () => {
     const server = await upstream(ok);
     const spinning = {
-      principals: [principal('me', { do: 'loop' })],
+      // Of two principals, because calls of one wait for each other.
+      principals: [principal('me', { do: 'loop' }), principal('you', { do: 'loop' })],
       plugins: [plugin('filter', 'misbehave', { failurePolicy: 'fail-closed' })],
     };
     const engine = { poolTotalCoreInstances: 1, deadlineMs: 60_000 };
@@ -325,7 +326,7 @@ describe('saturation', () => {
     first.on('error', () => {});
     first.end(body);
     await until(() => balancer.runtime.stats().inFlight === 1);
-    const second = await reply(url, { body });
+    const second = await reply(url, { key: 'you', body });
     expect(second).toMatchObject({ status: 503, headers: { 'retry-after': '1' } });
     first.destroy();
     await until(() => balancer.runtime.stats().inFlight === 0);

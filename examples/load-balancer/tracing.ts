@@ -17,19 +17,21 @@ export async function traceToOpenTelemetry(): Promise<boolean> {
   // Without a provider, spans have invalid ids.
   if (!api.isSpanContextValid(tracer.startSpan('start').spanContext())) return false;
   const spans = new WeakMap<object, Span>();
-  const end = (call: object) => {
-    spans.get(call)?.end();
+  const finish = (call: object) => {
+    spans
+      .get(call)
+      ?.setAttribute('cc_lb.where', (call as CallEvent).where)
+      .end();
     spans.delete(call);
   };
   tracingChannel<object, CallEvent>(CALLS).subscribe({
     start(call) {
-      const { plugin = '', principal = '', versionId = 0, hook = '', where } = call as CallEvent;
+      const { plugin = '', principal = '', versionId = 0, hook = '' } = call as CallEvent;
       const attributes = {
         'cc_lb.plugin': plugin,
         'cc_lb.principal': principal,
         'cc_lb.version': versionId,
         'cc_lb.hook': hook,
-        'cc_lb.where': where,
       };
       spans.set(call, tracer.startSpan(`plugin ${hook}`, { attributes }));
     },
@@ -39,12 +41,12 @@ export async function traceToOpenTelemetry(): Promise<boolean> {
       span?.recordException(error instanceof Error ? error : String(error));
       span?.setStatus({ code: api.SpanStatusCode.ERROR });
     },
-    // An off-thread call ends when its promise settles.
     end(call) {
-      if ((call as CallEvent).where === 'inline') end(call);
+      // The context of a promise has neither yet; it finishes when the promise settles.
+      if ('result' in call || 'error' in call) finish(call);
     },
     asyncStart() {},
-    asyncEnd: end,
+    asyncEnd: finish,
   });
   return true;
 }
