@@ -5,8 +5,10 @@
 //! Each guest is checked at half of its time. From then on the CPU time of its thread is measured, which limits the
 //! slice that a guest gets on an event loop, and shows whether an expired guest computed or its machine was busy:
 //!
-//!     arm ────── half of the slice ────── slice of CPU time used ──▶ interrupted, repeated off the thread
-//!     arm ────── half of the deadline ─── deadline ────────────────▶ interrupted, expired
+//! ```text
+//! arm ────── half of the slice ────── slice of CPU time used ──▶ interrupted, repeated off the thread
+//! arm ────── half of the deadline ─── deadline ────────────────▶ interrupted, expired
+//! ```
 
 use std::cell::Cell;
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
