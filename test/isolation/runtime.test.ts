@@ -25,7 +25,10 @@ const shared = SlotKey.global('filter');
 
 function misbehave(key: SlotKey, config: HotEngineConfigInput = {}) {
   const { sink, take } = recorder();
-  const runtime = newRuntime({ ...config, breaker: { enabled: true, ...config.breaker } }, { metrics: sink });
+  const runtime = newRuntime(
+    { ...config, breaker: { enabled: true, openMs: 60_000, ...config.breaker } },
+    { metrics: sink },
+  );
   const slot = runtime.registerFilter(key, 'm', plugin('misbehave'));
   const filter = new WasmtimeFilterPlugin(runtime, slot);
   take();
