@@ -141,3 +141,20 @@ describe('a compilation of several minutes', () => {
     expect(await run('compiling', ['worker-terminate'])).toMatchObject({ ...SUCCESS, stdout: 'continued\n' });
   });
 });
+
+describe('a process without resources for a compile process', () => {
+  it.runIf(process.platform === 'linux')('blames no module while it has no descriptors', async () => {
+    const ended = await run('no-resources', ['descriptors'], 'ulimit -n 256;');
+    expect(ended).toMatchObject({ ...SUCCESS, stdout: 'admitted\nrefused for the moment\nadmitted\n' });
+  });
+
+  // The limit counts the processes and threads of a user, and does not apply to root.
+  const other = 'exec setpriv --reuid=64999 --clear-groups bash -c \'ulimit -u 12; exec "$0" "$@"\' "$0" "$@";';
+  it.runIf(process.platform === 'linux' && process.getuid?.() === 0)(
+    'blames no module while it has no processes',
+    async () => {
+      const ended = await run('no-resources', ['processes'], other);
+      expect(ended).toMatchObject({ ...SUCCESS, stdout: 'refused for the moment\n' });
+    },
+  );
+});

@@ -82,6 +82,7 @@ export const compile: Scenario = {
     }
     const after = handles();
     const afterKill = await goodAfterHostile(runtime, unique);
+    await quiet(runtime);
     runtime.close();
 
     const [normal, attacked] = [median(usual), median(beside)];
