@@ -5,6 +5,7 @@
 
 pub mod batch;
 pub mod cache_dir;
+pub mod call;
 pub mod compile;
 pub mod engine;
 pub mod failure;

@@ -11,12 +11,12 @@ use cc_lb_engine::engine::HotEngine;
 use cc_lb_engine::failure::{Failure, Kind, catching};
 use cc_lb_engine::module::CompiledModule;
 use cc_lb_engine::stream::Stream;
-use napi::bindgen_prelude::{AsyncTask, BufferSlice};
+use napi::bindgen_prelude::{AsyncTask, BufferSlice, Either};
 use napi::{Env, Result, ScopedTask};
 use napi_derive::napi;
 
+use crate::call::{CallOf, Rules, request_in};
 use crate::failure::NativeFailure;
-use crate::module::{CallOf, Rules};
 use crate::tasks::cancel_at_end;
 
 /// Bytes of buffers that are kept for the next requests, and how many buffers.
@@ -101,6 +101,21 @@ impl NativeStagedCall {
 
     fn take(&self) -> Option<Staged> {
         self.staged.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+}
+
+/// Copies a request for a call off this thread; see `NativeModule::stage`.
+pub(crate) fn stage(
+    call: &CallOf<'_>,
+    scratch: &[u8],
+    (start, head, tail): (u32, u32, u32),
+    body: &[u8],
+    rules: &Rules,
+) -> Either<NativeStagedCall, NativeFailure> {
+    let end = start as usize + head as usize + tail as usize;
+    match NativeStagedCall::stage(call, request_in(&scratch[..end], start, head, body), rules) {
+        Ok(staged) => Either::A(staged),
+        Err(failure) => Either::B(failure.into()),
     }
 }
 

@@ -9,9 +9,9 @@ use napi::bindgen_prelude::{BufferSlice, Either, Either3, Uint8ArraySlice};
 use napi::{Env, Result};
 use napi_derive::napi;
 
+use crate::call::{CallOf, Rules, call_here};
 use crate::failure::NativeFailure;
-use crate::module::{CallOf, Rules, call_here, stage};
-use crate::staged::NativeStagedCall;
+use crate::staged::{NativeStagedCall, stage};
 
 /// One stream: its events are calls of one hook on one instance.
 #[napi]

@@ -6,18 +6,20 @@ use std::num::NonZeroUsize;
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, LazyLock, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 
-use wasmtime::{Config, Engine, InstanceAllocationStrategy, OptLevel, PoolingAllocationConfig, Strategy};
+use wasmtime::{Config, Engine, InstanceAllocationStrategy, PoolingAllocationConfig};
 
 use crate::budget::Budget;
 use crate::cache::Cache;
+use crate::code::code_config;
 use crate::compile::ImageName;
 use crate::deadline;
 use crate::failure::{Failure, Kind, chain};
+use crate::idle::ModuleMemories;
 use crate::inspect;
 use crate::memory;
 use crate::module::CompiledModule;
 use crate::options::{CodeSettings, EngineOptions};
-use crate::pool::{ModuleMemories, Pool};
+use crate::pool::Pool;
 use crate::signals;
 use crate::stream_budget::StreamBudget;
 
@@ -92,7 +94,7 @@ impl HotEngine {
         self.options.code_settings(self.reuses_memories_of(wasm))
     }
 
-    /// Makes a module of the image that [`compile_code`] returned for it and its settings.
+    /// Makes a module of the image that [`crate::code::compile_code`] returned for it and its settings.
     ///
     /// The image is native code that is trusted: whoever made it owns this process.
     pub fn load(&self, wasm: &[u8], image: &[u8], has_start: bool) -> Result<CompiledModule, Failure> {
@@ -125,11 +127,6 @@ impl HotEngine {
     }
 }
 
-/// Compiles a module to an image. Nothing bounds this, so untrusted modules are compiled in a process of their own.
-pub fn compile_code(settings: &CodeSettings, wasm: &[u8]) -> wasmtime::Result<Vec<u8>> {
-    Engine::new(&code_config(settings))?.precompile_module(wasm)
-}
-
 /// Builds an engine, whose deadlines are kept from now on.
 fn build(options: &EngineOptions, reuses_memories: bool) -> Result<Engine, Failure> {
     let engine = Engine::new(&config(options, reuses_memories))
@@ -139,37 +136,6 @@ fn build(options: &EngineOptions, reuses_memories: bool) -> Result<Engine, Failu
         Failure::new(Kind::EngineInit, format!("the thread that keeps deadlines does not start: {error}"))
     })?;
     Ok(engine)
-}
-
-/// What decides about the code, for the engines that compile and for those that run it.
-fn code_config(settings: &CodeSettings) -> Config {
-    let CodeSettings { memory, gc_heap, copy_on_write } = settings;
-    let mut config = Config::new();
-    config
-        .strategy(Strategy::Cranelift)
-        .cranelift_opt_level(OptLevel::Speed)
-        // The proposals that plugins may not use. The component model is left out of the build.
-        .wasm_threads(false)
-        .wasm_memory64(false)
-        .wasm_multi_memory(false)
-        .wasm_function_references(false)
-        .wasm_gc(false)
-        .wasm_exceptions(false)
-        .wasm_tail_call(false)
-        .wasm_relaxed_simd(false)
-        // rustc emits reference types for wasm32 by default.
-        .wasm_reference_types(true)
-        .signals_based_traps(true)
-        .memory_reservation(memory.reservation)
-        .memory_guard_size(memory.guard)
-        .memory_may_move(memory.may_move)
-        .gc_heap_reservation(gc_heap.reservation)
-        .gc_heap_guard_size(gc_heap.guard)
-        .gc_heap_may_move(gc_heap.may_move)
-        .memory_init_cow(*copy_on_write)
-        .native_unwind_info(false)
-        .epoch_interruption(true);
-    config
 }
 
 /// What wasmtime is configured with.

@@ -1,15 +1,11 @@
 //! A fresh instance for one call: a store with its limits, and the exports that the call needs.
 
-use wasmtime::{Extern, Func, Memory, PoolConcurrencyLimitError, Store, StoreLimits, StoreLimitsBuilder, Trap, ValRaw};
+use wasmtime::{Extern, Func, Memory, PoolConcurrencyLimitError, Store, Trap, ValRaw};
 
 use crate::deadline;
 use crate::failure::{Failure, Kind, chain};
+use crate::host::HostState;
 use crate::module::{CompiledModule, Export};
-
-/// The data of a store: the limits of its guest.
-pub struct HostState {
-    limits: StoreLimits,
-}
 
 /// A fresh instance in its own store, for one call of one hook.
 pub struct Instance {
@@ -25,12 +21,8 @@ impl Instance {
     pub fn new(module: &CompiledModule, hook: usize) -> Result<Instance, Failure> {
         let export = |export: &Export| export.clone().map_err(|reason| Failure::new(Kind::Rejected, reason));
         let (memory, alloc, hook) = (export(&module.memory)?, export(&module.alloc)?, export(&module.hooks[hook])?);
-        let limits = StoreLimitsBuilder::new()
-            .memory_size(module.memory_cap)
-            .tables(module.max_tables)
-            .table_elements(module.max_table_elements)
-            .build();
-        let mut store = Store::new(module.pre.module().engine(), HostState { limits });
+        let state = HostState::new(module.memory_cap, module.max_tables, module.max_table_elements);
+        let mut store = Store::new(module.pre.module().engine(), state);
         store.limiter(|state| &mut state.limits);
         deadline::prepare(&mut store);
         if module.has_start {

@@ -5,11 +5,15 @@
 pub mod budget;
 pub mod cache;
 pub mod call;
+pub mod charge;
+pub mod code;
 pub mod compile;
 pub mod cpu_time;
 pub mod deadline;
 pub mod engine;
 pub mod failure;
+pub mod host;
+pub mod idle;
 pub mod inspect;
 pub mod instance;
 pub mod memory;

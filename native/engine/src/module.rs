@@ -7,8 +7,8 @@ use std::sync::atomic::{AtomicU32, AtomicUsize};
 use wasmtime::{Engine, ExternType, FuncType, InstancePre, Linker, Module, ModuleExport, ValType};
 
 use crate::failure::{Failure, Kind, chain};
-use crate::instance::HostState;
-use crate::pool::ModuleMemories;
+use crate::host::HostState;
+use crate::idle::ModuleMemories;
 
 /// The hooks in the order of their numbers on the boundary.
 pub const HOOKS: [&str; 5] =

@@ -5,16 +5,15 @@
 //! rarely contend for a lock. A memory is charged to the budget when it first becomes idle and whenever its working set
 //! changes, and stays charged while a call uses it: a call in the steady state writes nothing that other threads read.
 
-use std::cell::Cell;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed, Ordering::SeqCst};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
+use crate::charge::Charge;
 use crate::deadline;
+use crate::idle::{Idle, ModuleMemories};
 use crate::memory::{Exchange, Reservation};
 use crate::module::CompiledModule;
 
-/// The number of lists of a module. More threads share lists.
-const LISTS: usize = 8;
 /// The cost of a memory in addition to its resident pages: page tables, two mappings and the pool's own data.
 const OVERHEAD_BYTES: usize = 32 << 10;
 /// Nanoseconds for which a memory may be idle while other calls run. The budget bounds what idle memories hold, and an
@@ -22,98 +21,6 @@ const OVERHEAD_BYTES: usize = 32 << 10;
 const IDLE_NS: u64 = 10_000_000_000;
 /// The share of the budget that eviction frees beyond what is needed, so that not every call evicts.
 const SLACK: usize = 8;
-
-/// The idle memories of one module.
-#[derive(Default)]
-pub struct ModuleMemories {
-    lists: [List; LISTS],
-    /// Whether the module is in the list of the engine's pool.
-    known: AtomicBool,
-}
-
-/// Idle memories in order of use, each with the time at which it became idle. Aligned so that threads with different
-/// lists share no cache line.
-#[derive(Default)]
-#[repr(align(128))]
-struct List(Mutex<Vec<Idle>>);
-
-struct Idle {
-    memory: Box<Reservation>,
-    since: u64,
-}
-
-impl List {
-    fn lock(&self) -> MutexGuard<'_, Vec<Idle>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl ModuleMemories {
-    fn own(&self) -> &List {
-        thread_local! {
-            static LIST: Cell<Option<usize>> = const { Cell::new(None) };
-        }
-        static NEXT: AtomicUsize = AtomicUsize::new(0);
-        let index = LIST.get().unwrap_or_else(|| {
-            let index = NEXT.fetch_add(1, Relaxed) % LISTS;
-            LIST.set(Some(index));
-            index
-        });
-        &self.lists[index]
-    }
-
-    /// Returns the idle memory that this thread used last, or one of another thread.
-    fn take(&self) -> Option<Box<Reservation>> {
-        let idle = self.own().lock().pop().or_else(|| {
-            // Skips lists that other threads are using.
-            self.lists.iter().find_map(|list| list.0.try_lock().ok()?.pop())
-        });
-        idle.map(|idle| idle.memory)
-    }
-
-    /// Returns the latest time at which an idle memory became idle.
-    fn last_used(&self) -> Option<u64> {
-        self.lists.iter().filter_map(|list| list.lock().last().map(|idle| idle.since)).max()
-    }
-
-    /// Removes and returns the memories that are idle since `time` or longer.
-    fn take_idle_since(&self, time: u64) -> Vec<Idle> {
-        let mut taken = Vec::new();
-        for list in &self.lists {
-            let mut list = list.lock();
-            let old = list.partition_point(|idle| idle.since <= time);
-            taken.extend(list.drain(..old));
-        }
-        taken
-    }
-
-    fn count(&self) -> usize {
-        self.lists.iter().map(|list| list.lock().len()).sum()
-    }
-}
-
-/// The charge of a memory in bytes, until it is dropped.
-pub struct Charge {
-    charged: Arc<AtomicUsize>,
-    bytes: usize,
-}
-
-impl Charge {
-    fn set(&mut self, bytes: usize) {
-        if bytes > self.bytes {
-            self.charged.fetch_add(bytes - self.bytes, Relaxed);
-        } else {
-            self.charged.fetch_sub(self.bytes - bytes, Relaxed);
-        }
-        self.bytes = bytes;
-    }
-}
-
-impl Drop for Charge {
-    fn drop(&mut self) {
-        self.set(0);
-    }
-}
 
 /// The idle memories of an engine.
 pub struct Pool {
@@ -189,8 +96,8 @@ impl Pool {
     /// Charges a reset memory. Returns false if the budget is exhausted.
     fn charge(&self, memory: &mut Reservation) -> bool {
         let bytes = memory.resident_bytes() + OVERHEAD_BYTES;
-        let charge = memory.charge().get_or_insert_with(|| Charge { charged: Arc::clone(&self.charged), bytes: 0 });
-        if charge.bytes == bytes {
+        let charge = memory.charge().get_or_insert_with(|| Charge::new(Arc::clone(&self.charged)));
+        if charge.bytes() == bytes {
             return true;
         }
         charge.set(bytes);

@@ -22,7 +22,7 @@ static ALLOCATOR: Allocator = Allocator;
 #[inline]
 fn checked(block: *mut u8) -> *mut u8 {
     if block.is_null() && EXIT_ON_FAILURE.load(Relaxed) {
-        super::child::exit(EXIT_MEMORY);
+        super::exit::exit(EXIT_MEMORY);
     }
     block
 }

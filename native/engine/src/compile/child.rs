@@ -4,9 +4,10 @@ use std::io::{Read, Write, stderr, stdin, stdout};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc;
 
+use super::exit::exit;
 use super::protocol::{AnswerHeader, EXIT_NO_JOB, EXIT_NOT_CONFINED, JOB_HEADER_BYTES, JobHeader, READY, Status};
 use super::{COMPILE_STACK, alloc, confine};
-use crate::engine::compile_code;
+use crate::code::compile_code;
 use crate::failure::{chain, panic_text};
 
 /// Bytes of a message that are sent.
@@ -77,15 +78,4 @@ fn write(bytes: &[u8]) {
     if stdout().write_all(bytes).and_then(|()| stdout().flush()).is_err() {
         exit(EXIT_NO_JOB);
     }
-}
-
-/// Ends the process without running anything of Node's.
-pub fn exit(code: i32) -> ! {
-    #[cfg(unix)]
-    // SAFETY: ends the process; nothing of it is used afterwards.
-    unsafe {
-        libc::_exit(code)
-    }
-    #[cfg(not(unix))]
-    std::process::exit(code)
 }

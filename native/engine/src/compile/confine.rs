@@ -156,7 +156,7 @@ mod unix {
         std::thread::spawn(move || {
             loop {
                 if footprint() > limit {
-                    super::super::child::exit(EXIT_MEMORY);
+                    super::super::exit::exit(EXIT_MEMORY);
                 }
                 std::thread::sleep(LOOK_EVERY);
             }

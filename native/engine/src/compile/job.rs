@@ -4,7 +4,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use super::queue::{Principal, Waiting};
-use super::{Place, Request, host_failure, supervisor};
+use super::{Place, Request, host_failure};
 use crate::failure::{Failure, Kind};
 
 /// An image and the digest of the module that the compiler says it compiled.
@@ -66,6 +66,30 @@ impl Job {
         self.state().cancelled
     }
 
+    /// Blocks this thread until it has ended.
+    pub fn wait(&self) {
+        let mut state = self.state();
+        while !state.ended {
+            state = self.ended.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    /// Marks it as cancelled; the supervisor acts on it.
+    pub fn cancel(&self) {
+        self.state().cancelled = true;
+    }
+
+    /// The image, once, after it has ended.
+    pub fn take(&self) -> Result<Vec<u8>, Failure> {
+        let outcome = self.state().outcome.take();
+        let compiled =
+            outcome.unwrap_or_else(|| Err(Failure::new(Kind::Cancelled, "the compilation was cancelled")))?;
+        if compiled.digest != *blake3::hash(&self.request.wasm).as_bytes() {
+            return Err(host_failure(false, "the compile process answered for another module"));
+        }
+        Ok(compiled.image)
+    }
+
     /// Bytes of memory that it may use; a thread's are not limited.
     pub fn memory(&self) -> u64 {
         match self.request.place {
@@ -82,48 +106,5 @@ impl Waiting for Arc<Job> {
 
     fn bytes(&self) -> u64 {
         self.request.wasm.len() as u64
-    }
-}
-
-/// A compilation that somebody waits for. Dropping it cancels it.
-pub struct Compilation(pub(super) Arc<Job>);
-
-impl Compilation {
-    /// Whether it has ended.
-    pub fn ended(&self) -> bool {
-        self.0.has_ended()
-    }
-
-    /// Blocks this thread until it has ended.
-    pub fn wait(&self) {
-        let mut state = self.0.state();
-        while !state.ended {
-            state = self.0.ended.wait(state).unwrap_or_else(PoisonError::into_inner);
-        }
-    }
-
-    /// Ends it at once: it leaves the queue, or its process is killed.
-    pub fn cancel(&self) {
-        self.0.state().cancelled = true;
-        supervisor::cancelled();
-    }
-
-    /// The image, once, after it has ended.
-    pub fn take(&self) -> Result<Vec<u8>, Failure> {
-        let outcome = self.0.state().outcome.take();
-        let compiled =
-            outcome.unwrap_or_else(|| Err(Failure::new(Kind::Cancelled, "the compilation was cancelled")))?;
-        if compiled.digest != *blake3::hash(&self.0.request.wasm).as_bytes() {
-            return Err(host_failure(false, "the compile process answered for another module"));
-        }
-        Ok(compiled.image)
-    }
-}
-
-impl Drop for Compilation {
-    fn drop(&mut self) {
-        if !self.ended() {
-            self.cancel();
-        }
     }
 }

@@ -16,8 +16,10 @@ mod alloc;
 mod cache_dir;
 mod child;
 mod command;
+mod compilation;
 mod compile_process;
 mod confine;
+mod exit;
 mod job;
 #[cfg_attr(not(unix), path = "process_elsewhere.rs")]
 mod process;
@@ -32,9 +34,9 @@ use std::time::Duration;
 pub use cache_dir::{CacheDir, CacheDirStats, ImageName, Lookup};
 pub use child::run as run_compile_process;
 pub use command::Command;
-pub use job::Compilation;
+pub use compilation::{Compilation, submit};
 pub use queue::Principal;
-pub use supervisor::{Counts, counts, submit};
+pub use supervisor::{Counts, counts};
 
 use crate::failure::{Failure, Kind};
 use crate::options::CodeSettings;

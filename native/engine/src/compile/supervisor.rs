@@ -8,12 +8,12 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::compile_process::CompileProcess;
-use super::job::{Compilation, Compiled, Job, Outcome};
+use super::job::{Compiled, Job, Outcome};
 use super::process::{Command, Wake, block_broken_pipe, wait};
 use super::queue::{Queue, share_of};
 use super::refusals::Refusals;
 use super::{COMPILE_STACK, Place, Request, host_failure, module_failure, took_too_long};
-use crate::engine::compile_code;
+use crate::code::compile_code;
 use crate::failure::{Failure, Kind, chain, panic_text};
 
 /// How often the queue is looked through for those that may wait no longer.
@@ -46,9 +46,8 @@ fn shared() -> MutexGuard<'static, Shared> {
     SHARED.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Queues a compilation. Fails at once where the queue is full, where the same content failed under these limits a short
-/// while ago, and where the supervisor cannot be started.
-pub fn submit(request: Request) -> Result<Compilation, Failure> {
+/// See [`super::submit`].
+pub fn submit(request: Request) -> Result<Arc<Job>, Failure> {
     let mut shared = shared();
     if let Some(failure) = shared.refusals.find(&request.hash, &request.limits, Instant::now()) {
         return Err(failure);
@@ -68,7 +67,7 @@ pub fn submit(request: Request) -> Result<Compilation, Failure> {
     pushed.map_err(|_| Failure::saturated("compile"))?;
     drop(shared);
     wake.wake();
-    Ok(Compilation(job))
+    Ok(job)
 }
 
 /// To be called after a job was cancelled.

@@ -2,7 +2,7 @@
 
 use wasmtime::Config;
 
-use crate::pool::Charge;
+use crate::charge::Charge;
 
 /// Reservations do not exist here.
 pub enum Reservation {}

@@ -10,8 +10,6 @@ use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::sync::LazyLock;
 
-use super::reservation::Reservation;
-
 const PRESENT: u64 = 1 << 63;
 const NOT_EMPTY: u64 = 1 << 62;
 /// The number of pages of one read.
@@ -19,25 +17,15 @@ pub const BLOCK: usize = 2048;
 
 thread_local! {
     /// Opened once per thread, because threads that share a file contend for its reference count.
-    static FILE: Option<File> = TRUSTED.then(open).flatten();
+    static FILE: Option<File> = open();
     static BUFFER: RefCell<Vec<Entry>> = const { RefCell::new(Vec::new()) };
 }
 
-/// Whether the page map is reliable. An emulator may provide that of another process, or none.
-static TRUSTED: LazyLock<bool> = LazyLock::new(|| {
-    let shows = |file: &File, probe: &Reservation, expected| {
-        let mut entry = [Entry(0)];
-        read(file, probe.base() as usize, &mut entry) && entry[0].has_contents() == expected
-    };
-    let Some(file) = open() else { return false };
-    let Ok(mut probe) = Reservation::map(0, page_bytes()) else { return false };
-    if probe.resize(page_bytes()).is_err() || !shows(&file, &probe, false) {
-        return false;
-    }
-    // SAFETY: the byte lies in the accessible part of the probe's own mapping.
-    unsafe { probe.base().write_volatile(1) };
-    shows(&file, &probe, true) && probe.discard(0, page_bytes()) && shows(&file, &probe, false)
-});
+/// Returns whether the page at `address` has contents; none where the kernel does not report it.
+pub fn has_contents(address: usize) -> Option<bool> {
+    let mut entry = [Entry(0)];
+    FILE.with(|file| read(file.as_ref()?, address, &mut entry).then_some(entry[0].has_contents()))
+}
 
 /// The kernel's entry of a page.
 #[derive(Clone, Copy)]

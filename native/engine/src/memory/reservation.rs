@@ -6,7 +6,7 @@ use std::sync::LazyLock;
 
 use super::page_map::{self, BLOCK, page_bytes};
 use super::working_set::WorkingSet;
-use crate::pool::Charge;
+use crate::charge::Charge;
 
 /// Maximum bytes of a memory's initial size whose pages are reset individually. Reading the page map of a large memory of
 /// which little is used costs more than returning its pages without reading it.
@@ -59,6 +59,21 @@ pub fn usable() -> bool {
         probe.discard(0, page_bytes()) && unsafe { probe.base().read_volatile() } == 0
     });
     *USABLE
+}
+
+/// Whether the page map is reliable. An emulator may provide that of another process, or none.
+fn page_map_is_reliable() -> bool {
+    static RELIABLE: LazyLock<bool> = LazyLock::new(|| {
+        let shows = |probe: &Reservation, expected| page_map::has_contents(probe.base() as usize) == Some(expected);
+        let Ok(mut probe) = Reservation::map(0, page_bytes()) else { return false };
+        if probe.resize(page_bytes()).is_err() || !shows(&probe, false) {
+            return false;
+        }
+        // SAFETY: the byte lies in the accessible part of the probe's own mapping.
+        unsafe { probe.base().write_volatile(1) };
+        shows(&probe, true) && probe.discard(0, page_bytes()) && shows(&probe, false)
+    });
+    *RELIABLE
 }
 
 impl Reservation {
@@ -195,23 +210,24 @@ impl Reservation {
         let (first, count) = (from / page, bytes.div_ceil(page));
         let mut run = Run { base: self.base(), first, action: Action::None, refused: false };
         let working_set = &mut self.working_set;
-        let known = page_map::look(run.base as usize + from, count, |entries| {
-            for (page, entry) in (first..).zip(entries) {
-                let action = if !entry.has_contents() {
-                    if fresh {
-                        working_set.untouched(page);
+        let known = page_map_is_reliable()
+            && page_map::look(run.base as usize + from, count, |entries| {
+                for (page, entry) in (first..).zip(entries) {
+                    let action = if !entry.has_contents() {
+                        if fresh {
+                            working_set.untouched(page);
+                        }
+                        Action::None
+                    } else if working_set.touched(page, fresh) && entry.is_present() {
+                        Action::Zero
+                    } else {
+                        Action::Discard
+                    };
+                    if action != run.action {
+                        run.end(page, action);
                     }
-                    Action::None
-                } else if working_set.touched(page, fresh) && entry.is_present() {
-                    Action::Zero
-                } else {
-                    Action::Discard
-                };
-                if action != run.action {
-                    run.end(page, action);
                 }
-            }
-        });
+            });
         run.end(first + count, Action::None);
         match (known, run.refused) {
             (false, _) => Block::Unknown,

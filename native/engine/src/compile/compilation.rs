@@ -1,0 +1,47 @@
+//! The handle to a compilation.
+
+use std::sync::Arc;
+
+use super::job::Job;
+use super::{Request, supervisor};
+use crate::failure::Failure;
+
+/// A compilation that its caller waits for. Dropping it cancels it.
+pub struct Compilation(Arc<Job>);
+
+/// Queues a compilation. Fails at once where the queue is full, where the same content failed under these limits a short
+/// while ago, and where the supervisor cannot be started.
+pub fn submit(request: Request) -> Result<Compilation, Failure> {
+    supervisor::submit(request).map(Compilation)
+}
+
+impl Compilation {
+    /// Whether it has ended.
+    pub fn ended(&self) -> bool {
+        self.0.has_ended()
+    }
+
+    /// Blocks this thread until it has ended.
+    pub fn wait(&self) {
+        self.0.wait();
+    }
+
+    /// Ends it at once: it leaves the queue, or its process is killed.
+    pub fn cancel(&self) {
+        self.0.cancel();
+        supervisor::cancelled();
+    }
+
+    /// The image, once, after it has ended.
+    pub fn take(&self) -> Result<Vec<u8>, Failure> {
+        self.0.take()
+    }
+}
+
+impl Drop for Compilation {
+    fn drop(&mut self) {
+        if !self.ended() {
+            self.cancel();
+        }
+    }
+}
