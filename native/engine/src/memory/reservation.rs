@@ -172,7 +172,7 @@ impl Reservation {
         let fresh = std::mem::replace(&mut self.fresh, false);
         // A guest probably uses what it grows its memory by. Of a large initial size it probably uses only the start, and the
         // end, where allocators mark the limit of what they manage.
-        let start = self.initial.min(LOOK_BYTES);
+        let start = if self.initial <= LOOK_BYTES { size } else { LOOK_BYTES };
         let end = self.initial.saturating_sub(END_BYTES).max(start);
         let reset = self.reset_range(0, start, fresh) && self.discard(start, end) && self.reset_range(end, size, fresh);
         if !reset {
