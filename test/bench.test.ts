@@ -11,7 +11,7 @@ const bench = (...args: string[]) =>
   spawnSync(process.execPath, ['bench/run.mjs', '--no-build', ...args], { cwd: root, encoding: 'utf8' });
 
 it.each([
-  ['request, 1 KiB, k = 16', ['one', 'threads', 'processes']],
+  ['request, 1 KiB, k = 1', ['one', 'threads', 'processes']],
   ['request, static-data, 1 KiB, k = 1', ['one']],
   ['stream, 1 KiB, k = 1', ['one']],
   ['observed, 1 KiB, k = 1', ['one']],
