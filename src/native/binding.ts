@@ -41,13 +41,13 @@ export declare class NativeModule {
    * the number of outcomes is the number of calls made.
    */
   callBatch(hook: number, bytes: Uint8Array, lengths: Array<number>, limitMs: number, budgetMs: number): Promise<Array<NativeBatchOutcome>>
-  /** What was noted when the module was admitted, or null before that. */
+  /** Returns the note of the module's admission, or null before it was admitted. */
   admission(): string | null
-  /** Notes the outcome of the admission, for other threads that register the same content. */
+  /** Stores the note of the admission for other threads that register the same content. */
   admit(note: string): void
-  /** A slot serves this module from now on. */
+  /** Counts a slot version that uses this module. */
   serve(): void
-  /** A slot no longer serves it; with the last one, its idle memory is released. */
+  /** Ends the use by one slot version. The last one releases the module's idle memory. */
   retire(): void
   /** Bytes of the largest memory at the end of a call of the module. */
   highestMemoryBytes(): number
@@ -64,21 +64,21 @@ export declare class NativeModule {
   openStream(hook: number, principal: string): NativeStream
 }
 
-/** The bytes of a module, copied once, so that later changes to the caller's buffer do not matter. */
+/** The bytes of a module, copied once, so that later changes to the caller's buffer have no effect. */
 export declare class NativeSource {
   /** Copies the bytes. */
   constructor(wasm: Uint8Array)
   /** Hashes and inspects, without running anything. */
   inspect(policyVersion: number, memoryMaxPages: number, maxEntries: number): NativeInspection
-  /** The same off the JavaScript thread. */
+  /** Hashes and inspects off the JavaScript thread. */
   inspectAsync(policyVersion: number, memoryMaxPages: number, maxEntries: number): Promise<NativeInspection>
 }
 
-/** A request that waits for its turn off the JavaScript thread. */
+/** A request that waits to run off the JavaScript thread. */
 export declare class NativeStagedCall {
-  /** Runs it on a thread of libuv's pool, once. */
+  /** Runs the call on a thread of libuv's pool, once. */
   run(): Promise<NativeTaskOutcome>
-  /** Interrupts the guest, or lets a call that has not begun fail at once. */
+  /** Interrupts the guest, or makes a call that has not started fail immediately. */
   cancel(): void
 }
 
@@ -95,7 +95,7 @@ export declare class NativeStream {
   close(): void
 }
 
-/** BLAKE3 over the policy version and the memory cap, both as u32 little endian, and the bytes, in lower-case hex. */
+/** BLAKE3 over the policy version and the memory cap, both as little-endian u32, and the bytes, in lowercase hex. */
 export declare function contentHash(policyVersion: number, memoryMaxPages: number, wasm: Uint8Array): string
 
 /**
@@ -258,7 +258,7 @@ export interface NativeFailure {
   place: string | null
   /** The trap's name in kebab-case. */
   trap: string | null
-  /** One sentence for a person; empty where the kind says it all. */
+  /** The message, one sentence; empty if the kind describes the failure completely. */
   message: string
   /** For an expired call, the share of CPU time that its thread received, from 0 to 1; null if it is unknown. */
   cpuShare: number | null
@@ -278,15 +278,15 @@ export interface NativeFrame {
 
 /** An import. */
 export interface NativeImport {
-  /** The module it comes from. */
+  /** The module that it is imported from. */
   module: string
-  /** Its name there. */
+  /** Its name in that module. */
   name: string
   /** `func`, `table`, `memory`, `global` or `tag`. */
   kind: string
 }
 
-/** What a module is: its identity and what it says about itself. */
+/** The content hash and the facts of a module. */
 export interface NativeInspection {
   /** See `contentHash`. */
   hash: string
@@ -296,53 +296,53 @@ export interface NativeInspection {
 
 /** A memory's limits, in pages of 64 KiB. */
 export interface NativeMemoryLimits {
-  /** Pages at the start. */
+  /** Initial pages. */
   initialPages: number
-  /** The module's own cap. */
+  /** Maximum pages that the module declares. */
   maximumPages: number | null
 }
 
-/** Everything that inspection found, in file order. */
+/** The facts of a module, in file order. */
 export interface NativeModuleFacts {
-  /** `module`, `component`, or null where the bytes are neither. */
+  /** `module`, `component`, or null if the bytes are neither. */
   encoding: string | null
-  /** How many bytes were given. */
+  /** Number of bytes. */
   size: number
   /** The first imports. */
   imports: Array<NativeImport>
-  /** How many there are. */
+  /** Their total number. */
   importCount: number
-  /** Where the import section begins, if there is one. */
+  /** The offset of the import section; null without one. */
   importsOffset: number | null
   /** The exports of the contract. */
   exports: Array<NativeExport>
-  /** How many exports there are in all. */
+  /** Total number of exports. */
   exportCount: number
   /** The custom sections of the contract. */
   sections: Array<NativeSection>
-  /** Sections of the contract beyond those listed. */
+  /** Number of contract sections that are not listed. */
   sectionsUnlisted: number
   /** The first memories that the module defines. */
   memories: Array<NativeMemoryLimits>
-  /** How many there are. */
+  /** Their total number. */
   memoryCount: number
-  /** How many types it declares. */
+  /** Number of declared types. */
   types: number
-  /** How many functions it defines. */
+  /** Number of defined functions. */
   functions: number
   /** Bytes of code. */
   codeBytes: number
   /** Whether it has a start function. */
   start: boolean
-  /** What stopped the reading. */
+  /** The error that ended parsing. */
   parseError: NativeParseError | null
 }
 
-/** Where and why reading stopped. */
+/** A position at which the parser failed, and its error. */
 export interface NativeParseError {
-  /** The parser's sentence. */
+  /** The parser's message. */
   message: string
-  /** The byte it happened at. */
+  /** The offset of the error. */
   offset: number
 }
 
@@ -350,9 +350,9 @@ export interface NativeParseError {
 export interface NativeSection {
   /** Its name. */
   name: string
-  /** Where its contents begin in the file. */
+  /** The offset of its contents in the file. */
   offset: number
-  /** How many bytes it has. */
+  /** Its length in bytes. */
   size: number
   /** The bytes, unless there are more than 1 MiB. */
   data: Buffer | null
@@ -362,7 +362,7 @@ export interface NativeSection {
 export interface NativeTaskOutcome {
   /** The answer's bytes. */
   answer: Buffer | null
-  /** Or the failure. */
+  /** The failure, or null. */
   failure: NativeFailure | null
   /** Seconds inside the guest, NaN if it was never entered. */
   seconds: number
@@ -379,7 +379,7 @@ export declare function openCacheDir(path: string, key: Uint8Array | undefined |
 /** The engine of these options, created unless it exists. */
 export declare function openEngine(options: NativeEngineOptions): NativeEngine | NativeFailure
 
-/** The signals whose handler is no longer the one that the engine installed. */
+/** Returns the signals whose handler was replaced after the engine installed its own. */
 export declare function replacedSignalHandlers(): Array<string>
 
 /** Returns a permit that was taken for `principal`. */

@@ -14,7 +14,7 @@ pub struct NativeFailure {
     pub place: Option<String>,
     /// The trap's name in kebab-case.
     pub trap: Option<String>,
-    /// One sentence for a person; empty where the kind says it all.
+    /// The message, one sentence; empty if the kind describes the failure completely.
     pub message: String,
     /// For an expired call, the share of CPU time that its thread received, from 0 to 1; null if it is unknown.
     pub cpu_share: Option<f64>,

@@ -1,4 +1,4 @@
-//! What inspection found in a module, as data.
+//! The result of an inspection for JavaScript.
 
 use cc_lb_engine::inspect::{Export, Import, MemoryLimits, ModuleEncoding, ModuleFacts, ParseError, Section};
 use napi::bindgen_prelude::Buffer;
@@ -7,9 +7,9 @@ use napi_derive::napi;
 /// An import.
 #[napi(object, object_from_js = false)]
 pub struct NativeImport {
-    /// The module it comes from.
+    /// The module that it is imported from.
     pub module: String,
-    /// Its name there.
+    /// Its name in that module.
     pub name: String,
     /// `func`, `table`, `memory`, `global` or `tag`.
     pub kind: String,
@@ -43,9 +43,9 @@ impl From<Export> for NativeExport {
 pub struct NativeSection {
     /// Its name.
     pub name: String,
-    /// Where its contents begin in the file.
+    /// The offset of its contents in the file.
     pub offset: u32,
-    /// How many bytes it has.
+    /// Its length in bytes.
     pub size: u32,
     /// The bytes, unless there are more than 1 MiB.
     pub data: Option<Buffer>,
@@ -61,9 +61,9 @@ impl From<Section> for NativeSection {
 /// A memory's limits, in pages of 64 KiB.
 #[napi(object, use_nullable = true, object_from_js = false)]
 pub struct NativeMemoryLimits {
-    /// Pages at the start.
+    /// Initial pages.
     pub initial_pages: f64,
-    /// The module's own cap.
+    /// Maximum pages that the module declares.
     pub maximum_pages: Option<f64>,
 }
 
@@ -76,12 +76,12 @@ impl From<MemoryLimits> for NativeMemoryLimits {
     }
 }
 
-/// Where and why reading stopped.
+/// A position at which the parser failed, and its error.
 #[napi(object, object_from_js = false)]
 pub struct NativeParseError {
-    /// The parser's sentence.
+    /// The parser's message.
     pub message: String,
-    /// The byte it happened at.
+    /// The offset of the error.
     pub offset: f64,
 }
 
@@ -91,40 +91,40 @@ impl From<ParseError> for NativeParseError {
     }
 }
 
-/// Everything that inspection found, in file order.
+/// The facts of a module, in file order.
 #[napi(object, use_nullable = true, object_from_js = false)]
 pub struct NativeModuleFacts {
-    /// `module`, `component`, or null where the bytes are neither.
+    /// `module`, `component`, or null if the bytes are neither.
     pub encoding: Option<String>,
-    /// How many bytes were given.
+    /// Number of bytes.
     pub size: u32,
     /// The first imports.
     pub imports: Vec<NativeImport>,
-    /// How many there are.
+    /// Their total number.
     pub import_count: u32,
-    /// Where the import section begins, if there is one.
+    /// The offset of the import section; null without one.
     pub imports_offset: Option<u32>,
     /// The exports of the contract.
     pub exports: Vec<NativeExport>,
-    /// How many exports there are in all.
+    /// Total number of exports.
     pub export_count: u32,
     /// The custom sections of the contract.
     pub sections: Vec<NativeSection>,
-    /// Sections of the contract beyond those listed.
+    /// Number of contract sections that are not listed.
     pub sections_unlisted: u32,
     /// The first memories that the module defines.
     pub memories: Vec<NativeMemoryLimits>,
-    /// How many there are.
+    /// Their total number.
     pub memory_count: u32,
-    /// How many types it declares.
+    /// Number of declared types.
     pub types: u32,
-    /// How many functions it defines.
+    /// Number of defined functions.
     pub functions: u32,
     /// Bytes of code.
     pub code_bytes: u32,
     /// Whether it has a start function.
     pub start: bool,
-    /// What stopped the reading.
+    /// The error that ended parsing.
     pub parse_error: Option<NativeParseError>,
 }
 

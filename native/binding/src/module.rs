@@ -19,7 +19,7 @@ use crate::stream::NativeStream;
 pub struct NativeModule {
     pub(crate) engine: Arc<HotEngine>,
     pub(crate) module: Arc<CompiledModule>,
-    /// Versions that serve the module through this handle.
+    /// Versions that use the module through this handle.
     serving: AtomicU32,
 }
 
@@ -36,7 +36,7 @@ impl NativeModule {
 }
 
 impl Drop for NativeModule {
-    /// A thread may end, or a runtime become garbage, with slots that were never evicted.
+    /// A thread may end, or a runtime may be garbage-collected, with slots that were never evicted.
     fn drop(&mut self) {
         self.release(self.serving.load(SeqCst));
     }
@@ -44,26 +44,26 @@ impl Drop for NativeModule {
 
 #[napi]
 impl NativeModule {
-    /// What was noted when the module was admitted, or null before that.
+    /// Returns the note of the module's admission, or null before it was admitted.
     #[napi(catch_unwind)]
     pub fn admission(&self) -> Option<String> {
         self.module.admission.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Notes the outcome of the admission, for other threads that register the same content.
+    /// Stores the note of the admission for other threads that register the same content.
     #[napi(catch_unwind)]
     pub fn admit(&self, note: String) {
         *self.module.admission.lock().unwrap_or_else(PoisonError::into_inner) = Some(note);
     }
 
-    /// A slot serves this module from now on.
+    /// Counts a slot version that uses this module.
     #[napi(catch_unwind)]
     pub fn serve(&self) {
         self.serving.fetch_add(1, SeqCst);
         self.module.cells.fetch_add(1, SeqCst);
     }
 
-    /// A slot no longer serves it; with the last one, its idle memory is released.
+    /// Ends the use by one slot version. The last one releases the module's idle memory.
     #[napi(catch_unwind)]
     pub fn retire(&self) {
         self.serving.fetch_sub(1, SeqCst);

@@ -2,7 +2,7 @@
 
 use napi_derive::napi;
 
-/// The signals whose handler is no longer the one that the engine installed.
+/// Returns the signals whose handler was replaced after the engine installed its own.
 #[napi(catch_unwind)]
 pub fn replaced_signal_handlers() -> Vec<String> {
     cc_lb_engine::signals::replaced().into_iter().map(str::to_owned).collect()

@@ -1,4 +1,4 @@
-//! A module's bytes on their way through inspection.
+//! The bytes of a module, and their inspection.
 
 use std::sync::Arc;
 
@@ -10,19 +10,19 @@ use napi_derive::napi;
 
 use crate::inspection::NativeModuleFacts;
 
-/// BLAKE3 over the policy version and the memory cap, both as u32 little endian, and the bytes, in lower-case hex.
+/// BLAKE3 over the policy version and the memory cap, both as little-endian u32, and the bytes, in lowercase hex.
 #[napi(catch_unwind)]
 pub fn content_hash(policy_version: u32, memory_max_pages: u32, wasm: &[u8]) -> String {
     cc_lb_engine::module::content_hash(policy_version, memory_max_pages, wasm)
 }
 
-/// The bytes of a module, copied once, so that later changes to the caller's buffer do not matter.
+/// The bytes of a module, copied once, so that later changes to the caller's buffer have no effect.
 #[napi]
 pub struct NativeSource {
     pub(crate) wasm: Arc<Vec<u8>>,
 }
 
-/// What a module is: its identity and what it says about itself.
+/// The content hash and the facts of a module.
 #[napi(object, object_from_js = false)]
 pub struct NativeInspection {
     /// See `contentHash`.
@@ -45,7 +45,7 @@ impl NativeSource {
         self.task(policy_version, memory_max_pages, max_entries).run()
     }
 
-    /// The same off the JavaScript thread.
+    /// Hashes and inspects off the JavaScript thread.
     #[napi(catch_unwind, ts_return_type = "Promise<NativeInspection>")]
     pub fn inspect_async(
         &self,
@@ -61,7 +61,7 @@ impl NativeSource {
     }
 }
 
-/// An inspection and all that it needs.
+/// The task of an inspection.
 pub struct InspectTask {
     wasm: Arc<Vec<u8>>,
     policy_version: u32,

@@ -1,5 +1,5 @@
-//! A call off the JavaScript thread. The request is copied into native memory on the calling thread, so nothing that
-//! happens to the caller's buffers later matters; everything that runs guest code happens on a thread of libuv's pool.
+//! A call off the JavaScript thread. The request is copied to native memory on the calling thread, so later changes to
+//! the caller's buffers have no effect. Guest code runs on a thread of libuv's pool.
 
 use std::sync::atomic::Ordering::SeqCst;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -22,7 +22,7 @@ use crate::tasks::cancel_at_end;
 /// Bytes of buffers that are kept for the next requests, and how many buffers.
 const KEPT_BYTES: usize = 32 << 20;
 const KEPT_BUFFERS: usize = 8;
-/// Answers up to this size are copied on the JavaScript thread; a larger one becomes the memory of its Buffer.
+/// Answers up to this size are copied on the JavaScript thread. A larger answer is transferred to its Buffer.
 const COPIED_BYTES: usize = 64 << 10;
 
 static BUFFERS: Mutex<Vec<Vec<u8>>> = Mutex::new(Vec::new());
@@ -67,7 +67,7 @@ impl Drop for Staged {
     }
 }
 
-/// A request that waits for its turn off the JavaScript thread.
+/// A request that waits to run off the JavaScript thread.
 #[napi]
 pub struct NativeStagedCall {
     module: Arc<CompiledModule>,
@@ -81,7 +81,7 @@ pub struct NativeStagedCall {
 }
 
 impl NativeStagedCall {
-    /// Copies the request, or says that `staging` is used up.
+    /// Copies the request. Fails if `staging` is exhausted.
     pub(crate) fn stage(
         call: &CallOf<'_>,
         request: Request<'_>,
@@ -121,7 +121,7 @@ pub(crate) fn stage(
 
 #[napi]
 impl NativeStagedCall {
-    /// Runs it on a thread of libuv's pool, once.
+    /// Runs the call on a thread of libuv's pool, once.
     #[napi(catch_unwind, ts_return_type = "Promise<NativeTaskOutcome>")]
     pub fn run(&self, env: Env) -> Result<AsyncTask<CallTask>> {
         let staged = self.take().ok_or_else(|| napi::Error::from_reason("a staged call runs once"))?;
@@ -139,7 +139,7 @@ impl NativeStagedCall {
         Ok(AsyncTask::new(run))
     }
 
-    /// Interrupts the guest, or lets a call that has not begun fail at once.
+    /// Interrupts the guest, or makes a call that has not started fail immediately.
     #[napi(catch_unwind)]
     pub fn cancel(&self) {
         self.cancel.cancel();
@@ -147,7 +147,7 @@ impl NativeStagedCall {
     }
 }
 
-/// A staged call on its way through the pool.
+/// A staged call as a task of the thread pool.
 pub struct CallTask {
     module: Arc<CompiledModule>,
     stream: Option<Arc<Stream>>,
@@ -164,7 +164,7 @@ pub struct CallTask {
 pub struct NativeTaskOutcome<'env> {
     /// The answer's bytes.
     pub answer: Option<BufferSlice<'env>>,
-    /// Or the failure.
+    /// The failure, or null.
     pub failure: Option<NativeFailure>,
     /// Seconds inside the guest, NaN if it was never entered.
     pub seconds: f64,

@@ -230,7 +230,7 @@ fn check(clock: &AtomicU64, due: u64, now: u64) -> bool {
         limits.end.min(now.saturating_add(left.max(RECHECK)))
     });
     LIMITS.set(limits);
-    // The exchange fails if the call was canceled meanwhile.
+    // The exchange fails if the call was canceled in the meantime.
     limits.sliced || clock.compare_exchange(due, next, SeqCst, SeqCst).is_err()
 }
 

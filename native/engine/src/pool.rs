@@ -82,7 +82,7 @@ impl Pool {
         }
         let since = deadline::now();
         memories.own().lock().push(Idle { memory, since });
-        // The last version of the module may have been removed meanwhile, after which nothing else releases the
+        // The last version of the module may have been removed in the meantime, after which nothing else releases the
         // memories.
         if module.cells.load(SeqCst) == 0 {
             self.release(module);

@@ -7,7 +7,7 @@
 //! in, so a page that a tenth of the calls use belongs in the set, and one that joins by mistake costs little until it
 //! leaves.
 
-/// Calls within which a second use lets a page join.
+/// Maximum number of calls between two uses of a page that add it to the working set.
 const WINDOW: u32 = 32;
 /// The interval of samples in calls.
 const SAMPLE_EVERY: u32 = 256;
