@@ -1,6 +1,6 @@
 /**
- * Every setting, its default and its bounds. The result of parsing is complete and frozen; the native layer receives
- * it as it is and invents nothing.
+ * All settings, their defaults, and their bounds. The parsed config is complete and frozen, and the native layer has no
+ * defaults of its own.
  */
 import { isAbsolute } from 'node:path';
 import * as z from 'zod';
@@ -15,7 +15,7 @@ export const DEFAULT_MEMORY_RESERVATION_BYTES = 256 * 1024 * 1024;
 export const DEFAULT_MEMORY_GUARD_BYTES = 64 * 1024 * 1024;
 /** Memories in the pool. */
 export const DEFAULT_POOL_TOTAL_MEMORIES = 64;
-/** Core instances in the pool, and calls at once under either strategy. */
+/** Core instances in the pool; under either strategy, concurrent calls. */
 export const DEFAULT_POOL_TOTAL_CORE_INSTANCES = 64;
 
 const MIB = 1024 * 1024;
@@ -23,7 +23,7 @@ const MAX_DEADLINE_MS = 2 ** 31 - 1;
 const bytes = z.int().min(0);
 const count = z.int().min(1).max(1_000_000);
 
-/** A time limit in milliseconds, as every place that takes one accepts it. */
+/** Any time limit, in milliseconds. */
 export const deadlineSchema = z.int().min(1).max(MAX_DEADLINE_MS);
 /** What happens to a request whose plugin failed. */
 export const failurePolicySchema = z.enum(['pass-through', 'fail-closed']);
@@ -32,7 +32,7 @@ const wireBoundsSchema = z
   .strictObject({
     /** Bytes of a whole answer, for filter, shape and the transforms. */
     outputBodyBytes: bytes.default(100 * MIB),
-    /** Header lines of a shaped request, counted before any is dropped. */
+    /** Header lines of a shaped request, counted before forbidden ones are removed. */
     maxHeaders: z.int().min(0).max(0xffff_ffff).default(100),
     /** Bytes of one header value of a shaped request. */
     maxHeaderValueBytes: z
@@ -45,14 +45,17 @@ const wireBoundsSchema = z
   })
   .readonly();
 
-/** The config as zod sees it. Unknown fields are refused. */
+/** The zod schema of the config. Unknown fields are rejected. */
 export const hotEngineConfigSchema = z
   .strictObject({
-    /** `on-demand` reserves memories as calls need them and uses them again; `pooling` reserves all when the engine is built. */
+    /**
+     * `on-demand` reserves memories when calls need them and reuses them; `pooling` reserves all when the engine is
+     * built.
+     */
     allocationStrategy: z.enum(['on-demand', 'pooling']).default('on-demand'),
     /** Pages of 64 KiB that a plugin's memory may grow to. */
     memoryMaxPages: z.int().min(1).max(65_536).default(DEFAULT_MEMORY_MAX_PAGES),
-    /** Bytes of native stack that a guest may use. wasmtime takes no more than its stacks for async calls have, 2 MiB. */
+    /** Bytes of native stack that a guest may use. wasmtime accepts at most the size of its async stacks, 2 MiB. */
     maxWasmStack: z
       .int()
       .min(16 * 1024)
@@ -72,34 +75,34 @@ export const hotEngineConfigSchema = z
     shapeOriginPolicy: z.enum(['unrestricted', 'selected-upstream-origin']).default('unrestricted'),
     /** Bounds on what plugins answer. */
     wireBounds: wireBoundsSchema.prefault({}),
-    /** Whether plugins are kept from seeing `cookie`. */
+    /** Whether `cookie` headers are hidden from plugins. */
     cookieRedaction: z.boolean().default(false),
-    /** When calls of a failing plugin are refused. */
+    /** When calls of a failing plugin are rejected. */
     breaker: breakerSchema.prefault({}),
     /** Time for one call: instantiation, alloc and hook together. */
     deadlineMs: deadlineSchema.default(5_000),
     /** Pooling: bytes at the start of each memory that stay resident and are reset by copying. */
     keepResidentBytes: bytes.default(0),
-    /** On demand: bytes of memory that plugins may keep for their next calls, reset and partly resident (Linux). */
+    /** On demand: bytes of memory that are kept for the next calls of plugins, reset and partly resident (Linux). */
     residentBudgetBytes: bytes.default(256 * MIB),
-    /** Bytes of a module that is admitted. */
+    /** Maximum bytes of a module. */
     maxModuleBytes: z
       .int()
       .min(8)
       .max(0xffff_ffff)
       .default(32 * MIB),
     /**
-     * Types, and functions with imported ones, that a module may have. wasmtime takes no more than the default; inspection
-     * keeps some bytes for each.
+     * Types and functions (including imports) that a module may have. wasmtime accepts no more than the default, and
+     * inspection allocates some bytes for each.
      */
     maxModuleEntries: count.default(1_000_000),
-    /** Tables that a guest may have: the memory cap does not bound them. A pool takes one. */
+    /** Tables that a guest may have, which `memoryMaxPages` does not limit. A pool supports one. */
     maxTables: z.int().min(0).max(1_000).default(8),
     /** Elements of one table. */
     maxTableElements: z.int().min(0).max(10_000_000).default(200_000),
     /** Pooling: elements of one table, which the pool reserves. */
     poolTableElements: z.int().min(0).max(10_000_000).default(20_000),
-    /** Compiled modules that are kept while no slot serves them. */
+    /** Compiled modules that are cached while no slot uses them. */
     maxCachedModules: z.int().min(0).max(1_000_000).default(64),
     /** Bytes of compiled code and data of those modules. */
     maxCachedModuleBytes: bytes.default(48 * MIB),
@@ -109,13 +112,16 @@ export const hotEngineConfigSchema = z
     maxCompileBytes: bytes.min(MIB).default(512 * MIB),
     /** Bytes of one compiled module. */
     maxImageBytes: bytes.min(MIB).default(256 * MIB),
-    /** Where modules are compiled: in a process of their own, or on a thread, which suits trusted modules alone. */
+    /** Where modules are compiled: each in a separate process, or on a thread, for trusted modules only. */
     compileIn: z.enum(['process', 'thread']).default('process'),
-    /** The Node that compile processes run, by its absolute path; null is the Node of this process. */
+    /** The absolute path of the Node executable for compile processes; null is the Node of this process. */
     compileExecutable: z.string().refine(isAbsolute, 'expected an absolute path').nullable().default(null),
-    /** A directory of compiled modules that processes share, by its absolute path; null keeps none. */
+    /** The absolute path of a directory of compiled modules that processes share; null disables it. */
     compileCacheDir: z.string().refine(isAbsolute, 'expected an absolute path').nullable().default(null),
-    /** The secret that modules in that directory are authenticated with, 64 hex digits; null uses one that is made once. */
+    /**
+     * The secret that authenticates modules in that directory, 64 hex digits; null uses a secret generated in the
+     * directory.
+     */
     compileCacheKey: z
       .string()
       .regex(/^[0-9a-fA-F]{64}$/, 'expected 64 hex digits')
@@ -123,22 +129,22 @@ export const hotEngineConfigSchema = z
       .default(null),
     /** Bytes of all modules in that directory. */
     maxCompileCacheBytes: bytes.min(MIB).default(1_024 * MIB),
-    /** Time that an idle compile process waits for the next module; 0 keeps none. */
+    /** Time that an idle compile process waits for the next module; 0 keeps no idle process. */
     compileSpareMs: z.int().min(0).max(MAX_DEADLINE_MS).default(10_000),
-    /** Compilations at once in the process; one principal has at most half of them. */
+    /** Concurrent compilations in the process; one principal has at most half of them. */
     maxCompiles: z.int().min(1).max(1_024).default(4),
-    /** Bytes of memory for all compilations at once. */
+    /** Bytes of memory for all concurrent compilations. */
     maxTotalCompileBytes: bytes.min(MIB).default(2_048 * MIB),
     /** Compilations of the process that may wait; one principal has at most half of them. */
     maxQueuedCompiles: z.int().min(1).max(1_000_000).default(4_096),
     /** Bytes of modules that may wait to be compiled. */
     maxQueuedCompileBytes: bytes.min(MIB).default(512 * MIB),
     /**
-     * CPU time that an asynchronous call may take on its JavaScript thread, in milliseconds; one that takes longer is interrupted
-     * and run again off the thread. 0 lets it run to its deadline.
+     * CPU time in milliseconds that an asynchronous call may use on its JavaScript thread. A longer call is interrupted
+     * and repeated off the thread. 0 removes the limit.
      */
     inlineSliceMs: z.int().min(0).max(1_000).default(10),
-    /** Off-thread calls of one JavaScript thread that may wait for a place. */
+    /** Off-thread calls of one JavaScript thread that may wait for a permit. */
     maxQueuedCalls: z.int().min(0).max(1_000_000).default(1_024),
     /** Events of `observeQueued` that may wait in the queue of one slot. */
     maxQueuedEvents: z.int().min(0).max(1_000_000).default(1_024),
@@ -146,17 +152,17 @@ export const hotEngineConfigSchema = z
     maxQueuedEventBytes: bytes.default(16 * MIB),
     /** Bytes of memory that the live instances of streams may hold, shared by principals. */
     maxStreamBytes: bytes.default(512 * MIB),
-    /** Bytes of requests that off-thread calls may hold. */
+    /** Bytes of staged requests of off-thread calls. */
     maxStagingBytes: bytes.default(256 * MIB),
   })
   .readonly();
 
-/** What a runtime is configured with: complete and frozen. */
+/** The complete, frozen config of a runtime. */
 export type HotEngineConfig = z.output<typeof hotEngineConfigSchema>;
-/** What a caller writes: any subset. */
+/** The config that a caller passes: any subset of the fields. */
 export type HotEngineConfigInput = z.input<typeof hotEngineConfigSchema>;
 
-/** Fills in every default. Throws an InvalidArgumentError that names the first bad or unknown field. */
+/** Adds the defaults. Throws an InvalidArgumentError that names the first invalid or unknown field. */
 export function parseConfig(input: unknown = {}): HotEngineConfig {
   const config = parseArgument(hotEngineConfigSchema, input, 'config');
   Object.freeze(config.wireBounds);
@@ -164,32 +170,36 @@ export function parseConfig(input: unknown = {}): HotEngineConfig {
   return Object.freeze(config);
 }
 
-/** The seed's defaults. */
+/** Returns the default config. */
 export function defaultHotEngineConfig(): HotEngineConfig {
   return parseConfig();
 }
 
 /**
- * What we recommend: the defaults with a deadline of one second and a breaker. Instances are allocated on demand, where each
- * plugin reuses its memories: less time and CPU than pooling takes, and nothing reserved in advance.
+ * Returns the recommended config: the defaults with a deadline of one second and a breaker. Instances are allocated on
+ * demand, so that each plugin reuses its memories. This takes less time and CPU than pooling, and reserves nothing in
+ * advance.
  */
 export function productionHotEngineConfig(): HotEngineConfig {
   return parseConfig({ deadlineMs: 1_000, breaker: { enabled: true } });
 }
 
 /**
- * For bursts of off-thread calls: as many as 256 guests may run at once, each with its own memory.
+ * Returns the config for bursts of off-thread calls: up to 256 guests run concurrently, each with its own memory.
  */
 export function lowLatencyHotEngineConfig(): HotEngineConfig {
   return parseConfig({ deadlineMs: 1_000, breaker: { enabled: true }, poolTotalCoreInstances: 256 });
 }
 
-/** The bytes that a plugin's memory may grow to: pages × 65,536. */
+/** Returns the maximum size of a plugin's memory in bytes: pages × 65,536. */
 export function maxMemorySizeBytes(config: Pick<HotEngineConfig, 'memoryMaxPages'>): number {
   return config.memoryMaxPages * 65_536;
 }
 
-/** The address space that the engine reserves when it is built: 0 on demand, else memories × (reservation + guard). */
+/**
+ * Returns the bytes of address space that the engine reserves when it is built: 0 on demand, else memories ×
+ * (reservation + guard).
+ */
 export function virtualMemoryReservationBytes(
   config: Pick<
     HotEngineConfig,

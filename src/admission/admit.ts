@@ -1,6 +1,6 @@
 /**
- * Admission: read → compile → probe. The order is written once, as a generator of steps; a driver carries each step
- * out on this thread or off it.
+ * Admission: inspect → compile → probe. A generator defines the order of the steps once, and a driver runs each step on
+ * this thread or off it.
  */
 import { ANY_ANSWER, type Dispatcher, type HookCall } from '../dispatch/call.ts';
 import { enqueue } from '../dispatch/queue.ts';
@@ -25,10 +25,10 @@ import { checkKind, judge, POLICY_VERSION } from './inspect.ts';
 import type { PluginMetadata } from './metadata.ts';
 import { type Probe, probesFor } from './probe.ts';
 
-/** The `plugin` label of probes: names of modules that are not registered would make series without bound. */
+/** The `plugin` label of probes. Names of unregistered modules would create an unbounded number of series. */
 const PROBE_LABEL = '(probe)';
 
-/** A module that passed. */
+/** An admitted module. */
 export interface AdmittedModule {
   readonly contentHash: string;
   readonly metadata: PluginMetadata;
@@ -36,40 +36,40 @@ export interface AdmittedModule {
   readonly module: NativeModule;
 }
 
-/** A module that passed, and its facts. */
+/** An admitted module and its facts. */
 export interface InspectedModule extends AdmittedModule {
   readonly facts: NativeModuleFacts;
 }
 
-/** A step of admission, to be carried out on either side. */
+/** A step of admission, with a blocking and an asynchronous form. */
 interface Step<T> {
   sync(): T;
-  /** `signal` ends a guest or a compilation. */
+  /** `signal` aborts a guest or a compilation. */
   async(signal: AbortSignal | undefined): Promise<T>;
 }
 
 type Steps<T> = Generator<Step<unknown>, T, unknown>;
 
-/** Hands a step to the driver, which gives back what it came to. */
-function* carryOut<T>(step: Step<T>): Steps<T> {
+/** Yields a step to the driver and returns its result. */
+function* perform<T>(step: Step<T>): Steps<T> {
   return (yield step) as T;
 }
 
-/** What admission needs of a runtime. */
+/** The parts of a runtime that admission uses. */
 export interface Admitting {
   readonly engine: OpenEngine;
   readonly dispatcher: Dispatcher;
 }
 
-/** What decides about an admission besides the bytes. */
+/** The options of an admission. */
 export interface AdmitOptions {
   /** A hook that must be declared. */
   readonly kind?: HookKind | undefined;
-  /** Whose module it is; left out or null is common to all modules that have no principal. */
+  /** The owner of the module. Undefined or null is shared by all modules without an owner. */
   readonly principal?: string | null;
 }
 
-/** The identity of `bytes` under this engine's rules: 64 lower-case hex digits. */
+/** Returns the content hash of `bytes` under this engine's rules: 64 lowercase hex digits. */
 export function contentHashOf(engine: Pick<OpenEngine, 'config'>, bytes: Uint8Array): string {
   return native.contentHash(POLICY_VERSION, engine.config.memoryMaxPages, bytes);
 }
@@ -96,7 +96,7 @@ export function admit(runtime: Admitting, bytes: Uint8Array, options: AdmitOptio
 }
 
 /**
- * The same off this thread, which is never held for longer than it takes to copy the bytes. Rejects as `admit` throws,
+ * Admits `bytes` off this thread, which is blocked only while the bytes are copied. Rejects with what `admit` throws,
  * with `signal.reason` when aborted, and with ClosedError when the runtime is closed.
  */
 export async function admitAsync(
@@ -122,7 +122,7 @@ export async function admitAsync(
   return step.value;
 }
 
-/** Off-thread work of admission waits in the same queue as calls, but is never refused a place in it. */
+/** Off-thread work of admission waits in the same queue as calls, without a limit of its length. */
 const offThread = <T>(work: () => Promise<T>): Promise<T> => enqueue(work, Number.POSITIVE_INFINITY, '').done;
 
 function* admission(
@@ -137,22 +137,22 @@ function* admission(
     throw new ModuleRejectedError(`the module has ${bytes.length} bytes, more than maxModuleBytes (${maxModuleBytes})`);
   }
   const source = new native.NativeSource(bytes);
-  const reading = yield* carryOut({
+  const inspection = yield* perform({
     sync: () => source.inspect(POLICY_VERSION, memoryMaxPages, maxModuleEntries),
     async: () => offThread(() => source.inspectAsync(POLICY_VERSION, memoryMaxPages, maxModuleEntries)),
   });
-  const known = knownModule(engine, reading.hash);
+  const known = knownModule(engine, inspection.hash);
   // Another runtime of the engine may read larger modules.
-  const isRead = reading.facts.parseError === null;
+  const isRead = inspection.facts.parseError === null;
   if (known !== null && isRead && (kind === undefined || known.metadata.hooks[kind] !== undefined)) {
-    return { ...known, facts: reading.facts };
+    return { ...known, facts: inspection.facts };
   }
 
-  const { metadata, schemas, problems, facts } = judge(reading.facts, kind);
+  const { metadata, schemas, problems, facts } = judge(inspection.facts, kind);
   const context: ErrorContext = { plugin: metadata?.name };
   if (problems.length > 0 || metadata === null) throw new ModuleRejectedError(problems[0]!, context);
-  const input = { engine, source, hash: reading.hash, hasStart: facts.start, principal };
-  const compiled = yield* carryOut<NativeModule | NativeFailure>({
+  const input = { engine, source, hash: inspection.hash, hasStart: facts.start, principal };
+  const compiled = yield* perform<NativeModule | NativeFailure>({
     sync: () => compile(input),
     async: (signal) => compileAsync(input, offThread, signal, () => dispatcher.closed),
   });
@@ -165,10 +165,10 @@ function* admission(
   for (const probe of probesFor(called)) yield* send(probe, compiled, metadata, dispatcher);
   const fingerprints = Object.fromEntries(HOOK_KINDS.map((hook) => [hook, schemas[hook]?.fingerprint]));
   compiled.admit(JSON.stringify({ metadata, fingerprints }));
-  return { contentHash: reading.hash, metadata, schemas: called, module: compiled, facts };
+  return { contentHash: inspection.hash, metadata, schemas: called, module: compiled, facts };
 }
 
-/** The module of this content that the process has admitted before, whichever thread did. */
+/** Returns the module of this content if any thread of the process has admitted it. */
 export function knownModule(engine: OpenEngine, contentHash: string): AdmittedModule | null {
   const module = engine.native.find(contentHash);
   const note = module?.admission() ?? null;
@@ -202,12 +202,12 @@ function* send(probe: Probe, module: NativeModule, metadata: PluginMetadata, dis
     decode: probe.decode,
   });
   try {
-    yield* carryOut({
+    yield* perform({
       sync: () => dispatcher.inline(call(undefined)),
       async: (signal) => dispatcher.threaded(call(signal)),
     });
   } catch (error) {
-    // A start function runs when the probe instantiates; the contract names that failure for itself.
+    // A start function runs during the probe's instantiation. Its failure remains an InstantiateFailedError.
     if (error instanceof InstantiateFailedError && error.cause !== undefined) throw error;
     if (error instanceof ClosedError) throw error;
     if (error instanceof WasmtimeRuntimeError || error instanceof WireError) {

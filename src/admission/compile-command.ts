@@ -1,22 +1,25 @@
-/** How a compile process is started: a Node that loads this addon and hands itself over to it. */
+/** The command of a compile process: a Node that loads this addon and calls `runCompileProcess`. */
 
 import { basename } from 'node:path';
 import type { HotEngineConfig } from '../config.ts';
 import { CompileProcessError } from '../errors.ts';
 import { addonPath, type NativeCommand } from '../native/addon.ts';
 
-/** The program of a compile process, short enough to be an argument: a bundle has no file to name. */
+/** The program of a compile process. It is an argument, because a bundled application has no separate file for it. */
 const PROGRAM = 'const m={exports:{}};process.dlopen(m,process.argv[1]);m.exports.runCompileProcess()';
-/** Set in every compile process, which starts none itself: an application that is taken for Node would do so for ever. */
+/**
+ * Set in every compile process. A process with it starts no other one, so an application mistaken for Node cannot
+ * recurse.
+ */
 const MARK = 'CC_LB_RUNTIME_WASMTIME_COMPILE_PROCESS';
-/** What loading Node may need: where its libraries are, and where Windows is. */
+/** Environment variables that loading Node may need: its library paths, and the directory of Windows. */
 const INHERITED = ['LD_LIBRARY_PATH', 'DYLD_LIBRARY_PATH', 'DYLD_FALLBACK_LIBRARY_PATH', 'SystemRoot'];
 /** The file names under which Node is installed. */
 const NODE_NAME = /^node(js)?[-.\d]*(\.exe)?$/i;
 
 /**
- * The command of a compile process. Throws a CompileProcessError that names the setting where this process may start
- * none, or is not known to be Node and `compileExecutable` names none.
+ * Returns the command of a compile process. Throws a CompileProcessError that names the setting if this process may not
+ * start one, or if it is not known to be Node and `compileExecutable` is not set.
  */
 export function compileCommand(config: HotEngineConfig): NativeCommand {
   if (process.env[MARK] !== undefined) {
@@ -24,7 +27,7 @@ export function compileCommand(config: HotEngineConfig): NativeCommand {
   }
   if (process.permission?.has('child') === false) {
     throw new CompileProcessError(
-      "a compile process needs --allow-child-process beside --permission, or compileIn: 'thread' for trusted modules",
+      "with --permission, a compile process needs --allow-child-process, or compileIn: 'thread' for trusted modules",
     );
   }
   const program = config.compileExecutable ?? nodeOfThisProcess();
@@ -45,9 +48,10 @@ export function compileCommand(config: HotEngineConfig): NativeCommand {
   };
 }
 
-const compileExecutableRemedy = "let compileExecutable name a Node, or set compileIn: 'thread' for trusted modules";
+const compileExecutableRemedy =
+  "set compileExecutable to a Node executable, or compileIn: 'thread' for trusted modules";
 
-/** The executable of this process if it is Node itself, and not an application with Node inside. */
+/** Returns the executable of this process if it is Node itself and not an application that embeds Node. */
 function nodeOfThisProcess(): string | undefined {
   const { bun, deno, electron, nw } = process.versions;
   const isNode = process.release.name === 'node' && [bun, deno, electron, nw].every((other) => other === undefined);
@@ -55,14 +59,14 @@ function nodeOfThisProcess(): string | undefined {
   return isNode && !packed && NODE_NAME.test(basename(process.execPath)) ? process.execPath : undefined;
 }
 
-/** What Deno would ask of JavaScript that starts a process; true where this is not Deno. */
+/** Whether Deno's permissions allow starting this command; true outside Deno. */
 function denoAllows(command: string): boolean {
   const { Deno } = globalThis as { Deno?: { permissions: { querySync(wanted: object): { state: string } } } };
   return Deno === undefined || Deno.permissions.querySync({ name: 'run', command }).state === 'granted';
 }
 
 function isSingleExecutable(): boolean {
-  // Node 20.12 and later have it.
+  // Available since Node 20.12.
   const sea = process.getBuiltinModule('node:sea') as { isSea(): boolean } | undefined;
   return sea?.isSea() === true;
 }

@@ -1,4 +1,4 @@
-/** Compiles one module: in a process of its own or on a thread, while this thread blocks or its event loop goes on. */
+/** Compiles one module in a separate process or on a thread, while this thread blocks or its event loop continues. */
 
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { OpenEngine } from '../engine.ts';
@@ -13,26 +13,28 @@ import {
 } from '../native/addon.ts';
 import { compileCommand } from './compile-command.ts';
 
-/** How soon this thread notices that a compilation has ended, in milliseconds: a tenth of its time, within these bounds. */
-const LOOK_MS = { least: 1, most: 10 };
+/**
+ * Interval in milliseconds of polling for the end of a compilation: a tenth of the elapsed time, within these bounds.
+ */
+const POLL_MS = { min: 1, max: 10 };
 
-/** What is compiled. */
+/** The module to compile. */
 export interface CompileInput {
   readonly engine: OpenEngine;
   readonly source: NativeSource;
   readonly hash: string;
   readonly hasStart: boolean;
-  /** Null is common to all modules that have no principal. */
+  /** The owner of the module; null is shared by all modules without one. */
   readonly principal: string | null;
 }
 
-/** A function that runs work off this thread when its turn comes. */
+/** A function that queues work to run off this thread. */
 type OffThread = <T>(work: () => Promise<T>) => Promise<T>;
 
-/** Compiles while this thread blocks. Throws CompileProcessError where no process may be started. */
+/** Compiles while this thread blocks. Throws CompileProcessError if this process cannot start a compile process. */
 export function compile(input: CompileInput): NativeModule | NativeFailure {
-  const kept = input.engine.cacheDir?.find(...lookupOf(input));
-  if (kept != null) return kept;
+  const cached = input.engine.cacheDir?.find(...lookupOf(input));
+  if (cached != null) return cached;
   const compilation = start(input, true);
   if ('failed' in compilation) return compilation;
   compilation.wait();
@@ -40,9 +42,9 @@ export function compile(input: CompileInput): NativeModule | NativeFailure {
 }
 
 /**
- * Compiles while the event loop goes on. Looking for the end by a timer needs nothing that must be released when the
- * thread ends, and no thread of libuv's pool. Rejects with `signal.reason` when aborted, with ClosedError when `closed`
- * says so, and as `compile` throws; the compilation ends with it.
+ * Compiles while the event loop continues. Polling by a timer needs no resource that must be released when the thread
+ * ends, and no thread of libuv's pool. Rejects with `signal.reason` if aborted, with ClosedError if `closed` returns
+ * true, and with what `compile` throws. A rejection cancels the compilation.
  */
 export async function compileAsync(
   input: CompileInput,
@@ -51,15 +53,15 @@ export async function compileAsync(
   closed: () => boolean,
 ): Promise<NativeModule | NativeFailure> {
   const { cacheDir } = input.engine;
-  const kept = cacheDir === null ? null : await offThread(() => cacheDir.findAsync(...lookupOf(input)));
-  if (kept !== null) return kept;
+  const cached = cacheDir === null ? null : await offThread(() => cacheDir.findAsync(...lookupOf(input)));
+  if (cached !== null) return cached;
   const compilation = start(input, false);
   if ('failed' in compilation) return compilation;
   const began = performance.now();
   try {
     while (!compilation.ended()) {
       const elapsed = performance.now() - began;
-      await sleep(Math.min(LOOK_MS.most, Math.max(LOOK_MS.least, elapsed / 10)));
+      await sleep(Math.min(POLL_MS.max, Math.max(POLL_MS.min, elapsed / 10)));
       signal?.throwIfAborted();
       if (closed()) throw new ClosedError();
     }

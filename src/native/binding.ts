@@ -3,11 +3,11 @@
 
 /** A directory of compiled modules; every handle to one directory with one key is a handle to the same one. */
 export declare class NativeCacheDir {
-  /** The compiled module of this content, if the directory has one for this engine. */
+  /** Returns the compiled module of this content, if the directory has one for this engine. */
   find(engine: NativeEngine, source: NativeSource, hash: string, hasStart: boolean, maxImageBytes: number): NativeModule | null
-  /** The same off the JavaScript thread. */
+  /** Hashes and inspects off the JavaScript thread. */
   findAsync(engine: NativeEngine, source: NativeSource, hash: string, hasStart: boolean, maxImageBytes: number): Promise<NativeModule | null>
-  /** Counts since this process opened it. */
+  /** Returns the counts since this process opened it. */
   stats(): NativeCacheDirStats
 }
 
@@ -17,19 +17,19 @@ export declare class NativeCompilation {
   ended(): boolean
   /** Blocks this thread until it has ended. */
   wait(): void
-  /** Ends it at once, without a result. */
+  /** Cancels it immediately, without a result. */
   cancel(): void
   /** Loads the compiled module into its engine, once, after the compilation has ended. */
   load(): NativeModule | NativeFailure
-  /** The same off the JavaScript thread. */
+  /** Hashes and inspects off the JavaScript thread. */
   loadAsync(): Promise<NativeModule | NativeFailure>
 }
 
 /** An engine; every handle to equal options is a handle to the same engine. */
 export declare class NativeEngine {
-  /** The compiled module of this content, if the engine has it. */
+  /** Returns the compiled module of this content, if the engine has it. */
   find(hash: string): NativeModule | null
-  /** Counts of this moment. */
+  /** Returns the current counts. */
   stats(): NativeEngineStats
 }
 
@@ -99,8 +99,8 @@ export declare class NativeStream {
 export declare function contentHash(policyVersion: number, memoryMaxPages: number, wasm: Uint8Array): string
 
 /**
- * Interrupts the calls that this JavaScript thread has running off it. To be called when the thread is
- * about to end: Node waits for them before it calls any hook of its own.
+ * Interrupts the off-thread calls of this JavaScript thread. Call it when the thread is about to end: Node waits for
+ * these calls before it calls any of its hooks.
  */
 export declare function interruptTasks(): void
 
@@ -116,9 +116,9 @@ export interface NativeBatchOutcome {
 export interface NativeCacheDirStats {
   /** Modules that were read. */
   hits: number
-  /** Modules that were not there. */
+  /** Modules that were not found. */
   misses: number
-  /** Files that were refused: altered, truncated, too large, of another name or another user. */
+  /** Files that were rejected: altered, truncated, too large, or of another name or user. */
   rejected: number
   /** Modules that were written. */
   writes: number
@@ -128,9 +128,9 @@ export interface NativeCacheDirStats {
   evictions: number
 }
 
-/** How a compile process is started. */
+/** The command of a compile process. */
 export interface NativeCommand {
-  /** The executable, by its absolute path. */
+  /** The absolute path of the executable. */
   program: string
   /** Its arguments. */
   arguments: Array<string>
@@ -140,31 +140,31 @@ export interface NativeCommand {
   spareMs: number
 }
 
-/** Where a module is compiled, and its limits. */
+/** The options of a compilation. */
 export interface NativeCompileOptions {
-  /** Whose module it is; null is common to all that have no principal. */
+  /** The owner of the module; null is shared by all modules without one. */
   principal: string | null
-  /** How a process is started to compile in; null compiles on a thread. */
+  /** The command of the compile process; null compiles on a thread. */
   command: NativeCommand | null
-  /** Milliseconds that it may take. */
+  /** Maximum duration in milliseconds. */
   timeoutMs: number
   /** Bytes of memory that it may use. */
   maxBytes: number
-  /** Bytes that the compiled module may have. */
+  /** Maximum bytes of the compiled module. */
   maxImageBytes: number
-  /** Compilations at once, in the whole process. */
+  /** Concurrent compilations in the whole process. */
   maxRunning: number
-  /** Bytes of memory of all those together. */
+  /** Bytes of memory of all concurrent compilations. */
   maxTotalBytes: number
-  /** Compilations that may wait. */
+  /** Maximum number of waiting compilations. */
   maxWaiting: number
-  /** Bytes of modules that may wait. */
+  /** Maximum bytes of waiting modules. */
   maxWaitingBytes: number
   /** Whether this thread will block until it ends. */
   urgent: boolean
 }
 
-/** The options of an engine. Every field is filled in by TypeScript. */
+/** The options of an engine. TypeScript sets every field. */
 export interface NativeEngineOptions {
   /** Pooling or, if false, on-demand allocation. */
   pooling: boolean
@@ -178,13 +178,13 @@ export interface NativeEngineOptions {
   maxTableElements: number
   /** Elements of one table in the pool, which reserves them. */
   poolTableElements: number
-  /** Compiled modules that no slot serves and that are kept. */
+  /** Compiled modules that are cached while no slot uses them. */
   maxCachedModules: number
-  /** Bytes of those. */
+  /** Bytes of these modules. */
   maxCachedModuleBytes: number
   /** Memories in the pool. */
   poolTotalMemories: number
-  /** Core instances in the pool; also how many calls may run at once under either strategy. */
+  /** Core instances in the pool; also the maximum number of concurrent calls under either strategy. */
   poolTotalCoreInstances: number
   /** Bytes of address space reserved for a memory. */
   memoryReservationBytes: number
@@ -194,7 +194,7 @@ export interface NativeEngineOptions {
   keepResidentBytes: number
   /** Bytes of resident memory that the memories of finished calls may hold. */
   residentBudgetBytes: number
-  /** Bytes of requests that off-thread calls may hold, each until its call ends. */
+  /** Bytes of staged requests of off-thread calls, each counted until its call ends. */
   maxStagingBytes: number
   /** Bytes of memory that the live instances of streams may hold. */
   maxStreamBytes: number
@@ -208,27 +208,27 @@ export interface NativeEngineOptions {
 export interface NativeEngineStats {
   /** Guests running now. */
   running: number
-  /** Memories that the pool has handed out, 0 on demand. */
+  /** Memories of the pool that are in use; 0 on demand. */
   poolMemories: number
-  /** Core instances that the pool has handed out, 0 on demand. */
+  /** Core instances of the pool that are in use; 0 on demand. */
   poolCoreInstances: number
   /** Memories of finished calls that wait for the next one. */
   idleMemories: number
-  /** Bytes that memories count for in `residentBudgetBytes`, those of running calls included. */
+  /** Bytes of memories that count toward `residentBudgetBytes`, including those of running calls. */
   residentBytes: number
   /** Bytes staged for off-thread calls. */
   stagedBytes: number
   /** Bytes that the live instances of streams hold. */
   streamBytes: number
-  /** Compilations that run, in the whole process. */
+  /** Running compilations in the whole process. */
   runningCompiles: number
-  /** Compilations that wait, in the whole process. */
+  /** Waiting compilations in the whole process. */
   queuedCompiles: number
-  /** Compile processes of the whole process, with idle ones. */
+  /** Compile processes of the whole process, including idle ones. */
   compileProcesses: number
-  /** Look-ups in the cache of compiled modules that found one. */
+  /** Lookups in the cache of compiled modules that found one. */
   cacheHits: number
-  /** Look-ups that found none. */
+  /** Lookups that found none. */
   cacheMisses: number
   /** Modules that the cache's limits evicted. */
   cacheEvictions: number
@@ -371,8 +371,8 @@ export interface NativeTaskOutcome {
 }
 
 /**
- * Opens a directory, and creates it if it does not exist. Keys have 32 bytes; `new_key` becomes the directory's, unless
- * it has one or `key` names one.
+ * Opens a directory, and creates it if it does not exist. Keys have 32 bytes; `new_key` becomes the directory's,
+ * unless it has one or `key` names one.
  */
 export declare function openCacheDir(path: string, key: Uint8Array | undefined | null, newKey: Uint8Array, maxBytes: number): NativeCacheDir | NativeFailure
 
@@ -382,7 +382,7 @@ export declare function openEngine(options: NativeEngineOptions): NativeEngine |
 /** Returns the signals whose handler was replaced after the engine installed its own. */
 export declare function replacedSignalHandlers(): Array<string>
 
-/** Returns a permit that was taken for `principal`. */
+/** Returns a permit of `principal`. */
 export declare function returnTaskPermit(principal: string): void
 
 /** Turns this process into a compile process, which ends without returning to JavaScript. */
@@ -395,7 +395,7 @@ export declare function runCompileProcess(): void
 export declare function startCompile(engine: NativeEngine, source: NativeSource, hash: string, hasStart: boolean, options: NativeCompileOptions, keepIn?: NativeCacheDir | undefined | null): NativeCompilation | NativeFailure
 
 /**
- * Takes one of `limit` permits for guests off the JavaScript threads of the process, for work of `principal`. `granted`, or
- * `share` where another principal may get one now, or `wait`.
+ * Acquires one of `limit` permits for guests off the JavaScript threads of the process, for work of `principal`.
+ * Returns `granted`, `share` if only another principal may acquire the permit that is left, or `wait`.
  */
 export declare function takeTaskPermit(limit: number, principal: string): string

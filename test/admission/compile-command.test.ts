@@ -93,12 +93,12 @@ it('is not looked for where the process is a compile process already', () => {
   }
 });
 
-it.each(['/opt/application/server', '/opt/node-server/main'])('is never the application itself: %s', (execPath) => {
+it.each(['/opt/application/server', '/opt/node-server/main'])('never starts the application itself: %s', (execPath) => {
   const own = process.execPath;
   process.execPath = execPath;
   try {
     const error = thrown(CompileProcessError, () => admitWasm(isolatedRuntime(), guest()));
-    expect(error.message).toContain(`${execPath} is not known to be Node: let compileExecutable name a Node`);
+    expect(error.message).toContain(`${execPath} is not known to be Node: set compileExecutable to a Node executable`);
   } finally {
     process.execPath = own;
   }

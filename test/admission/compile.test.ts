@@ -1,4 +1,4 @@
-/** Compiling in a process of its own, and on a thread: limits, deaths of every kind, and whom they blame. */
+/** Compiling in a separate process and on a thread: limits, every kind of process exit, and the resulting errors. */
 import { readdirSync, readFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
 import {
@@ -23,12 +23,12 @@ const ON_LINUX = process.platform === 'linux';
 /** Compiles for minutes if nothing stops it. */
 const slow = () => unique(HOSTILE_MODULES['loops nested 50,000 deep']!());
 const fresh = () => unique(guest());
-/** Nothing but time stops the compiler. */
+/** Limits of which only the time limit can stop the compiler. */
 const ROOMY = { maxCompileBytes: 8 * 2 ** 30, maxTotalCompileBytes: 64 * 2 ** 30 };
 
-const PLACES: { compileIn: 'process' | 'thread' }[] = [{ compileIn: 'process' }, { compileIn: 'thread' }];
+const COMPILE_IN: { compileIn: 'process' | 'thread' }[] = [{ compileIn: 'process' }, { compileIn: 'thread' }];
 
-describe.each(PLACES)('compiling in a $compileIn', (place) => {
+describe.each(COMPILE_IN)('compiling in a $compileIn', (place) => {
   it.each(STRATEGIES)('admits a plugin, allocated $strategy', async ({ config }) => {
     const runtime = isolatedRuntime({ ...config, ...place });
     expect(admitWasm(runtime, plugin('cache-aware')).metadata.name).toBe('cache-aware');
@@ -41,7 +41,7 @@ describe.each(PLACES)('compiling in a $compileIn', (place) => {
     expect(admitWasm(runtime, guest({ memory: '20', fields: data })).metadata.name).toBe('guest');
   });
 
-  it('reports what the compiler says', () => {
+  it('reports the error of the compiler', () => {
     const bytes = guest({
       hook: '(drop (i64.const 1)) (drop (memory.atomic.notify (i32.const 0) (i32.const 1))) $answer',
     });
@@ -50,9 +50,9 @@ describe.each(PLACES)('compiling in a $compileIn', (place) => {
     expect(error.message).toMatch(/^the module does not compile: .*threads/);
   });
 
-  it('ends at its time limit, both ways of waiting', async () => {
+  it('ends at its time limit, blocking and asynchronously', async () => {
     const runtime = isolatedRuntime({ ...place, compileTimeoutMs: 50, maxCompiles: 8 });
-    // A thread goes on until it has compiled these, so they must not take minutes.
+    // A thread continues until it has compiled these, so they must not take minutes.
     const long = () => unique(HOSTILE_MODULES['200 functions of 1,000 loads']!());
     const error = await rejected(ModuleCompileError, admitWasmAsync(runtime, long()));
     expect(error).toMatchObject({ reason: 'time', retryable: false });
@@ -60,24 +60,24 @@ describe.each(PLACES)('compiling in a $compileIn', (place) => {
     expect(thrown(ModuleCompileError, () => admitWasm(runtime, long())).reason).toBe('time');
   });
 
-  it('refuses a larger image than allowed', () => {
+  it('rejects an image that exceeds maxImageBytes', () => {
     const runtime = isolatedRuntime({ ...place, maxImageBytes: 2 ** 20 });
     const data = `(data (i32.const 65536) "${'x'.repeat(2 ** 20)}")`;
     const large = guest({ memory: '20', fields: data });
     expect(thrown(ModuleCompileError, () => admitWasm(runtime, large)).reason).toBe('image');
   });
 
-  it('goes on while the event loop is blocked', async () => {
+  it('continues while the event loop is blocked', async () => {
     const runtime = isolatedRuntime(place);
     const pending = admitWasmAsync(runtime, fresh());
-    // Blocks this thread while the other one is under way.
+    // Blocks this thread while the other compilation is running.
     expect(admitWasm(runtime, fresh()).metadata.name).toBe('guest');
     expect((await pending).metadata.name).toBe('guest');
   });
 });
 
 describe('the compile process', () => {
-  it('is refused more memory than allowed', async () => {
+  it('fails when it exceeds maxCompileBytes', async () => {
     const runtime = isolatedRuntime({ maxCompileBytes: 64 * 2 ** 20 });
     const error = await rejected(ModuleCompileError, admitWasmAsync(runtime, slow()));
     expect(error).toMatchObject({ reason: 'memory', retryable: false });
@@ -89,7 +89,7 @@ describe('the compile process', () => {
     ['SIGABRT', ModuleCompileError, { reason: 'crash', retryable: false }],
     ['SIGKILL', CompileProcessError, { retryable: true }],
     ['SIGTERM', CompileProcessError, { retryable: true }],
-  ] as const)('that ends by %s is reported as such', async (signal, kind, expected) => {
+  ] as const)('that ends by %s is reported with the matching error', async (signal, kind, expected) => {
     const runtime = isolatedRuntime({ ...ROOMY, compileSpareMs: 0 });
     const failed = rejected<Error>(kind, admitWasmAsync(runtime, slow()));
     process.kill(await compilingChild(), signal);
@@ -138,7 +138,7 @@ describe('the compile process', () => {
     }
   });
 
-  it.runIf(ON_LINUX)('leaves no descriptor, no thread and no zombie behind', async () => {
+  it.runIf(ON_LINUX)('leaves no descriptor, thread, or zombie', async () => {
     const runtime = isolatedRuntime({ compileSpareMs: 0, ...ROOMY });
     const impatient = isolatedRuntime({ compileSpareMs: 0, compileTimeoutMs: 300, ...ROOMY });
     const count = (folder: string) =>
@@ -156,7 +156,7 @@ describe('the compile process', () => {
     expect([descriptors(), count('Threads')]).toEqual(before);
   });
 
-  it.runIf(ON_LINUX)('waits for the next module for a while', async () => {
+  it.runIf(ON_LINUX)('waits compileSpareMs for the next module', async () => {
     await childrenUntil((count) => count === 0);
     const runtime = isolatedRuntime({ compileSpareMs: 500 });
     admitWasm(runtime, fresh());

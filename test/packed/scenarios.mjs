@@ -94,7 +94,7 @@ export function tryNode(command, app, addon) {
     if (!ok) failures.push(`Node ${version}, ${name}: ${why}`);
   }
   failures.push(
-    ...refuses(`Node ${version}`, command, app, /--allow-child-process/, [...permitted(version), 'esm.mjs']),
+    ...rejects(`Node ${version}`, command, app, /--allow-child-process/, [...permitted(version), 'esm.mjs']),
   );
   const samples = Array.from({ length: MEASUREMENTS }, () => start(command, ['measure.mjs'], app).stdout)
     .filter((text) => text !== '')
@@ -109,17 +109,17 @@ export function tryOther(name, command, app) {
   const { stdout } = start(command.slice(0, 1), ['--version'], app);
   const [version] = stdout.match(/\d+\.\d+\.\d+/) ?? ['of unknown version'];
   const programs = ['esm.mjs', 'require.cjs', 'worker.mjs', SMOKE];
-  // Neither is Node, so each is told which Node to compile with.
+  // Neither is Node, so the configuration names the Node that compiles.
   const options = { env: settings({ compileExecutable: process.execPath }) };
   const cases = programs.map((file) => [`${name} ${version}: ${file}`, { command, args: [file], options }]);
-  return [...report(Object.fromEntries(cases), app), ...refuses(`${name} ${version}`, command, app, COMPILE_SETTINGS)];
+  return [...report(Object.fromEntries(cases), app), ...rejects(`${name} ${version}`, command, app, COMPILE_SETTINGS)];
 }
 
-/** The sentence of an admission where no compile process may be started. */
-const COMPILE_SETTINGS = /let compileExecutable name a Node, or set compileIn: 'thread'/;
+/** The message of an admission if no compile process may be started. */
+const COMPILE_SETTINGS = /set compileExecutable to a Node executable, or compileIn: 'thread'/;
 
 /** Without a setting, an admission must fail and name it. */
-function refuses(name, command, app, expected, args = ['esm.mjs'], options = {}) {
+function rejects(name, command, app, expected, args = ['esm.mjs'], options = {}) {
   const { ok, why } = start(command, args, app, options);
   const isReported = !ok && expected.test(why);
   console.log(`${isReported ? '✓' : '✗'} ${name}: an admission names the setting`);
@@ -144,7 +144,7 @@ export function tryDenoPermissions(deno, app) {
       },
       app,
     ),
-    ...refuses('Deno without --allow-run', [...command, '--allow-ffi'], app, /--allow-run/, ['esm.mjs'], {
+    ...rejects('Deno without --allow-run', [...command, '--allow-ffi'], app, /--allow-run/, ['esm.mjs'], {
       env: settings({ compileExecutable: process.execPath }),
     }),
   ];
@@ -191,10 +191,10 @@ export function trySingleExecutable(command, app, addon) {
     if (!injected.ok) return [`${name}: ${injected.why}`];
   }
   const env = { CC_LB_RUNTIME_WASMTIME_BINARY: addon, CC_LB_PACK_TEST_PLUGINS: app };
-  const told = { env: { ...env, ...settings({ compileExecutable: command[0] }) } };
+  const options = { env: { ...env, ...settings({ compileExecutable: command[0] }) } };
   return [
-    ...report({ [name]: { command: [output], args: [], options: told } }, app),
-    ...refuses(name, [output], app, COMPILE_SETTINGS, [], { env }),
+    ...report({ [name]: { command: [output], args: [], options } }, app),
+    ...rejects(name, [output], app, COMPILE_SETTINGS, [], { env }),
   ];
 }
 

@@ -1,15 +1,15 @@
-/** The child processes of this one, as Linux reports them. */
+/** The child processes of this process (Linux only). */
 import { readdirSync, readFileSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 
-/** The ids of this process's children, of those that it started from any of its threads. */
+/** Returns the ids of the children that any thread of this process started. */
 export function children(): number[] {
   return readdirSync('/proc/self/task').flatMap((thread) =>
     readFileSync(`/proc/self/task/${thread}/children`, 'utf8').split(' ').filter(Boolean).map(Number),
   );
 }
 
-/** Waits until there are as many children as the test expects, and returns them. */
+/** Waits until the number of children is as expected, and returns their ids. */
 export async function childrenUntil(expected: (count: number) => boolean): Promise<number[]> {
   for (;;) {
     const found = children();
@@ -18,7 +18,7 @@ export async function childrenUntil(expected: (count: number) => boolean): Promi
   }
 }
 
-/** The id of the process that compiles now: one that has used some processor time since it was ready. */
+/** Waits for a child that has used processor time since it was ready, which is a compiling one, and returns its id. */
 export async function compilingChild(): Promise<number> {
   const busy = (pid: number) => {
     const [, fields = ''] = readFileSync(`/proc/${pid}/stat`, 'utf8').split(') ');

@@ -27,9 +27,9 @@ pub struct NativeCacheDir {
 pub struct NativeCacheDirStats {
     /// Modules that were read.
     pub hits: f64,
-    /// Modules that were not there.
+    /// Modules that were not found.
     pub misses: f64,
-    /// Files that were refused: altered, truncated, too large, of another name or another user.
+    /// Files that were rejected: altered, truncated, too large, or of another name or user.
     pub rejected: f64,
     /// Modules that were written.
     pub writes: f64,
@@ -39,8 +39,8 @@ pub struct NativeCacheDirStats {
     pub evictions: f64,
 }
 
-/// Opens a directory, and creates it if it does not exist. Keys have 32 bytes; `new_key` becomes the directory's, unless
-/// it has one or `key` names one.
+/// Opens a directory, and creates it if it does not exist. Keys have 32 bytes; `new_key` becomes the directory's,
+/// unless it has one or `key` names one.
 #[napi(catch_unwind)]
 pub fn open_cache_dir(
     path: String,
@@ -61,7 +61,7 @@ pub fn open_cache_dir(
 
 #[napi]
 impl NativeCacheDir {
-    /// The compiled module of this content, if the directory has one for this engine.
+    /// Returns the compiled module of this content, if the directory has one for this engine.
     #[napi(catch_unwind)]
     pub fn find(
         &self,
@@ -74,7 +74,7 @@ impl NativeCacheDir {
         self.task(engine, source, hash, has_start, max_image_bytes).run()
     }
 
-    /// The same off the JavaScript thread.
+    /// Looks a module up off the JavaScript thread.
     #[napi(catch_unwind, ts_return_type = "Promise<NativeModule | null>")]
     pub fn find_async(
         &self,
@@ -87,7 +87,7 @@ impl NativeCacheDir {
         AsyncTask::new(self.task(engine, source, hash, has_start, max_image_bytes))
     }
 
-    /// Counts since this process opened it.
+    /// Returns the counts since this process opened it.
     #[napi(catch_unwind)]
     pub fn stats(&self) -> NativeCacheDirStats {
         let stats = self.inner.stats();
@@ -120,7 +120,7 @@ impl NativeCacheDir {
     }
 }
 
-/// A look-up on its way through libuv's pool.
+/// A lookup as a task of the thread pool.
 pub struct FindTask {
     directory: Arc<CacheDir>,
     engine: Arc<HotEngine>,

@@ -16,10 +16,10 @@ use crate::failure::NativeFailure;
 use crate::module::NativeModule;
 use crate::source::NativeSource;
 
-/// How a compile process is started.
+/// The command of a compile process.
 #[napi(object, object_to_js = false)]
 pub struct NativeCommand {
-    /// The executable, by its absolute path.
+    /// The absolute path of the executable.
     pub program: String,
     /// Its arguments.
     pub arguments: Vec<String>,
@@ -29,26 +29,26 @@ pub struct NativeCommand {
     pub spare_ms: u32,
 }
 
-/// Where a module is compiled, and its limits.
+/// The options of a compilation.
 #[napi(object, use_nullable = true, object_to_js = false)]
 pub struct NativeCompileOptions {
-    /// Whose module it is; null is common to all that have no principal.
+    /// The owner of the module; null is shared by all modules without one.
     pub principal: Option<String>,
-    /// How a process is started to compile in; null compiles on a thread.
+    /// The command of the compile process; null compiles on a thread.
     pub command: Option<NativeCommand>,
-    /// Milliseconds that it may take.
+    /// Maximum duration in milliseconds.
     pub timeout_ms: u32,
     /// Bytes of memory that it may use.
     pub max_bytes: i64,
-    /// Bytes that the compiled module may have.
+    /// Maximum bytes of the compiled module.
     pub max_image_bytes: i64,
-    /// Compilations at once, in the whole process.
+    /// Concurrent compilations in the whole process.
     pub max_running: u32,
-    /// Bytes of memory of all those together.
+    /// Bytes of memory of all concurrent compilations.
     pub max_total_bytes: i64,
-    /// Compilations that may wait.
+    /// Maximum number of waiting compilations.
     pub max_waiting: u32,
-    /// Bytes of modules that may wait.
+    /// Maximum bytes of waiting modules.
     pub max_waiting_bytes: i64,
     /// Whether this thread will block until it ends.
     pub urgent: bool,
@@ -145,7 +145,7 @@ impl NativeCompilation {
         self.compilation.wait();
     }
 
-    /// Ends it at once, without a result.
+    /// Cancels it immediately, without a result.
     #[napi(catch_unwind)]
     pub fn cancel(&self) {
         self.compilation.cancel();
@@ -157,7 +157,7 @@ impl NativeCompilation {
         self.task().run().into()
     }
 
-    /// The same off the JavaScript thread.
+    /// Loads the module off the JavaScript thread.
     #[napi(catch_unwind, ts_return_type = "Promise<NativeModule | NativeFailure>")]
     pub fn load_async(&self) -> AsyncTask<LoadTask> {
         AsyncTask::new(self.task())
@@ -175,7 +175,7 @@ impl NativeCompilation {
     }
 }
 
-/// The loading of a compiled module, on its way through libuv's pool.
+/// The loading of a compiled module as a task of the thread pool.
 pub struct LoadTask {
     compilation: Arc<Compilation>,
     engine: Arc<HotEngine>,
@@ -185,7 +185,7 @@ pub struct LoadTask {
     keep_in: Option<Arc<CacheDir>>,
 }
 
-/// A compiled module or the failure, on its way to JavaScript.
+/// A compiled module or the failure, before it is converted for JavaScript.
 pub struct Loaded(std::result::Result<NativeModule, Failure>);
 
 impl From<Loaded> for Either<NativeModule, NativeFailure> {

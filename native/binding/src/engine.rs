@@ -12,7 +12,7 @@ use napi_derive::napi;
 use crate::failure::NativeFailure;
 use crate::module::NativeModule;
 
-/// The options of an engine. Every field is filled in by TypeScript.
+/// The options of an engine. TypeScript sets every field.
 #[napi(object, use_nullable = true, object_to_js = false)]
 pub struct NativeEngineOptions {
     /// Pooling or, if false, on-demand allocation.
@@ -27,13 +27,13 @@ pub struct NativeEngineOptions {
     pub max_table_elements: u32,
     /// Elements of one table in the pool, which reserves them.
     pub pool_table_elements: u32,
-    /// Compiled modules that no slot serves and that are kept.
+    /// Compiled modules that are cached while no slot uses them.
     pub max_cached_modules: u32,
-    /// Bytes of those.
+    /// Bytes of these modules.
     pub max_cached_module_bytes: i64,
     /// Memories in the pool.
     pub pool_total_memories: u32,
-    /// Core instances in the pool; also how many calls may run at once under either strategy.
+    /// Core instances in the pool; also the maximum number of concurrent calls under either strategy.
     pub pool_total_core_instances: u32,
     /// Bytes of address space reserved for a memory.
     pub memory_reservation_bytes: i64,
@@ -43,7 +43,7 @@ pub struct NativeEngineOptions {
     pub keep_resident_bytes: i64,
     /// Bytes of resident memory that the memories of finished calls may hold.
     pub resident_budget_bytes: i64,
-    /// Bytes of requests that off-thread calls may hold, each until its call ends.
+    /// Bytes of staged requests of off-thread calls, each counted until its call ends.
     pub max_staging_bytes: i64,
     /// Bytes of memory that the live instances of streams may hold.
     pub max_stream_bytes: i64,
@@ -85,27 +85,27 @@ impl From<NativeEngineOptions> for EngineOptions {
 pub struct NativeEngineStats {
     /// Guests running now.
     pub running: u32,
-    /// Memories that the pool has handed out, 0 on demand.
+    /// Memories of the pool that are in use; 0 on demand.
     pub pool_memories: u32,
-    /// Core instances that the pool has handed out, 0 on demand.
+    /// Core instances of the pool that are in use; 0 on demand.
     pub pool_core_instances: u32,
     /// Memories of finished calls that wait for the next one.
     pub idle_memories: u32,
-    /// Bytes that memories count for in `residentBudgetBytes`, those of running calls included.
+    /// Bytes of memories that count toward `residentBudgetBytes`, including those of running calls.
     pub resident_bytes: f64,
     /// Bytes staged for off-thread calls.
     pub staged_bytes: f64,
     /// Bytes that the live instances of streams hold.
     pub stream_bytes: f64,
-    /// Compilations that run, in the whole process.
+    /// Running compilations in the whole process.
     pub running_compiles: u32,
-    /// Compilations that wait, in the whole process.
+    /// Waiting compilations in the whole process.
     pub queued_compiles: u32,
-    /// Compile processes of the whole process, with idle ones.
+    /// Compile processes of the whole process, including idle ones.
     pub compile_processes: u32,
-    /// Look-ups in the cache of compiled modules that found one.
+    /// Lookups in the cache of compiled modules that found one.
     pub cache_hits: f64,
-    /// Look-ups that found none.
+    /// Lookups that found none.
     pub cache_misses: f64,
     /// Modules that the cache's limits evicted.
     pub cache_evictions: f64,
@@ -137,14 +137,14 @@ pub fn open_engine(options: NativeEngineOptions) -> Either<NativeEngine, NativeF
 
 #[napi]
 impl NativeEngine {
-    /// The compiled module of this content, if the engine has it.
+    /// Returns the compiled module of this content, if the engine has it.
     #[napi(catch_unwind)]
     pub fn find(&self, hash: String) -> Option<NativeModule> {
         let found = self.inner.cache().find(&hash);
         found.map(|module| NativeModule::new(&self.inner, module))
     }
 
-    /// Counts of this moment.
+    /// Returns the current counts.
     #[napi(catch_unwind)]
     pub fn stats(&self) -> NativeEngineStats {
         let pool = self.inner.engine.pooling_allocator_metrics();

@@ -29,7 +29,7 @@ impl NativeModule {
     }
 
     fn release(&self, versions: u32) {
-        if versions > 0 && self.module.cells.fetch_sub(versions, SeqCst) == versions {
+        if versions > 0 && self.module.versions.fetch_sub(versions, SeqCst) == versions {
             self.engine.pool.release(&self.module);
         }
     }
@@ -60,7 +60,7 @@ impl NativeModule {
     #[napi(catch_unwind)]
     pub fn serve(&self) {
         self.serving.fetch_add(1, SeqCst);
-        self.module.cells.fetch_add(1, SeqCst);
+        self.module.versions.fetch_add(1, SeqCst);
     }
 
     /// Ends the use by one slot version. The last one releases the module's idle memory.

@@ -1,4 +1,4 @@
-//! What JavaScript threads run off themselves: permits for libuv's pool, and cancellation when a thread ends.
+//! Off-thread work of JavaScript threads: permits for libuv's pool, and cancellation when a thread ends.
 
 use std::cell::RefCell;
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
@@ -12,8 +12,8 @@ use napi_derive::napi;
 static PERMITS: LazyLock<Permits> = LazyLock::new(Permits::default);
 static THREADS: AtomicU64 = AtomicU64::new(0);
 
-/// Takes one of `limit` permits for guests off the JavaScript threads of the process, for work of `principal`. `granted`, or
-/// `share` where another principal may get one now, or `wait`.
+/// Acquires one of `limit` permits for guests off the JavaScript threads of the process, for work of `principal`.
+/// Returns `granted`, `share` if only another principal may acquire the permit that is left, or `wait`.
 #[napi(catch_unwind)]
 pub fn take_task_permit(env: Env, limit: u32, principal: String) -> Result<&'static str> {
     RUNS.with_borrow_mut(|runs| {
@@ -29,7 +29,7 @@ pub fn take_task_permit(env: Env, limit: u32, principal: String) -> Result<&'sta
     })
 }
 
-/// Returns a permit that was taken for `principal`.
+/// Returns a permit of `principal`.
 #[napi(catch_unwind)]
 pub fn return_task_permit(principal: String) {
     let held = RUNS.with_borrow_mut(|runs| {
@@ -41,14 +41,14 @@ pub fn return_task_permit(principal: String) {
     }
 }
 
-/// Interrupts the calls that this JavaScript thread has running off it. To be called when the thread is
-/// about to end: Node waits for them before it calls any hook of its own.
+/// Interrupts the off-thread calls of this JavaScript thread. Call it when the thread is about to end: Node waits for
+/// these calls before it calls any of its hooks.
 #[napi(catch_unwind)]
 pub fn interrupt_tasks() {
     RUNS.with_borrow(Runs::interrupt);
 }
 
-/// Has `cancel` cancelled by `interrupt_tasks` on this JavaScript thread, and when the thread ends.
+/// Registers `cancel` to be canceled by `interrupt_tasks` on this JavaScript thread, and when the thread ends.
 pub fn cancel_at_end(env: &Env, cancel: &Arc<Cancel>) -> Result<()> {
     RUNS.with_borrow_mut(|runs| {
         runs.add(cancel);
@@ -56,7 +56,7 @@ pub fn cancel_at_end(env: &Env, cancel: &Arc<Cancel>) -> Result<()> {
     })
 }
 
-/// The calls that one JavaScript thread has given to the pool, and the permits that it holds there.
+/// The pool's calls of one JavaScript thread, and the permits that it holds.
 struct Runs {
     /// Number of the JavaScript thread.
     thread: u64,
@@ -76,7 +76,7 @@ thread_local! {
 }
 
 impl Runs {
-    /// Has `end` called when the thread's JavaScript ends.
+    /// Registers `end` to be called when the thread's JavaScript ends.
     fn watch(&mut self, env: &Env) -> Result<()> {
         if !self.watched {
             env.add_env_cleanup_hook((), |()| RUNS.with_borrow_mut(Runs::end))?;
@@ -98,7 +98,7 @@ impl Runs {
         }
     }
 
-    /// Returns the permits of a thread that ends: other threads wait for them.
+    /// Returns the permits of an ending thread, because other threads wait for them.
     fn end(&mut self) {
         self.interrupt();
         for principal in self.permits.drain(..) {

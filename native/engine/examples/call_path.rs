@@ -39,7 +39,7 @@ fn open(pooling: bool, guest: &str) -> Opened {
     let wasm = std::fs::read(guest).expect("the guest");
     let image = compile_code(&engine.code_settings(&wasm), &wasm).expect("it compiles");
     let module = engine.load(&wasm, &image, false).expect("it loads");
-    module.cells.store(1, SeqCst);
+    module.versions.store(1, SeqCst);
     (engine, Arc::new(module))
 }
 

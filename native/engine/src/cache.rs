@@ -84,7 +84,7 @@ impl Cache {
                 break;
             }
             // Modules of registered versions are evicted last, because they would stay in memory anyway.
-            let serving = |module: &CompiledModule| module.cells.load(std::sync::atomic::Ordering::SeqCst) > 0;
+            let serving = |module: &CompiledModule| module.versions.load(std::sync::atomic::Ordering::SeqCst) > 0;
             let oldest = self
                 .kept_modules()
                 .min_by_key(|(_, used, module)| (serving(module), *used))

@@ -1,5 +1,4 @@
-//! Options in, wasmtime engine out. Engines of equal options are one engine in the process, shared by every
-//! runtime and thread that asks for them.
+//! Creates wasmtime engines from options. Equal options share one engine in the process, for every runtime and thread.
 
 use std::collections::HashMap;
 use std::num::NonZeroUsize;
@@ -23,41 +22,42 @@ use crate::pool::Pool;
 use crate::signals;
 use crate::stream_budget::StreamBudget;
 
-/// Initial data up to which it is copied into every instance's memory. More is mapped, page by page as it is touched. A
-/// module with more is served all the same, so this is no setting: it is where mapping begins to cost less.
+/// Maximum bytes of initial data that are copied into every instance's memory. More is mapped and loaded by page
+/// faults. A module with more also works, so this is not a setting: it is the size at which mapping begins to cost
+/// less.
 const COPIED_DATA_BYTES: usize = 512 << 10;
-/// Frames of a failure that is explained, innermost first.
+/// Maximum number of frames of an explained failure, innermost first.
 const EXPLAINED_FRAMES: usize = 64;
-/// Bytes of a pooled table that stay resident. It refuses nothing: a larger table costs faults.
+/// Bytes of a pooled table that stay resident. It rejects nothing: a larger table costs page faults.
 const TABLE_RESIDENT_BYTES: usize = 16 << 10;
 
-/// A wasmtime engine and what belongs to it: the budget of concurrent calls, the compiled modules, the memories of finished calls.
+/// A wasmtime engine with its budget of concurrent calls, its compiled modules, and the memories of finished calls.
 pub struct HotEngine {
     /// The engine itself.
     pub engine: Engine,
-    /// The same with memories of wasmtime's own, for modules with much initial data; built when the first comes.
+    /// An engine with wasmtime's own memories, for modules with much initial data; built for the first such module.
     mapping: OnceLock<Engine>,
-    /// What it was built from.
+    /// The options.
     pub options: EngineOptions,
-    /// Calls inside a guest now.
+    /// The budget of concurrent calls.
     pub budget: Budget,
-    /// Bytes staged for off-thread calls now.
+    /// Bytes that are staged for off-thread calls.
     pub staged: AtomicU64,
     /// Compiled modules by content.
     cache: Mutex<Cache>,
     /// The memories of finished calls.
     pub pool: Pool,
-    /// What the instances of streams hold.
+    /// Memory of the instances of streams.
     pub streams: Arc<StreamBudget>,
 }
 
 static ENGINES: LazyLock<Mutex<HashMap<EngineOptions, Weak<HotEngine>>>> = LazyLock::new(Mutex::default);
 
 impl HotEngine {
-    /// The engine of these options, created unless it exists.
+    /// Returns the engine of these options, and creates it if it does not exist.
     ///
-    /// wasmtime installs process-wide signal handlers that point into this image: the caller must keep it mapped for the
-    /// life of the process.
+    /// wasmtime installs process-wide signal handlers that point into this image: the caller must keep it mapped for
+    /// the life of the process.
     pub fn open(options: EngineOptions) -> Result<Arc<HotEngine>, Failure> {
         let mut engines = ENGINES.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(engine) = engines.get(&options).and_then(Weak::upgrade) {
@@ -89,14 +89,14 @@ impl HotEngine {
         self.cache.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The settings that this engine's image of a module is compiled with.
+    /// Returns the settings with which this engine's image of a module is compiled.
     pub fn code_settings(&self, wasm: &[u8]) -> CodeSettings {
         self.options.code_settings(self.reuses_memories_of(wasm))
     }
 
     /// Makes a module of the image that [`crate::code::compile_code`] returned for it and its settings.
     ///
-    /// The image is native code that is trusted: whoever made it owns this process.
+    /// The image is trusted native code: its author controls this process.
     pub fn load(&self, wasm: &[u8], image: &[u8], has_start: bool) -> Result<CompiledModule, Failure> {
         let cap = (self.options.memory_max_pages as usize) << 16;
         let mut module = CompiledModule::load(self.engine_for(wasm)?, image, has_start, cap)?;
@@ -106,7 +106,7 @@ impl HotEngine {
         Ok(module)
     }
 
-    /// Names the image of a module with this content hash in a cache directory.
+    /// Returns the name of the image of a module with this content hash in a cache directory.
     pub fn image_name(&self, wasm: &[u8], content_hash: &str) -> Result<ImageName, Failure> {
         Ok(ImageName::new(content_hash, self.engine_for(wasm)?.precompile_compatibility_hash()))
     }
@@ -133,7 +133,7 @@ fn build(options: &EngineOptions, reuses_memories: bool) -> Result<Engine, Failu
         .map_err(|error| Failure::new(Kind::EngineInit, chain(&error)))?;
     signals::remember_handler();
     deadline::watch(&engine).map_err(|error| {
-        Failure::new(Kind::EngineInit, format!("the thread that keeps deadlines does not start: {error}"))
+        Failure::new(Kind::EngineInit, format!("the watchdog thread of deadlines cannot be started: {error}"))
     })?;
     Ok(engine)
 }
@@ -142,8 +142,8 @@ fn build(options: &EngineOptions, reuses_memories: bool) -> Result<Engine, Failu
 fn config(options: &EngineOptions, reuses_memories: bool) -> Config {
     let mut config = code_config(&options.code_settings(reuses_memories));
     config
-        // Collecting frames makes failing slow: only a failure that is to be explained has them. Core dumps are left out of
-        // the build.
+        // Collecting frames makes failures slow, so only explained failures have them. Core dumps are excluded from the
+        // build.
         .wasm_backtrace_max_frames(NonZeroUsize::new(if options.explain { EXPLAINED_FRAMES } else { 0 }))
         .max_wasm_stack(options.max_wasm_stack as usize);
     if options.pooling {
@@ -166,9 +166,9 @@ fn pool(options: &EngineOptions) -> PoolingAllocationConfig {
         .total_core_instances(options.pool_total_core_instances)
         .total_tables(options.pool_total_core_instances)
         .table_elements(options.pool_table_elements as usize)
-        // Tables of plugins are small: clearing one costs less than the faults on a page that was given back.
+        // Tables of plugins are small: clearing one costs less than the page faults after releasing it.
         .table_keep_resident(TABLE_RESIDENT_BYTES)
-        // Guests hold no references to host objects, so no heap for them is reserved.
+        // Guests have no references to host objects, so no heap for them is reserved.
         .total_gc_heaps(0)
         .max_memory_size((options.memory_max_pages as usize) << 16)
         .linear_memory_keep_resident(keep_resident);

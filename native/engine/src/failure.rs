@@ -1,10 +1,10 @@
-//! Failures as data: what went wrong, where, and how wasmtime names it. TypeScript turns them into its classes.
+//! Failures as data: kind, phase, and wasmtime's trap name. TypeScript converts them to error classes.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use wasmtime::{FrameInfo, Trap, WasmBacktrace};
 
-/// What kind of failure this is; decides the TypeScript class.
+/// The kind of a failure, which determines the TypeScript class.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Kind {
     /// The engine could not be built.
@@ -19,9 +19,9 @@ pub enum Kind {
     Rejected,
     /// The guest trapped or expired.
     Trap,
-    /// A bound is used up; `resource` says which.
+    /// A limit is reached; `place` names the resource.
     Saturated,
-    /// The call outlived its slice and is to be repeated off the thread.
+    /// The call exceeded its slice and must be repeated off-thread.
     Sliced,
     /// An earlier event of the stream still runs.
     Busy,
@@ -29,14 +29,14 @@ pub enum Kind {
     Ended,
     /// Too little native stack is left on the thread.
     Stack,
-    /// The call was cancelled by its caller.
+    /// The caller canceled the call.
     Cancelled,
-    /// The answer is larger than the caller wants it.
+    /// The answer is larger than the caller's limit.
     AnswerSize,
 }
 
 impl Kind {
-    /// Its name on the boundary, in kebab-case.
+    /// Its name for JavaScript, in kebab-case.
     pub fn as_str(self) -> &'static str {
         match self {
             Kind::EngineInit => "engine-init",
@@ -56,19 +56,19 @@ impl Kind {
     }
 }
 
-/// A failure on its way to JavaScript.
+/// A failure for JavaScript.
 #[derive(Clone, Debug)]
 pub struct Failure {
-    /// The kind, which decides the class.
+    /// The kind, which determines the class.
     pub kind: Kind,
-    /// Where a guest trapped, or the saturated resource.
+    /// The phase of a trap, or the saturated resource.
     pub place: &'static str,
-    /// The trap's name, empty where none is behind the failure.
+    /// The trap's name; empty if the failure is not a trap.
     pub trap: &'static str,
-    /// One sentence for a person.
+    /// The message.
     pub message: String,
-    /// For an expired call, the share of the last half of its time or more in which its thread ran, from 0 to 1: a busy
-    /// machine, not the guest, is to blame for an expiry with a small one.
+    /// For an expired call, the share of the last half of its time or more in which its thread ran, from 0 to 1. A
+    /// small share means that the machine was busy and the guest did not cause the expiry.
     pub cpu_share: Option<f64>,
     /// The wasm functions that were active, innermost first; empty unless the engine explains failures.
     pub frames: Vec<Frame>,
@@ -94,7 +94,7 @@ impl Failure {
         Failure { kind, place: "", trap: "", message: message.into(), cpu_share: None, frames: Vec::new() }
     }
 
-    /// A bound is used up.
+    /// Creates the failure of a reached limit.
     pub fn saturated(resource: &'static str) -> Self {
         Failure {
             kind: Kind::Saturated,
@@ -110,12 +110,12 @@ impl Failure {
     pub fn trap(phase: &'static str, error: &wasmtime::Error) -> Self {
         let trap = error.downcast_ref::<Trap>().map_or("unknown", |trap| trap_name(*trap));
         let frames = frames(error);
-        // With frames, the error begins with their text.
+        // The message of an error with frames starts with the frames.
         let message = if frames.is_empty() { chain(error) } else { error.root_cause().to_string() };
         Failure { kind: Kind::Trap, place: phase, trap, message, cpu_share: None, frames }
     }
 
-    /// The guest broke the contract in a way that is no wasm trap but counts as one in `phase`.
+    /// Creates a failure of the guest that is not a wasm trap but is reported as one in `phase`.
     pub fn guest(phase: &'static str, message: impl Into<String>) -> Self {
         Failure {
             kind: Kind::Trap,
@@ -127,14 +127,14 @@ impl Failure {
         }
     }
 
-    /// A panic that was caught on its way out; the engine stays usable.
+    /// Creates the failure of a caught panic. The engine stays usable.
     pub fn panic(kind: Kind, payload: &(dyn std::any::Any + Send)) -> Self {
         let message = format!("the native layer panicked: {}", panic_text(payload));
         Failure { kind, place: "native", trap: "unknown", message, cpu_share: None, frames: Vec::new() }
     }
 }
 
-/// Runs `work`; a panic becomes a failure of this kind. Callers that C calls use it, because a panic must not cross C.
+/// Runs `work` and converts a panic to a failure of this kind, because a panic must not unwind into C code.
 pub fn catching<R>(kind: Kind, work: impl FnOnce() -> Result<R, Failure>) -> Result<R, Failure> {
     catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|payload| Err(Failure::panic(kind, &*payload)))
 }
@@ -149,7 +149,7 @@ fn frames(error: &wasmtime::Error) -> Vec<Frame> {
     backtrace.map_or_else(Vec::new, |backtrace| backtrace.frames().iter().map(frame).collect())
 }
 
-/// What a panic says.
+/// Returns the message of a panic.
 pub fn panic_text(payload: &(dyn std::any::Any + Send)) -> &str {
     payload
         .downcast_ref::<&str>()
@@ -158,12 +158,12 @@ pub fn panic_text(payload: &(dyn std::any::Any + Send)) -> &str {
         .unwrap_or("no message")
 }
 
-/// The error and its causes in one line, outermost first.
+/// Formats the error and its causes in one line, outermost first.
 pub fn chain(error: &wasmtime::Error) -> String {
     error.chain().map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }
 
-/// wasmtime's own variant name in kebab-case; a trap that a newer wasmtime adds is `unknown` until it is named here.
+/// Returns wasmtime's variant name in kebab-case; `unknown` for a trap of a newer wasmtime that is not listed here.
 fn trap_name(trap: Trap) -> &'static str {
     match trap {
         Trap::StackOverflow => "stack-overflow",

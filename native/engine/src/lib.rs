@@ -1,5 +1,5 @@
 //! The engine of cc-lb-runtime-wasmtime: compiles plugins, keeps their memories, and calls their hooks on wasmtime. It
-//! knows nothing of Node, and it holds no policy and no default: both belong to the TypeScript layer.
+//! is independent of Node and has no policy and no defaults, which belong to the TypeScript layer.
 #![deny(unsafe_op_in_unsafe_fn)]
 
 pub mod budget;

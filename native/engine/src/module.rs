@@ -1,4 +1,4 @@
-//! A compiled module: ready to be instantiated, and it knows where its exports are.
+//! A compiled module, ready for instantiation, with the indices of its exports.
 
 use std::sync::Mutex;
 use std::sync::atomic::Ordering::Relaxed;
@@ -10,16 +10,16 @@ use crate::failure::{Failure, Kind, chain};
 use crate::host::HostState;
 use crate::idle::ModuleMemories;
 
-/// The hooks in the order of their numbers on the boundary.
+/// The hooks in the order of their numbers in JavaScript.
 pub const HOOKS: [&str; 5] =
     ["cc_lb_filter", "cc_lb_shape", "cc_lb_observe", "cc_lb_transform_response", "cc_lb_transform_sse_event"];
-/// The hook that may answer nothing.
+/// The hook that may have no answer.
 pub const OBSERVE: usize = 2;
 
-/// Where an export of the contract is, or why it cannot be called.
+/// The index of an export of the contract, or why it cannot be called.
 pub type Export = Result<ModuleExport, String>;
 
-/// BLAKE3 over the policy version and the memory cap, both as u32 little endian, and the bytes, in lower-case hex.
+/// BLAKE3 over the policy version and the memory cap, both as little-endian u32, and the bytes, in lowercase hex.
 pub fn content_hash(policy_version: u32, memory_max_pages: u32, wasm: &[u8]) -> String {
     let mut hasher = blake3::Hasher::new();
     hasher.update(&policy_version.to_le_bytes()).update(&memory_max_pages.to_le_bytes()).update(wasm);
@@ -28,11 +28,11 @@ pub fn content_hash(policy_version: u32, memory_max_pages: u32, wasm: &[u8]) -> 
 
 /// A module compiled for one engine.
 pub struct CompiledModule {
-    /// Linked against nothing: plugins import nothing.
+    /// Instantiates without imports, because plugins import nothing.
     pub pre: InstancePre<HostState>,
     /// `memory`.
     pub memory: Export,
-    /// `cc_lb_alloc`; refused too if `cc_lb_free` is missing or of another type.
+    /// `cc_lb_alloc`; also an error if `cc_lb_free` is missing or has another type.
     pub alloc: Export,
     /// The hooks, by number.
     pub hooks: [Export; HOOKS.len()],
@@ -40,40 +40,40 @@ pub struct CompiledModule {
     pub has_start: bool,
     /// Bytes that a memory of this module may grow to.
     pub memory_cap: usize,
-    /// Tables that an instance may have: none until the engine of the module sets it.
+    /// Tables that an instance may have: 0 until the engine of the module sets it.
     pub max_tables: usize,
-    /// Elements of one table: none until the engine of the module sets it.
+    /// Elements of one table: 0 until the engine of the module sets it.
     pub max_table_elements: usize,
     /// Bytes of compiled code and data.
     pub image_bytes: usize,
     /// The memories of its finished calls, if they are reused.
     pub memories: Option<ModuleMemories>,
-    /// What TypeScript noted when it admitted the module; not read here.
+    /// Data that TypeScript stores at admission; not used here.
     pub admission: Mutex<Option<String>>,
-    /// Cells of slots that serve this module now.
-    pub cells: AtomicU32,
-    /// Bytes of the largest memory that a call of the module left; see `note_memory`.
+    /// The number of registered versions of this module.
+    pub versions: AtomicU32,
+    /// The largest memory after a call in bytes; see `note_memory`.
     highest_memory: AtomicUsize,
 }
 
 impl CompiledModule {
-    /// Remembers the size of a memory that a call left. It is only written where it is the largest so far, so that threads do
-    /// not meet on it.
+    /// Records the size of a memory after a call. It is only written if it is the largest so far, so that threads do
+    /// not contend for it.
     pub fn note_memory(&self, bytes: usize) {
         if bytes > self.highest_memory.load(Relaxed) {
             self.highest_memory.fetch_max(bytes, Relaxed);
         }
     }
 
-    /// Bytes of the largest memory that a call of the module left.
+    /// Returns the largest memory after a call in bytes.
     pub fn highest_memory(&self) -> usize {
         self.highest_memory.load(Relaxed)
     }
 
-    /// Makes a module of an image that was compiled for this engine.
+    /// Creates a module from an image that was compiled for this engine.
     pub fn load(engine: &Engine, image: &[u8], has_start: bool, memory_cap: usize) -> Result<CompiledModule, Failure> {
-        // SAFETY: the image is the compiler's: it came through a pipe from a process that this one started, or with a
-        // code that only the holder of the cache directory's key can make.
+        // SAFETY: the compiler created the image: it came through a pipe from a process that this one started, or with a
+        // MAC that only the holder of the cache directory's key can create.
         let module = unsafe { Module::deserialize(engine, image) }
             .map_err(|error| Failure { place: "invalid", ..Failure::new(Kind::Compile, chain(&error)) })?;
         let pre = Linker::new(engine)
@@ -112,7 +112,7 @@ impl CompiledModule {
             image_bytes: range.end as usize - range.start as usize,
             memories: None,
             admission: Mutex::new(None),
-            cells: AtomicU32::new(0),
+            versions: AtomicU32::new(0),
             highest_memory: AtomicUsize::new(0),
         })
     }

@@ -1,8 +1,8 @@
-//! What makes two engines different, and how memories are laid out because of it.
+//! The options that distinguish engines, and the layout of their memories.
 
 use crate::memory;
 
-/// Everything that makes two engines different. Every field is filled in by TypeScript.
+/// The options that distinguish engines. TypeScript sets every field.
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub struct EngineOptions {
     /// Pooling or, if false, on-demand allocation.
@@ -17,36 +17,36 @@ pub struct EngineOptions {
     pub max_table_elements: u32,
     /// Elements of one table in the pool, which reserves them.
     pub pool_table_elements: u32,
-    /// Compiled modules that no slot serves and that are kept.
+    /// Compiled modules that are cached while no slot uses them.
     pub max_cached_modules: u32,
-    /// Bytes of those.
+    /// Bytes of these modules.
     pub max_cached_module_bytes: u64,
     /// Memories in the pool.
     pub pool_total_memories: u32,
-    /// Core instances in the pool; also how many calls may run at once under either strategy.
+    /// Core instances in the pool; also the maximum number of concurrent calls under either strategy.
     pub pool_total_core_instances: u32,
     /// Bytes of address space reserved for a memory.
     pub memory_reservation_bytes: u64,
-    /// Bytes of guard behind a memory.
+    /// Bytes of guard region after a memory.
     pub memory_guard_bytes: u64,
     /// Bytes at the start of a pooled memory that stay resident and are reset by copying.
     pub keep_resident_bytes: u64,
     /// Bytes of resident memory that the memories of finished calls may hold.
     pub resident_budget_bytes: u64,
-    /// Bytes of requests that off-thread calls may hold, each until its call ends.
+    /// Bytes of staged requests of off-thread calls, each counted until its call ends.
     pub max_staging_bytes: u64,
     /// Bytes of memory that the live instances of streams may hold.
     pub max_stream_bytes: u64,
     /// Whether failures of guests have the stack of wasm functions; see [`crate::failure::Frame`].
     pub explain: bool,
-    /// Engines of different groups are different engines.
+    /// Separates engines with otherwise equal options.
     pub group: Option<String>,
 }
 
-/// What a guest's 32-bit address can reach. A reservation and guard of this size take bounds checks away altogether.
+/// The range of a guest's 32-bit address. With a reservation and guard of this size, no bounds checks are compiled.
 const ADDRESSABLE_BYTES: u64 = 4 << 30;
 
-/// How wasmtime is told to lay a memory out, and with it how guests check their bounds.
+/// The layout of a memory, which determines how guests check bounds.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Layout {
     /// Bytes of address space for a memory.
@@ -57,7 +57,8 @@ pub struct Layout {
     pub may_move: bool,
 }
 
-/// What decides which code the compiler generates. An image runs in engines of the same settings alone.
+/// The settings that determine the code that the compiler generates. An image runs only in engines with the same
+/// settings.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct CodeSettings {
     /// The layout of memories.
@@ -69,7 +70,7 @@ pub struct CodeSettings {
 }
 
 impl EngineOptions {
-    /// The settings of modules whose memories are reused, or are not.
+    /// The settings of modules whose memories are reused or not reused.
     pub fn code_settings(&self, reuses_memories: bool) -> CodeSettings {
         let mapped = self.mapped_layout();
         let memory = if reuses_memories { EngineOptions::reused_layout() } else { mapped.clone() };
@@ -86,8 +87,8 @@ impl EngineOptions {
             && memory::usable()
     }
 
-    /// The layout of memories that wasmtime maps itself. Where the reservation and the guard allow it, the compiler makes
-    /// checks coarser than the memory's size and leaves the rest to inaccessible pages.
+    /// The layout of memories that wasmtime maps itself. If the reservation and the guard allow it, the compiler makes
+    /// checks less precise than the memory's size, and inaccessible pages catch the remaining accesses.
     pub fn mapped_layout(&self) -> Layout {
         Layout {
             reservation: self.memory_reservation_bytes,
@@ -96,10 +97,11 @@ impl EngineOptions {
         }
     }
 
-    /// The layout of memories that are reused. Without a reservation and a guard to rely on, the compiler compares every
-    /// access with the memory's present size, to the byte, whether or not the module names a maximum. So pages after that
-    /// size may be accessible before the guest grows into them, and growing changes no protection: that is a change of the
-    /// address space, and by far the slowest thing that a small call does. The address space is reserved all the same.
+    /// The layout of memories that are reused. Without a reservation and a guard to rely on, the compiler compares
+    /// every access with the exact current size of the memory, whether or not the module declares a maximum. Pages
+    /// after that size may be accessible before the guest grows into them, so that growing changes no protection, which
+    /// would be a change of the address space and by far the slowest step of a small call. The address space is
+    /// reserved nevertheless.
     pub fn reused_layout() -> Layout {
         Layout { reservation: 0, guard: 0, may_move: true }
     }

@@ -74,7 +74,7 @@ impl Pool {
     /// it.
     fn keep(&self, module: &Arc<CompiledModule>, mut memory: Box<Reservation>) {
         let Some(memories) = &module.memories else { return };
-        if module.cells.load(SeqCst) == 0 || !memory.reset() || !self.charge(&mut memory) {
+        if module.versions.load(SeqCst) == 0 || !memory.reset() || !self.charge(&mut memory) {
             return;
         }
         if !memories.known.load(Relaxed) && !memories.known.swap(true, SeqCst) {
@@ -84,7 +84,7 @@ impl Pool {
         memories.own().lock().push(Idle { memory, since });
         // The last version of the module may have been removed in the meantime, after which nothing else releases the
         // memories.
-        if module.cells.load(SeqCst) == 0 {
+        if module.versions.load(SeqCst) == 0 {
             self.release(module);
         }
         let next = self.next_look.load(Relaxed);

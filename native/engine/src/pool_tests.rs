@@ -69,7 +69,7 @@ fn served(engine: &HotEngine, limits: &str, number: usize) -> Arc<CompiledModule
     let wasm = Arc::new(wat::parse_str(guest(limits, number)).expect("valid text"));
     let bounds = Bounds { time: Duration::from_secs(60), memory: 1 << 30, cancel: None };
     let module = engine.compile(wasm, false, &bounds).expect("it compiles");
-    module.cells.store(1, SeqCst);
+    module.versions.store(1, SeqCst);
     Arc::new(module)
 }
 
@@ -135,7 +135,7 @@ fn a_retired_module_keeps_nothing() {
     let module = served(&engine, "2", 1);
     run(&engine, &module, FILTER).expect("an answer");
     assert_eq!(engine.pool.idle().0, 1);
-    module.cells.store(0, SeqCst);
+    module.versions.store(0, SeqCst);
     engine.pool.release(&module);
     assert_eq!(engine.pool.idle(), (0, 0));
     run(&engine, &module, FILTER).expect("an answer");

@@ -1,10 +1,10 @@
 //! A directory of images that processes of a host share, so that a module is compiled once.
 //!
-//! An image is native code: whoever can place one in the directory would own every process that loads it. So the
-//! directory and its files must belong to this user alone, and each file carries a keyed BLAKE3 code (MAC) over its name
-//! and the image. The name is a digest of the module's content and of everything that decides what the image must be:
-//! the version of wasmtime, the engine's settings and the features of the CPU. A valid file under another name is
-//! therefore refused too. What is checked are the very bytes that are loaded.
+//! An image is native code: anyone who can write one to the directory controls every process that loads it. So the
+//! directory and its files must belong to this user alone, and each file carries a keyed BLAKE3 code (MAC) over its
+//! name and the image. The name is a digest of the module's content and of everything that decides what the image must
+//! be: the version of wasmtime, the engine's settings and the features of the CPU. A valid file under another name is
+//! therefore rejected too. The checked bytes are the same buffer that is loaded.
 //!
 //! Files are written under a temporary name and renamed, so a reader sees a whole file or none, and processes need no
 //! lock: the last one to write the same image wins.
@@ -23,9 +23,9 @@ const MAGIC: [u8; 16] = *b"cc-lb-image-v1\r\n";
 const MAC_BYTES: usize = blake3::OUT_LEN;
 const HEADER_BYTES: usize = MAGIC.len() + MAC_BYTES;
 const SUFFIX: &str = ".image";
-/// The file of the key that was made once, where the configuration names none.
+/// The file of the generated key, used if the configuration has no key.
 const KEY_FILE: &str = "key";
-/// A temporary file of this age is what a process left that was killed.
+/// A temporary file of this age was left by a killed process.
 const ABANDONED: Duration = Duration::from_secs(3_600);
 
 /// The key of the MAC.
@@ -36,9 +36,9 @@ pub type Key = [u8; blake3::KEY_LEN];
 pub struct CacheDirStats {
     /// Images that were read and loaded.
     pub hits: u64,
-    /// Images that were not there.
+    /// Images that were not found.
     pub misses: u64,
-    /// Files that were refused: altered, truncated, too large, of another name or another user.
+    /// Files that were rejected: altered, truncated, too large, or of another name or user.
     pub rejected: u64,
     /// Images that were written.
     pub writes: u64,
@@ -67,15 +67,15 @@ pub struct CacheDir {
     temporary: AtomicU64,
 }
 
-/// What a look-up came to.
+/// The result of a lookup.
 pub enum Lookup {
-    /// The bytes of an image whose MAC is right.
+    /// The bytes of an image with a valid MAC.
     Found(Vec<u8>),
-    /// There is none, or it was refused.
+    /// The image does not exist or was rejected.
     Missing,
 }
 
-/// Where an image belongs.
+/// The location of an image.
 pub struct ImageName([u8; blake3::OUT_LEN]);
 
 type Opened = HashMap<(PathBuf, Option<Key>, u64), Weak<CacheDir>>;
@@ -93,7 +93,7 @@ impl CacheDir {
         let in_words = |error: io::Error| format!("{}: {error}", path.display());
         match DirBuilder::new().recursive(true).mode(0o700).create(path) {
             Ok(()) => {}
-            // It may exist on a disk that is read-only.
+            // The directory may exist on a read-only disk.
             Err(_) if fs::symlink_metadata(path).is_ok() => {}
             Err(error) => return Err(in_words(error)),
         }
@@ -120,13 +120,13 @@ impl CacheDir {
         Ok(directory)
     }
 
-    /// The bytes of an image of at most so many. A file that is refused is removed.
+    /// Returns the bytes of an image up to a size limit. A rejected file is removed.
     pub fn find(&self, name: &ImageName, max_image_bytes: u64) -> Lookup {
         let path = self.path_of(name);
         match self.read(&path, name, max_image_bytes) {
             Ok(image) => {
                 self.counters.hits.fetch_add(1, Relaxed);
-                // The order of eviction. On a read-only disk there is none.
+                // The modification time orders eviction. It cannot be set on a read-only disk.
                 let _ = File::open(&path).and_then(|file| file.set_modified(SystemTime::now()));
                 Lookup::Found(image)
             }
@@ -141,14 +141,14 @@ impl CacheDir {
         }
     }
 
-    /// Counts and removes a file that is of no use.
+    /// Counts and removes a rejected file.
     pub fn reject(&self, name: &ImageName) {
         self.counters.rejected.fetch_add(1, Relaxed);
         let _ = fs::remove_file(self.path_of(name));
     }
 
-    /// Keeps an image, and evicts those that were not used for longest where the directory grows too large. Failing costs
-    /// nothing but the time to compile again.
+    /// Stores an image, and evicts the least recently used ones if the directory exceeds its limit. A failure only
+    /// costs the time to compile again.
     pub fn keep(&self, name: &ImageName, image: &[u8]) {
         if (image.len() + HEADER_BYTES) as u64 > self.max_bytes {
             return;
@@ -231,7 +231,7 @@ impl CacheDir {
                 break;
             }
             total -= bytes;
-            // Another process may have been faster.
+            // Another process may have removed it first.
             if fs::remove_file(path).is_ok() {
                 self.counters.evictions.fetch_add(1, Relaxed);
             }
@@ -268,7 +268,7 @@ fn belongs_to_this_user(found: &Metadata) -> bool {
     found.uid() == unsafe { libc::geteuid() } && found.mode() & 0o077 == 0
 }
 
-/// The whole of a regular file that belongs to this user alone. Symbolic links are not followed.
+/// Reads a regular file that only this user can access. Symbolic links are not followed.
 fn read_own(path: &Path, max_bytes: u64) -> io::Result<Vec<u8>> {
     let file = OpenOptions::new().read(true).custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK).open(path)?;
     let found = file.metadata()?;
@@ -278,7 +278,7 @@ fn read_own(path: &Path, max_bytes: u64) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     let size = usize::try_from(found.len()).map_err(|_| ErrorKind::InvalidData)?;
     bytes.try_reserve_exact(size).map_err(|_| ErrorKind::OutOfMemory)?;
-    // It may grow meanwhile.
+    // The file may grow between the two calls.
     file.take(max_bytes).read_to_end(&mut bytes)?;
     Ok(bytes)
 }
@@ -287,14 +287,14 @@ fn create_own(path: &Path) -> io::Result<File> {
     OpenOptions::new().write(true).create_new(true).mode(0o600).custom_flags(libc::O_NOFOLLOW).open(path)
 }
 
-/// The key of a directory. The first process to open it gives it one.
+/// Returns the key of a directory. The first process that opens the directory creates it.
 fn shared_key(directory: &Path, new_key: Key) -> io::Result<Key> {
     let path = directory.join(KEY_FILE);
     if let Err(error) = fs::symlink_metadata(&path) {
         if error.kind() != ErrorKind::NotFound {
             return Err(error);
         }
-        // A link appears with all its bytes, and only where there is none yet.
+        // A hard link creates the file atomically with its whole content, and fails if it exists.
         let temporary = directory.join(format!("{}-key.tmp", std::process::id()));
         create_own(&temporary).and_then(|mut file| file.write_all(&new_key))?;
         let linked = fs::hard_link(&temporary, &path);

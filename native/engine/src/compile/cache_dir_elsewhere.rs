@@ -1,13 +1,13 @@
-//! A directory of images needs permissions that keep other users out, which are known of Unix alone.
+//! A directory of images requires permissions that exclude other users. They are implemented for Unix only.
 
 use std::hash::Hash;
 use std::path::Path;
 use std::sync::Arc;
 
-/// No directory can be opened.
+/// A directory that cannot be opened on this platform.
 pub enum CacheDir {}
 
-/// Counts of none.
+/// The counts, always 0.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct CacheDirStats {
     /// Always 0.
@@ -24,19 +24,19 @@ pub struct CacheDirStats {
     pub evictions: u64,
 }
 
-/// What a look-up came to.
+/// The result of a lookup.
 pub enum Lookup {
     /// The bytes of an image.
     Found(Vec<u8>),
-    /// There is none.
+    /// The image does not exist.
     Missing,
 }
 
-/// Where an image would belong.
+/// The location of an image.
 pub struct ImageName;
 
 impl ImageName {
-    /// A name that nobody uses.
+    /// An unused name.
     pub fn new(_content: &str, _compatibility: impl Hash) -> ImageName {
         ImageName
     }

@@ -1,4 +1,4 @@
-//! What a cache directory refuses, and what it evicts.
+//! Tests of the files that a cache directory rejects and evicts.
 
 use std::os::unix::fs::{PermissionsExt, symlink};
 
@@ -79,7 +79,7 @@ fn whatever_is_not_the_image_that_was_kept_is_refused_counted_and_removed() {
         |path, _| {
             fs::remove_file(path).expect("removed");
             let text = std::ffi::CString::new(path.to_str().expect("text")).expect("no zero");
-            // SAFETY: the path is a live string that ends in zero.
+            // SAFETY: the path is a live, null-terminated string.
             assert_eq!(unsafe { libc::mkfifo(text.as_ptr(), 0o600) }, 0);
         },
     ];

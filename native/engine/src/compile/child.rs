@@ -1,4 +1,4 @@
-//! What runs in the compile process: one module, then its end.
+//! The compile process: compiles one module, then exits.
 
 use std::io::{Read, Write, stderr, stdin, stdout};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -10,13 +10,13 @@ use super::{COMPILE_STACK, alloc, confine};
 use crate::code::compile_code;
 use crate::failure::{chain, panic_text};
 
-/// Bytes of a message that are sent.
+/// Maximum bytes of a message to the parent.
 const MAX_MESSAGE_BYTES: usize = 4 << 10;
 
-/// Confines this process, compiles the module that comes through stdin, writes the image to stdout and ends the process.
-/// Nothing of what ran here before continues.
+/// Confines this process, compiles the module from stdin, writes the image to stdout, and ends the process. Never
+/// returns to its caller.
 pub fn run() -> ! {
-    // What a panic says goes into the answer.
+    // The message of a panic is sent in the answer.
     std::panic::set_hook(Box::new(|_| {}));
     if let Err(problem) = confine::before_threads() {
         fail(&problem);
@@ -28,7 +28,7 @@ pub fn run() -> ! {
     }
     // The pipe belongs to the compiling thread until it has read the module.
     if wait_for_module.recv().is_ok() {
-        // The parent sends nothing more, and keeps its end open for as long as it waits for the image.
+        // The parent sends nothing more, and keeps its end of the pipe open while it waits for the image.
         let _ = stdin().read(&mut [0]);
     }
     exit(EXIT_NO_JOB)
@@ -68,7 +68,7 @@ fn message(mut text: String) -> Vec<u8> {
     text.into_bytes()
 }
 
-/// Reports on stderr why this process is of no use, and ends it.
+/// Reports on stderr why this process cannot compile, and ends it.
 fn fail(problem: &str) -> ! {
     let _ = stderr().write_all(problem.as_bytes());
     exit(EXIT_NOT_CONFINED)

@@ -1,6 +1,6 @@
-//! How a compile process is started, and how it ends.
+//! The command line of a compile process and its exit status.
 
-/// How a compile process is started.
+/// The command of a compile process.
 #[derive(Debug, Eq, PartialEq)]
 pub struct Command {
     /// The executable, by its absolute path.
@@ -14,10 +14,10 @@ pub struct Command {
 /// How a process ended.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Exit {
-    /// By itself.
+    /// It exited.
     Code(i32),
-    /// By a signal.
+    /// A signal ended it.
     Signal(i32),
-    /// Somebody else in this process reaped it.
+    /// Other code in this process reaped it, so its status is unknown.
     Unknown,
 }

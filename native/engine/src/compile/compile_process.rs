@@ -1,4 +1,4 @@
-//! A compile process as the supervisor sees it.
+//! The supervisor's view of a compile process.
 //!
 //! ```text
 //!   started ──READY──> idle ──job──> working ──answer──> ending ──reaped──> dropped
@@ -40,7 +40,7 @@ pub struct CompileProcess {
 struct Assigned {
     job: Arc<Job>,
     header: [u8; JOB_HEADER_BYTES],
-    /// Bytes of header and module that were written.
+    /// Written bytes of the header and the module.
     sent: usize,
     ended: bool,
 }
@@ -61,7 +61,7 @@ impl CompileProcess {
         })
     }
 
-    /// Gives it its one job.
+    /// Assigns its only job.
     pub fn assign(&mut self, job: Arc<Job>) {
         let request = &job.request;
         let header = JobHeader {
@@ -76,7 +76,7 @@ impl CompileProcess {
         }
     }
 
-    /// The job, from when it is assigned until the process is reaped.
+    /// The job, from its assignment until the process is reaped.
     pub fn job(&self) -> Option<&Arc<Job>> {
         self.job.as_ref().map(|assigned| &assigned.job)
     }
@@ -86,14 +86,14 @@ impl CompileProcess {
         self.job.is_none() && !self.killed
     }
 
-    /// Whether it has not reported yet that it is ready.
+    /// Whether it has not yet reported that it is ready.
     pub fn starting(&self) -> bool {
         !self.ready && !self.killed
     }
 
-    /// When [`CompileProcess::advance`] must be called at the latest.
+    /// The latest time of the next call of [`CompileProcess::advance`].
     pub fn deadline(&self, now: Instant) -> Option<Instant> {
-        /// How often an end is looked for that the kernel does not report.
+        /// Interval of polling for an exit that the kernel does not report.
         const LOOK_EVERY: Duration = Duration::from_millis(2);
         let limit = self.limit().filter(|_| !self.killed).map(|limit| self.since + limit);
         let ending = self.killed || self.process.output_closed();
@@ -109,13 +109,13 @@ impl CompileProcess {
         }
     }
 
-    /// Adds what to wait for.
+    /// Adds the events to wait for.
     pub fn watch(&self, watched: &mut Vec<Watched>) {
         let writing = self.ready && self.job.as_ref().is_some_and(|assigned| !assigned.all_sent());
         self.process.watch(writing, watched);
     }
 
-    /// Kills the process. It stays until it is reaped.
+    /// Kills the process. It must still be reaped.
     pub fn kill(&mut self) {
         if !self.killed {
             self.killed = true;
@@ -123,9 +123,9 @@ impl CompileProcess {
         }
     }
 
-    /// Does what can be done without blocking. Returns how the job ended, once, and whether the process is reaped.
+    /// Makes progress without blocking. Returns the outcome of the job once, and whether the process is reaped.
     pub fn advance(&mut self, now: Instant) -> (Option<Outcome>, bool) {
-        // The exit first: what the process wrote before is then in the pipe.
+        // Check for the exit first: after it, everything that the process wrote is in the pipe.
         let exit = self.process.exit();
         self.process.read_errors(&mut self.errors, MAX_ERROR_BYTES);
         if !self.killed {
@@ -146,7 +146,7 @@ impl CompileProcess {
         (outcome.filter(|_| self.end_job()), exit.is_some())
     }
 
-    /// Marks the job as ended; false if there is none, or it had ended.
+    /// Marks the job as ended. Returns false without a job or if it had already ended.
     fn end_job(&mut self) -> bool {
         self.job.as_mut().is_some_and(|assigned| !std::mem::replace(&mut assigned.ended, true))
     }
@@ -165,7 +165,7 @@ impl CompileProcess {
         })
     }
 
-    /// Writes what is left of the job.
+    /// Writes the rest of the job.
     fn send(&mut self) {
         let Some(assigned) = self.job.as_mut().filter(|_| self.ready) else { return };
         while !assigned.all_sent() {
@@ -176,13 +176,13 @@ impl CompileProcess {
             };
             match self.process.write(rest) {
                 Ok(count) if count > 0 => assigned.sent += count,
-                // The pipe is full, or the process ends, which is noticed elsewhere.
+                // The pipe is full, or the process is ending, which the exit check notices.
                 _ => return,
             }
         }
     }
 
-    /// What the bytes of the process mean so far. They may be anything.
+    /// Interprets the bytes that the process has written so far. They are untrusted.
     fn interpret(&mut self) -> Option<Outcome> {
         if self.killed {
             return None;
@@ -232,7 +232,7 @@ impl CompileProcess {
         host_failure(false, format!("{} answered garbage", self.name()))
     }
 
-    /// Why the process ended without an answer.
+    /// Returns the failure for a process that ended without an answer.
     fn failure_of(&self, exit: Exit) -> Failure {
         let job = self.job.as_ref().filter(|_| self.ready).map(|assigned| &assigned.job.request.limits);
         match (exit, job) {
@@ -257,7 +257,7 @@ impl CompileProcess {
         format!("the compile process ({})", self.command.program)
     }
 
-    /// The start of its stderr.
+    /// Returns the beginning of its stderr.
     fn said(&self) -> String {
         let text = String::from_utf8_lossy(&self.errors);
         let line = text.lines().map(str::trim).find(|line| !line.is_empty());
@@ -271,7 +271,7 @@ impl Assigned {
     }
 }
 
-/// Whose fault it is that there is no process.
+/// Returns the failure of a process that could not be started.
 fn cannot_start(command: &Command, error: &io::Error) -> Failure {
     host_failure(is_for_the_moment(error), format!("{} cannot be started: {error}", command.program))
 }

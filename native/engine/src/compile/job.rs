@@ -1,4 +1,4 @@
-//! A compilation as its two sides see it: whoever asked for it, and the supervisor.
+//! A compilation, shared by its requester and the supervisor.
 
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
@@ -7,9 +7,9 @@ use super::queue::{Principal, Waiting};
 use super::{Place, Request, host_failure};
 use crate::failure::{Failure, Kind};
 
-/// An image and the digest of the module that the compiler says it compiled.
+/// An image and the digest of the module that the compiler reports.
 pub struct Compiled {
-    /// What `Engine::precompile_module` returned.
+    /// The result of `Engine::precompile_module`.
     pub image: Vec<u8>,
     /// BLAKE3 of the module.
     pub digest: [u8; blake3::OUT_LEN],
@@ -25,11 +25,11 @@ struct State {
     cancelled: bool,
 }
 
-/// A compilation. The supervisor ends it once; what comes later is dropped.
+/// A compilation. The supervisor ends it once; later results are dropped.
 pub struct Job {
-    /// What was asked for.
+    /// The request.
     pub request: Request,
-    /// When.
+    /// The time of the request.
     pub submitted: Instant,
     state: Mutex<State>,
     ended: Condvar,
@@ -45,12 +45,12 @@ impl Job {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Ends it, unless it has ended, and wakes whoever waits.
+    /// Ends it unless it has ended, and wakes the waiting threads.
     pub fn end(&self, outcome: Outcome) {
         let mut state = self.state();
         if !state.ended {
             state.ended = true;
-            // A cancelled one has nobody to take an image.
+            // A canceled compilation drops its image.
             state.outcome = (!state.cancelled).then_some(outcome);
             self.ended.notify_all();
         }
@@ -61,7 +61,7 @@ impl Job {
         self.state().ended
     }
 
-    /// Whether nobody wants it any more.
+    /// Whether it was canceled.
     pub fn cancelled(&self) -> bool {
         self.state().cancelled
     }

@@ -1,8 +1,8 @@
-//! Compiling untrusted modules. The compiler has no limits of its own in time or memory, so it runs in a child process:
-//! the operating system limits the memory, and the process can be killed at any moment.
+//! Compiles untrusted modules. The compiler has no limits of time or memory, so it runs in a child process: the
+//! operating system limits the memory, and the process can be killed at any moment.
 //!
-//! [`submit`] queues a compilation and returns at once. The supervisor, one native thread per process, starts, feeds,
-//! reads, kills and reaps the compile processes; it makes progress while the JavaScript threads are blocked.
+//! [`submit`] queues a compilation and returns immediately. The supervisor, one native thread per process, starts,
+//! feeds, reads, kills and reaps the compile processes; it makes progress while the JavaScript threads are blocked.
 //!
 //! ```text
 //! submit ──> queue ──> supervisor ──stdin──> compile process (child.rs)
@@ -41,41 +41,41 @@ pub use supervisor::{Counts, counts};
 use crate::failure::{Failure, Kind};
 use crate::options::CodeSettings;
 
-/// Stack of the compiling thread: deep nesting in a module is recursion in Cranelift.
+/// Stack of the compiling thread. Cranelift recurses on deep nesting in a module.
 const COMPILE_STACK: usize = 64 << 20;
 
-/// One module to compile, and all that limits it.
+/// One module to compile, and its limits.
 pub struct Request {
-    /// Which code the compiler generates.
+    /// The settings of the compiler.
     pub code: CodeSettings,
     /// The module.
     pub wasm: Arc<Vec<u8>>,
     /// Identifies the content.
     pub hash: String,
-    /// Whose module it is.
+    /// The principal that owns the module.
     pub principal: Principal,
     /// Limits of this compilation.
     pub limits: Limits,
-    /// Limits of all compilations in the process, as far as they concern this one.
+    /// Limits of all compilations in the process that apply to this one.
     pub capacity: Capacity,
     /// Where the compiler runs.
     pub place: Place,
-    /// Whether a JavaScript thread blocks until it ends. It goes ahead of its principal's others, and fails as saturated
-    /// if it does not start within its time limit.
+    /// Whether a JavaScript thread blocks until it ends. It precedes its principal's other compilations, and fails as
+    /// saturated if it does not start within its time limit.
     pub urgent: bool,
 }
 
 /// Where the compiler runs.
 #[derive(Clone)]
 pub enum Place {
-    /// In a process of its own.
+    /// In a separate process.
     Process {
-        /// How to start it.
+        /// The command that starts it.
         command: Arc<Command>,
         /// How long an idle process waits for the next module.
         spare: Duration,
     },
-    /// On a thread of this process. Its memory has no limit, and it cannot be stopped.
+    /// On a thread of this process. Its memory is not limited, and it cannot be stopped.
     Thread,
 }
 
@@ -93,22 +93,22 @@ pub struct Limits {
 /// Limits of all compilations in the process.
 #[derive(Clone, Copy, Debug)]
 pub struct Capacity {
-    /// Compilations at once.
+    /// Concurrent compilations.
     pub running: u64,
-    /// Bytes of memory that those may use together.
+    /// Bytes of memory that they may use together.
     pub memory: u64,
-    /// Compilations that wait.
+    /// Waiting compilations.
     pub waiting: u64,
-    /// Bytes of modules that wait.
+    /// Bytes of waiting modules.
     pub waiting_bytes: u64,
 }
 
-/// The failure of a module, with the reason's name on the boundary.
+/// Returns the failure of a module. `reason` is the name that JavaScript receives.
 fn module_failure(reason: &'static str, message: impl Into<String>) -> Failure {
     Failure { place: reason, ..Failure::new(Kind::Compile, message) }
 }
 
-/// A failure of the host, which says nothing about the module.
+/// Returns a failure of the host, which does not concern the module.
 fn host_failure(retryable: bool, message: impl Into<String>) -> Failure {
     Failure { place: if retryable { "retryable" } else { "" }, ..Failure::new(Kind::CompileProcess, message) }
 }

@@ -1,4 +1,4 @@
-//! A child process and its pipes, which never block this side.
+//! A child process and its pipes, which never block the parent.
 
 use std::io::{self, ErrorKind, PipeReader, PipeWriter, Read, Write};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
@@ -8,10 +8,10 @@ use std::time::Duration;
 
 pub use super::command::{Command, Exit};
 
-/// Bytes that are read before other processes get their turn.
+/// Bytes that are read from one process before others are served.
 const READ_BYTES: usize = 4 << 20;
 
-/// What [`wait`] looks at.
+/// The descriptors that [`wait`] polls.
 pub type Watched = libc::pollfd;
 
 /// A running child process.
@@ -20,19 +20,20 @@ pub struct Process {
     input: Option<ChildStdin>,
     output: Option<ChildStdout>,
     errors: Option<ChildStderr>,
-    /// Becomes readable when the process ends, and names it even after its id belongs to another one.
+    /// Becomes readable when the process ends, and identifies it even after its id is reused.
     descriptor: Option<OwnedFd>,
     exit: Option<Exit>,
 }
 
 impl Process {
-    /// Starts it. The standard library uses `posix_spawn` here, which does not copy the page tables of this process.
+    /// Starts the process. The standard library uses `posix_spawn` here, which does not copy the page tables of this
+    /// process.
     pub fn start(command: &Command) -> io::Result<Process> {
         let mut child = std::process::Command::new(&command.program)
             .args(&command.arguments)
             .env_clear()
             .envs(command.environment.iter().map(|(name, value)| (name, value)))
-            // An interrupt from the terminal is for this process alone.
+            // An interrupt from the terminal must reach only this process.
             .process_group(0)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -52,7 +53,7 @@ impl Process {
         Ok(process)
     }
 
-    /// Writes as much as the pipe takes. An error means that nobody reads it any more.
+    /// Writes as much as the pipe accepts. An error means that the other end is closed.
     pub fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let Some(input) = &mut self.input else { return Err(ErrorKind::BrokenPipe.into()) };
         match input.write(bytes) {
@@ -61,23 +62,23 @@ impl Process {
         }
     }
 
-    /// Appends what the process has written to its stdout.
+    /// Appends the available stdout of the process.
     pub fn read_output(&mut self, into: &mut Vec<u8>) {
         read(&mut self.output, into, READ_BYTES);
     }
 
-    /// Appends what the process has written to its stderr, up to so many bytes in all. The rest is dropped.
+    /// Appends the available stderr of the process, up to a total limit. The rest is dropped.
     pub fn read_errors(&mut self, into: &mut Vec<u8>, max_bytes: usize) {
         read(&mut self.errors, into, READ_BYTES);
         into.truncate(max_bytes);
     }
 
-    /// Whether the process, or the end of it, has closed its stdout.
+    /// Whether the stdout of the process is closed.
     pub fn output_closed(&self) -> bool {
         self.output.is_none()
     }
 
-    /// Kills it and closes its pipes. It must still be reaped.
+    /// Kills the process and closes its pipes. It must still be reaped.
     pub fn kill(&mut self) {
         (self.input, self.output, self.errors) = (None, None, None);
         if self.exit.is_some() {
@@ -85,7 +86,7 @@ impl Process {
         }
         #[cfg(target_os = "linux")]
         if let Some(descriptor) = &self.descriptor {
-            // SAFETY: a system call on a descriptor that this process owns; the null pointer stands for no details.
+            // SAFETY: a system call on a descriptor that this process owns; the null pointer requests no details.
             unsafe {
                 let none = std::ptr::null::<libc::siginfo_t>();
                 libc::syscall(libc::SYS_pidfd_send_signal, descriptor.as_raw_fd(), libc::SIGKILL, none, 0);
@@ -95,7 +96,7 @@ impl Process {
         let _ = self.child.kill();
     }
 
-    /// How it ended, if it has. Reaps this process alone, and leaves others' children to them.
+    /// Returns how the process ended, if it has. Reaps only this process, and no child of other code.
     pub fn exit(&mut self) -> Option<Exit> {
         if self.exit.is_none() {
             self.exit = match self.child.try_wait() {
@@ -103,14 +104,14 @@ impl Process {
                 Ok(Some(status)) => {
                     Some(status.code().map(Exit::Code).or(status.signal().map(Exit::Signal)).unwrap_or(Exit::Unknown))
                 }
-                // It is nobody's child any more: reaped by other code, or on its own where SIGCHLD is ignored.
+                // The child was reaped by other code, or automatically because SIGCHLD is ignored.
                 Err(_) => Some(Exit::Unknown),
             };
         }
         self.exit
     }
 
-    /// Adds what [`wait`] should look for; `writing` if there is something to write.
+    /// Adds the events for [`wait`] to poll. `writing`: data remains to be written.
     pub fn watch(&self, writing: bool, watched: &mut Vec<Watched>) {
         let mut add = |descriptor: Option<RawFd>, events| {
             watched.extend(descriptor.map(|fd| libc::pollfd { fd, events, revents: 0 }));
@@ -128,7 +129,7 @@ impl Process {
 }
 
 impl Drop for Process {
-    /// Nothing is left running, and no zombie.
+    /// Kills and reaps the process.
     fn drop(&mut self) {
         if self.exit().is_none() {
             self.kill();
@@ -144,7 +145,7 @@ pub struct Wake {
 }
 
 impl Wake {
-    /// A pipe to this process itself.
+    /// Creates a pipe from this process to itself.
     pub fn new() -> io::Result<Wake> {
         let (reader, writer) = io::pipe()?;
         never_block(reader.as_fd())?;
@@ -152,35 +153,35 @@ impl Wake {
         Ok(Wake { reader, writer })
     }
 
-    /// Makes the running or the next [`wait`] return. A full pipe does so already.
+    /// Makes the current or the next [`wait`] return. If the pipe is full, it already does.
     pub fn wake(&self) {
         let _ = (&self.writer).write(&[0]);
     }
 
-    /// Forgets the calls of [`Wake::wake`] so far.
+    /// Discards the earlier calls of [`Wake::wake`].
     pub fn clear(&self) {
         let mut bytes = [0; 64];
         while (&self.reader).read(&mut bytes).is_ok_and(|count| count == bytes.len()) {}
     }
 
-    /// Adds what [`wait`] should look for.
+    /// Adds the events for [`wait`] to poll.
     pub fn watch(&self, watched: &mut Vec<Watched>) {
         watched.push(libc::pollfd { fd: self.reader.as_raw_fd(), events: libc::POLLIN, revents: 0 });
     }
 }
 
-/// Blocks until something happens to what is watched, or until the time is over.
+/// Blocks until a watched descriptor has an event or the time has elapsed.
 pub fn wait(_wake: &Wake, watched: &mut [Watched], timeout: Option<Duration>, _processes: bool) {
-    // Rounded up, so that the time is over afterwards.
+    // Rounded up, so that the time has elapsed afterwards.
     let timeout = timeout.map_or(-1, |timeout| i32::try_from(timeout.as_millis() + 1).unwrap_or(i32::MAX));
-    // SAFETY: the slice is live and its length is passed along. Failing is like returning early.
+    // SAFETY: the slice is live and its length is passed. A failure is equivalent to an early return.
     unsafe { libc::poll(watched.as_mut_ptr(), watched.len() as libc::nfds_t, timeout) };
 }
 
-/// Has writing to a broken pipe fail on this thread, whatever the process does about its signal. Other signals stay as they
-/// are: a child inherits what is blocked.
+/// Blocks SIGPIPE on this thread, so that writing to a broken pipe fails instead. Other signals are not changed,
+/// because a child inherits the mask.
 pub fn block_broken_pipe() {
-    // SAFETY: the set is initialized by the first call and then only changed and read.
+    // SAFETY: the first call initializes the set, which is then only changed and read.
     unsafe {
         let mut signals = std::mem::zeroed();
         libc::sigemptyset(&raw mut signals);
@@ -189,12 +190,12 @@ pub fn block_broken_pipe() {
     }
 }
 
-/// Whether the process ended because of its limit of processor time.
+/// Whether the limit of processor time ended the process.
 pub fn is_time_limit(exit: Exit) -> bool {
     exit == Exit::Signal(libc::SIGXCPU)
 }
 
-/// The name of the signal that a program ended by which failed by itself.
+/// Returns the name of the signal if it indicates a fault of the program.
 pub fn fault(exit: Exit) -> Option<&'static str> {
     let Exit::Signal(signal) = exit else { return None };
     Some(match signal {
@@ -209,7 +210,7 @@ pub fn fault(exit: Exit) -> Option<&'static str> {
     })
 }
 
-/// Whether what could not be started may be started later.
+/// Whether a failed start may succeed later.
 pub fn is_for_the_moment(error: &io::Error) -> bool {
     matches!(
         error.raw_os_error(),
@@ -244,13 +245,13 @@ fn never_block(descriptor: BorrowedFd<'_>) -> io::Result<()> {
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
-/// Linux 5.3. The id cannot have been given to another process: this one has not been reaped.
+/// Requires Linux 5.3. The id cannot have been reused, because the process has not been reaped.
 #[cfg(target_os = "linux")]
 fn descriptor_of(child: &Child) -> Option<OwnedFd> {
     let id = libc::pid_t::try_from(child.id()).ok()?;
-    // SAFETY: a system call without memory of this process.
+    // SAFETY: the system call does not access memory of this process.
     let descriptor = RawFd::try_from(unsafe { libc::syscall(libc::SYS_pidfd_open, id, 0) }).ok()?;
-    // SAFETY: the descriptor was opened just now and nobody else has it.
+    // SAFETY: the descriptor was just opened, and no other code owns it.
     (descriptor >= 0).then(|| unsafe { OwnedFd::from_raw_fd(descriptor) })
 }
 

@@ -1,4 +1,4 @@
-//! A child process and its pipes where the system has no `poll`: threads do what would block.
+//! A child process and its pipes on systems without `poll`: threads perform the blocking operations.
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::process::{Child, Stdio};
@@ -10,12 +10,12 @@ use std::time::Duration;
 pub use super::command::Command;
 pub use super::command::Exit;
 
-/// How often the supervisor looks at its processes.
+/// Interval at which the supervisor checks its processes.
 const LOOK_EVERY: Duration = Duration::from_millis(5);
-/// Bytes of stdout that wait to be looked at; the process then waits.
+/// Bytes of stdout that are buffered before the process blocks.
 const MAX_UNREAD: usize = 4 << 20;
 
-/// What is waited for is not listed here: [`wait`] returns often enough.
+/// Empty here, because [`wait`] returns at a short interval.
 pub struct Watched;
 
 /// A running child process.
@@ -27,7 +27,7 @@ pub struct Process {
     exit: Option<Exit>,
 }
 
-/// What a thread has read from a pipe.
+/// The bytes that a thread has read from a pipe.
 #[derive(Default)]
 struct Inbox {
     state: Mutex<(Vec<u8>, bool)>,
@@ -90,24 +90,24 @@ impl Process {
         Ok(process)
     }
 
-    /// Hands all of it to the thread that writes.
+    /// Passes all of it to the writing thread.
     pub fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let sent = self.input.as_ref().is_some_and(|input| input.send(bytes.to_vec()).is_ok());
         if sent { Ok(bytes.len()) } else { Err(ErrorKind::BrokenPipe.into()) }
     }
 
-    /// Appends what the process has written to its stdout.
+    /// Appends the available stdout of the process.
     pub fn read_output(&mut self, into: &mut Vec<u8>) {
         self.output.take(into);
     }
 
-    /// Appends what the process has written to its stderr, up to so many bytes in all. The rest is dropped.
+    /// Appends the available stderr of the process, up to a total limit. The rest is dropped.
     pub fn read_errors(&mut self, into: &mut Vec<u8>, max_bytes: usize) {
         self.errors.take(into);
         into.truncate(max_bytes);
     }
 
-    /// Whether the process, or the end of it, has closed its stdout.
+    /// Whether the stdout of the process is closed.
     pub fn output_closed(&self) -> bool {
         self.output.closed()
     }
@@ -118,7 +118,7 @@ impl Process {
         let _ = self.child.kill();
     }
 
-    /// How it ended, if it has.
+    /// Returns how the process ended, if it has.
     pub fn exit(&mut self) -> Option<Exit> {
         if self.exit.is_none() {
             self.exit = match self.child.try_wait() {
@@ -133,14 +133,14 @@ impl Process {
     /// Nothing to add.
     pub fn watch(&self, _writing: bool, _watched: &mut Vec<Watched>) {}
 
-    /// The supervisor looks for it.
+    /// False: the supervisor polls for the exit.
     pub fn end_is_watched(&self) -> bool {
         false
     }
 }
 
 impl Drop for Process {
-    /// Nothing is left running.
+    /// Kills the process.
     fn drop(&mut self) {
         if self.exit().is_none() {
             self.kill();
@@ -162,7 +162,7 @@ impl Wake {
         Ok(Wake::default())
     }
 
-    /// Makes the running or the next [`wait`] return.
+    /// Makes the current or the next [`wait`] return.
     pub fn wake(&self) {
         *self.woken.lock().unwrap_or_else(PoisonError::into_inner) = true;
         self.changed.notify_all();
@@ -175,7 +175,7 @@ impl Wake {
     pub fn watch(&self, _watched: &mut Vec<Watched>) {}
 }
 
-/// Blocks until woken, until the time is over, and for no longer than processes may go without a look.
+/// Blocks until woken or until the time has elapsed, but at most for the polling interval.
 pub fn wait(wake: &Wake, _watched: &mut [Watched], timeout: Option<Duration>, processes: bool) {
     let mut woken = wake.woken.lock().unwrap_or_else(PoisonError::into_inner);
     let timeout = if processes { Some(timeout.map_or(LOOK_EVERY, |timeout| timeout.min(LOOK_EVERY))) } else { timeout };
@@ -191,15 +191,15 @@ pub fn wait(wake: &Wake, _watched: &mut [Watched], timeout: Option<Duration>, pr
     *woken = false;
 }
 
-/// There is no such signal.
+/// This system has no SIGPIPE.
 pub fn block_broken_pipe() {}
 
-/// Whether the process ended because of its limit of processor time.
+/// Whether the limit of processor time ended the process.
 pub fn is_time_limit(_exit: Exit) -> bool {
     false
 }
 
-/// The name of the fault that a program ended by.
+/// Returns the name of the fault that ended the program.
 pub fn fault(exit: Exit) -> Option<&'static str> {
     // The codes of exceptions, as signed numbers.
     Some(match exit {
@@ -211,7 +211,7 @@ pub fn fault(exit: Exit) -> Option<&'static str> {
     })
 }
 
-/// Whether the same may succeed later.
+/// Whether a failed start may succeed later.
 pub fn is_for_the_moment(_error: &io::Error) -> bool {
     false
 }

@@ -1,20 +1,20 @@
-//! What crosses the pipes of a compile process. It compiles one module and exits.
+//! The protocol of a compile process, which compiles one module and exits.
 //!
 //! ```text
 //! parent (supervisor)                            compile process
-//!     |  <------- READY -------------------------  |  after its own limits are set
+//!     |  <------- READY -------------------------  |  after it has set its limits
 //!     |  -------- job header, module ----------->  |
 //!     |  <------- answer header, payload --------  |  an image, or the compiler's message
 //! ```
 //!
-//! Numbers are little-endian u64. The parent checks all that it reads: the process may have been taken over.
+//! Numbers are little-endian u64. The parent validates everything it reads, because the process may be compromised.
 
 use std::time::Duration;
 
 use crate::options::{CodeSettings, Layout};
 
-/// The first bytes that a compile process writes. Another version of the package, which may have been installed over this
-/// one since this process started, does not write them.
+/// The first bytes that a compile process writes. A different version of the package, which may have replaced this one
+/// on disk since this process started, does not write them.
 pub const READY: &[u8] = concat!("cc-lb-compile ", env!("CARGO_PKG_VERSION"), "\n").as_bytes();
 /// Bytes of an encoded [`JobHeader`].
 pub const JOB_HEADER_BYTES: usize = 10 * 8;
@@ -24,7 +24,7 @@ const DIGEST_BYTES: usize = blake3::OUT_LEN;
 
 /// Exit code: an allocation failed, because the process reached its memory limit.
 pub const EXIT_MEMORY: i32 = 81;
-/// Exit code: the parent closed its end, or sent something else than a job.
+/// Exit code: the parent closed its end or did not send a valid job.
 pub const EXIT_NO_JOB: i32 = 82;
 /// Exit code: a limit could not be set or the compiling thread could not be started; stderr has the reason.
 pub const EXIT_NOT_CONFINED: i32 = 83;
@@ -32,7 +32,7 @@ pub const EXIT_NOT_CONFINED: i32 = 83;
 /// The job that follows in the same pipe.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct JobHeader {
-    /// Which code the compiler generates.
+    /// The settings of the compiler.
     pub code: CodeSettings,
     /// Bytes of memory that the compilation may use.
     pub memory: u64,
@@ -43,7 +43,7 @@ pub struct JobHeader {
 }
 
 impl JobHeader {
-    /// The header in bytes.
+    /// Encodes the header.
     pub fn encode(&self) -> [u8; JOB_HEADER_BYTES] {
         let time = u64::try_from(self.time.as_millis()).unwrap_or(u64::MAX);
         let layout = |layout: &Layout| [layout.reservation, layout.guard, u64::from(layout.may_move)];
@@ -57,7 +57,7 @@ impl JobHeader {
         bytes
     }
 
-    /// The header in these bytes.
+    /// Decodes the header.
     pub fn decode(bytes: &[u8; JOB_HEADER_BYTES]) -> JobHeader {
         let word = |index: usize| word_at(bytes, index * 8);
         let layout =
@@ -71,12 +71,12 @@ impl JobHeader {
     }
 }
 
-/// What the payload of an answer is.
+/// The kind of the payload of an answer.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Status {
-    /// The image: what `Engine::precompile_module` returns.
+    /// The image, from `Engine::precompile_module`.
     Image,
-    /// The compiler's reason to refuse the module, in UTF-8.
+    /// The compiler's error for the module, in UTF-8.
     Refused,
     /// The message of the compiler's panic, in UTF-8.
     Panicked,
@@ -85,7 +85,7 @@ pub enum Status {
 /// The answer that follows in the same pipe.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct AnswerHeader {
-    /// What the payload is.
+    /// The kind of the payload.
     pub status: Status,
     /// BLAKE3 of the module that was compiled.
     pub digest: [u8; DIGEST_BYTES],
@@ -94,7 +94,7 @@ pub struct AnswerHeader {
 }
 
 impl AnswerHeader {
-    /// The header in bytes.
+    /// Encodes the header.
     pub fn encode(&self) -> [u8; ANSWER_HEADER_BYTES] {
         let mut bytes = [0; ANSWER_HEADER_BYTES];
         bytes[..8].copy_from_slice(&(self.status as u64).to_le_bytes());
@@ -103,7 +103,7 @@ impl AnswerHeader {
         bytes
     }
 
-    /// The header in these bytes, or `None` for a status that does not exist.
+    /// Decodes the header. Returns `None` for an unknown status.
     pub fn decode(bytes: &[u8; ANSWER_HEADER_BYTES]) -> Option<AnswerHeader> {
         let status = [Status::Image, Status::Refused, Status::Panicked]
             .into_iter()

@@ -1,32 +1,32 @@
-//! Compilations that wait, in the order in which they start. Principals take turns, so the modules of one do not delay
-//! those of another, and no principal takes more than its share of a limit that has room for two.
+//! The queue of compilations. Principals are served in rotation, so the modules of one do not delay those of another,
+//! and no principal exceeds its share of a limit of two or more.
 
 use std::collections::VecDeque;
 
-/// Whose module it is; `None` is common to all that have no principal.
+/// The principal that owns a module; `None` is shared by all modules without one.
 pub type Principal = Option<String>;
 
-/// How much of a limit one principal may hold: half, so that it never holds the last permit, unless there is only one.
+/// The share of a limit that one principal may hold: half, so that it never holds the last permit of several.
 pub fn share_of(limit: u64) -> u64 {
     (limit / 2).max(1)
 }
 
-/// What the queue needs to know of an entry.
+/// The properties of an entry that the queue reads.
 pub trait Waiting {
-    /// Whose it is.
+    /// Its owner.
     fn principal(&self) -> &Principal;
-    /// Bytes that it holds while it waits.
+    /// Bytes that it occupies while it waits.
     fn bytes(&self) -> u64;
 }
 
-/// The line of one principal.
+/// The FIFO queue (line) of one principal.
 struct Line<T> {
     principal: Principal,
     entries: VecDeque<T>,
     bytes: u64,
 }
 
-/// One line of entries per principal. The principal whose turn it is comes first.
+/// One line of entries per principal. The next principal in the rotation is first.
 pub struct Queue<T> {
     lines: VecDeque<Line<T>>,
     count: u64,
@@ -45,9 +45,9 @@ impl<T: Waiting> Queue<T> {
         self.count
     }
 
-    /// Adds an entry to its principal's line: to the front if it is urgent. Returns it if the queue then has more
-    /// entries or bytes than the limits, or the principal more than its share. A principal without any may always have
-    /// one, whatever its size, if the queue has room for it.
+    /// Adds an entry to its principal's line, at the front if it is urgent. Returns the entry if the queue would have
+    /// more entries or bytes than the limits, or the principal more than its share. A principal without entries may
+    /// always add one, whatever its size, if the queue has room for it.
     pub fn push(&mut self, entry: T, urgent: bool, max_count: u64, max_bytes: u64) -> Result<(), T> {
         let bytes = entry.bytes();
         if self.count >= max_count || self.bytes.saturating_add(bytes) > max_bytes {
@@ -76,8 +76,8 @@ impl<T: Waiting> Queue<T> {
         Ok(())
     }
 
-    /// Takes the first entry, in the order of turns, of a principal whose first entry may start. That principal's next
-    /// turn comes after all others'.
+    /// Removes and returns the first entry, in rotation order, of a principal whose first entry may start. That
+    /// principal moves to the end of the rotation.
     pub fn take(&mut self, may_start: impl Fn(&T) -> bool) -> Option<T> {
         let position = self.lines.iter().position(|line| line.entries.front().is_some_and(&may_start))?;
         let mut line = self.lines.remove(position)?;

@@ -1,5 +1,5 @@
-//! Modules whose compilation took too long or too much memory. They are refused at once for a while: compiling them
-//! again would fail again, and cost as much.
+//! Modules whose compilation exceeded its time or memory limit. They are rejected immediately for a while, because
+//! compiling them again would fail again at the same cost.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
@@ -7,9 +7,9 @@ use std::time::{Duration, Instant};
 use super::Limits;
 use crate::failure::Failure;
 
-/// How long a module is refused without another try.
+/// How long a module is rejected without another attempt.
 const REMEMBERED: Duration = Duration::from_secs(60);
-/// How many are remembered.
+/// Maximum number of remembered failures.
 const MAX_REFUSALS: usize = 4_096;
 
 struct Refusal {
@@ -18,12 +18,12 @@ struct Refusal {
     until: Instant,
 }
 
-/// Refusals by content hash.
+/// Failures by content hash.
 #[derive(Default)]
 pub struct Refusals(HashMap<String, Refusal>);
 
 impl Refusals {
-    /// The failure of the same content under limits that were no tighter than these.
+    /// Returns the failure of the same content under limits at least as high as these.
     pub fn find(&self, hash: &str, limits: &Limits, now: Instant) -> Option<Failure> {
         let refusal = self.0.get(hash).filter(|refusal| refusal.until > now)?;
         let no_looser = limits.time <= refusal.limits.time && limits.memory <= refusal.limits.memory;
@@ -35,7 +35,7 @@ impl Refusals {
         })
     }
 
-    /// Remembers a failure. The oldest one is forgotten where there are too many.
+    /// Remembers a failure. The oldest one is dropped if there are too many.
     pub fn add(&mut self, hash: String, limits: Limits, failure: Failure, now: Instant) {
         if self.0.len() >= MAX_REFUSALS {
             self.0.retain(|_, refusal| refusal.until > now);

@@ -1,4 +1,4 @@
-//! The one thread that runs compilations: it takes them from the queue, starts, feeds, reads, kills and reaps their
+//! The supervisor thread: it takes compilations from the queue, and starts, feeds, reads, kills, and reaps their
 //! processes. It lives as long as the process, because a compile process dies with the thread that started it.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -16,27 +16,27 @@ use super::{COMPILE_STACK, Place, Request, host_failure, module_failure, took_to
 use crate::code::compile_code;
 use crate::failure::{Failure, Kind, chain, panic_text};
 
-/// How often the queue is looked through for those that may wait no longer.
+/// Interval of checking the queue for compilations whose waiting time has elapsed.
 const QUEUE_LOOK: Duration = Duration::from_millis(100);
 
-/// What the supervisor and the threads that submit share.
+/// State shared by the supervisor and the submitting threads.
 #[derive(Default)]
 struct Shared {
     queue: Queue<Arc<Job>>,
     refusals: Refusals,
-    /// Wakes the supervisor; `None` while there is none.
+    /// Wakes the supervisor; `None` while none is running.
     wake: Option<Arc<Wake>>,
     counts: Counts,
 }
 
-/// Compilations of this moment, in the whole process.
+/// Current numbers of compilations in the whole process.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct Counts {
-    /// Those that run.
+    /// Running compilations.
     pub running: u64,
-    /// Those that wait.
+    /// Waiting compilations.
     pub waiting: u64,
-    /// Compile processes, idle ones and those that end included.
+    /// Compile processes, including idle and ending ones.
     pub processes: u64,
 }
 
@@ -70,7 +70,7 @@ pub fn submit(request: Request) -> Result<Arc<Job>, Failure> {
     Ok(job)
 }
 
-/// To be called after a job was cancelled.
+/// Notifies the supervisor that a job was canceled.
 pub(super) fn cancelled() {
     let mut shared = shared();
     let removed = shared.queue.remove(|job| job.cancelled());
@@ -80,7 +80,7 @@ pub(super) fn cancelled() {
     wake.inspect(|wake| wake.wake());
 }
 
-/// Compilations of this moment.
+/// Returns the current numbers of compilations.
 pub fn counts() -> Counts {
     let shared = shared();
     Counts { waiting: shared.queue.len(), ..shared.counts }
@@ -91,7 +91,7 @@ fn start() -> std::io::Result<Arc<Wake>> {
     let supervisor = Supervisor { wake: Arc::clone(&wake), processes: Vec::new(), threads: Vec::new(), spare: None };
     thread::Builder::new().name("cc-lb-compile".to_owned()).spawn(move || {
         block_broken_pipe();
-        // A panic drops the supervisor, which ends all that it runs; the next submission starts another one.
+        // A panic drops the supervisor, which ends its compilations. The next submission starts another supervisor.
         let _ = catch_unwind(AssertUnwindSafe(|| supervisor.run()));
         let mut shared = shared();
         shared.wake = None;
@@ -103,7 +103,7 @@ fn start() -> std::io::Result<Arc<Wake>> {
     Ok(wake)
 }
 
-/// Which idle process is kept, and until when.
+/// The idle process that is kept, and its expiry.
 struct Spare {
     command: Arc<Command>,
     until: Instant,
@@ -139,7 +139,7 @@ impl Supervisor {
         }
     }
 
-    /// Publishes the counts, and returns for how long there is nothing to do unless something happens.
+    /// Publishes the counts, and returns how long the supervisor may wait for events.
     fn publish(&self) -> Option<Duration> {
         let mut shared = shared();
         shared.counts =
@@ -160,7 +160,7 @@ impl Supervisor {
         self.processes.iter().filter_map(CompileProcess::job).chain(self.threads.iter().map(|one| &one.job))
     }
 
-    /// Brings every compilation as far as it gets without waiting.
+    /// Advances every compilation without blocking.
     fn advance(&mut self) {
         let now = Instant::now();
         let mut ended = Vec::new();
@@ -168,7 +168,7 @@ impl Supervisor {
             let (outcome, reaped) = process.advance(now);
             ended.extend(outcome.zip(process.job().cloned()));
             if reaped && process.job().is_none() {
-                // One that does not stay alive is not replaced before the next job.
+                // A spare process that exits early is not replaced before the next job.
                 self.spare.take_if(|spare| spare.command == process.command);
             }
             !reaped
@@ -188,7 +188,7 @@ impl Supervisor {
         }
     }
 
-    /// Starts what may start.
+    /// Starts the compilations that the limits permit.
     fn start_jobs(&mut self) {
         loop {
             let now = Instant::now();
@@ -207,7 +207,7 @@ impl Supervisor {
         }
     }
 
-    /// Whether the limits leave room for the job, and its principal has not its share already.
+    /// Whether the limits permit the job and its principal has not used up its share.
     fn may_start(&self, job: &Job) -> bool {
         let capacity = job.request.capacity;
         let (mut running, mut memory, mut of_principal) = (0, 0u64, 0);
@@ -252,7 +252,7 @@ impl Supervisor {
         }
     }
 
-    /// Keeps one idle process for the next job, for a while after the last one.
+    /// Keeps one idle process for the next job for a while after the last one.
     fn keep_spare(&mut self) {
         if self.spare.as_ref().is_some_and(|spare| spare.until <= Instant::now()) {
             self.spare = None;
@@ -266,7 +266,7 @@ impl Supervisor {
                 process.kill();
             }
         }
-        // One that a job waits for comes first: starting takes a processor's time.
+        // A process that a job waits for is started first, because starting uses processor time.
         let starting = self.processes.iter().any(CompileProcess::starting);
         if let Some(command) = wanted.filter(|_| !found && !starting) {
             match CompileProcess::start(command) {
@@ -285,7 +285,7 @@ impl Drop for Supervisor {
     }
 }
 
-/// Ends a job, and remembers a failure that would come again.
+/// Ends a job, and remembers a failure that would recur.
 fn end(job: &Job, outcome: Outcome) {
     if let Err(failure) = &outcome
         && failure.kind == Kind::Compile

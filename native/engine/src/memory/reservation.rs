@@ -8,13 +8,13 @@ use super::page_map::{self, BLOCK, page_bytes};
 use super::working_set::WorkingSet;
 use crate::charge::Charge;
 
-/// Maximum bytes of a memory's initial size whose pages are reset individually. Reading the page map of a large memory of
-/// which little is used costs more than returning its pages without reading it.
+/// Maximum bytes of a memory's initial size whose pages are reset individually. Reading the page map of a large memory
+/// of which little is used costs more than returning its pages without reading it.
 const LOOK_BYTES: usize = 4 << 20;
 /// Bytes at the end of a memory's initial size whose pages are reset individually too.
 const END_BYTES: usize = 64 << 10;
-/// Bytes of growth after which huge pages are used: a call that grows this far fills most of each, and one fault replaces
-/// 512.
+/// Bytes of growth after which huge pages are used: a call that grows this far fills most of each, and one fault
+/// replaces 512.
 const HUGE_AFTER: usize = 4 << 20;
 const HUGE_PAGE: usize = 2 << 20;
 
