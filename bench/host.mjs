@@ -1,5 +1,5 @@
-// A process that measures a package on command, in the protocol of peer/README.md: a line of JSON in, a line of JSON out.
-// With two threads the requests run on Workers of this process, else on its main thread.
+// A process that measures a package on command, in the protocol of peer/README.md: a line of JSON in, a line of JSON
+// out. With two threads the requests run on Workers of this process, else on its main thread.
 //   node bench/host.mjs /path/to/package
 import { readFileSync, writeFileSync } from 'node:fs';
 import { createInterface } from 'node:readline';
@@ -56,7 +56,7 @@ function summary(threads, cpu) {
   };
 }
 
-/** A field of /proc/self/status in KiB; null where there is none. */
+/** A field of /proc/self/status in KiB; null if it is absent. */
 function status(field) {
   try {
     return Number(new RegExp(`^${field}:\\s*(\\d+)`, 'm').exec(readFileSync('/proc/self/status', 'utf8'))[1]);

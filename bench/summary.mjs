@@ -5,9 +5,9 @@ const FIGURES = ['p50Us', 'p90Us', 'p99Us', 'cpuUs', 'requestsPerSecond', 'rssKi
 const RATIOS = ['p50Us', 'p99Us', 'cpuUs'];
 
 /**
- * `figures[contestant][mode]` are medians of the rounds. `ratios[other][mode]` are this package's to another contestant's,
- * and `scaling[contestant]` the requests per second of two threads to those of one and to those of two processes, each
- * the median of the rounds' ratios.
+ * `figures[contestant][mode]` are medians of the rounds. `ratios[other][mode]` are this package's to another
+ * contestant's, and `scaling[contestant]` the requests per second of two threads to those of one and to those of two
+ * processes, each the median of the rounds' ratios.
  */
 export function summarize(rounds) {
   const figures = {};
@@ -44,7 +44,7 @@ export function summarize(rounds) {
   return { subject, figures, ratios, scaling };
 }
 
-/** Whether a goal of a column is reached; undefined where there is none or nothing to compare with. */
+/** Whether a goal of a column is reached; undefined without a goal or without a figure to compare with. */
 export function reached({ goals, ratios }, figure) {
   const goal = goals[figure];
   const ratio = ratios.rust?.one?.[figure];

@@ -71,7 +71,7 @@ export interface ObserveStage {
   observe(event: ObserveEvent, options?: CallOptions): ObservabilityError | undefined;
   /** The asynchronous form of `observe`, which may run on another thread. */
   observeAsync(event: ObserveEvent, options?: AsyncCallOptions): Promise<ObservabilityError | undefined>;
-  /** Queues the event; false if it was dropped. An observer without it is called by `observeAsync`. */
+  /** Queues the event. Returns false if it was dropped. Without this method, `observeAsync` is called. */
   observeQueued?(event: ObserveEvent, options?: CallOptions): boolean;
 }
 
@@ -240,8 +240,8 @@ export class PluginChain {
   }
 
   /**
-   * Queues the event for every observer, off the request's path, and returns how many dropped it. Failures are counted in the
-   * slots' status. `drain()` of the runtime waits for queued events.
+   * Queues the event for every observer, outside the request path, and returns how many dropped it. Failures are
+   * counted in the slots' status. `drain()` of the runtime waits for queued events.
    */
   observeQueued(event: ObserveEvent, options?: CallOptions): number {
     let dropped = 0;

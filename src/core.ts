@@ -17,9 +17,9 @@ export class Core {
   readonly metrics: Required<MetricsSink>;
   readonly isolation: Isolation;
   readonly dispatcher: Dispatcher;
-  /** Events that wait for observers. */
+  /** The queued events of observers. */
   readonly events: ObserveQueue;
-  /** Gets each call of a monitored version. Never throws. */
+  /** Receives each call of a monitored version. Never throws. */
   readonly monitored: (report: MonitorReport) => void;
   /** The registered slots by their keys. */
   readonly slots: KeyMap<Slot> = new KeyMap();

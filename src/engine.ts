@@ -16,7 +16,7 @@ export interface OpenEngine {
   readonly native: NativeEngine;
   /** Identifies the engine: equal engine options and group have equal values. */
   readonly id: string;
-  /** The directory of compiled modules, if there is one. */
+  /** The directory of compiled modules; null without one. */
   readonly cacheDir: NativeCacheDir | null;
 }
 

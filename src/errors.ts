@@ -52,15 +52,15 @@ export class EngineInitError extends WasmtimeRuntimeError {
 }
 
 /**
- * Why a module does not compile: the compiler refused it (`invalid`), it exceeded `compileTimeoutMs` (`time`),
+ * Why a module does not compile: the compiler rejected it (`invalid`), it exceeded `compileTimeoutMs` (`time`),
  * `maxCompileBytes` (`memory`) or `maxImageBytes` (`image`), or the compiler crashed (`crash`).
  */
 export type CompileFailureReason = 'invalid' | 'time' | 'memory' | 'image' | 'crash';
 
-/** The module cannot be compiled, or not within its limits. */
+/** The module is invalid or cannot be compiled within its limits. */
 export class ModuleCompileError extends WasmtimeRuntimeError {
   override readonly code = 'CC_LB_MODULE_COMPILE';
-  /** What went wrong. */
+  /** The reason. */
   readonly reason: CompileFailureReason;
   constructor(reason: CompileFailureReason, message: string, context?: ErrorContext) {
     super(`the module does not compile: ${message}`, context);
@@ -68,7 +68,7 @@ export class ModuleCompileError extends WasmtimeRuntimeError {
   }
 }
 
-/** The host cannot run a compile process, which says nothing about the module. */
+/** The host cannot run a compile process. The module is not the cause. */
 export class CompileProcessError extends WasmtimeRuntimeError {
   override readonly code = 'CC_LB_COMPILE_PROCESS';
   override readonly retryable: boolean;
@@ -116,7 +116,7 @@ export class ProbeFailedError extends WasmtimeRuntimeError {
 
 /** One active function of a guest that trapped. */
 export interface WasmFrame {
-  /** Its name from the module's name section, which may hold any characters; null without one. */
+  /** Its name in the module's name section, which may contain any characters; null without one. */
   readonly function: string | null;
   /** Its index in the module. */
   readonly index: number;
@@ -160,10 +160,10 @@ export class PoolSaturatedError extends WasmtimeRuntimeError {
   }
 }
 
-/** Why calls are refused: an operator disabled the plugin, or its breaker is open. */
+/** Why calls are rejected: an operator disabled the plugin, or its breaker is open. */
 export type UnavailableState = 'disabled' | 'breaker-open';
 
-/** The call is refused: the plugin was disabled (`CC_LB_PLUGIN_DISABLED`), or its breaker is open. */
+/** The call is rejected: the plugin was disabled (`CC_LB_PLUGIN_DISABLED`), or its breaker is open. */
 export class PluginUnavailableError extends WasmtimeRuntimeError {
   override readonly code: 'CC_LB_PLUGIN_DISABLED' | 'CC_LB_BREAKER_OPEN';
   override readonly retryable = true;

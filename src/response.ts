@@ -22,7 +22,7 @@ export interface ResponseStage {
 /** The result of a transform. A response that is passed through is the original; `error` is the failure, if any. */
 export type ResponseOutcome = TransformedResponse | PassedThroughResponse | Unavailable;
 
-/** The response that the plugin answered; what its answer leaves out is the original's. */
+/** The response of the plugin. Parts that its answer omits are those of the original. */
 export interface TransformedResponse {
   /** Distinguishes the outcome. */
   readonly kind: 'transformed';
@@ -38,7 +38,7 @@ export interface TransformedResponse {
 export interface PassedThroughResponse {
   /** Distinguishes the outcome. */
   readonly kind: 'passed-through';
-  /** The plugin's failure; absent where the plugin left the response unchanged, or there is none. */
+  /** The plugin's failure; absent if the plugin left the response unchanged or no plugin is configured. */
   readonly error?: WasmtimeRuntimeError;
 }
 

@@ -24,7 +24,7 @@ export interface RuntimeOptions {
   /** Runtimes of different groups never share an engine. */
   readonly engineGroup?: string | undefined;
   /**
-   * Records the stack of wasm functions of each trap, as `frames` of GuestTrapError, on an engine of its own. It makes
+   * Records the stack of wasm functions of each trap as `frames` of GuestTrapError, on a separate engine. This makes
    * failures slow: use it for `explain` and for tests of plugins.
    */
   readonly explain?: boolean | undefined;
@@ -159,7 +159,7 @@ export class WasmtimeRuntime {
 
   /**
    * Refuses every later call of `key` with PluginUnavailable, for every version that an adapter is pinned to, and for
-   * plugins that are registered later. Running calls finish; queued ones are refused. Lasts until `enable`. Throws
+   * plugins that are registered later. Running calls finish; queued ones are rejected. Lasts until `enable`. Throws
    * InvalidArgument and Closed.
    */
   disable(key: SlotKey, reason: string): void {

@@ -22,7 +22,7 @@ const WARM_UP_SECONDS = 0.3;
 const MAX_CALLS = 2_000_000;
 
 export const bench: Command = {
-  summary: 'measure a hook: sequential calls, each with an instance of its own',
+  summary: 'measure a hook: sequential calls, each with a fresh instance',
   usage:
     'bench <file.wasm> --hook <hook> [--request <file.json>] [--config <config>] [--seconds <n>]\n' +
     '       [--where inline|thread] [--json]',

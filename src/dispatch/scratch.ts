@@ -43,7 +43,7 @@ export function leaseScratch(): CallScratch {
   return idle.pop() ?? new CallScratch();
 }
 
-/** What a call encodes, in memory of its own. */
+/** The encoded request of a call, in newly allocated memory. */
 export function encodedCopy(call: { encode(scratch: CallScratch): void }): Uint8Array {
   const scratch = leaseScratch();
   try {

@@ -17,8 +17,8 @@ export interface MetricsSink {
   /** The current value of a gauge, by the name of its series. */
   gauge(name: string, value: number): void;
   /**
-   * The total of a counter. `source` identifies the engine that counted it: the totals of two engines add up, those of two
-   * runtimes of one engine are the same. A sink without this method receives counters through `gauge`.
+   * The total of a counter. `source` identifies the engine that counted it: the totals of two engines add up, those of
+   * two runtimes of one engine are the same. A sink without this method receives counters through `gauge`.
    */
   counter?(name: string, total: number, source?: string): void;
   /** The state of one slot, whenever metrics are published. */
@@ -94,7 +94,7 @@ export function guardedSink(sink: MetricsSink | undefined, path = 'metrics'): Re
   return new GuardedSink(sink);
 }
 
-/** Without a directory its series are 0. */
+/** The counts without a directory. */
 const NO_COMPILE_CACHE = { directory: '', hits: 0, misses: 0, rejected: 0, writes: 0, writeFailures: 0, evictions: 0 };
 
 /** Publishes the gauges of the pool and the series of the cache of compiled modules. */

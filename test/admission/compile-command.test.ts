@@ -1,4 +1,4 @@
-/** Executables that are no compile process, or pretend to be one: each is an error of its own, and nothing hangs. */
+/** Executables that do not run a compile process or pretend to: each causes a specific error, and nothing hangs. */
 import { chmodSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -83,7 +83,7 @@ describe.runIf(process.platform !== 'win32')('an executable', () => {
   });
 });
 
-it('is not looked for where the process is a compile process already', () => {
+it('a compile process does not start another compile process', () => {
   process.env.CC_LB_RUNTIME_WASMTIME_COMPILE_PROCESS = '1';
   try {
     const error = thrown(CompileProcessError, () => admitWasm(isolatedRuntime(), guest()));
@@ -93,13 +93,18 @@ it('is not looked for where the process is a compile process already', () => {
   }
 });
 
-it.each(['/opt/application/server', '/opt/node-server/main'])('never starts the application itself: %s', (execPath) => {
-  const own = process.execPath;
-  process.execPath = execPath;
-  try {
-    const error = thrown(CompileProcessError, () => admitWasm(isolatedRuntime(), guest()));
-    expect(error.message).toContain(`${execPath} is not known to be Node: set compileExecutable to a Node executable`);
-  } finally {
-    process.execPath = own;
-  }
-});
+it.each(['/opt/application/server', '/opt/node-server/main'])(
+  'the application itself is never started as a compile process: %s',
+  (execPath) => {
+    const own = process.execPath;
+    process.execPath = execPath;
+    try {
+      const error = thrown(CompileProcessError, () => admitWasm(isolatedRuntime(), guest()));
+      expect(error.message).toContain(
+        `${execPath} is not known to be Node: set compileExecutable to a Node executable`,
+      );
+    } finally {
+      process.execPath = own;
+    }
+  },
+);

@@ -195,7 +195,7 @@ describe('compilations of several principals', () => {
     for (const error of await Promise.all(hostile.settled)) expect(error).toMatchObject({ message: 'enough' });
   });
 
-  it('are saturated for a principal that has its share of the queue, and for no other', async () => {
+  it('are saturated only for the principal that has used up its share of the queue', async () => {
     const { sink: metrics, lines } = recorder();
     const runtime = isolatedRuntime({ ...ROOMY, maxCompiles: 2, maxQueuedCompiles: 2 }, { metrics });
     const hostile = attack(runtime, 'hostile', 3);
@@ -208,7 +208,7 @@ describe('compilations of several principals', () => {
     await Promise.all(hostile.settled);
   });
 
-  it('fail at once where the same module exceeded the same limits a moment ago', async () => {
+  it('fail immediately if the same module recently exceeded the same limits', async () => {
     const runtime = isolatedRuntime({ ...ROOMY, compileTimeoutMs: 100 });
     const bytes = slow();
     const first = await rejected(ModuleCompileError, admitWasmAsync(runtime, bytes));

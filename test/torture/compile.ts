@@ -1,4 +1,4 @@
-/** Hostile modules of one principal are compiled beside ordinary ones of others: these must not notice. */
+/** Compiles hostile modules of one principal while others register ordinary ones, which must not become slower. */
 import { setTimeout as sleep } from 'node:timers/promises';
 import {
   CompileProcessError,
@@ -17,9 +17,9 @@ import { HOSTILE_MODULES } from './hostile-modules.ts';
 import { ensure, type Figure, grouped, type Run, type Scenario } from './scenario.ts';
 
 const LIMITS = { compileTimeoutMs: 2_000, maxCompileBytes: 256 * 2 ** 20, deadlineMs: 1_000 };
-const AT_ONCE = 8;
+const CONCURRENCY = 8;
 const BASELINE = 20;
-/** Those that exhaust time, memory or stack. */
+/** Modules that exhaust time, memory, or stack. */
 const HOSTILE = [
   'loops nested 10,000 deep',
   'conditions nested 20,000 deep',
@@ -31,9 +31,9 @@ const HOSTILE = [
   '5,000 locals that change in 500 nested loops',
   'loops nested 50,000 deep',
 ] as const;
-const MOST_TIMES_SLOWER = 3;
-const MOST_GROWN_BYTES = 2 * 2 ** 20;
-const MOST_AFTER_KILL_MS = 150;
+const MAX_SLOWDOWN = 3;
+const MAX_GROWTH_BYTES = 2 * 2 ** 20;
+const MAX_AFTER_KILL_MS = 150;
 
 export const compile: Scenario = {
   unit: 'hostile modules',
@@ -56,15 +56,15 @@ export const compile: Scenario = {
 
     const bases = HOSTILE.map((name) => HOSTILE_MODULES[name]!());
     const verdicts = new Map<string, number>();
-    const beside: number[] = [];
+    const underAttack: number[] = [];
     const resident: number[] = [];
     for (const part of [1, 2]) {
       let running = true;
       const until = Math.ceil((run.target * part) / 2);
       const others = (async () => {
-        for (let number = 0; running; number++) beside.push(await admitOrdinary(number));
+        for (let number = 0; running; number++) underAttack.push(await admitOrdinary(number));
       })();
-      const attack = Array.from({ length: AT_ONCE }, async () => {
+      const attack = Array.from({ length: CONCURRENCY }, async () => {
         while (run.hasMore && run.done < until) {
           run.count(1);
           const key = new SlotKey('hostile', `plugin-${run.done}`);
@@ -85,25 +85,25 @@ export const compile: Scenario = {
     await quiet(runtime);
     runtime.close();
 
-    const [normal, attacked] = [median(usual), median(beside)];
+    const [normal, attacked] = [median(usual), median(underAttack)];
     const grown = resident[1]! - resident[0]!;
-    const told = [...verdicts].map(([verdict, count]) => `${count} ${verdict}`).join(', ');
+    const outcomes = [...verdicts].map(([verdict, count]) => `${count} ${verdict}`).join(', ');
     const figures: Figure[] = [
-      { name: 'hostile modules', value: `${grouped(run.done)}: ${told}`, ok: null },
+      { name: 'hostile modules', value: `${grouped(run.done)}: ${outcomes}`, ok: null },
       {
-        name: 'ordinary modules beside them',
-        value: `${grouped(beside.length)} admitted, median ${attacked.toFixed(0)} ms, alone ${normal.toFixed(0)} ms`,
-        ok: run.isComplete ? attacked <= MOST_TIMES_SLOWER * normal : null,
+        name: 'ordinary modules during the attack',
+        value: `${grouped(underAttack.length)} admitted, median ${attacked.toFixed(0)} ms, alone ${normal.toFixed(0)} ms`,
+        ok: run.isComplete ? attacked <= MAX_SLOWDOWN * normal : null,
       },
       {
         name: 'resident memory, second half against first',
         value: `${(grown / 1024).toFixed(0)} KiB`,
-        ok: run.isComplete ? grown <= MOST_GROWN_BYTES : null,
+        ok: run.isComplete ? grown <= MAX_GROWTH_BYTES : null,
       },
       {
-        name: 'a good module of the same author, after a hostile one is killed',
+        name: 'a valid module of the same principal, after a hostile one was killed',
         value: `${afterKill.toFixed(0)} ms`,
-        ok: run.isComplete ? afterKill <= MOST_AFTER_KILL_MS : null,
+        ok: run.isComplete ? afterKill <= MAX_AFTER_KILL_MS : null,
       },
     ];
     if (before !== undefined && after !== undefined) {
@@ -116,19 +116,19 @@ export const compile: Scenario = {
   },
 };
 
-/** Makes a module of another content, and so of another hash, each time. */
+/** Returns a function that gives a module unique content, and thus a unique hash. */
 function uniqueness(run: Run): (bytes: Uint8Array) => Uint8Array {
   let made = 0;
   return (bytes) => append(bytes, customSection(`torture-${run.seed}-${made++}`, new Uint8Array(0)));
 }
 
-/** What became of a hostile module. Anything but a typed refusal of it breaks the promise. */
+/** Returns the outcome of a hostile module. Fails the scenario on anything but a typed rejection. */
 async function refused(registered: Promise<unknown>): Promise<string> {
   try {
     await registered;
     return 'admitted';
   } catch (error) {
-    ensure(!(error instanceof CompileProcessError), () => `the host was blamed: ${error}`);
+    ensure(!(error instanceof CompileProcessError), () => `the error blames the host: ${error}`);
     ensure(!(error instanceof PoolSaturatedError), () => `refused as saturated: ${error}`);
     if (error instanceof ModuleCompileError) return `refused for ${error.reason}`;
     if (error instanceof ModuleRejectedError || error instanceof ProbeFailedError) return 'refused otherwise';

@@ -19,7 +19,7 @@ struct Command {
     strategy: Strategy,
     /// How the guests were linked.
     guests: String,
-    /// Principals that take turns, each with modules of its own.
+    /// Number of principals, served in rotation, each with separate modules.
     principals: usize,
     body_bytes: usize,
     threads: usize,

@@ -132,8 +132,8 @@ fn register(
     Plugins { filter, shape, observe }
 }
 
-/// Appends a custom section without content, so that equal code has a hash of its own. Names are shorter than 126
-/// bytes, so that each length is one byte of LEB128.
+/// Appends a custom section without content, so that equal code has a different hash. Names are shorter than 126 bytes,
+/// so that each length is one byte of LEB128.
 fn distinct(mut wasm: Vec<u8>, principal: usize) -> Vec<u8> {
     let name = format!("principal-{principal}");
     wasm.extend_from_slice(&[0, name.len() as u8 + 1, name.len() as u8]);

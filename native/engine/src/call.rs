@@ -290,7 +290,7 @@ mod tests {
                 call(&rules, Request { head: b"a", body: b"", tail: b"" }, <[u8]>::len).result
             };
             assert_eq!(call_hook(LOOP.0).expect_err("it never answers").kind, Kind::Sliced);
-            assert_eq!(call_hook(FILTER.0).expect("the next call has a slice of its own"), 1);
+            assert_eq!(call_hook(FILTER.0).expect("the next call has a new slice"), 1);
         });
     }
 

@@ -9,8 +9,8 @@ use wasmparser::{
 
 /// The prefix of the sections and exports of the plugin contract.
 const OURS: &str = "cc_lb";
-/// Maximum number of listed entries of each kind; further entries are counted. Valid plugins have a few of each kind, so this
-/// is no setting.
+/// Maximum number of listed entries of each kind; further entries are counted. Valid plugins have a few of each kind,
+/// so this is not a setting.
 const MAX_LISTED: usize = 1_000;
 const MAX_SECTION_BYTES: usize = 1 << 20;
 

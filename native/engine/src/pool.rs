@@ -17,7 +17,7 @@ use crate::module::CompiledModule;
 /// The cost of a memory in addition to its resident pages: page tables, two mappings and the pool's own data.
 const OVERHEAD_BYTES: usize = 32 << 10;
 /// Nanoseconds for which a memory may be idle while other calls run. The budget bounds what idle memories hold, and an
-/// early release costs one call its faults, so this is no setting.
+/// early release costs one call its faults, so this is not a setting.
 const IDLE_NS: u64 = 10_000_000_000;
 /// The share of the budget that eviction frees beyond what is needed, so that not every call evicts.
 const SLACK: usize = 8;

@@ -20,7 +20,7 @@ struct Creator {
     length: usize,
 }
 
-// SAFETY: every memory is zeroed, has a mapping of its own that is at least as long as the engine asks, and keeps it
+// SAFETY: every memory is zeroed, has its own mapping, which is at least as long as the engine asks, and keeps it
 // until its instance is dropped.
 unsafe impl MemoryCreator for Creator {
     fn new_memory(
