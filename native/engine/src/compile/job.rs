@@ -66,7 +66,7 @@ impl Job {
         self.state().cancelled
     }
 
-    /// Blocks this thread until it has ended.
+    /// Blocks this thread until the compilation has ended.
     pub fn wait(&self) {
         let mut state = self.state();
         while !state.ended {
@@ -79,7 +79,7 @@ impl Job {
         self.state().cancelled = true;
     }
 
-    /// The image, once, after it has ended.
+    /// Returns the result once, after the compilation has ended.
     pub fn take(&self) -> Result<Vec<u8>, Failure> {
         let outcome = self.state().outcome.take();
         let compiled =
@@ -90,7 +90,7 @@ impl Job {
         Ok(compiled.image)
     }
 
-    /// Bytes of memory that it may use; a thread's are not limited.
+    /// Bytes of memory that it may use. Threads are not limited, so theirs is 0.
     pub fn memory(&self) -> u64 {
         match self.request.place {
             Place::Process { .. } => self.request.limits.memory,

@@ -170,8 +170,8 @@ impl Reservation {
     pub fn reset(&mut self) -> bool {
         let size = std::mem::take(&mut self.size);
         let fresh = std::mem::replace(&mut self.fresh, false);
-        // A guest probably uses what it grows its memory by. Of a large initial size it probably uses only the start, and the
-        // end, where allocators mark the limit of what they manage.
+        // A guest probably uses all pages that it adds. Of a large initial size, it probably uses only the start, and
+        // the end, where allocators mark the limit of their heap.
         let start = if self.initial <= LOOK_BYTES { size } else { LOOK_BYTES };
         let end = self.initial.saturating_sub(END_BYTES).max(start);
         let reset = self.reset_range(0, start, fresh) && self.discard(start, end) && self.reset_range(end, size, fresh);
