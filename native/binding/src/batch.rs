@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use cc_lb_engine::call::{Call, Request, call};
 use cc_lb_engine::deadline::Cancel;
 use cc_lb_engine::engine::HotEngine;
-use cc_lb_engine::failure::{Failure, Kind};
+use cc_lb_engine::failure::{Failure, Kind, catching};
 use cc_lb_engine::module::CompiledModule;
 use napi::bindgen_prelude::AsyncTask;
 use napi::{Env, Result, Task};
@@ -74,11 +74,8 @@ pub struct Ended {
     seconds: f64,
 }
 
-impl Task for BatchTask {
-    type Output = Vec<Ended>;
-    type JsValue = Vec<NativeBatchOutcome>;
-
-    fn compute(&mut self) -> Result<Vec<Ended>> {
+impl BatchTask {
+    fn run(&self) -> Vec<Ended> {
         HotEngine::prepare_thread();
         let began = Instant::now();
         let mut rest = self.bytes.as_slice();
@@ -108,7 +105,17 @@ impl Task for BatchTask {
                 break;
             }
         }
-        Ok(ended)
+        ended
+    }
+}
+
+impl Task for BatchTask {
+    type Output = Vec<Ended>;
+    type JsValue = Vec<NativeBatchOutcome>;
+
+    fn compute(&mut self) -> Result<Vec<Ended>> {
+        let caught = catching(Kind::Trap, || Ok(self.run()));
+        Ok(caught.unwrap_or_else(|failure| vec![Ended { failure: Some(failure), seconds: f64::NAN }]))
     }
 
     fn resolve(&mut self, _env: Env, ended: Vec<Ended>) -> Result<Vec<NativeBatchOutcome>> {

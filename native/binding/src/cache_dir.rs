@@ -1,12 +1,11 @@
 //! The handle to a directory of compiled modules.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::Arc;
 
 use cc_lb_engine::compile::{CacheDir, Lookup};
 use cc_lb_engine::engine::HotEngine;
-use cc_lb_engine::failure::{Failure, Kind};
+use cc_lb_engine::failure::{Failure, Kind, catching};
 use napi::bindgen_prelude::{AsyncTask, Either};
 use napi::{Env, Result, Task};
 use napi_derive::napi;
@@ -71,7 +70,7 @@ impl NativeCacheDir {
         has_start: bool,
         max_image_bytes: i64,
     ) -> Option<NativeModule> {
-        self.task(engine, source, hash, has_start, max_image_bytes).run()
+        self.task(engine, source, hash, has_start, max_image_bytes).find()
     }
 
     /// Looks a module up off the JavaScript thread.
@@ -131,10 +130,6 @@ pub struct FindTask {
 }
 
 impl FindTask {
-    fn run(&self) -> Option<NativeModule> {
-        catch_unwind(AssertUnwindSafe(|| self.find())).ok().flatten()
-    }
-
     fn find(&self) -> Option<NativeModule> {
         let name = self.engine.image_name(&self.wasm, &self.hash).ok()?;
         let Lookup::Found(image) = self.directory.find(&name, self.max_image_bytes) else { return None };
@@ -156,7 +151,8 @@ impl Task for FindTask {
     type JsValue = Option<NativeModule>;
 
     fn compute(&mut self) -> Result<Option<NativeModule>> {
-        Ok(self.run())
+        // A panic counts as a module that is not in the directory: it is compiled.
+        Ok(catching(Kind::Compile, || Ok(self.find())).ok().flatten())
     }
 
     fn resolve(&mut self, _env: Env, found: Option<NativeModule>) -> Result<Option<NativeModule>> {

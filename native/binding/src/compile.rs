@@ -126,7 +126,7 @@ pub fn start_compile(
 }
 
 /// Turns this process into a compile process, which ends without returning to JavaScript.
-#[napi]
+#[napi(catch_unwind)]
 pub fn run_compile_process() {
     cc_lb_engine::compile::run_compile_process()
 }
@@ -154,7 +154,7 @@ impl NativeCompilation {
     /// Loads the compiled module into its engine, once, after the compilation has ended.
     #[napi(catch_unwind)]
     pub fn load(&self) -> Either<NativeModule, NativeFailure> {
-        self.task().run().into()
+        Loaded(self.task().load()).into()
     }
 
     /// Loads the module off the JavaScript thread.
@@ -198,16 +198,14 @@ impl From<Loaded> for Either<NativeModule, NativeFailure> {
 }
 
 impl LoadTask {
-    fn run(&self) -> Loaded {
-        Loaded(catching(Kind::Compile, || {
-            let image = self.compilation.take()?;
-            let module = self.engine.load(&self.wasm, &image, self.has_start)?;
-            if let Some(directory) = &self.keep_in {
-                directory.keep(&self.engine.image_name(&self.wasm, &self.hash)?, &image);
-            }
-            let module = self.engine.cache().keep(&self.hash, Arc::new(module));
-            Ok(NativeModule::new(&self.engine, module))
-        }))
+    fn load(&self) -> std::result::Result<NativeModule, Failure> {
+        let image = self.compilation.take()?;
+        let module = self.engine.load(&self.wasm, &image, self.has_start)?;
+        if let Some(directory) = &self.keep_in {
+            directory.keep(&self.engine.image_name(&self.wasm, &self.hash)?, &image);
+        }
+        let module = self.engine.cache().keep(&self.hash, Arc::new(module));
+        Ok(NativeModule::new(&self.engine, module))
     }
 }
 
@@ -216,7 +214,7 @@ impl Task for LoadTask {
     type JsValue = Either<NativeModule, NativeFailure>;
 
     fn compute(&mut self) -> Result<Loaded> {
-        Ok(self.run())
+        Ok(Loaded(catching(Kind::Compile, || self.load())))
     }
 
     fn resolve(&mut self, _env: Env, loaded: Loaded) -> Result<Self::JsValue> {
