@@ -8,7 +8,8 @@ use std::sync::atomic::Ordering::SeqCst;
 use std::time::{Duration, Instant};
 
 use cc_lb_engine::call::{Call, Request, call};
-use cc_lb_engine::engine::{HotEngine, compile_code};
+use cc_lb_engine::code::compile_code;
+use cc_lb_engine::engine::HotEngine;
 use cc_lb_engine::module::CompiledModule;
 use cc_lb_engine::options::EngineOptions;
 

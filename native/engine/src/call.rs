@@ -191,7 +191,7 @@ fn run<R>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::module::Bounds;
+    use crate::code::compile_code;
     use crate::options::EngineOptions;
 
     const ECHO: &str = r#"(module
@@ -233,9 +233,9 @@ mod tests {
 
     fn with_echo(group: &str, test: impl FnOnce(&HotEngine, &Arc<CompiledModule>)) {
         let engine = HotEngine::open(options(group)).expect("an engine");
-        let wasm = Arc::new(wat::parse_str(ECHO).expect("valid text"));
-        let bounds = Bounds { time: Duration::from_secs(60), memory: 1 << 30, cancel: None };
-        let module = engine.compile(wasm, false, &bounds).expect("it compiles");
+        let wasm = wat::parse_str(ECHO).expect("valid text");
+        let image = compile_code(&engine.code_settings(&wasm), &wasm).expect("it compiles");
+        let module = engine.load(&wasm, &image, false).expect("it loads");
         test(&engine, &Arc::new(module));
     }
 

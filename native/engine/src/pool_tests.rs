@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use super::*;
 use crate::call::{Call, Request, call};
+use crate::code::compile_code;
 use crate::engine::HotEngine;
 use crate::failure::Failure;
-use crate::module::Bounds;
 use crate::options::EngineOptions;
 
 /// A guest whose hook of each number does something else with its memory.
@@ -66,9 +66,9 @@ fn engine(group: &str, budget: u64) -> Arc<HotEngine> {
 
 /// A module that a slot serves.
 fn served(engine: &HotEngine, limits: &str, number: usize) -> Arc<CompiledModule> {
-    let wasm = Arc::new(wat::parse_str(guest(limits, number)).expect("valid text"));
-    let bounds = Bounds { time: Duration::from_secs(60), memory: 1 << 30, cancel: None };
-    let module = engine.compile(wasm, false, &bounds).expect("it compiles");
+    let wasm = wat::parse_str(guest(limits, number)).expect("valid text");
+    let image = compile_code(&engine.code_settings(&wasm), &wasm).expect("it compiles");
+    let module = engine.load(&wasm, &image, false).expect("it loads");
     module.versions.store(1, SeqCst);
     Arc::new(module)
 }

@@ -70,7 +70,9 @@ fn whatever_is_not_the_image_that_was_kept_is_refused_counted_and_removed() {
             fs::write(path, bytes).expect("written");
         },
         // A valid image under another name.
-        |path, other| drop(fs::copy(other, path).expect("copied")),
+        |path, other| {
+            fs::copy(other, path).expect("copied");
+        },
         |path, _| fs::set_permissions(path, PermissionsExt::from_mode(0o622)).expect("changed"),
         |path, other| {
             fs::remove_file(path).expect("removed");
