@@ -43,5 +43,3 @@ export function recorder(): { sink: MetricsSink; lines: string[]; seconds: numbe
   };
   return { sink, lines, seconds, take: () => lines.splice(0) };
 }
-
-export { isolatedRuntime as lonelyRuntime };
