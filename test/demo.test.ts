@@ -19,7 +19,7 @@ it('shows everything that it claims', async () => {
   for (const claimed of [/\d+ sent, 0 failed/, /env\.read_file/, /deadline 100 ms/, /plugin_failed/, /exit code 0/]) {
     expect(report).toMatch(claimed);
   }
-});
+}, 240_000);
 
 it('fails where a claim does not hold', () => {
   expect(() => claim('requests', false, '1 failed')).toThrow('requests: 1 failed');
