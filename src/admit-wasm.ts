@@ -8,6 +8,7 @@ import type { HookKind } from './types.ts';
 
 /** An admitted module: its inspection without problems, and its content hash. */
 export interface Admission extends ModuleInspection {
+  /** The metadata that the plugin declares. */
   readonly metadata: PluginMetadata;
   /** 64 lower-case hex digits over policy version, memory cap and bytes. */
   readonly contentHash: string;

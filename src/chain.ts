@@ -77,8 +77,22 @@ export interface ObserveStage {
 
 /** The result of one filter: its verdict, or the error of the call. */
 export type StageReport =
-  | { readonly plugin: string; readonly output: FilterOutput; readonly error?: never }
-  | { readonly plugin: string; readonly error: WasmtimeRuntimeError; readonly output?: never };
+  | {
+      /** The plugin's name. */
+      readonly plugin: string;
+      /** The filter's verdict. */
+      readonly output: FilterOutput;
+      /** Absent. */
+      readonly error?: never;
+    }
+  | {
+      /** The plugin's name. */
+      readonly plugin: string;
+      /** The plugin's failure. */
+      readonly error: WasmtimeRuntimeError;
+      /** Absent. */
+      readonly output?: never;
+    };
 
 /** The candidates that every filter kept, in the caller's order; at least one. */
 export interface Routed {
@@ -89,12 +103,27 @@ export interface Routed {
 }
 
 /** The outcome of all filters, with the result of each. */
-export type FilterOutcome = (Routed | Unavailable) & { readonly stages: readonly StageReport[] };
+export type FilterOutcome = (Routed | Unavailable) & {
+  /** The result of each filter that was called, in their order. */
+  readonly stages: readonly StageReport[];
+};
 
-/** The outcome of the shape. `error` is the failure after which a request is passed through. */
+/** The outcome of the shape: a request to send, or the reason to send none. */
 export type ShapeOutcome =
-  | { readonly kind: 'shaped'; readonly request: ShapedRequest }
-  | { readonly kind: 'passed-through'; readonly request: ShapedRequest; readonly error?: WasmtimeRuntimeError }
+  | {
+      /** The plugin wrote the request. */
+      readonly kind: 'shaped';
+      /** The request for the upstream. */
+      readonly request: ShapedRequest;
+    }
+  | {
+      /** The chain has no shape, or the shape failed under `pass-through`. */
+      readonly kind: 'passed-through';
+      /** The client's request, addressed to the upstream, without credentials and hop-by-hop headers. */
+      readonly request: ShapedRequest;
+      /** The failure of the shape; absent without a shape. */
+      readonly error?: WasmtimeRuntimeError;
+    }
   | Unavailable;
 
 /** The plugins of a chain, in the order in which they are called. */

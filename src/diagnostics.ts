@@ -28,7 +28,9 @@ export interface EventSubject {
   readonly plugin: string | undefined;
   /** The principal of the slot's key. */
   readonly principal: string | undefined;
+  /** The version of the slot. */
   readonly versionId: number | undefined;
+  /** The hook. */
   readonly hook: HookKind | undefined;
 }
 
@@ -36,11 +38,11 @@ export interface EventSubject {
 export interface AdmissionEvent {
   /** The name that is registered; for `admitWasm`, the plugin's own, undefined if the module was rejected. */
   readonly plugin: string | undefined;
-  /** Undefined for `admitWasm`. */
+  /** The principal of the key; undefined for `admitWasm`. */
   readonly principal: string | undefined;
   /** The hook that had to be declared. */
   readonly kind: HookKind | undefined;
-  /** Undefined for a rejected module. */
+  /** The content hash of the module, 64 lower-case hex digits; undefined for a rejected module. */
   readonly contentHash: string | undefined;
   /** The error of a rejected module. */
   readonly error: unknown;
@@ -48,19 +50,27 @@ export interface AdmissionEvent {
 
 /** A version became the current one of its slot. */
 export interface SwapEvent {
+  /** The name under which the version was registered. */
   readonly plugin: string;
+  /** The principal of the slot's key. */
   readonly principal: string;
+  /** The kind of the slot. */
   readonly kind: SlotKind;
+  /** The version that is current now. */
   readonly versionId: number;
   /** The version that it replaces; undefined for the first of a slot. */
   readonly previousVersionId: number | undefined;
+  /** The content hash of the version that is current now. */
   readonly contentHash: string;
 }
 
 /** A slot was evicted. */
 export interface EvictionEvent {
+  /** The name under which the current version was registered. */
   readonly plugin: string;
+  /** The principal of the slot's key. */
   readonly principal: string;
+  /** The kind of the slot. */
   readonly kind: SlotKind;
   /** The version that was current. */
   readonly versionId: number;
@@ -76,6 +86,7 @@ export interface TrapEvent extends EventSubject {
 
 /** A call or an admission was refused because a limit was reached. */
 export interface SaturationEvent extends EventSubject {
+  /** The resource whose limit was reached. */
   readonly resource: SaturatedResource;
 }
 
@@ -105,12 +116,13 @@ export interface KillSwitchEvent {
 
 /** A header line of a shape's answer was dropped, because only the load balancer sets it. */
 export interface DroppedHeaderEvent extends EventSubject {
-  /** Lower-case. */
+  /** The name of the header, in lower case. */
   readonly name: string;
 }
 
 /** The context of one call on the tracing channel. Node adds `result` or `error`. */
 export interface CallEvent extends EventSubject {
+  /** `inline` ran on the calling thread, `thread` on another. */
   readonly where: 'inline' | 'thread';
 }
 

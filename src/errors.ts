@@ -167,6 +167,7 @@ export type UnavailableState = 'disabled' | 'breaker-open';
 export class PluginUnavailableError extends WasmtimeRuntimeError {
   override readonly code: 'CC_LB_PLUGIN_DISABLED' | 'CC_LB_BREAKER_OPEN';
   override readonly retryable = true;
+  /** Why calls are rejected. */
   readonly state: UnavailableState;
   /** The operator's reason, or what opened the breaker. */
   readonly reason: string;

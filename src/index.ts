@@ -80,7 +80,7 @@ export type { MonitorCounts, MonitoredAnswer, MonitorReport } from './isolation/
 export type { FailureCounts, Refusal } from './isolation/slot-stats.ts';
 export type { MonitorStatus, SlotStatus } from './isolation/status.ts';
 export { prometheusSink } from './metrics/prometheus.ts';
-export type { PrometheusClient, PrometheusRegistry } from './metrics/prometheus-client.ts';
+export type { PrometheusClient, PrometheusMetric, PrometheusRegistry } from './metrics/prometheus-client.ts';
 export type { MetricsSink } from './metrics/sink.ts';
 export type {
   NativeCacheDirStats as CompileCacheStats,
@@ -94,7 +94,7 @@ export type {
 } from './native/addon.ts';
 export type { PluginFailurePolicy } from './policy/failure.ts';
 export { towardsClient } from './policy/headers.ts';
-export { outcomeToHttp, type Unavailable } from './policy/unavailable.ts';
+export { outcomeToHttp, type Unavailable, type UnavailableHttpResponse } from './policy/unavailable.ts';
 export type { PassedThroughResponse, ResponseOutcome, ResponseStage, TransformedResponse } from './response.ts';
 export {
   type RuntimeHealth,

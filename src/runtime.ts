@@ -37,6 +37,7 @@ export interface RuntimeOptions {
 
 /** A snapshot of counts. */
 export interface RuntimeStats {
+  /** Registered slots. */
   readonly slots: number;
   /** Off-thread calls of this runtime that run or wait. */
   readonly inFlight: number;
@@ -50,6 +51,7 @@ export interface RuntimeStats {
 
 /** Whether guests can run safely. */
 export interface RuntimeHealth {
+  /** Whether there are no problems. */
   readonly ok: boolean;
   /** The problems, one sentence each. */
   readonly problems: readonly string[];

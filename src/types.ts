@@ -45,13 +45,13 @@ export interface RequestContext {
   readonly headers: HeadersInput;
   /** The client's body, at most 2³² − 1 bytes with everything else. */
   readonly body: Uint8Array;
-  /** Seen by filters of PDK 0.1.1 and later. */
+  /** The conversation that the request belongs to, if known. Seen by filters of PDK 0.1.1 and later. */
   readonly threadId?: string | null;
-  /** Seen by filters of PDK 0.1.2 and later. */
+  /** The service tier that the client requests, such as `priority`. Seen by filters of PDK 0.1.2 and later. */
   readonly serviceTier?: string | null;
-  /** Seen by filters of PDK 0.1.1 and later; absent is `''`. */
+  /** The model that serves the request; absent is `''`. Seen by filters of PDK 0.1.1 and later. */
   readonly canonicalModelId?: string;
-  /** Seen by filters of PDK 0.1.1 and later; absent is status `unknown` without prices. */
+  /** The model's prices; absent is status `unknown` without prices. Seen by filters of PDK 0.1.1 and later. */
   readonly cachePricing?: CachePricing;
 }
 
@@ -64,7 +64,9 @@ export interface Principal {
   readonly id: string;
   /** How the caller authenticated. */
   readonly kind: PrincipalKind;
-  /** Each value crosses as JSON; keys are sorted by their UTF-8 bytes, nested ones too. */
+  /**
+   * The claims of the caller's credential. A plugin receives each value as JSON, with keys sorted by their UTF-8 bytes.
+   */
   readonly claims: Readonly<Record<string, Json>>;
 }
 
@@ -86,7 +88,7 @@ export interface UpstreamCandidate {
   readonly predictedCacheCreationTokens1h?: number;
   /** Tokens that neither read nor write a cache. Absent is 0. */
   readonly predictedUncachedInputTokens?: number;
-  /** Absent is 1. */
+  /** The capacity of the upstream account's plan relative to the others. Absent is 1. */
   readonly planCapacityRatio?: number;
   /** The upstream account's organization type. Absent is `''`. */
   readonly organizationType?: string;
@@ -100,7 +102,7 @@ export interface UpstreamCandidate {
 export interface Upstream {
   /** The only kind that the wire format defines. */
   readonly kind: 'anthropic_direct';
-  /** An absolute URL; optional. */
+  /** The absolute URL below which requests are sent. A chain without a shape, or that passes through, needs it. */
   readonly baseUrl?: string | URL | null;
 }
 
@@ -109,7 +111,7 @@ export type RejectionReason = 'rate_limited' | 'insufficient_quota' | 'unhealthy
 
 /** A filter's rejection of one candidate. */
 export interface CandidateRejection {
-  /** Lower-case and hyphenated. */
+  /** The candidate's id, in lower case with hyphens. */
   readonly upstreamId: string;
   /** The rejection's meaning, derived from the plugin's label. */
   readonly reason: RejectionReason;

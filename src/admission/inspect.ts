@@ -17,6 +17,7 @@ export const POLICY_VERSION = 1;
 
 /** The facts, metadata and problems of a module. */
 export interface ModuleInspection {
+  /** What the module contains: imports, exports, sections, memories, sizes. */
   readonly facts: NativeModuleFacts;
   /** Null if the module has no readable metadata. */
   readonly metadata: PluginMetadata | null;

@@ -71,7 +71,7 @@ export function prometheusSink(
   if (typeof registry?.getSingleMetric !== 'function' || typeof registry.registerMetric !== 'function') {
     throw new InvalidArgumentError('registry', 'expected a prom-client Registry');
   }
-  if (![client?.Counter, client?.Gauge, client?.Histogram].every((type) => typeof type === 'function')) {
+  if (![client?.Counter, client?.Gauge].every((type) => typeof type === 'function')) {
     throw new InvalidArgumentError('client', 'expected prom-client');
   }
   const { Counter, Gauge } = client as typeof PromClient;

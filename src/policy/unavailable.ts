@@ -12,15 +12,21 @@ export interface Unavailable extends UnavailableResponse {
   readonly error?: WasmtimeRuntimeError;
 }
 
+/** The complete HTTP response to a request that is not sent to an upstream. */
+export interface UnavailableHttpResponse {
+  /** The status code, 503. */
+  status: number;
+  /** `content-type`, and `retry-after` in seconds if waiting helps. */
+  headers: Record<string, string>;
+  /** JSON. */
+  body: string;
+}
+
 /**
  * Returns the HTTP response to a request that is not sent to an upstream, with a body in the form of the Anthropic API.
  * @throws InvalidArgumentError for any other outcome
  */
-export function outcomeToHttp(outcome: Unavailable): {
-  status: number;
-  headers: Record<string, string>;
-  body: string;
-} {
+export function outcomeToHttp(outcome: Unavailable): UnavailableHttpResponse {
   if (outcome?.kind !== 'unavailable') throw new InvalidArgumentError('outcome', "expected one of kind 'unavailable'");
   const headers: Record<string, string> = { 'content-type': 'application/json' };
   if (outcome.retryAfterSeconds !== undefined) headers['retry-after'] = String(outcome.retryAfterSeconds);

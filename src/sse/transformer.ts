@@ -14,8 +14,9 @@ import { type Block, SseSplitter, TOO_LARGE } from './splitter.ts';
 
 /** The part of a shape plugin that the transformer uses; `WasmtimeUpstreamDialect` implements it. */
 export interface SseDialect {
-  /** The default is `pass-through`. */
+  /** What happens to a stream when the plugin fails; the default is `pass-through`. */
   readonly failurePolicy?: PluginFailurePolicy;
+  /** Transforms one event; see `WasmtimeUpstreamDialect.transformSseEventAsync`. */
   transformSseEventAsync(input: TransformSseEventInput, options?: AsyncCallOptions): Promise<TransformSseEventOutput>;
   /**
    * Opens the transform of one stream's events. Without this method, `transformSseEventAsync` is called for each event.
@@ -102,14 +103,17 @@ export class SseTransformer extends Transform {
     return this.#failure;
   }
 
+  /** @internal */
   override _transform(chunk: Uint8Array, _encoding: BufferEncoding, callback: TransformCallback): void {
     settle(this.#consume(chunk), callback);
   }
 
+  /** @internal */
   override _flush(callback: TransformCallback): void {
     settle(this.#finish(), callback);
   }
 
+  /** @internal */
   override _read(size: number): void {
     const resume = this.#resume;
     if (resume === undefined) {
@@ -120,6 +124,7 @@ export class SseTransformer extends Transform {
     resume();
   }
 
+  /** @internal */
   override _destroy(error: Error | null, callback: (error?: Error | null) => void): void {
     this.#destroyed.abort();
     this.#events?.close();
