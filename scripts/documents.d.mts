@@ -12,5 +12,8 @@ export interface Walk {
   readonly commands: readonly (readonly string[])[];
 }
 
+/** The names of README.md and of the pages below docs/. */
+export function pageNames(): string[];
+
 /** Every page with snippets or commands is in at least one walk. */
 export function walks(): Walk[];

@@ -1,4 +1,4 @@
-// Extracts what a reader copies from README.md and docs/*.md: the packages to install, the program that the JavaScript
+// Extracts what a reader copies from README.md and the pages below docs/: the packages to install, the program that the JavaScript
 // snippets form, and the commands of the package.
 import { readdirSync, readFileSync } from 'node:fs';
 import { posix } from 'node:path';
@@ -7,9 +7,15 @@ const root = new URL('../', import.meta.url);
 /** The phrase with which a page states that it continues the program of another page. */
 const CONTINUES = /\bcontinue the \[[^\]]*\]\(([^)#]+)/;
 
+/** The names of README.md and of the pages below docs/. */
+export function pageNames() {
+  const names = readdirSync(new URL('docs/', root), { recursive: true });
+  const below = names.map((name) => `docs/${name.replaceAll('\\', '/')}`);
+  return ['README.md', ...below.filter((name) => name.endsWith('.md'))];
+}
+
 export function walks() {
-  const names = ['README.md', ...readdirSync(new URL('docs/', root)).map((name) => `docs/${name}`)];
-  const pages = new Map(names.filter((name) => name.endsWith('.md')).map((name) => [name, readPage(name)]));
+  const pages = new Map(pageNames().map((name) => [name, readPage(name)]));
   const continued = new Set([...pages.values()].map(({ continues }) => continues));
   const ends = [...pages].filter(([name, page]) => !continued.has(name) && hasContent(page));
   return ends.map(([name]) => walk(pages, name));

@@ -34,7 +34,7 @@ export function setUp() {
 }
 
 /** Runs `make` unless `output` exists and was built from the same inputs. */
-function step(name, inputs, output, make) {
+export function step(name, inputs, output, make) {
   const stamp = join(STAMPS, name.split(' ')[0]);
   const now = digest(inputs);
   if (existsSync(join(root, output)) && existsSync(stamp) && readFileSync(stamp, 'utf8') === now) return;

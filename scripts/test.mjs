@@ -1,5 +1,5 @@
-// npm test: runs lint, types, the addon's own tests and the suites under test/. Prints the sum over all
-// suites at the end.
+// npm test: runs lint, types, the check of the API reference, the addon's own tests and the suites under test/. Prints the
+// sum over all suites at the end.
 import { spawnSync } from 'node:child_process';
 import { existsSync, readFileSync, rmSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
@@ -14,6 +14,7 @@ let failed = 0;
 
 suite('lint', 'node_modules/@biomejs/biome/bin/biome', ['check', '.']);
 suite('types', 'node_modules/typescript/bin/tsc', ['-p', 'tsconfig.json']);
+suite('API reference', 'scripts/reference.mjs', ['--check']);
 // The target must equal that of the build, or cargo builds a second set of artifacts.
 const host = /host: (\S+)/.exec(spawnSync('rustc', ['-vV'], { encoding: 'utf8' }).stdout)[1];
 const cargo = ['--manifest-path', 'native/Cargo.toml', '--release', '--locked', '--target', host];

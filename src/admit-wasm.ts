@@ -17,6 +17,16 @@ export interface Admission extends ModuleInspection {
 /**
  * Admits `bytes` under the rules and the engine of `runtime` without registering them: inspected, compiled, probed.
  * Throws as `registerFilter` does.
+ *
+ * @example
+ * ```js
+ * import { readFileSync } from 'node:fs';
+ * import { admitWasm, WasmtimeRuntime } from 'cc-lb-runtime-wasmtime';
+ *
+ * const bytes = readFileSync(new URL(import.meta.resolve('cc-lb-runtime-wasmtime/plugins/cache-aware.wasm')));
+ * const admission = admitWasm(new WasmtimeRuntime(), bytes, 'filter');
+ * console.log(admission.metadata.version, admission.contentHash.length); // → 1.0.0 64
+ * ```
  */
 export function admitWasm(runtime: WasmtimeRuntime, bytes: Uint8Array, kind?: HookKind): Admission {
   const core = coreOf(runtime);

@@ -146,6 +146,20 @@ const chainOptionsSchema = z.strictObject({
 /**
  * Calls the filters in order and then the shape, and enforces the failure policy of each plugin. Failed plugins become
  * outcomes. InvalidArgumentError, ClosedError, and the reason of an aborted signal are thrown unchanged.
+ *
+ * @example
+ * ```js
+ * import { PluginChain, SlotKey, WasmtimeFilterPlugin, WasmtimeRuntime } from 'cc-lb-runtime-wasmtime';
+ *
+ * const runtime = new WasmtimeRuntime({ pluginFailurePolicy: 'fail-closed' });
+ * // The key has no slot, so that each call of the filter fails.
+ * const filter = WasmtimeFilterPlugin.follow(runtime, SlotKey.global('absent'));
+ * const chain = new PluginChain({ filters: [filter] });
+ *
+ * const request = { requestId: 'req-1', method: 'POST', path: '/v1/messages', headers: [], body: Buffer.from('{}') };
+ * const outcome = await chain.filterAsync(request, { id: 'team-a', kind: 'api_key', claims: {} }, []);
+ * console.log(outcome.kind); // → unavailable
+ * ```
  */
 export class PluginChain {
   readonly #filters: readonly FilterStage[];

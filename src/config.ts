@@ -45,7 +45,7 @@ const wireBoundsSchema = z
   })
   .readonly();
 
-/** The zod schema of the config. Unknown fields are rejected. */
+/** The zod schema of the config. Unknown fields are rejected. docs/configuration.md lists the fields. */
 export const hotEngineConfigSchema = z
   .strictObject({
     /**
@@ -157,7 +157,7 @@ export const hotEngineConfigSchema = z
   })
   .readonly();
 
-/** The complete, frozen config of a runtime. */
+/** The complete, frozen config of a runtime. docs/configuration.md lists the fields. */
 export type HotEngineConfig = z.output<typeof hotEngineConfigSchema>;
 /** The config that a caller passes: any subset of the fields. */
 export type HotEngineConfigInput = z.input<typeof hotEngineConfigSchema>;

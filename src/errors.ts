@@ -20,7 +20,20 @@ export interface ErrorContext {
   cause?: unknown;
 }
 
-/** The base of every error that the runtime throws. */
+/**
+ * The base of every error that the runtime throws. Recognize an error by its `code`.
+ *
+ * @example
+ * ```js
+ * import { WasmtimeRuntime } from 'cc-lb-runtime-wasmtime';
+ *
+ * try {
+ *   new WasmtimeRuntime({ deadlineMs: 0 });
+ * } catch (error) {
+ *   console.log(error.code, error.path); // → CC_LB_INVALID_ARGUMENT config.deadlineMs
+ * }
+ * ```
+ */
 export abstract class WasmtimeRuntimeError extends Error {
   /** The stable code of the class, such as `CC_LB_GUEST_TRAP`. */
   abstract readonly code: string;

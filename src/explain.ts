@@ -36,6 +36,21 @@ export interface ExplainOptions {
  * Calls a hook of `bytes` once, outside any serving runtime, and reports how it failed. `request` has the format of a
  * sample of `cc-lb-plugin call --print-sample`, with bytes or text as the body. Rejects if the plugin is not admitted,
  * and with InvalidArgument for an invalid request.
+ *
+ * @example
+ * ```js
+ * import { readFileSync } from 'node:fs';
+ * import { explain } from 'cc-lb-runtime-wasmtime';
+ *
+ * const bytes = readFileSync(new URL(import.meta.resolve('cc-lb-runtime-wasmtime/plugins/misbehave.wasm')));
+ * const request = {
+ *   context: { requestId: 'req-1', method: 'POST', path: '/', headers: [], body: '{}' },
+ *   principal: { id: 'team-a', kind: 'api_key', claims: { do: 'loop' } },
+ *   candidates: [],
+ * };
+ * const { trap } = await explain(bytes, 'filter', request, { deadlineMs: 50 });
+ * console.log(trap.phase, trap.trap); // → cc_lb_filter interrupt
+ * ```
  */
 export async function explain(
   bytes: Uint8Array,

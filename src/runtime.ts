@@ -70,7 +70,23 @@ const runtimeOptionsSchema = z.strictObject({
  */
 export let coreOf: (runtime: unknown) => Core;
 
-/** Admits plugins, registers them in slots and calls them. Close it with `close()` or `using`. */
+/**
+ * Admits plugins, registers them in slots and calls them. Close it with `close()` or `using`.
+ *
+ * @example
+ * ```js
+ * import { readFileSync } from 'node:fs';
+ * import { productionHotEngineConfig, SlotKey, WasmtimeRuntime } from 'cc-lb-runtime-wasmtime';
+ *
+ * const bytes = readFileSync(new URL(import.meta.resolve('cc-lb-runtime-wasmtime/plugins/cache-aware.wasm')));
+ * const runtime = new WasmtimeRuntime({ ...productionHotEngineConfig(), deadlineMs: 250 });
+ * const slot = await runtime.registerFilterAsync(SlotKey.global('cache-aware'), 'cache-aware', bytes);
+ * console.log(slot.current.metadata.name, slot.current.versionId, slot.current.deadlineMs); // → cache-aware 1 250
+ *
+ * runtime.close();
+ * await runtime.drain();
+ * ```
+ */
 export class WasmtimeRuntime {
   readonly #core: Core;
   readonly #registrations: Registrations;

@@ -1,10 +1,10 @@
 /** What a reader does who copies every snippet, with the package as it is built. `npm run test:pack` does it with the tarball. */
 import { spawnSync } from 'node:child_process';
-import { copyFileSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { copyFileSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { describe, expect, it } from 'vitest';
-import { walks } from '../scripts/documents.mjs';
+import { pageNames, walks } from '../scripts/documents.mjs';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
 const INSTALLED = 'node_modules/cc-lb-runtime-wasmtime/';
@@ -14,10 +14,7 @@ function nodeIn(folder: string, ...args: string[]) {
 }
 
 it('covers every page with JavaScript', () => {
-  const pages = ['README.md', ...readdirSync(join(root, 'docs')).map((name) => `docs/${name}`)];
-  const withSnippets = pages.filter(
-    (name) => name.endsWith('.md') && /^```js$/m.test(readFileSync(join(root, name), 'utf8')),
-  );
+  const withSnippets = pageNames().filter((name) => /^```js$/m.test(readFileSync(join(root, name), 'utf8')));
   const covered = new Set(walks().flatMap((walk) => walk.pages));
   expect(withSnippets.filter((name) => !covered.has(name))).toEqual([]);
   expect(withSnippets.length).toBeGreaterThan(3);

@@ -38,6 +38,15 @@ export interface JudgedModule extends Pick<ModuleInspection, 'facts' | 'metadata
  * Reads a module and lists every problem with it. Nothing runs, and an invalid module does not throw. With a `kind`, a
  * module that does not declare that hook has an additional problem. Throws an InvalidArgumentError for arguments of the
  * wrong type.
+ *
+ * @example
+ * ```js
+ * import { inspectWasm } from 'cc-lb-runtime-wasmtime';
+ *
+ * const empty = Buffer.from([0, 0x61, 0x73, 0x6d, 1, 0, 0, 0]);
+ * const { facts, problems } = inspectWasm(empty);
+ * console.log(facts.size, problems[0]); // → 8 section cc_lb.plugin.v1: missing, expected the plugin's metadata
+ * ```
  */
 export function inspectWasm(bytes: Uint8Array, kind?: HookKind): ModuleInspection {
   checkBytes(bytes, 'bytes');

@@ -123,6 +123,15 @@ export function passThroughHeaders(input: HeadersInput): [string, string][] {
  * (RFC 9110, 7.6.1, including those that Connection names), without content-length, and without content-encoding if the
  * body was replaced.
  * @throws InvalidArgumentError with the path of the invalid line
+ *
+ * @example
+ * ```js
+ * import { towardsClient } from 'cc-lb-runtime-wasmtime';
+ *
+ * const upstream = { 'content-type': 'text/event-stream', 'content-length': '99', connection: 'keep-alive' };
+ * const headers = towardsClient(upstream, { replacedBody: true });
+ * console.log(headers.map(([name]) => name)); // → [ 'content-type' ]
+ * ```
  */
 export function towardsClient(input: HeadersInput, options: { readonly replacedBody: boolean }): [string, string][] {
   if (typeof options?.replacedBody !== 'boolean') {

@@ -25,6 +25,15 @@ export interface UnavailableHttpResponse {
 /**
  * Returns the HTTP response to a request that is not sent to an upstream, with a body in the form of the Anthropic API.
  * @throws InvalidArgumentError for any other outcome
+ *
+ * @example
+ * ```js
+ * import { outcomeToHttp } from 'cc-lb-runtime-wasmtime';
+ *
+ * const outcome = { kind: 'unavailable', code: 'plugin_failed', status: 503, retryAfterSeconds: 1 };
+ * const { status, headers } = outcomeToHttp(outcome);
+ * console.log(status, headers['retry-after']); // → 503 1
+ * ```
  */
 export function outcomeToHttp(outcome: Unavailable): UnavailableHttpResponse {
   if (outcome?.kind !== 'unavailable') throw new InvalidArgumentError('outcome', "expected one of kind 'unavailable'");

@@ -60,6 +60,31 @@ const NOTHING = Buffer.alloc(0);
  * and no further byte is copied. An InvalidArgumentError or a ClosedError destroys the stream.
  *
  * The bytes written must be decoded (no content-encoding): see `towardsClient` for the headers to send.
+ *
+ * @example
+ * ```js
+ * import { SseTransformer } from 'cc-lb-runtime-wasmtime';
+ *
+ * // A WasmtimeUpstreamDialect in a load balancer.
+ * const dialect = {
+ *   async transformSseEventAsync({ event }) {
+ *     return event.event === 'ping' ? { kind: 'drop' } : { kind: 'unchanged' };
+ *   },
+ * };
+ * const context = {
+ *   requestId: 'req-1',
+ *   principal: { id: 'team-a', kind: 'api_key', claims: {} },
+ *   upstream: { kind: 'anthropic_direct' },
+ *   requestMethod: 'POST',
+ *   requestPath: '/v1/messages',
+ *   canonicalModelId: 'claude-3-haiku-20240307',
+ *   status: 200,
+ *   headers: [['content-type', 'text/event-stream']],
+ * };
+ * const transformer = new SseTransformer(dialect, context);
+ * transformer.end('event: ping\ndata: {}\n\nevent: message_stop\ndata: {}\n\n');
+ * console.log(Buffer.concat(await transformer.toArray()).toString().split('\n')[0]); // → event: message_stop
+ * ```
  */
 export class SseTransformer extends Transform {
   readonly #dialect: SseDialect;
