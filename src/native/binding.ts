@@ -5,7 +5,7 @@
 export declare class NativeCacheDir {
   /** Returns the compiled module of this content, if the directory has one for this engine. */
   find(engine: NativeEngine, source: NativeSource, hash: string, hasStart: boolean, maxImageBytes: number): NativeModule | null
-  /** Hashes and inspects off the JavaScript thread. */
+  /** Looks a module up off the JavaScript thread. */
   findAsync(engine: NativeEngine, source: NativeSource, hash: string, hasStart: boolean, maxImageBytes: number): Promise<NativeModule | null>
   /** Returns the counts since this process opened it. */
   stats(): NativeCacheDirStats
@@ -21,7 +21,7 @@ export declare class NativeCompilation {
   cancel(): void
   /** Loads the compiled module into its engine, once, after the compilation has ended. */
   load(): NativeModule | NativeFailure
-  /** Hashes and inspects off the JavaScript thread. */
+  /** Loads the module off the JavaScript thread. */
   loadAsync(): Promise<NativeModule | NativeFailure>
 }
 

@@ -1,6 +1,7 @@
 /** Modules made to exhaust the parser, the compiler or the instantiation. */
 import { guest, guestSections, guestText, metadataSection } from '../support/guest.ts';
 import { append, assemble, customSection, leb, prepend, section } from '../support/wat.ts';
+import type { Random } from '../wire/fuzz/random.ts';
 
 const HEADER = Uint8Array.from([0, 0x61, 0x73, 0x6d, 1, 0, 0, 0]);
 const bytes = (...parts: (Uint8Array | readonly number[])[]) =>
@@ -56,6 +57,44 @@ const withBody = (code: Uint8Array, locals: readonly number[] = [0]) => withFunc
 const CONSTANT = [0x41, 1];
 const END = [0x0b];
 
+const nestedLoops = (depth: number) => withBody(bytes(times(depth, [0x03, 0x40]), times(depth, END)));
+const nestedConditions = (depth: number) => withBody(bytes(times(depth, [...CONSTANT, 0x04, 0x40]), times(depth, END)));
+const loads = (count: number) => bytes([0], times(count, [...CONSTANT, 0x28, 2, 0, 0x1a]), END);
+const functionsAndLargeOne = (count: number) => withFunctions(count, EMPTY, [0, EMPTY.subarray(0, 0)], loads(count));
+const computedGlobals = (count: number) =>
+  guest({ fields: '(global i32 (i32.add (i32.const 1) (i32.const 2)))'.repeat(count) });
+
+/** Many blocks, each of which the compiler tracks for each of many locals. */
+function blocksTimesLocals(blockCount: number, locals: number): Uint8Array {
+  const blocks = times(blockCount, [...CONSTANT, 0x04, 0x40, 0x0b]);
+  const sets = Array.from({ length: locals }, (_, local) => [...CONSTANT, 0x21, ...leb(local)]).flat();
+  return withBody(bytes(blocks, sets), [1, ...leb(locals), 0x7f]);
+}
+
+/** Locals that change in every one of the nested loops. */
+function localsInLoops(locals: number, depth: number): Uint8Array {
+  const changes = Array.from({ length: locals }, (_, local) => [
+    ...[0x20, ...leb(local), ...CONSTANT, 0x6a],
+    ...[0x21, ...leb(local)],
+  ]);
+  const again = times(depth, [...CONSTANT, 0x0d, 0, ...END]);
+  return withBody(bytes(times(depth, [0x03, 0x40]), changes.flat(), again), [1, ...leb(locals), 0x7f]);
+}
+
+/** Returns a random module that exhausts time, memory or stack of the compiler, or nearly does. */
+export function generateHostile(random: Random): Uint8Array {
+  const some = (max: number) => Math.ceil(max / 10) + random.below(max);
+  return random.pick([
+    () => nestedLoops(some(50_000)),
+    () => nestedConditions(some(40_000)),
+    () => withFunctions(some(100), loads(some(4_000))),
+    () => functionsAndLargeOne(some(60_000)),
+    () => computedGlobals(some(64_000)),
+    () => blocksTimesLocals(some(200_000), some(20_000)),
+    () => localsInLoops(some(5_000), some(500)),
+  ])();
+}
+
 /** The modules by name; created on demand, because some are large. */
 export const HOSTILE_MODULES: Readonly<Record<string, () => Uint8Array>> = {
   'a memory of 4 GiB': () => guest({ memory: '65536' }),
@@ -64,20 +103,18 @@ export const HOSTILE_MODULES: Readonly<Record<string, () => Uint8Array>> = {
   'a table of 4,294,967,295': () => guest({ fields: '(table 4294967295 funcref)' }),
   '100 tables of 100,000': () => guest({ fields: '(table 100000 funcref)'.repeat(100) }),
   'blocks nested 100,000 deep': () => withBody(bytes(times(100_000, [0x02, 0x40]), times(100_000, END))),
-  'loops nested 10,000 deep': () => withBody(bytes(times(10_000, [0x03, 0x40]), times(10_000, END))),
-  'conditions nested 20,000 deep': () => withBody(bytes(times(20_000, [...CONSTANT, 0x04, 0x40]), times(20_000, END))),
+  'loops nested 10,000 deep': () => nestedLoops(10_000),
+  'conditions nested 20,000 deep': () => nestedConditions(20_000),
   '100,000 additions': () => withBody(bytes(CONSTANT, times(100_000, [...CONSTANT, 0x6a]), [0x1a])),
   'values 50,000 high': () => withBody(bytes(times(50_000, CONSTANT), times(50_000, [0x1a]))),
   '50,000 locals': () => withBody(bytes(), [1, ...leb(50_000), 0x7e]),
   '4,294,967,295 locals': () => withBody(bytes(), [1, 0xff, 0xff, 0xff, 0xff, 0x0f, 0x7e]),
   'a br_table of 65,000': () => withBody(bytes([0x02, 0x40], CONSTANT, [0x0e], leb(65_000), times(65_001, [0]), END)),
   '20,000 branches to one place': () => withBody(bytes([0x02, 0x40], times(20_000, [...CONSTANT, 0x0d, 0]), END)),
-  '200 functions of 1,000 loads': () =>
-    withFunctions(200, bytes([0], times(1_000, [...CONSTANT, 0x28, 2, 0, 0x1a]), END)),
+  '200 functions of 1,000 loads': () => withFunctions(200, loads(1_000)),
   '20,000 functions': () => withFunctions(20_000, EMPTY),
   '1,000,001 functions': () => withFunctions(1_000_001, EMPTY),
-  '5,000 functions of 1,000 loads': () =>
-    withFunctions(5_000, bytes([0], times(1_000, [...CONSTANT, 0x28, 2, 0, 0x1a]), END)),
+  '5,000 functions of 1,000 loads': () => withFunctions(5_000, loads(1_000)),
   '15,000,000 memories': () => append(HEADER, section(5, counted(15_000_000, times(15_000_000, [0, 1])))),
   '10,000,000 types': () => append(HEADER, section(1, counted(10_000_000, times(10_000_000, [0x60, 0, 0])))),
   '1,000,000 types of 10 parameters': () =>
@@ -111,28 +148,9 @@ export const HOSTILE_MODULES: Readonly<Record<string, () => Uint8Array>> = {
   'more bytes than are admitted': () => new Uint8Array(32 * 1024 * 1024 + 1),
   '200,000 functions': () => withFunctions(200_000, EMPTY),
   '85,000 functions': () => withFunctions(85_000, EMPTY),
-  'a table of 200,000 blocks for each of 20,000 locals': () => {
-    const blocks = times(200_000, [...CONSTANT, 0x04, 0x40, 0x0b]);
-    const sets = Array.from({ length: 20_000 }, (_, local) => [...CONSTANT, 0x21, ...leb(local)]).flat();
-    return withBody(bytes(blocks, sets), [1, ...leb(20_000), 0x7f]);
-  },
-  '5,000 locals that change in 500 nested loops': () => {
-    const changes = Array.from({ length: 5_000 }, (_, local) => [
-      0x20,
-      ...leb(local),
-      ...CONSTANT,
-      0x6a,
-      0x21,
-      ...leb(local),
-    ]);
-    const again = times(500, [...CONSTANT, 0x0d, 0, ...END]);
-    return withBody(bytes(times(500, [0x03, 0x40]), changes.flat(), again), [1, ...leb(5_000), 0x7f]);
-  },
-  '64,000 globals that are computed': () =>
-    guest({ fields: '(global i32 (i32.add (i32.const 1) (i32.const 2)))'.repeat(64_000) }),
-  '60,000 functions and a large one': () => {
-    const large = bytes([0], times(60_000, [...CONSTANT, 0x28, 2, 0, 0x1a]), END);
-    return withFunctions(60_000, EMPTY, [0, EMPTY.subarray(0, 0)], large);
-  },
-  'loops nested 50,000 deep': () => withBody(bytes(times(50_000, [0x03, 0x40]), times(50_000, END))),
+  'a table of 200,000 blocks for each of 20,000 locals': () => blocksTimesLocals(200_000, 20_000),
+  '5,000 locals that change in 500 nested loops': () => localsInLoops(5_000, 500),
+  '64,000 globals that are computed': () => computedGlobals(64_000),
+  '60,000 functions and a large one': () => functionsAndLargeOne(60_000),
+  'loops nested 50,000 deep': () => nestedLoops(50_000),
 };
