@@ -1,7 +1,7 @@
 /** One call of a plugin on a separate engine that records the stack of wasm functions, for the plugin's author. */
-import { prepare } from './cli/requests.ts';
 import type { HotEngineConfigInput } from './config.ts';
 import { GuestTrapError, type WasmFrame, WasmtimeRuntimeError } from './errors.ts';
+import { hookRequest } from './hook-request.ts';
 import { WasmtimeRuntime } from './runtime.ts';
 import type { HookKind } from './types.ts';
 
@@ -33,8 +33,8 @@ export interface ExplainOptions {
 }
 
 /**
- * Calls a hook of `bytes` once, outside any serving runtime, and reports how it failed. `request` has the format of a
- * sample of `cc-lb-plugin call --print-sample`, with bytes or text as the body. Rejects if the plugin is not admitted,
+ * Calls a hook of `bytes` once, outside any serving runtime, and reports how it failed. `request` has the form
+ * that `cc-lb-plugin call --print-sample` prints, with bytes or text as the body. Rejects if the plugin is not admitted,
  * and with InvalidArgument for an invalid request.
  *
  * @example
@@ -60,7 +60,7 @@ export async function explain(
 ): Promise<Explanation> {
   const runtime = new WasmtimeRuntime(config, { engineGroup: 'explain', explain: true });
   try {
-    const call = prepare(runtime, bytes, hook, request);
+    const call = hookRequest(runtime, bytes, hook, request);
     return { output: await call.anywhere({ deadlineMs, where: 'thread' }), error: null, trap: null };
   } catch (error) {
     if (!(error instanceof WasmtimeRuntimeError) || error.hook === undefined) throw error;

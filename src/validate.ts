@@ -5,7 +5,7 @@ import { InvalidArgumentError } from './errors.ts';
 import { isGone } from './views.ts';
 
 /** Throws an InvalidArgumentError unless `value` is an object. */
-export function checkObject(value: unknown, path: string): void {
+export function checkObject(value: unknown, path: string): asserts value is object {
   if (typeof value !== 'object' || value === null) throw new InvalidArgumentError(path, 'expected an object');
 }
 

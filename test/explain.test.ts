@@ -37,6 +37,14 @@ const folder = mkdtempSync(join(tmpdir(), 'explain-'));
 afterAll(() => rmSync(folder, { recursive: true }));
 
 describe('explain', () => {
+  it.each([
+    [null, 'request'],
+    [{ events: {} }, 'request.events'],
+  ])('rejects the request %j with the path %s', async (bad, path) => {
+    const rejected = explain(plugin('transforms'), 'transform_sse_event', bad as never);
+    await expect(rejected).rejects.toMatchObject({ code: 'CC_LB_INVALID_ARGUMENT', path });
+  });
+
   it('reports the trap, its phase and the active functions, innermost first', async () => {
     const { output, error, trap } = await explain(FAILING, 'filter', input);
     expect(output).toBeNull();

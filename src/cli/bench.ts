@@ -1,4 +1,5 @@
 /** `cc-lb-plugin bench`: measures the duration of a hook's calls. */
+import { type HookRequest, hookRequest } from '../hook-request.ts';
 import { WasmtimeRuntime } from '../runtime.ts';
 import {
   type Command,
@@ -8,13 +9,12 @@ import {
   type Io,
   OK,
   readBytes,
-  readJson,
   textOf,
   UsageError,
   type Values,
 } from './command.ts';
 import { columns, json } from './output.ts';
-import { type PreparedRequest, prepare, SAMPLES } from './requests.ts';
+import { requestOf } from './requests.ts';
 
 const DEFAULT_SECONDS = 3;
 const WARM_UP_SECONDS = 0.3;
@@ -40,11 +40,10 @@ export const bench: Command = {
     const where = textOf(values, 'where') ?? 'inline';
     if (where !== 'inline' && where !== 'thread') throw new UsageError('--where: expected inline or thread');
     const seconds = countOf(values, 'seconds') ?? DEFAULT_SECONDS;
-    const path = textOf(values, 'request');
-    const request = path === undefined ? SAMPLES[hook] : readJson(path);
+    const request = requestOf(values, hook);
     const runtime = new WasmtimeRuntime(configOf(values));
     try {
-      const prepared = prepare(runtime, readBytes(values.file), hook, request);
+      const prepared = hookRequest(runtime, readBytes(values.file), hook, request);
       await measure(prepared, where, WARM_UP_SECONDS);
       print(await measure(prepared, where, seconds), { hook, where }, values, io);
       return OK;
@@ -55,7 +54,7 @@ export const bench: Command = {
 };
 
 /** Calls for `seconds`; returns the microseconds of each call in ascending order. */
-async function measure(request: PreparedRequest, where: 'inline' | 'thread', seconds: number): Promise<Float64Array> {
+async function measure(request: HookRequest, where: 'inline' | 'thread', seconds: number): Promise<Float64Array> {
   const times: number[] = [];
   const end = performance.now() + seconds * 1_000;
   do {

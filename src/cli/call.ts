@@ -1,4 +1,5 @@
 /** `cc-lb-plugin call`: calls a hook once and prints its decoded answer. */
+import { hookRequest } from '../hook-request.ts';
 import { WasmtimeRuntime } from '../runtime.ts';
 import type {
   FilterOutput,
@@ -7,9 +8,9 @@ import type {
   TransformResponseOutput,
   TransformSseEventOutput,
 } from '../types.ts';
-import { type Command, configOf, countOf, hookOf, OK, readBytes, readJson, textOf, UsageError } from './command.ts';
+import { type Command, configOf, countOf, hookOf, OK, readBytes, UsageError } from './command.ts';
 import { columns, json, printable, printableLines, textOfBytes } from './output.ts';
-import { prepare, SAMPLES } from './requests.ts';
+import { requestOf, SAMPLES } from './requests.ts';
 
 export const call: Command = {
   summary: 'call a hook with a request from a JSON file, or with a sample',
@@ -31,11 +32,10 @@ export const call: Command = {
       io.out(json(SAMPLES[hook]));
       return OK;
     }
-    const path = textOf(values, 'request');
-    const request = path === undefined ? SAMPLES[hook] : readJson(path);
+    const request = requestOf(values, hook);
     const runtime = new WasmtimeRuntime(configOf(values));
     try {
-      const prepared = prepare(runtime, readBytes(values.file), hook, request);
+      const prepared = hookRequest(runtime, readBytes(values.file), hook, request);
       const answer = await prepared.anywhere({ deadlineMs: countOf(values, 'deadline') });
       io.out(values.flags.json ? json(answer ?? null) : report(hook, answer));
       return OK;

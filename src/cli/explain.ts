@@ -1,19 +1,8 @@
 /** `cc-lb-plugin explain`: calls a hook once and shows where in the plugin it failed. */
 import { type Explanation, explain as explainCall } from '../explain.ts';
-import {
-  type Command,
-  configOf,
-  countOf,
-  hookOf,
-  OK,
-  PLUGIN_FAILED,
-  readBytes,
-  readJson,
-  textOf,
-  UsageError,
-} from './command.ts';
+import { type Command, configOf, countOf, hookOf, OK, PLUGIN_FAILED, readBytes, UsageError } from './command.ts';
 import { columns, described, json, printable, printableLines } from './output.ts';
-import { SAMPLES } from './requests.ts';
+import { requestOf } from './requests.ts';
 
 export const explain: Command = {
   summary: 'call a hook and show where in the plugin it fails',
@@ -28,9 +17,7 @@ export const explain: Command = {
   async run(values, io) {
     const hook = hookOf(values, 'hook');
     if (hook === undefined) throw new UsageError('--hook: expected the hook to call');
-    const path = textOf(values, 'request');
-    const request = path === undefined ? SAMPLES[hook] : readJson(path);
-    if (typeof request !== 'object' || request === null) throw new UsageError('the request must be a JSON object');
+    const request = requestOf(values, hook);
     const options = { config: configOf(values), deadlineMs: countOf(values, 'deadline') };
     const explanation = await explainCall(readBytes(values.file), hook, request, options);
     const { error, trap } = explanation;
