@@ -3,8 +3,7 @@ import { type AsyncCallOptions, type CallOptions, isAbort } from './adapters/ada
 import { failurePolicySchema } from './config.ts';
 import { FilterError, InvalidArgumentError, type ObservabilityError, type WasmtimeRuntimeError } from './errors.ts';
 import { type PluginFailurePolicy, unavailableResponse } from './policy/failure.ts';
-import { rereadable } from './policy/headers.ts';
-import { passThroughRequest } from './policy/pass-through-request.ts';
+import { passThroughRequest, rereadableRequest } from './policy/pass-through-request.ts';
 import { pluginFailed, pluginFailureOrThrow, type Unavailable } from './policy/unavailable.ts';
 import { isResponseStage, type ResponseOutcome, resolveResponse, resolveResponseAsync } from './response.ts';
 import { type SseDialect, SseTransformer, type SseTransformerOptions } from './sse/transformer.ts';
@@ -126,22 +125,20 @@ export type ShapeOutcome =
     }
   | Unavailable;
 
-/** The plugins of a chain, in the order in which they are called. */
-export interface PluginChainOptions {
-  /** Called in order, each with the candidates that the earlier ones kept. */
-  readonly filters?: readonly FilterStage[];
-  /** Writes the outbound request; without one every request passes through. */
-  readonly shape?: ShapeStage | undefined;
-  /** Called for each event of the lifecycle. */
-  readonly observers?: readonly ObserveStage[];
-}
-
 /** Rejects unknown fields: a misspelled one would silently omit its plugins. The stages are checked separately. */
-const chainOptionsSchema = z.strictObject({
-  filters: z.custom<readonly FilterStage[]>(() => true).optional(),
-  shape: z.custom<ShapeStage>(() => true).optional(),
-  observers: z.custom<readonly ObserveStage[]>(() => true).optional(),
-});
+const chainOptionsSchema = z
+  .strictObject({
+    /** Called in order, each with the candidates that the earlier ones kept. */
+    filters: z.custom<readonly FilterStage[]>(() => true).optional(),
+    /** Writes the outbound request; without one every request passes through. */
+    shape: z.custom<ShapeStage>(() => true).optional(),
+    /** Called for each event of the lifecycle. */
+    observers: z.custom<readonly ObserveStage[]>(() => true).optional(),
+  })
+  .readonly();
+
+/** The plugins of a chain, in the order in which they are called. */
+export interface PluginChainOptions extends z.input<typeof chainOptionsSchema> {}
 
 /**
  * Calls the filters in order and then the shape, and enforces the failure policy of each plugin. Failed plugins become
@@ -183,7 +180,7 @@ export class PluginChain {
     options?: CallOptions,
   ): FilterOutcome {
     const run = new FilterRun(candidates);
-    const request = prepared(ctx);
+    const request = rereadableRequest(ctx);
     for (const stage of this.#filters) {
       if (run.isOver) break;
       try {
@@ -206,7 +203,7 @@ export class PluginChain {
     options?: AsyncCallOptions,
   ): Promise<FilterOutcome> {
     const run = new FilterRun(candidates);
-    const request = prepared(ctx);
+    const request = rereadableRequest(ctx);
     for (const stage of this.#filters) {
       if (run.isOver) break;
       try {
@@ -223,7 +220,7 @@ export class PluginChain {
    * Calls the shape, which writes the request for the upstream. A chain without a shape passes every request through.
    */
   shape(ctx: RequestContext, upstream: Upstream, principal: Principal, options?: CallOptions): ShapeOutcome {
-    const request = prepared(ctx);
+    const request = rereadableRequest(ctx);
     if (this.#shape === undefined) return unshaped(request, upstream);
     try {
       return { kind: 'shaped', request: this.#shape.shape(request, upstream, principal, options) };
@@ -239,7 +236,7 @@ export class PluginChain {
     principal: Principal,
     options?: AsyncCallOptions,
   ): Promise<ShapeOutcome> {
-    const request = prepared(ctx);
+    const request = rereadableRequest(ctx);
     if (this.#shape === undefined) return unshaped(request, upstream);
     try {
       return { kind: 'shaped', request: await this.#shape.shapeAsync(request, upstream, principal, options) };
@@ -392,17 +389,6 @@ function unshaped(ctx: RequestContext, upstream: Upstream): ShapeOutcome {
     );
   }
   return { kind: 'passed-through', request };
-}
-
-/** Normalizes the context, because every stage and a passed-through request read the headers. */
-function prepared(ctx: RequestContext): RequestContext {
-  if (typeof ctx !== 'object' || ctx === null) throw new InvalidArgumentError('ctx', 'expected a request context');
-  const headers = rereadable(ctx.headers);
-  if (headers === ctx.headers) return ctx;
-  // Not a spread, which copies only own fields: the fields of a class may be getters on its prototype.
-  const { requestId, method, path, query, body, threadId, serviceTier, canonicalModelId, cachePricing } = ctx;
-  const request = { requestId, method, path, query, headers, body };
-  return { ...ctx, ...request, threadId, serviceTier, canonicalModelId, cachePricing } as RequestContext;
 }
 
 function checkedStages<Stage>(

@@ -150,6 +150,10 @@ export const hotEngineConfigSchema = z
     maxQueuedEvents: z.int().min(0).max(1_000_000).default(1_024),
     /** Bytes of events of `observeQueued` that may wait in all queues of a runtime. */
     maxQueuedEventBytes: bytes.default(16 * MIB),
+    /** Bytes of the largest body that is copied for a monitored version. */
+    maxMonitoredBodyBytes: bytes.default(MIB),
+    /** Calls of one slot's monitored version that may wait or run. */
+    maxMonitoredCalls: z.int().min(0).max(1_000_000).default(32),
     /** Bytes of memory that the live instances of streams may hold, shared by principals. */
     maxStreamBytes: bytes.default(512 * MIB),
     /** Bytes of staged requests of off-thread calls. */
@@ -158,9 +162,9 @@ export const hotEngineConfigSchema = z
   .readonly();
 
 /** The complete, frozen config of a runtime. docs/configuration.md lists the fields. */
-export type HotEngineConfig = z.output<typeof hotEngineConfigSchema>;
+export interface HotEngineConfig extends z.output<typeof hotEngineConfigSchema> {}
 /** The config that a caller passes: any subset of the fields. */
-export type HotEngineConfigInput = z.input<typeof hotEngineConfigSchema>;
+export interface HotEngineConfigInput extends z.input<typeof hotEngineConfigSchema> {}
 
 /** Adds the defaults. Throws an InvalidArgumentError that names the first invalid or unknown field. */
 export function parseConfig(input: unknown = {}): HotEngineConfig {

@@ -246,7 +246,7 @@ export class Registrations {
     if (options.enforcement === 'monitor') {
       // The monitored version has its own guard: its calls do not affect the enforcing version, and are not monitored.
       const version = versionWith(isolation.newGuard(key, name, undefined));
-      this.#setMonitor(holder, new Monitor(key, version, this.#core.monitored));
+      this.#setMonitor(holder, new Monitor(key, version, this.#core.config, this.#core.monitored));
     }
     return holder;
   }

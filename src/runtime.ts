@@ -17,23 +17,28 @@ import type { SlotKind } from './types.ts';
 import { checkBytes, parseArgument } from './validate.ts';
 import type { AsyncSlotOptions, SlotOptions } from './versions.ts';
 
+/** `guardedSink` validates the sink's methods. */
+const runtimeOptionsSchema = z
+  .strictObject({
+    /** Receives the runtime's metrics. */
+    metrics: z.custom<MetricsSink>(() => true).optional(),
+    /** Runtimes of different groups never share an engine. */
+    engineGroup: z.string().optional(),
+    /**
+     * Records the stack of wasm functions of each trap as `frames` of GuestTrapError, on a separate engine. This makes
+     * failures slow: use it for `explain` and for tests of plugins.
+     */
+    explain: z.boolean().optional(),
+    /**
+     * Receives each call of a monitored version with the enforced outcome. The first error it throws is emitted as a
+     * process warning.
+     */
+    onMonitored: z.custom<(report: MonitorReport) => void>((value) => typeof value === 'function').optional(),
+  })
+  .readonly();
+
 /** Options of a runtime in addition to its config. */
-export interface RuntimeOptions {
-  /** Receives its metrics. */
-  readonly metrics?: MetricsSink | undefined;
-  /** Runtimes of different groups never share an engine. */
-  readonly engineGroup?: string | undefined;
-  /**
-   * Records the stack of wasm functions of each trap as `frames` of GuestTrapError, on a separate engine. This makes
-   * failures slow: use it for `explain` and for tests of plugins.
-   */
-  readonly explain?: boolean | undefined;
-  /**
-   * Receives each call of a monitored version with the enforced outcome. The first error it throws is emitted as a
-   * process warning.
-   */
-  readonly onMonitored?: ((report: MonitorReport) => void) | undefined;
-}
+export interface RuntimeOptions extends z.input<typeof runtimeOptionsSchema> {}
 
 /** A snapshot of counts. */
 export interface RuntimeStats {
@@ -56,14 +61,6 @@ export interface RuntimeHealth {
   /** The problems, one sentence each. */
   readonly problems: readonly string[];
 }
-
-/** `guardedSink` validates the sink's methods. */
-const runtimeOptionsSchema = z.strictObject({
-  metrics: z.custom<MetricsSink>(() => true).optional(),
-  engineGroup: z.string().optional(),
-  explain: z.boolean().optional(),
-  onMonitored: z.custom<(report: MonitorReport) => void>((value) => typeof value === 'function').optional(),
-});
 
 /**
  * Returns the core of `runtime`. Throws an InvalidArgumentError for anything but a runtime of this copy of the package.

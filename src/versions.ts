@@ -9,40 +9,38 @@ import type { PluginFailurePolicy } from './policy/failure.ts';
 import type { HookKind, SlotKind } from './types.ts';
 import type { SchemasOf } from './wire/schemas.ts';
 
-/** Options of a registration. Omitted options are those of the runtime, also when a key is registered again. */
-export interface SlotOptions {
+const slotOptions = {
   /** What happens to a request when the plugin fails. */
-  readonly failurePolicy?: PluginFailurePolicy | undefined;
+  failurePolicy: failurePolicySchema.optional(),
   /** Milliseconds for one call. */
-  readonly deadlineMs?: number | undefined;
+  deadlineMs: deadlineSchema.optional(),
   /**
    * For shapes: `stream` transforms the events of one response's stream on one instance, which keeps its state between
    * them and is dropped with the stream. The default, `event`, uses a fresh instance for each event.
    */
-  readonly instance?: 'event' | 'stream' | undefined;
+  instance: z.enum(['event', 'stream']).optional(),
   /**
    * `monitor` registers a version in addition to the enforcing one, or alone. It receives a copy of sampled traffic
    * outside the request path and never changes a request. The default is `enforce`.
    */
-  readonly enforcement?: 'enforce' | 'monitor' | undefined;
+  enforcement: z.enum(['enforce', 'monitor']).optional(),
   /** The share of traffic that a monitored version receives, from 0 to 1. The default is 1. */
-  readonly sample?: number | undefined;
-}
+  sample: z.number().min(0).max(1).optional(),
+};
+export const slotOptionsSchema = z.strictObject(slotOptions).readonly();
+export const asyncSlotOptionsSchema = z
+  .strictObject({
+    ...slotOptions,
+    /** Aborts the registration; the promise rejects with its reason. */
+    signal: z.instanceof(AbortSignal).optional(),
+  })
+  .readonly();
+
+/** Options of a registration. Omitted options are those of the runtime, also when a key is registered again. */
+export interface SlotOptions extends z.input<typeof slotOptionsSchema> {}
 
 /** Options of an asynchronous registration. */
-export interface AsyncSlotOptions extends SlotOptions {
-  /** Aborts the registration; the promise rejects with its reason. */
-  readonly signal?: AbortSignal | undefined;
-}
-
-export const slotOptionsSchema = z.strictObject({
-  failurePolicy: failurePolicySchema.optional(),
-  deadlineMs: deadlineSchema.optional(),
-  instance: z.enum(['event', 'stream']).optional(),
-  enforcement: z.enum(['enforce', 'monitor']).optional(),
-  sample: z.number().min(0).max(1).optional(),
-});
-export const asyncSlotOptionsSchema = slotOptionsSchema.extend({ signal: z.instanceof(AbortSignal).optional() });
+export interface AsyncSlotOptions extends z.input<typeof asyncSlotOptionsSchema> {}
 
 /** The options of a version, complete. */
 export type VersionOptions = Pick<PluginCell, 'failurePolicy' | 'deadlineMs' | 'instance' | 'enforcement' | 'sample'>;

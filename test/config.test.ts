@@ -72,6 +72,8 @@ describe('the default config', () => {
       maxQueuedCalls: 1024,
       maxQueuedEvents: 1024,
       maxQueuedEventBytes: 16 * MIB,
+      maxMonitoredBodyBytes: 1_048_576,
+      maxMonitoredCalls: 32,
       maxStreamBytes: 512 * MIB,
       maxStagingBytes: 256 * MIB,
     });

@@ -5,7 +5,6 @@ import type { CallScratch } from '../dispatch/scratch.ts';
 import { FilterError, GuestTrapError, InvalidArgumentError } from '../errors.ts';
 import { Memo } from '../memo.ts';
 import { filterOutput } from '../policy/decision.ts';
-import { requestHeaders } from '../policy/headers.ts';
 import type { WasmtimeRuntime } from '../runtime.ts';
 import type { SlotKey } from '../slot-key.ts';
 import type { PluginSlot } from '../slots.ts';
@@ -24,7 +23,7 @@ import {
   FollowedKey,
   type WrapError,
 } from './adapter.ts';
-import { bodyOf, principalFor, principalValue } from './values.ts';
+import { principalFor, requestValue } from './values.ts';
 
 const toFilterError: WrapError = (fault, context) =>
   new FilterError(
@@ -89,17 +88,11 @@ export class WasmtimeFilterPlugin extends Adapter<'filter'> {
     const { config } = this.core;
     const sent: string[] = [];
     const request = {
-      requestId: ctx.requestId,
+      ...requestValue(ctx, principal, config, version.schemas.filter.oauthPrincipalKind),
       threadId: ctx.threadId,
       serviceTier: ctx.serviceTier,
       canonicalModelId: ctx.canonicalModelId,
       cachePricing: ctx.cachePricing,
-      method: ctx.method,
-      path: ctx.path,
-      query: ctx.query,
-      headers: requestHeaders(ctx.headers, config),
-      body: bodyOf(ctx.body),
-      principal: principalValue(principal, version.schemas.filter.oauthPrincipalKind),
       candidates: canonical(candidates, sent),
     };
     return new FilterCall(version, config, request, sent, options);

@@ -6,8 +6,8 @@ import type { CallScratch } from '../dispatch/scratch.ts';
 import { DialectError, InvalidArgumentError } from '../errors.ts';
 import type { NativeStream } from '../native/addon.ts';
 import { shapedRequest } from '../policy/decision.ts';
-import { droppedByShape, requestHeaders, rereadable } from '../policy/headers.ts';
-import { passThroughRequest } from '../policy/pass-through-request.ts';
+import { droppedByShape } from '../policy/headers.ts';
+import { passThroughRequest, rereadableRequest } from '../policy/pass-through-request.ts';
 import { InvalidAnswerError } from '../policy/refusal.ts';
 import type { WasmtimeRuntime } from '../runtime.ts';
 import type { SlotKey } from '../slot-key.ts';
@@ -39,7 +39,7 @@ import {
 } from './adapter.ts';
 import { type EventTransform, StreamTransform, unchangedEvents } from './stream.ts';
 import { ResponseCall, SseEventCall, toTransformError } from './transform.ts';
-import { bodyOf, principalFor, principalValue, upstreamUrl } from './values.ts';
+import { principalFor, requestValue, upstreamUrl } from './values.ts';
 
 const toDialectError: WrapError = (fault, context) => {
   const kind = fault instanceof InvalidAnswerError && fault.rule === 'url' ? 'invalid-url' : 'unsupported-request';
@@ -149,18 +149,12 @@ export class WasmtimeUpstreamDialect extends Adapter<'shape'> {
     const version = this.versionFor('shape', toDialectError);
     const { config } = this.core;
     const baseUrl = upstreamUrl(upstream);
-    const headers = version.enforcement === 'enforce' ? ctx.headers : rereadable(ctx.headers);
+    // Of a monitored version, the outcome is the original request, whose headers are then read a second time.
+    const original = version.enforcement === 'enforce' ? ctx : rereadableRequest(ctx);
     const request = {
-      requestId: ctx.requestId,
-      method: ctx.method,
-      path: ctx.path,
-      query: ctx.query,
-      headers: requestHeaders(headers, config),
-      body: bodyOf(ctx.body),
-      principal: principalValue(principal, version.schemas.shape.oauthPrincipalKind),
+      ...requestValue(original, principal, config, version.schemas.shape.oauthPrincipalKind),
       upstream: { baseUrl: baseUrl === null ? null : baseUrl.href },
     };
-    const original = version.enforcement === 'enforce' ? ctx : { ...ctx, headers };
     return new ShapeCall(version, config, request, baseUrl, options, { ctx: original, upstream });
   }
 }

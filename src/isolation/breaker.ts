@@ -52,7 +52,7 @@ export const breakerSchema = z
   });
 
 /** Complete thresholds of a breaker. */
-export type BreakerOptions = z.output<typeof breakerSchema>;
+export interface BreakerOptions extends z.output<typeof breakerSchema> {}
 /** `closed` allows calls, `open` rejects them, `half-open` allows one trial at a time. */
 export type BreakerState = 'closed' | 'open' | 'half-open';
 /** Why a breaker changed its state. */

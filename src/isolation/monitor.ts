@@ -3,14 +3,12 @@
  * used.
  */
 import { isDeepStrictEqual } from 'node:util';
+import type { HotEngineConfig } from '../config.ts';
 import type { SlotKey } from '../slot-key.ts';
-
 import type { FilterOutput, HookKind, ShapedRequest } from '../types.ts';
 
-/** Bodies larger than this are not copied for a monitored version. */
-const MAX_COPIED_BYTES = 1024 * 1024;
-/** Monitored calls of one slot that may be in flight. */
-const MAX_IN_FLIGHT = 32;
+/** The limits of the copies that a monitored version causes. */
+export type MonitorLimits = Pick<HotEngineConfig, 'maxMonitoredBodyBytes' | 'maxMonitoredCalls'>;
 
 /** The properties of a version that a monitor reads. */
 export interface MonitoredVersion {
@@ -69,11 +67,13 @@ export class Monitor<V extends MonitoredVersion = MonitoredVersion> {
   readonly #key: SlotKey;
   readonly #listener: (report: MonitorReport) => void;
   readonly counts = { agreed: 0, differed: 0, failed: 0, skipped: 0 };
+  readonly #limits: MonitorLimits;
   #inFlight = 0;
 
-  constructor(key: SlotKey, version: V, listener: (report: MonitorReport) => void) {
+  constructor(key: SlotKey, version: V, limits: MonitorLimits, listener: (report: MonitorReport) => void) {
     this.#key = key;
     this.version = version;
+    this.#limits = limits;
     this.#listener = listener;
   }
 
@@ -81,7 +81,8 @@ export class Monitor<V extends MonitoredVersion = MonitoredVersion> {
   samples(bytes: number): boolean {
     const { sample } = this.version;
     if (sample < 1 && Math.random() >= sample) return false;
-    if (bytes <= MAX_COPIED_BYTES && this.#inFlight < MAX_IN_FLIGHT) return true;
+    const { maxMonitoredBodyBytes, maxMonitoredCalls } = this.#limits;
+    if (bytes <= maxMonitoredBodyBytes && this.#inFlight < maxMonitoredCalls) return true;
     this.skip();
     return false;
   }

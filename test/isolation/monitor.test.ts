@@ -12,6 +12,7 @@ import {
   WasmtimeObservabilityHook,
   WasmtimeUpstreamDialect,
 } from '../../src/index.ts';
+import { instanceWithGetters } from '../support/classes.ts';
 import { thrown } from '../support/errors.ts';
 import { guest } from '../support/guest.ts';
 import { plugin } from '../support/plugins.ts';
@@ -106,6 +107,18 @@ describe('a monitored version in a slot with an enforcing version', () => {
     await runtime.drain();
   });
 
+  it('copies the bodies and the calls that the config allows', async () => {
+    const runtime = newRuntime({ maxMonitoredBodyBytes: 100, maxMonitoredCalls: 2 });
+    const slot = runtime.registerFilter(key, 'enforcing', plugin('cache-aware'));
+    runtime.registerFilter(key, 'monitored', plugin('cache-aware'), MONITOR);
+    const filter = WasmtimeFilterPlugin.follow(runtime, key);
+    filter.filter(request({ body: Buffer.alloc(101) }), caller(), candidates(1));
+    expect(slot.status.monitor?.skipped).toBe(1);
+    for (let at = 0; at < 3; at++) filter.filter(request({ body: Buffer.alloc(100) }), caller(), candidates(1));
+    expect(slot.status.monitor?.skipped).toBe(1 + 1);
+    await runtime.drain();
+  });
+
   it('reports failures of the enforcing version too', async () => {
     const { runtime, reports } = monitoring();
     runtime.registerFilter(key, 'e', plugin('misbehave'));
@@ -173,6 +186,16 @@ describe('a monitored version in a slot without an enforcing version', () => {
     expect(reports).toHaveLength(2);
     expect(reports[0]?.monitored.output).toMatchObject({ keptUpstreamIds: [expect.any(String)] });
     expect(() => runtime.callFilter(key, new Uint8Array(8))).toThrow(ModuleRejectedError);
+  });
+
+  it('passes a request through whose fields are getters of a class and whose headers can be read once', async () => {
+    const { runtime } = monitoring();
+    runtime.registerShape(key, 'm', guest({ hooks: ['shape', 'transform_response', 'transform_sse_event'] }), MONITOR);
+    const dialect = WasmtimeUpstreamDialect.follow(runtime, key);
+    const ctx = instanceWithGetters({ ...request({ path: '/v1/x' }), headers: new Headers({ a: '1' }).entries() });
+    const shaped = dialect.shape(ctx, { ...upstream, baseUrl: 'https://up.test' }, caller());
+    expect(shaped).toMatchObject({ url: { href: 'https://up.test/v1/x' }, method: ctx.method, headers: [['a', '1']] });
+    await runtime.drain();
   });
 
   it('passes requests, responses, and events through unchanged', async () => {
