@@ -84,7 +84,7 @@ export interface TrapEvent extends EventSubject {
   readonly trap: string | undefined;
 }
 
-/** A call or an admission was refused because a limit was reached. */
+/** A call or an admission was rejected because a limit was reached. */
 export interface SaturationEvent extends EventSubject {
   /** The resource whose limit was reached. */
   readonly resource: SaturatedResource;

@@ -35,6 +35,6 @@ it.each([
   }
 });
 
-it('refuses unknown contestants', () => {
+it('rejects unknown contestants', () => {
   expect(bench('--contestants', 'nobody').status).not.toBe(0);
 });

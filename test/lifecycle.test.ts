@@ -27,7 +27,7 @@ describe('native stack', () => {
     },
   );
 
-  it('refuses calls near the end of a deep stack with StackExhaustedError', async () => {
+  it('rejects calls near the end of a deep stack with StackExhaustedError', async () => {
     const { stdout } = await run('depths', ['worker', '2']);
     expect(JSON.parse(stdout).refused).toBeGreaterThan(0);
   });
@@ -37,7 +37,7 @@ describe('native stack', () => {
     ['a Worker of 1 MB', 'worker', ''],
   ];
   it.each(small.filter(isSupported))(
-    'refuses guests that need more than the whole stack, and runs guests that need less: %s',
+    'rejects guests that need more than the whole stack, and runs guests that need less: %s',
     async (_, where, shell) => {
       const ended = await run('small-stack', [where], shell);
       expect(ended).toMatchObject({ ...SUCCESS, stdout: 'refused when probing\na smaller guest answered\n' });
@@ -143,15 +143,18 @@ describe('a compilation of several minutes', () => {
 });
 
 describe('a process without resources for a compile process', () => {
-  it.runIf(process.platform === 'linux')('blames no module while it has no descriptors', async () => {
-    const ended = await run('no-resources', ['descriptors'], 'ulimit -n 256;');
-    expect(ended).toMatchObject({ ...SUCCESS, stdout: 'admitted\nrefused for the moment\nadmitted\n' });
-  });
+  it.runIf(process.platform === 'linux')(
+    'reports a retryable error, not a bad module, while it has no descriptors',
+    async () => {
+      const ended = await run('no-resources', ['descriptors'], 'ulimit -n 256;');
+      expect(ended).toMatchObject({ ...SUCCESS, stdout: 'admitted\nrefused for the moment\nadmitted\n' });
+    },
+  );
 
   // The limit counts the processes and threads of a user, and does not apply to root.
   const other = 'exec setpriv --reuid=64999 --clear-groups bash -c \'ulimit -u 12; exec "$0" "$@"\' "$0" "$@";';
   it.runIf(process.platform === 'linux' && process.getuid?.() === 0)(
-    'blames no module while it has no processes',
+    'reports a retryable error, not a bad module, while it has no processes',
     async () => {
       const ended = await run('no-resources', ['processes'], other);
       expect(ended).toMatchObject({ ...SUCCESS, stdout: 'refused for the moment\n' });

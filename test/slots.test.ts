@@ -223,7 +223,7 @@ describe('PluginSlot', () => {
       [{ failurePolicy: 'open' }, 'options.failurePolicy'],
       [{ timeout: 5 }, 'options.timeout'],
       [{ signal: new AbortController().signal }, 'options.signal'],
-    ])('refuses %o', (options, path) => {
+    ])('rejects %o', (options, path) => {
       const call = () => Reflect.apply(runtime.registerFilter, runtime, [key, 'n', plugin('cache-aware'), options]);
       expect(thrown(InvalidArgumentError, call).path).toBe(path);
       expect(runtime.slotCount).toBe(0);

@@ -20,14 +20,14 @@ const SERIES = {
     [],
   ],
   cc_lb_plugin_slot_disabled: ['Whether an operator disabled the slot', []],
-  cc_lb_plugin_slot_calls_total: ['Calls that were let through', []],
+  cc_lb_plugin_slot_calls_total: ['Admitted calls, with any outcome', []],
   cc_lb_plugin_slot_failures_total: ['Calls that failed, by kind', ['failure']],
-  cc_lb_plugin_slot_unavailable_total: ['Calls that the breaker or the kill switch refused', []],
-  cc_lb_plugin_slot_pass_throughs_total: ['Requests that went on without the plugin after it failed', []],
+  cc_lb_plugin_slot_unavailable_total: ['Calls that the breaker or the kill switch rejected', []],
+  cc_lb_plugin_slot_pass_throughs_total: ['Requests that passed through unchanged after the plugin failed', []],
   cc_lb_plugin_slot_dropped_events_total: ['Queued events that were dropped because the queue was full', []],
   cc_lb_plugin_slot_highest_memory_bytes: ['Largest memory at the end of a call of the current content', []],
   cc_lb_plugin_slot_monitored_total: ['Sampled calls of the monitored version, by result', ['result']],
-  cc_lb_plugin_slot_refusals_total: ['Registrations on the slot that were refused', []],
+  cc_lb_plugin_slot_refusals_total: ['Registrations on the slot that were rejected', []],
 } as const satisfies Record<string, readonly [string, readonly string[]]>;
 type Name = keyof typeof SERIES;
 type Labels = Readonly<Record<string, string>>;

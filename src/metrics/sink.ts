@@ -12,7 +12,7 @@ export interface MetricsSink {
   call(plugin: string, hook: string, seconds: number): void;
   /** A hook trapped, or its answer was rejected (phase `reject`). */
   trap(plugin: string, hook: string, phase: string): void;
-  /** A call was refused because a limit was reached. */
+  /** A call was rejected because a limit was reached. */
   saturation(resource: SaturatedResource): void;
   /** The current value of a gauge, by the name of its series. */
   gauge(name: string, value: number): void;

@@ -40,7 +40,7 @@ describe.runIf(process.platform !== 'win32')('a directory of compiled modules', 
     expect(images(directory)).toHaveLength(2);
   });
 
-  it('is not trusted: what was altered, cut or renamed is compiled again', () => {
+  it('rejects a file that was altered, truncated or renamed, and compiles its module again', () => {
     const directory = newDirectory();
     const [bytes, other] = [unique(guest()), unique(guest())];
     admitWasm(runtimeOf(directory), bytes);
@@ -58,7 +58,7 @@ describe.runIf(process.platform !== 'win32')('a directory of compiled modules', 
     expect(runtimeOf(directory).stats().compileCache).toMatchObject({ hits: 0, rejected: 5, writes: 7 });
   });
 
-  it('refuses modules of another key', () => {
+  it('rejects modules of another key', () => {
     const directory = newDirectory();
     const bytes = unique(guest());
     admitWasm(runtimeOf(directory, { compileCacheKey: 'ab'.repeat(32) }), bytes);
@@ -91,7 +91,7 @@ describe.runIf(process.platform !== 'win32')('a directory of compiled modules', 
     expect(runtime.stats().compileCache?.evictions).toBeGreaterThan(0);
   });
 
-  it('that cannot be written to costs the time to compile', () => {
+  it('may be read-only, so that each module is compiled', () => {
     const directory = newDirectory();
     const runtime = runtimeOf(directory, { compileCacheKey: 'ab'.repeat(32) });
     rmSync(directory, { recursive: true });

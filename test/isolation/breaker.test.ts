@@ -171,7 +171,7 @@ describe('the thresholds of a breaker', () => {
     [{ openPrincipals: 1 }, 'openPrincipals'],
     [{ openPrincipals: 20, maxPrincipals: 19 }, 'maxPrincipals'],
     [{ maxPrincipals: 100_001 }, 'maxPrincipals'],
-  ])('are refused out of range: %o', (options, field) => {
+  ])('are rejected out of range: %o', (options, field) => {
     const { error } = breakerSchema.safeParse(options);
     expect(error?.issues[0]?.path).toEqual([field]);
   });

@@ -260,7 +260,7 @@ describe('monitoring with invalid input', () => {
     [{ enforcement: 'monitor', sample: 1.1 }, 'options.sample'],
     [{ enforcement: 'monitor', sample: Number.NaN }, 'options.sample'],
     [{ sample: 0.5 }, 'options.sample'],
-  ])('of %o is refused', (options, path) => {
+  ])('of %o is rejected', (options, path) => {
     const error = thrown(InvalidArgumentError, () =>
       newRuntime().registerFilter(key, 'm', plugin('cache-aware'), options as SlotOptions),
     );

@@ -111,7 +111,7 @@ describe('breaker of a slot', () => {
     expect(() => current.filter(request(), caller(), candidates(1))).not.toThrow();
   });
 
-  it('refuses off-thread calls that were queued when it opened', async () => {
+  it('rejects off-thread calls that were queued when it opened', async () => {
     const { filter, slot } = misbehave(own, { deadlineMs: 100, breaker: { consecutiveFailures: 1 } });
     const calls = Array.from({ length: 6 }, () =>
       rejected(FilterError, filter.filterAsync(request(), caller({ do: 'unreachable' }), [], { where: 'thread' })),
@@ -159,7 +159,7 @@ function attempt(call: () => unknown): boolean {
 }
 
 describe('the kill switch', () => {
-  it('refuses pinned, followed and raw calls, across swaps and evictions, until the key is enabled', () => {
+  it('rejects pinned, followed and raw calls, across swaps and evictions, until the key is enabled', () => {
     const { runtime, refused, call, slot } = misbehave(own, { breaker: { enabled: false } });
     runtime.disable(own, 'leaks prompts');
     expect(refused()).toMatchObject({
@@ -203,7 +203,7 @@ describe('the kill switch', () => {
     expect(() => call()).not.toThrow();
   });
 
-  it('refuses queued calls, and lets running ones finish', async () => {
+  it('rejects queued calls, and lets running ones finish', async () => {
     const { runtime, filter, slot } = misbehave(own, { deadlineMs: 200, breaker: { enabled: false } });
     const calls = Array.from({ length: 5 }, () =>
       rejected(FilterError, filter.filterAsync(request(), caller({ do: 'loop' }), [], { where: 'thread' })),

@@ -70,7 +70,7 @@ describe('the breaker of a global slot', () => {
     expect(breaker.state).toBe('closed');
   });
 
-  it('refuses for all during the trial of one principal, and its own breaker can start its trial immediately after', () => {
+  it('rejects calls of all during the trial of one principal, whose own breaker can start its trial immediately after', () => {
     const { call, breaker, clock } = slotBreaker(true, { openPrincipals: 2 });
     for (const principal of ['a', 'a', 'b', 'b']) call(principal, 'failure');
     clock.now += 100;

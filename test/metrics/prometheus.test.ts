@@ -146,7 +146,7 @@ describe('prometheusSink', () => {
     expect(await misses()).toBe('cc_lb_compiled_module_cache_misses_total 4');
   });
 
-  it('goes on counting when an engine starts again from 0', async () => {
+  it('continues to count when an engine restarts from 0', async () => {
     const registry = new Registry();
     const sink = prometheusSink(registry);
     for (const total of [5, 2, 3]) sink.counter('cc_lb_compiled_module_cache_hits_total', total, 'engine');

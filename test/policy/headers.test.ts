@@ -140,7 +140,7 @@ describe('requestHeaders', () => {
     ['undefined', undefined, 'headers'],
     ['a string', 'a: b', 'headers'],
     ['a withheld header with an invalid value', { authorization: '\n' }, "headers['authorization']"],
-  ])('refuses %s with its path', (_, input, path) => {
+  ])('rejects %s with its path', (_, input, path) => {
     expect(pathOf(input)).toBe(path);
   });
 

@@ -342,7 +342,7 @@ describe('SseTransformer as a stream', () => {
     [dialectOf(() => unchanged).dialect, context, { where: 'here' }, 'options.where'],
     [dialectOf(() => unchanged).dialect, context, { timeout: 1 }, 'options.timeout'],
     [dialectOf(() => unchanged).dialect, context, null, 'options'],
-  ])('refuses the arguments %o', (dialect, about, options, path) => {
+  ])('rejects the arguments %o', (dialect, about, options, path) => {
     expect(() => new SseTransformer(dialect as never, about as never, options as never)).toThrow(
       expect.objectContaining({ code: 'CC_LB_INVALID_ARGUMENT', path }),
     );

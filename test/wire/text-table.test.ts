@@ -33,7 +33,7 @@ it('finds nothing for bytes that differ anywhere', () => {
   }
 });
 
-it('knows no text that is very short or long', () => {
+it('does not contain a text that is very short or long', () => {
   const table = new TextTable();
   for (const text of ['', 'a', 'abc', 'x'.repeat(65)]) {
     const { view, length } = place(text);
@@ -42,7 +42,7 @@ it('knows no text that is very short or long', () => {
   }
 });
 
-it('never takes one text for another', () => {
+it('never confuses two texts', () => {
   const table = new TextTable();
   fc.assert(
     fc.property(fc.string({ unit: 'binary', maxLength: 20 }), (text) => {
