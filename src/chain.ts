@@ -19,7 +19,7 @@ import type {
   UpstreamCandidate,
 } from './types.ts';
 import { parseUuid } from './uuid.ts';
-import { parseArgument } from './validate.ts';
+import { checkArray, parseArgument } from './validate.ts';
 
 /** The part of a filter that the chain uses; `WasmtimeFilterPlugin` implements it. */
 export interface FilterStage {
@@ -308,7 +308,7 @@ class FilterRun {
   #stopped: Unavailable | undefined;
 
   constructor(candidates: readonly UpstreamCandidate[]) {
-    if (!Array.isArray(candidates)) throw new InvalidArgumentError('candidates', 'expected an array');
+    checkArray(candidates, 'candidates');
     // Copied, because the caller may change its list while a filter runs.
     this.survivors = [...candidates];
     this.#ids = canonicalIds(this.survivors);
@@ -397,7 +397,7 @@ function checkedStages<Stage>(
   methods: readonly string[],
   decides: boolean,
 ): readonly Stage[] {
-  if (!Array.isArray(stages)) throw new InvalidArgumentError(path, 'expected an array');
+  checkArray(stages, path);
   for (const [index, stage] of stages.entries()) checkStage(stage, `${path}[${index}]`, methods, decides);
   return [...stages];
 }

@@ -21,24 +21,13 @@ export interface OpenEngine {
 }
 
 /** An engine that is kept open while this object is reachable. A runtime of an equal config shares it. */
-export class HotEngine {
+export interface HotEngine {
   /** The complete config, frozen. */
   readonly config: HotEngineConfig;
   /** Equal for two objects of one engine. */
   readonly id: string;
-  readonly #engine: OpenEngine;
-
-  /** @internal */
-  constructor(engine: OpenEngine) {
-    this.config = engine.config;
-    this.id = engine.id;
-    this.#engine = engine;
-  }
-
-  /** Counts of this moment. */
-  stats(): NativeEngineStats {
-    return this.#engine.native.stats();
-  }
+  /** Returns the current counts. */
+  stats(): NativeEngineStats;
 }
 
 /**
@@ -46,7 +35,8 @@ export class HotEngine {
  * InvalidArgumentError for an invalid config, and EngineInitError, which names the setting to lower, if building fails.
  */
 export function buildHotEngine(config?: HotEngineConfigInput, group: string | null = null): HotEngine {
-  return new HotEngine(openEngine(config, group));
+  const engine = openEngine(config, group);
+  return Object.freeze({ config: engine.config, id: engine.id, stats: () => engine.native.stats() });
 }
 
 /** `buildHotEngine` for the modules of this package. */

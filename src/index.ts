@@ -1,6 +1,6 @@
 /** The public surface of the package, and nothing else. */
 
-export type { AsyncCallOptions, CallOptions, FollowedKey } from './adapters/adapter.ts';
+export type { Adapter, AsyncCallOptions, CallOptions, FollowedKey } from './adapters/adapter.ts';
 export { WasmtimeFilterPlugin } from './adapters/filter.ts';
 export { WasmtimeObservabilityHook } from './adapters/observe.ts';
 export { WasmtimeUpstreamDialect } from './adapters/shape.ts';

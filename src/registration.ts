@@ -15,13 +15,13 @@ import { type AdmittedModule, admit, admitAsync, contentHashOf } from './admissi
 import type { Core } from './core.ts';
 import { publishEviction, publishSwap, reportAdmission, reportAdmissionAsync } from './diagnostics.ts';
 import { unlessAborted } from './dispatch/abort.ts';
-import { InvalidArgumentError, ModuleRejectedError, SlotNotFoundError } from './errors.ts';
+import { ModuleRejectedError, SlotNotFoundError } from './errors.ts';
 import type { VersionGuard } from './isolation/guard.ts';
 import { Monitor } from './isolation/monitor.ts';
 import { KeyMap, keyOf, type SlotKey } from './slot-key.ts';
 import { checkSlotKind, noSlotAt, Slot } from './slots.ts';
 import type { SlotKind } from './types.ts';
-import { checkBytes, parseArgument } from './validate.ts';
+import { checkBytes, checkString, parseArgument } from './validate.ts';
 import {
   type AsyncSlotOptions,
   asyncSlotOptionsSchema,
@@ -216,7 +216,7 @@ export class Registrations {
   #check(key: SlotKey, name: string, bytes: Uint8Array): SlotKey {
     this.#core.dispatcher.checkOpen();
     const at = keyOf(key);
-    if (typeof name !== 'string') throw new InvalidArgumentError('name', 'expected a string');
+    checkString(name, 'name');
     checkBytes(bytes, 'bytes');
     return at;
   }

@@ -14,7 +14,7 @@ import { Registrations } from './registration.ts';
 import { keyOf, type SlotKey } from './slot-key.ts';
 import { checkSlotKind, noSlotAt, type PluginSlot } from './slots.ts';
 import type { SlotKind } from './types.ts';
-import { checkBytes, parseArgument } from './validate.ts';
+import { checkBytes, checkString, parseArgument } from './validate.ts';
 import type { AsyncSlotOptions, SlotOptions } from './versions.ts';
 
 /** `guardedSink` validates the sink's methods. */
@@ -180,7 +180,7 @@ export class WasmtimeRuntime {
   disable(key: SlotKey, reason: string): void {
     this.#core.dispatcher.checkOpen();
     const at = keyOf(key);
-    if (typeof reason !== 'string') throw new InvalidArgumentError('reason', 'expected a string');
+    checkString(reason, 'reason');
     this.#core.isolation.switches.disable(at, reason);
     publishKillSwitch(at, reason);
   }

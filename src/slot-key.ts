@@ -1,5 +1,6 @@
 /** Keys of slots, and maps by their value. */
 import { InvalidArgumentError } from './errors.ts';
+import { checkString } from './validate.ts';
 
 /** The principal of slots that serve every caller. */
 export const GLOBAL_PRINCIPAL = '__global__';
@@ -13,8 +14,8 @@ export class SlotKey {
 
   /** Throws an InvalidArgumentError for anything but two strings. */
   constructor(principal: string, plugin: string) {
-    if (typeof principal !== 'string') throw new InvalidArgumentError('key.principal', 'expected a string');
-    if (typeof plugin !== 'string') throw new InvalidArgumentError('key.plugin', 'expected a string');
+    checkString(principal, 'key.principal');
+    checkString(plugin, 'key.plugin');
     this.principal = principal;
     this.plugin = plugin;
     Object.freeze(this);

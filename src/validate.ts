@@ -9,6 +9,16 @@ export function checkObject(value: unknown, path: string): asserts value is obje
   if (typeof value !== 'object' || value === null) throw new InvalidArgumentError(path, 'expected an object');
 }
 
+/** Throws an InvalidArgumentError unless `value` is a string. */
+export function checkString(value: unknown, path: string): asserts value is string {
+  if (typeof value !== 'string') throw new InvalidArgumentError(path, 'expected a string');
+}
+
+/** Throws an InvalidArgumentError unless `value` is an array. */
+export function checkArray(value: unknown, path: string): asserts value is readonly unknown[] {
+  if (!Array.isArray(value)) throw new InvalidArgumentError(path, 'expected an array');
+}
+
 /** Throws an InvalidArgumentError unless `value` is a Uint8Array whose buffer is neither detached nor shared. */
 export function checkBytes(value: unknown, path: string): asserts value is Uint8Array {
   if (!isUint8Array(value)) throw new InvalidArgumentError(path, 'expected a Uint8Array');

@@ -130,11 +130,16 @@ export abstract class Adapter<Kind extends SlotKind> {
     return this.#core.dispatcher.inline(new RawCall(version, this.#kind, bytes));
   }
 
+  /** @internal */
   protected get core(): Core {
     return this.#core;
   }
 
-  /** Returns the version for a call of `hook`. Throws Closed, or the adapter's error if the slot does not exist. */
+  /**
+   * Returns the version for a call of `hook`. Throws Closed, or the adapter's error if the slot does not exist.
+   *
+   * @internal
+   */
   protected versionFor(hook: HookKind, wrapError: WrapError): Version<Kind> {
     this.#core.dispatcher.checkOpen();
     if (this.#pinned !== null) return this.#pinned;
@@ -153,7 +158,11 @@ export abstract class Adapter<Kind extends SlotKind> {
     return this.#pinned ?? this.#core.slots.get(this.#key)?.version;
   }
 
-  /** Calls inline. Throws the adapter's error for a failure of the plugin. */
+  /**
+   * Calls inline. Throws the adapter's error for a failure of the plugin.
+   *
+   * @internal
+   */
   protected inline<Answer>(call: AdapterCall<Answer>): Answer {
     const shadow = this.#shadowOf(call);
     try {
@@ -172,13 +181,21 @@ export abstract class Adapter<Kind extends SlotKind> {
     return call.guard.stats.monitor === null ? null : shadowOf(this.#core.dispatcher, call);
   }
 
-  /** Queues a call whose answer is ignored. Returns false if it was dropped. */
+  /**
+   * Queues a call whose answer is ignored. Returns false if it was dropped.
+   *
+   * @internal
+   */
   protected queued(call: AdapterCall<void>): boolean {
     this.#shadowOf(call)?.send({ output: undefined });
     return !call.isEnforced || this.#core.events.push(call);
   }
 
-  /** Calls on the thread that the options select. Rejects as `inline` throws, and with the signal's reason. */
+  /**
+   * Calls on the thread that the options select. Rejects as `inline` throws, and with the signal's reason.
+   *
+   * @internal
+   */
   protected async anywhere<Answer>(call: AdapterCall<Answer>, options: AsyncCallOptions | undefined): Promise<Answer> {
     const signal = options?.signal;
     checkSignal(signal);

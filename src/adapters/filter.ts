@@ -10,7 +10,7 @@ import type { SlotKey } from '../slot-key.ts';
 import type { PluginSlot } from '../slots.ts';
 import type { FilterOutput, Principal, RequestContext, UpstreamCandidate } from '../types.ts';
 import { parseUuid } from '../uuid.ts';
-import { checkObject } from '../validate.ts';
+import { checkArray, checkObject } from '../validate.ts';
 import type { Version } from '../versions.ts';
 import { decodeAnswer } from '../wire/decode.ts';
 import type { FilterRequest } from '../wire/messages/filter.ts';
@@ -151,10 +151,10 @@ class FilterCall extends AdapterCall<FilterOutput> {
  * unchanged.
  */
 function canonical(candidates: readonly UpstreamCandidate[], sent: string[]): readonly UpstreamCandidate[] {
-  if (!Array.isArray(candidates)) throw new InvalidArgumentError('candidates', 'expected an array');
+  checkArray(candidates, 'candidates');
   let copy: UpstreamCandidate[] | undefined;
   for (let index = 0; index < candidates.length; index++) {
-    const candidate: UpstreamCandidate = candidates[index];
+    const candidate = candidates[index]!;
     const id = canonicalId(candidate, index);
     sent.push(id);
     if (id !== candidate.upstreamId || copy !== undefined) {

@@ -2,6 +2,7 @@
 import { InvalidArgumentError } from '../errors.ts';
 import type { NativeModule, NativeStream } from '../native/addon.ts';
 import { HOOK_KINDS, type SseEvent, type TransformContext, type TransformSseEventOutput } from '../types.ts';
+import { checkString } from '../validate.ts';
 import type { AsyncCallOptions } from './adapter.ts';
 
 /** The transform of one stream's events. Call `close` when the stream ends. */
@@ -38,7 +39,7 @@ export class StreamTransform implements EventTransform {
   /** @param call calls the hook with one event on the stream */
   constructor(module: NativeModule, context: TransformContext, call: CallEvent) {
     const principal = context.principal?.id;
-    if (typeof principal !== 'string') throw new InvalidArgumentError('context.principal.id', 'expected a string');
+    checkString(principal, 'context.principal.id');
     this.#stream = module.openStream(HOOK_KINDS.indexOf('transform_sse_event'), principal);
     this.#call = call;
   }

@@ -1,5 +1,5 @@
-import { InvalidArgumentError } from '../errors.ts';
 import type { RequestContext, ShapedRequest, Upstream } from '../types.ts';
+import { checkObject } from '../validate.ts';
 import { passThroughHeaders, rereadable } from './headers.ts';
 import { passThroughUrl } from './pass-through-url.ts';
 
@@ -14,7 +14,7 @@ export function passThroughRequest(ctx: RequestContext, upstream: Upstream): Sha
  * @throws InvalidArgumentError unless `ctx` is an object
  */
 export function rereadableRequest(ctx: RequestContext): RequestContext {
-  if (typeof ctx !== 'object' || ctx === null) throw new InvalidArgumentError('ctx', 'expected a request context');
+  checkObject(ctx, 'ctx');
   const headers = rereadable(ctx.headers);
   if (headers === ctx.headers) return ctx;
   // Not a spread, which copies only own fields: the fields of a class may be getters on its prototype.

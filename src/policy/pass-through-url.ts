@@ -1,4 +1,5 @@
 import { InvalidArgumentError } from '../errors.ts';
+import { checkString } from '../validate.ts';
 
 /**
  * Returns the URL of a request that is passed through without a shape: the upstream's base URL, path and query. Returns
@@ -14,8 +15,8 @@ export function passThroughUrl(baseUrl: string | URL | null, path: string, query
     throw new InvalidArgumentError('upstream.baseUrl', 'expected an absolute URL', { cause });
   }
   const below = url.pathname.endsWith('/') ? url.pathname : `${url.pathname}/`;
-  if (typeof path !== 'string') throw new InvalidArgumentError('path', 'expected a string');
-  if (query !== null && typeof query !== 'string') throw new InvalidArgumentError('query', 'expected a string');
+  checkString(path, 'path');
+  if (query !== null) checkString(query, 'query');
   // The setters encode characters that would start a query or a fragment.
   url.pathname = below + path.replace(/^\//, '');
   url.search = query === null ? '' : `?${query}`;

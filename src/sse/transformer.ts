@@ -8,7 +8,7 @@ import { InvalidArgumentError, ResponseTransformError, type WasmtimeRuntimeError
 import { isPluginFailure, type PluginFailurePolicy } from '../policy/failure.ts';
 import { rereadable } from '../policy/headers.ts';
 import type { TransformContext, TransformSseEventInput, TransformSseEventOutput } from '../types.ts';
-import { parseArgument } from '../validate.ts';
+import { checkObject, parseArgument } from '../validate.ts';
 import { isEventType, parseBlock, serializeEvents } from './event.ts';
 import { type Block, SseSplitter, TOO_LARGE } from './splitter.ts';
 
@@ -109,9 +109,7 @@ export class SseTransformer extends Transform {
     if (typeof dialect?.transformSseEventAsync !== 'function') {
       throw new InvalidArgumentError('dialect', 'expected an object with transformSseEventAsync');
     }
-    if (typeof context !== 'object' || context === null) {
-      throw new InvalidArgumentError('context', 'expected a transform context');
-    }
+    checkObject(context, 'context');
     const { maxEventBytes, deadlineMs, where } = parseArgument(optionsSchema, options, 'options');
     this.#dialect = dialect;
     // Each field is read by name, because it may be a getter on the prototype of a class.
