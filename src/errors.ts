@@ -265,31 +265,35 @@ export class ObservabilityError extends WasmtimeRuntimeError {
 
 /** Converts a native failure to its error class. Throws a plain Error for an unknown kind. */
 export function errorOf(failure: NativeFailure, context: ErrorContext): WasmtimeRuntimeError {
-  const { kind, place, trap, message, frames } = failure;
+  const { kind, message } = failure;
   switch (kind) {
     case 'trap':
-      return new GuestTrapError(place ?? 'unknown', trap ?? 'unknown', message, context, frames);
+      return trapOf(failure, context);
     case 'saturated':
-      return new PoolSaturatedError(place as SaturatedResource, context);
+      return new PoolSaturatedError(failure.resource!, context);
     case 'busy':
       return new InvalidArgumentError('event', message, context);
     case 'ended':
     case 'rejected':
       return new ModuleRejectedError(message, context);
     case 'compile':
-      return new ModuleCompileError((place ?? 'invalid') as CompileFailureReason, message, context);
+      return new ModuleCompileError(failure.reason!, message, context);
     case 'compile-process':
-      return new CompileProcessError(message, { ...context, retryable: place === 'retryable' });
+      return new CompileProcessError(message, { ...context, retryable: failure.retryable });
     case 'stack':
       return new StackExhaustedError(`${message}; lower maxWasmStack or call from a thread with more stack`, context);
     case 'engine-init':
       return new EngineInitError(message, context);
     case 'instantiate': {
-      const cause = trap === null ? undefined : new GuestTrapError('instantiate', trap, message, context, frames);
+      const cause = failure.trap === null ? undefined : trapOf(failure, context);
       return new InstantiateFailedError(`the module cannot be instantiated: ${message}`, { ...context, cause });
     }
     default:
       // A defect of this package or an addon of another version: no class and no failure policy covers it.
       throw new Error(`the addon reported a failure of unknown kind ${JSON.stringify(kind)}: ${message}`);
   }
+}
+
+function trapOf({ phase, trap, message, frames }: NativeFailure, context: ErrorContext): GuestTrapError {
+  return new GuestTrapError(phase!, trap!, message, context, frames);
 }

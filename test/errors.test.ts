@@ -153,22 +153,25 @@ describe('an error with a cause', () => {
 });
 
 describe('errorOf', () => {
-  const failure = (kind: string, rest: Partial<NativeFailure> = {}): NativeFailure => ({
+  const failure = (kind: NativeFailure['kind'], rest: Partial<NativeFailure> = {}): NativeFailure => ({
     failed: true,
     kind,
-    place: null,
+    message: 'what happened',
+    reason: null,
+    resource: null,
+    retryable: false,
+    phase: null,
     trap: null,
     cpuShare: null,
     frames: [],
-    message: 'what happened',
     ...rest,
   });
 
   it.each([
-    [failure('trap', { place: 'cc_lb_shape', trap: 'unreachable-code-reached' }), GuestTrapError, 'CC_LB_GUEST_TRAP'],
-    [failure('saturated', { place: 'stores', message: '' }), PoolSaturatedError, 'CC_LB_POOL_SATURATED'],
+    [failure('trap', { phase: 'cc_lb_shape', trap: 'unreachable-code-reached' }), GuestTrapError, 'CC_LB_GUEST_TRAP'],
+    [failure('saturated', { resource: 'stores', message: '' }), PoolSaturatedError, 'CC_LB_POOL_SATURATED'],
     [failure('rejected'), ModuleRejectedError, 'CC_LB_MODULE_REJECTED'],
-    [failure('compile'), ModuleCompileError, 'CC_LB_MODULE_COMPILE'],
+    [failure('compile', { reason: 'invalid' }), ModuleCompileError, 'CC_LB_MODULE_COMPILE'],
     [failure('stack'), StackExhaustedError, 'CC_LB_STACK_EXHAUSTED'],
     [failure('engine-init'), EngineInitError, 'CC_LB_ENGINE_INIT'],
     [failure('instantiate'), InstantiateFailedError, 'CC_LB_INSTANTIATE_FAILED'],
@@ -180,12 +183,24 @@ describe('errorOf', () => {
   });
 
   it('preserves phase and trap', () => {
-    const error = errorOf(failure('trap', { place: 'cc_lb_alloc', trap: 'interrupt' }), {});
+    const error = errorOf(failure('trap', { phase: 'cc_lb_alloc', trap: 'interrupt' }), {});
     expect(error).toMatchObject({ phase: 'cc_lb_alloc', trap: 'interrupt', retryable: true });
   });
 
+  it.each(['invalid', 'time', 'memory', 'image', 'crash'] as const)('preserves the reason %s', (reason) => {
+    expect(errorOf(failure('compile', { reason }), {})).toMatchObject({ reason, retryable: false });
+  });
+
+  it.each([true, false])('preserves whether the compile process may start later: %s', (retryable) => {
+    expect(errorOf(failure('compile-process', { retryable }), {})).toMatchObject({ retryable });
+  });
+
+  it('preserves the resource', () => {
+    expect(errorOf(failure('saturated', { resource: 'streams' }), {})).toMatchObject({ resource: 'streams' });
+  });
+
   it('makes the trap of a start function the cause', () => {
-    const error = errorOf(failure('instantiate', { place: 'instantiate', trap: 'interrupt' }), context);
+    const error = errorOf(failure('instantiate', { phase: 'instantiate', trap: 'interrupt' }), context);
     expect(error).toBeInstanceOf(InstantiateFailedError);
     expect(error.cause).toBeInstanceOf(GuestTrapError);
     expect(error.cause).toMatchObject({ phase: 'instantiate', trap: 'interrupt', ...context });
@@ -193,7 +208,7 @@ describe('errorOf', () => {
   });
 
   it('throws a plain Error for an unknown kind, which is a defect of the package', () => {
-    const error = thrown(Error, () => errorOf(failure('novel'), context));
+    const error = thrown(Error, () => errorOf(failure('novel' as never), context));
     expect(error).not.toBeInstanceOf(WasmtimeRuntimeError);
     expect(error.message).toContain('"novel": what happened');
   });

@@ -32,9 +32,12 @@ const NO_BODY = new Uint8Array(0);
 const QUEUE_FULL: NativeFailure = {
   failed: true,
   kind: 'saturated',
-  place: 'queue',
-  trap: null,
   message: '',
+  reason: null,
+  resource: 'queue',
+  retryable: false,
+  phase: null,
+  trap: null,
   cpuShare: null,
   frames: [],
 };
@@ -114,10 +117,10 @@ export class Dispatcher {
     if (!Number.isNaN(seconds)) {
       const plugin = call.guard === null ? call.plugin : call.guard.label(call.plugin);
       this.#metrics.call(plugin, call.hook, seconds);
-      if (failure?.kind === 'trap') this.#countTrap(call, plugin, failure.place ?? 'unknown', failure.trap);
+      if (failure?.kind === 'trap') this.#countTrap(call, plugin, failure.phase!, failure.trap);
       else if (failure?.kind === 'rejected') this.#countTrap(call, plugin, 'reject', null);
     } else if (failure?.kind === 'saturated') {
-      this.countSaturation(failure.place as SaturatedResource, call);
+      this.countSaturation(failure.resource!, call);
     }
   }
 

@@ -5,6 +5,7 @@
 import { existsSync, readFileSync } from 'node:fs';
 import { dirname, join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { HOOK_KINDS } from '../types.ts';
 import type * as Binding from './binding.ts';
 import { checkElfIsWhole } from './elf.ts';
 import { Bundled, NotThisAddon, OVERRIDE_VARIABLE, PACKAGE, wrapLoadFailure } from './load-failure.ts';
@@ -42,11 +43,19 @@ function load(): { binding: typeof Binding; path: string } {
     if (!path.endsWith('.node')) throw new NotThisAddon('the name of a native addon ends in .node');
     if (process.platform === 'linux') checkElfIsWhole(path);
     const binding = requireFrom(path)(path);
-    if (typeof binding?.openEngine !== 'function') throw new NotThisAddon();
+    if (typeof binding?.hookExports !== 'function') throw new NotThisAddon();
+    checkHooks(binding.hookExports());
     return { binding, path };
   } catch (error) {
     throw wrapLoadFailure(error, { packageDirectory, override });
   }
+}
+
+/** Checks that the addon has the same hooks in the same order, because a hook crosses as its index. */
+function checkHooks(exports: readonly string[]): void {
+  const expected = HOOK_KINDS.map((kind) => `cc_lb_${kind}`).join(', ');
+  const found = exports.join(', ');
+  if (found !== expected) throw new NotThisAddon(`the addon calls the hooks ${found}, expected ${expected}`);
 }
 
 /**

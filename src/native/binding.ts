@@ -98,6 +98,9 @@ export declare class NativeStream {
 /** BLAKE3 over the policy version and the memory cap, both as little-endian u32, and the bytes, in lowercase hex. */
 export declare function contentHash(policyVersion: number, memoryMaxPages: number, wasm: Uint8Array): string
 
+/** Returns the export of each hook. A hook is passed as its index in this list. */
+export declare function hookExports(): Array<string>
+
 /**
  * Interrupts the off-thread calls of this JavaScript thread. Call it when the thread is about to end: Node waits for
  * these calls before it calls any of its hooks.
@@ -252,14 +255,23 @@ export interface NativeExport {
 export interface NativeFailure {
   /** Always true. */
   failed: boolean
-  /** The kind, in kebab-case. */
-  kind: string
-  /** The phase of a trap or the saturated resource. */
-  place: string | null
-  /** The trap's name in kebab-case. */
-  trap: string | null
-  /** The message, one sentence; empty if the kind describes the failure completely. */
+  /** The kind, which determines the error class. */
+  kind: 'engine-init' | 'compile' | 'compile-process' | 'instantiate' | 'rejected' | 'trap' | 'saturated' | 'sliced' | 'busy' | 'ended' | 'stack' | 'cancelled' | 'answer-size'
+  /** The message, one sentence. */
   message: string
+  /** What is wrong with a module that does not compile, for the kind `compile`. */
+  reason: 'invalid' | 'time' | 'memory' | 'image' | 'crash' | null
+  /** The limited resource, for the kind `saturated`. TypeScript creates the failures of `queue`. */
+  resource: 'stores' | 'pool' | 'queue' | 'staging' | 'compile' | 'streams' | null
+  /** Whether the host may be able to run a compile process later. */
+  retryable: boolean
+  /**
+   * What was going on when the guest trapped: `instantiate`, `cc_lb_alloc`, `memory.write` or the name of the hook's
+   * export.
+   */
+  phase: string | null
+  /** The trap's name in kebab-case; null if the guest did not trap. */
+  trap: string | null
   /** For an expired call, the share of CPU time that its thread received, from 0 to 1; null if it is unknown. */
   cpuShare: number | null
   /** The wasm functions that were active, innermost first; empty unless the engine explains failures. */

@@ -168,6 +168,15 @@ describe('importing a package whose addon does not load', () => {
     expect(remedyOf(loadFailure(folder).message)).toMatch(/the file is from another version: reinstall/);
   });
 
+  // macOS does not load an altered binary, because its signature no longer matches.
+  it.skipIf(process.platform === 'darwin')('reports an addon with other hooks as another version', () => {
+    const folder = installed((path) => writeFileSync(path, addonWithHook('cc_lb_observe', 'cc_lb_absolve')));
+    const failure = loadFailure(folder);
+    expect(failure).toMatchObject({ code: 'CC_LB_ADDON_NOT_LOADED', cause: true });
+    expect(failure.message).toMatch(/^Cause: the addon calls the hooks .*cc_lb_shape, cc_lb_absolve, .* expected /m);
+    expect(remedyOf(failure.message)).toMatch(/the file is from another version: reinstall/);
+  });
+
   it('names --allow-addons under the permission model', () => {
     const folder = installed((path) => copyFileSync(addon, path));
     const failure = loadFailure(folder, { flags: [permission, '--allow-fs-read=*'] });
@@ -327,5 +336,15 @@ function addonForMusl(): Buffer {
   const at = bytes.indexOf('libc.so.6\0');
   if (at < 0) throw new Error('the addon does not need glibc');
   bytes.write('libc.musl', at);
+  return bytes;
+}
+
+/** Returns the addon with the export name of a hook replaced by another one of the same length. */
+function addonWithHook(name: string, replacement: string): Buffer {
+  const bytes = readFileSync(addon);
+  const positions: number[] = [];
+  for (let at = bytes.indexOf(name); at >= 0; at = bytes.indexOf(name, at + 1)) positions.push(at);
+  if (positions.length === 0) throw new Error(`the addon does not contain ${name}`);
+  for (const at of positions) bytes.write(replacement, at);
   return bytes;
 }

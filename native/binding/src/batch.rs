@@ -7,13 +7,15 @@ use std::time::{Duration, Instant};
 use cc_lb_engine::call::{Call, Request, call};
 use cc_lb_engine::deadline::Cancel;
 use cc_lb_engine::engine::HotEngine;
-use cc_lb_engine::failure::{Failure, Kind, catching};
+use cc_lb_engine::failure::{Failure, Phase, catching};
+use cc_lb_engine::hook::Hook;
 use cc_lb_engine::module::CompiledModule;
 use napi::bindgen_prelude::AsyncTask;
 use napi::{Env, Result, Task};
 use napi_derive::napi;
 
 use crate::failure::NativeFailure;
+use crate::hook::hook_at;
 use crate::module::NativeModule;
 use crate::tasks::cancel_at_end;
 
@@ -37,7 +39,7 @@ impl NativeModule {
         Ok(AsyncTask::new(BatchTask {
             engine: Arc::clone(&self.engine),
             module: Arc::clone(&self.module),
-            hook: hook as usize,
+            hook: hook_at(hook)?,
             bytes: bytes.to_vec(),
             lengths,
             limit: Duration::from_millis(u64::from(limit_ms)),
@@ -51,7 +53,7 @@ impl NativeModule {
 pub struct BatchTask {
     engine: Arc<HotEngine>,
     module: Arc<CompiledModule>,
-    hook: usize,
+    hook: Hook,
     bytes: Vec<u8>,
     lengths: Vec<u32>,
     limit: Duration,
@@ -97,7 +99,7 @@ impl BatchTask {
             let outcome = call(&rules, Request { head, body: &[], tail: &[] }, |_| ());
             let mut failure = outcome.result.err();
             if failure.is_some() && self.cancel.is_cancelled() {
-                failure = Some(Failure::new(Kind::Cancelled, "the call was canceled"));
+                failure = Some(Failure::Cancelled);
             }
             let failed = failure.is_some();
             ended.push(Ended { failure, seconds: outcome.seconds });
@@ -114,7 +116,7 @@ impl Task for BatchTask {
     type JsValue = Vec<NativeBatchOutcome>;
 
     fn compute(&mut self) -> Result<Vec<Ended>> {
-        let caught = catching(Kind::Trap, || Ok(self.run()));
+        let caught = catching(|message| Failure::guest(Phase::Hook(self.hook), message), || Ok(self.run()));
         Ok(caught.unwrap_or_else(|failure| vec![Ended { failure: Some(failure), seconds: f64::NAN }]))
     }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use cc_lb_engine::compile::{CacheDir, Lookup};
 use cc_lb_engine::engine::HotEngine;
-use cc_lb_engine::failure::{Failure, Kind, catching};
+use cc_lb_engine::failure::{Failure, catching};
 use napi::bindgen_prelude::{AsyncTask, Either};
 use napi::{Env, Result, Task};
 use napi_derive::napi;
@@ -54,7 +54,7 @@ pub fn open_cache_dir(
         .and_then(|key| CacheDir::open(Path::new(&path), key, sized(new_key)?, u64::try_from(max_bytes).unwrap_or(0)));
     match opened {
         Ok(inner) => Either::A(NativeCacheDir { inner }),
-        Err(problem) => Either::B(Failure::new(Kind::EngineInit, problem).into()),
+        Err(problem) => Either::B(Failure::EngineInit(problem).into()),
     }
 }
 
@@ -152,7 +152,7 @@ impl Task for FindTask {
 
     fn compute(&mut self) -> Result<Option<NativeModule>> {
         // A panic counts as a module that is not in the directory: it is compiled.
-        Ok(catching(Kind::Compile, || Ok(self.find())).ok().flatten())
+        Ok(catching(Failure::Instantiate, || Ok(self.find())).ok().flatten())
     }
 
     fn resolve(&mut self, _env: Env, found: Option<NativeModule>) -> Result<Option<NativeModule>> {

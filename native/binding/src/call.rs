@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use cc_lb_engine::call::{Call, Request, call};
 use cc_lb_engine::engine::HotEngine;
+use cc_lb_engine::hook::Hook;
 use cc_lb_engine::module::CompiledModule;
 use cc_lb_engine::stream::Stream;
 use napi::bindgen_prelude::{BufferSlice, Either3, Uint8ArraySlice};
@@ -19,7 +20,7 @@ const SECONDS_BYTES: usize = 8;
 pub(crate) struct CallOf<'a> {
     pub(crate) engine: &'a Arc<HotEngine>,
     pub(crate) module: &'a Arc<CompiledModule>,
-    pub(crate) hook: u32,
+    pub(crate) hook: Hook,
     pub(crate) stream: Option<&'a Arc<Stream>>,
 }
 
@@ -48,7 +49,7 @@ pub(crate) fn call_here<'env>(
     let rules = Call {
         engine,
         module,
-        hook: *hook as usize,
+        hook: *hook,
         limit: Duration::from_millis(u64::from(rules.limit_ms)),
         slice: (rules.slice_ms > 0).then(|| Duration::from_millis(u64::from(rules.slice_ms))),
         stream: stream.map(|stream| &**stream),

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use cc_lb_engine::compile::{CacheDir, Capacity, Command, Compilation, Limits, Place, Request, submit};
 use cc_lb_engine::engine::HotEngine;
-use cc_lb_engine::failure::{Failure, Kind, catching};
+use cc_lb_engine::failure::{CompileReason, Failure, catching};
 use napi::bindgen_prelude::{AsyncTask, Either};
 use napi::{Env, Result, Task};
 use napi_derive::napi;
@@ -214,7 +214,8 @@ impl Task for LoadTask {
     type JsValue = Either<NativeModule, NativeFailure>;
 
     fn compute(&mut self) -> Result<Loaded> {
-        Ok(Loaded(catching(Kind::Compile, || self.load())))
+        let panicked = |message| Failure::Compile { reason: CompileReason::Crash, message };
+        Ok(Loaded(catching(panicked, || self.load())))
     }
 
     fn resolve(&mut self, _env: Env, loaded: Loaded) -> Result<Self::JsValue> {

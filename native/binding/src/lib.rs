@@ -9,6 +9,7 @@ pub mod call;
 pub mod compile;
 pub mod engine;
 pub mod failure;
+pub mod hook;
 pub mod inspection;
 pub mod module;
 pub mod signals;

@@ -11,6 +11,7 @@ use napi_derive::napi;
 
 use crate::call::{CallOf, Rules, call_here};
 use crate::failure::NativeFailure;
+use crate::hook::hook_at;
 use crate::staged::{NativeStagedCall, stage};
 use crate::stream::NativeStream;
 
@@ -96,7 +97,7 @@ impl NativeModule {
         max_answer: u32,
         probe: bool,
     ) -> Result<Either3<u32, BufferSlice<'env>, NativeFailure>> {
-        let call = CallOf { engine: &self.engine, module: &self.module, hook, stream: None };
+        let call = CallOf { engine: &self.engine, module: &self.module, hook: hook_at(hook)?, stream: None };
         let rules = Rules { limit_ms, slice_ms, max_answer, probe };
         call_here(env, &call, &mut scratch, (start, head, tail), body, &rules)
     }
@@ -115,15 +116,15 @@ impl NativeModule {
         limit_ms: u32,
         max_answer: u32,
         probe: bool,
-    ) -> Either<NativeStagedCall, NativeFailure> {
-        let call = CallOf { engine: &self.engine, module: &self.module, hook, stream: None };
+    ) -> Result<Either<NativeStagedCall, NativeFailure>> {
+        let call = CallOf { engine: &self.engine, module: &self.module, hook: hook_at(hook)?, stream: None };
         let rules = Rules { limit_ms, slice_ms: 0, max_answer, probe };
-        stage(&call, scratch, (start, head, tail), body, &rules)
+        Ok(stage(&call, scratch, (start, head, tail), body, &rules))
     }
 
     /// Opens a stream of `principal`, whose events call this hook on one instance.
     #[napi(catch_unwind)]
-    pub fn open_stream(&self, hook: u32, principal: String) -> NativeStream {
-        NativeStream::new(&self.engine, &self.module, hook, principal)
+    pub fn open_stream(&self, hook: u32, principal: String) -> Result<NativeStream> {
+        Ok(NativeStream::new(&self.engine, &self.module, hook_at(hook)?, principal))
     }
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use cc_lb_engine::failure::{Kind, catching};
+use cc_lb_engine::failure::{Failure, catching};
 use cc_lb_engine::inspect::inspect;
 use napi::bindgen_prelude::AsyncTask;
 use napi::{Env, Result, Task};
@@ -81,8 +81,8 @@ impl Task for InspectTask {
     type JsValue = NativeInspection;
 
     fn compute(&mut self) -> Result<NativeInspection> {
-        let caught = catching(Kind::Rejected, || Ok(self.run()));
-        caught.map_err(|failure| napi::Error::from_reason(failure.message))
+        let caught = catching(Failure::Rejected, || Ok(self.run()));
+        caught.map_err(|failure| napi::Error::from_reason(failure.to_string()))
     }
 
     fn resolve(&mut self, _env: Env, inspection: NativeInspection) -> Result<NativeInspection> {

@@ -8,7 +8,8 @@ use std::time::{Duration, Instant};
 use cc_lb_engine::call::{Call, Outcome, Request, call};
 use cc_lb_engine::deadline::Cancel;
 use cc_lb_engine::engine::HotEngine;
-use cc_lb_engine::failure::{Failure, Kind, catching};
+use cc_lb_engine::failure::{Failure, Phase, Resource, catching};
+use cc_lb_engine::hook::Hook;
 use cc_lb_engine::module::CompiledModule;
 use cc_lb_engine::stream::Stream;
 use napi::bindgen_prelude::{AsyncTask, BufferSlice, Either};
@@ -41,11 +42,11 @@ impl Staged {
         engine
             .staged
             .fetch_update(SeqCst, SeqCst, |staged| (staged + length <= most).then_some(staged + length))
-            .map_err(|_| Failure::saturated("staging"))?;
+            .map_err(|_| Failure::Saturated(Resource::Staging))?;
         let mut bytes = BUFFERS.lock().unwrap_or_else(PoisonError::into_inner).pop().unwrap_or_default();
         if bytes.try_reserve(head.len() + body.len() + tail.len()).is_err() {
             engine.staged.fetch_sub(length, SeqCst);
-            return Err(Failure::saturated("staging"));
+            return Err(Failure::Saturated(Resource::Staging));
         }
         bytes.extend_from_slice(head);
         bytes.extend_from_slice(body);
@@ -73,7 +74,7 @@ pub struct NativeStagedCall {
     module: Arc<CompiledModule>,
     stream: Option<Arc<Stream>>,
     staged: Mutex<Option<Staged>>,
-    hook: usize,
+    hook: Hook,
     limit: Duration,
     probe: bool,
     max_answer: usize,
@@ -91,7 +92,7 @@ impl NativeStagedCall {
             module: Arc::clone(call.module),
             stream: call.stream.map(Arc::clone),
             staged: Mutex::new(Some(Staged::copy(call.engine, request)?)),
-            hook: call.hook as usize,
+            hook: call.hook,
             limit: Duration::from_millis(u64::from(rules.limit_ms)),
             probe: rules.probe,
             max_answer: rules.max_answer as usize,
@@ -152,7 +153,7 @@ pub struct CallTask {
     module: Arc<CompiledModule>,
     stream: Option<Arc<Stream>>,
     staged: Option<Staged>,
-    hook: usize,
+    hook: Hook,
     limit: Duration,
     probe: bool,
     max_answer: usize,
@@ -180,9 +181,8 @@ pub struct Finished {
 
 impl CallTask {
     fn run(&mut self) -> Outcome<Vec<u8>> {
-        let cancelled = Failure::new(Kind::Cancelled, "the call was canceled");
         let Some(staged) = self.staged.take() else {
-            return Outcome { result: Err(cancelled), seconds: f64::NAN };
+            return Outcome { result: Err(Failure::Cancelled), seconds: f64::NAN };
         };
         HotEngine::prepare_thread();
         let request = Request { head: &staged.bytes, body: &[], tail: &[] };
@@ -206,10 +206,10 @@ impl CallTask {
                 room.map(|()| bytes)
             },
         );
-        let no_room = |_| Failure::new(Kind::AnswerSize, "not enough memory for the answer");
+        let no_room = |_| Failure::AnswerSize("not enough memory for the answer".to_owned());
         let mut result = outcome.result.and_then(|bytes| bytes.map_err(no_room));
         if result.is_err() && self.cancel.is_cancelled() {
-            result = Err(cancelled);
+            result = Err(Failure::Cancelled);
         }
         Outcome { result, seconds: outcome.seconds }
     }
@@ -221,7 +221,8 @@ impl<'task> ScopedTask<'task> for CallTask {
 
     fn compute(&mut self) -> Result<Self::Output> {
         let began = Instant::now();
-        let caught = catching(Kind::Trap, || Ok(self.run()));
+        let hook = self.hook;
+        let caught = catching(|message| Failure::guest(Phase::Hook(hook), message), || Ok(self.run()));
         let outcome = caught.unwrap_or_else(|failure| Outcome { result: Err(failure), seconds: f64::NAN });
         Ok(Finished { outcome, total_seconds: began.elapsed().as_secs_f64() })
     }

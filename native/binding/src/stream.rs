@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use cc_lb_engine::engine::HotEngine;
+use cc_lb_engine::hook::Hook;
 use cc_lb_engine::module::CompiledModule;
 use cc_lb_engine::stream::Stream;
 use napi::bindgen_prelude::{BufferSlice, Either, Either3, Uint8ArraySlice};
@@ -18,7 +19,7 @@ use crate::staged::{NativeStagedCall, stage};
 pub struct NativeStream {
     engine: Arc<HotEngine>,
     module: Arc<CompiledModule>,
-    hook: u32,
+    hook: Hook,
     stream: Arc<Stream>,
 }
 
@@ -26,7 +27,7 @@ impl NativeStream {
     pub(crate) fn new(
         engine: &Arc<HotEngine>,
         module: &Arc<CompiledModule>,
-        hook: u32,
+        hook: Hook,
         principal: String,
     ) -> NativeStream {
         let stream = Arc::new(Stream::new(engine, module, principal));

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use cc_lb_engine::call::{Call, Request, call};
 use cc_lb_engine::code::compile_code;
 use cc_lb_engine::engine::HotEngine;
+use cc_lb_engine::hook::Hook;
 use cc_lb_engine::module::CompiledModule;
 use cc_lb_engine::options::EngineOptions;
 
@@ -60,7 +61,7 @@ fn main() {
                 let rules = Call {
                     engine: &engine,
                     module: &module,
-                    hook: 0,
+                    hook: Hook::Filter,
                     limit,
                     slice: None,
                     stream: None,

@@ -1,6 +1,5 @@
 //! The path of a call on any thread: alloc, write, hook, bounds, copy.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -8,9 +7,10 @@ use wasmtime::Trap;
 
 use crate::deadline::{self, Cancel, Interruption};
 use crate::engine::HotEngine;
-use crate::failure::{Failure, Kind};
+use crate::failure::{Failure, GuestTrap, Phase, catching};
+use crate::hook::Hook;
 use crate::instance::Instance;
-use crate::module::{CompiledModule, HOOKS, OBSERVE};
+use crate::module::CompiledModule;
 use crate::pool::Lease;
 use crate::stack;
 use crate::stream::Stream;
@@ -35,8 +35,8 @@ pub struct Call<'a> {
     pub engine: &'a HotEngine,
     /// The module.
     pub module: &'a Arc<CompiledModule>,
-    /// The number of the hook.
-    pub hook: usize,
+    /// The hook.
+    pub hook: Hook,
     /// Time for instantiation, alloc and hook together.
     pub limit: Duration,
     /// CPU time after which the call is interrupted, to be repeated off-thread.
@@ -62,12 +62,8 @@ pub struct Outcome<R> {
 /// Calls the hook and passes its answer, in the guest's memory, to `read`.
 pub fn call<R>(call: &Call<'_>, request: Request<'_>, read: impl FnOnce(&[u8]) -> R) -> Outcome<R> {
     let mut seconds = f64::NAN;
-    let caught = catch_unwind(AssertUnwindSafe(|| enter(call, request, read, &mut seconds)));
-    let result = caught.unwrap_or_else(|payload| {
-        let mut failure = Failure::panic(Kind::Trap, &*payload);
-        failure.place = HOOKS.get(call.hook).copied().unwrap_or("native");
-        Err(failure)
-    });
+    let panicked = |message| Failure::guest(Phase::Hook(call.hook), message);
+    let result = catching(panicked, || enter(call, request, read, &mut seconds));
     Outcome { result, seconds }
 }
 
@@ -77,10 +73,8 @@ fn enter<R>(
     read: impl FnOnce(&[u8]) -> R,
     seconds: &mut f64,
 ) -> Result<R, Failure> {
-    stack::check(call.engine.options.max_wasm_stack as usize).map_err(|(left, needed)| {
-        let message = format!("{left} bytes of native stack are left on this thread and {needed} are needed");
-        Failure::new(Kind::Stack, message)
-    })?;
+    stack::check(call.engine.options.max_wasm_stack as usize)
+        .map_err(|(left, needed)| Failure::Stack { left, needed })?;
     let _permit = if call.probe { None } else { Some(call.engine.budget.take()?) };
     let deadline = deadline::arm(call.limit, call.slice, call.cancel.clone());
     attempt(call, request, read, seconds).map_err(|failure| interrupted(&deadline, failure))
@@ -88,12 +82,12 @@ fn enter<R>(
 
 /// Returns the failure of an interrupted guest, with the interruption.
 fn interrupted(deadline: &deadline::Armed, failure: Failure) -> Failure {
-    if failure.trap != Failure::INTERRUPT {
-        return failure;
-    }
-    match deadline.interruption() {
-        Interruption::Slice => Failure::new(Kind::Sliced, "the call exceeded its slice"),
-        Interruption::Deadline(cpu_share) => Failure { cpu_share, ..failure },
+    match failure {
+        Failure::Trap(trap) if trap.code == Some(Trap::Interrupt) => match deadline.interruption() {
+            Interruption::Slice => Failure::Sliced,
+            Interruption::Deadline(cpu_share) => Failure::Trap(GuestTrap { cpu_share, ..trap }),
+        },
+        other => other,
     }
 }
 
@@ -106,7 +100,7 @@ fn attempt<R>(
 ) -> Result<R, Failure> {
     // A call that was canceled while it waited is not started.
     if call.cancel.as_ref().is_some_and(|cancel| cancel.is_cancelled()) {
-        return Err(Failure::new(Kind::Cancelled, "the call was canceled"));
+        return Err(Failure::Cancelled);
     }
     let serve = |instance: &mut Instance| {
         let began = Instant::now();
@@ -139,25 +133,24 @@ fn run<R>(
     request: Request<'_>,
     read: impl FnOnce(&[u8]) -> R,
 ) -> Result<R, Failure> {
-    let name = HOOKS[call.hook];
     let Request { head, body, tail } = request;
     let length = u32::try_from(head.len() + body.len() + tail.len()).map_err(|_| {
-        Failure::new(Kind::Rejected, "the request has more than 4,294,967,295 bytes, which no guest can address")
+        Failure::Rejected("the request has more than 4,294,967,295 bytes, which no guest can address".to_owned())
     })?;
-    let pointer = instance.alloc(length, ALIGN).map_err(|error| Failure::trap("cc_lb_alloc", &error))?;
+    let pointer = instance.alloc(length, ALIGN).map_err(|error| Failure::trap(Phase::Alloc, &error))?;
     if pointer == 0 {
-        return Err(Failure::guest("cc_lb_alloc", format!("cc_lb_alloc returned 0 for {length} bytes")));
+        return Err(Failure::guest(Phase::Alloc, format!("cc_lb_alloc returned 0 for {length} bytes")));
     }
     // An allocator that returns before it reaches an epoch check may still have exceeded the deadline.
     if deadline::is_over() {
-        return Err(Failure::trap("cc_lb_alloc", &Trap::Interrupt.into()));
+        return Err(Failure::trap(Phase::Alloc, &Trap::Interrupt.into()));
     }
     let memory = instance.memory_mut();
     let start = pointer as usize;
     let memory_bytes = memory.len();
     let target = memory.get_mut(start..start + length as usize).ok_or_else(|| {
         let message = format!("cc_lb_alloc returned {start} for {length} bytes in a memory of {memory_bytes}");
-        Failure::guest("memory.write", message)
+        Failure::guest(Phase::Write, message)
     })?;
     let (at_head, rest) = target.split_at_mut(head.len());
     let (at_body, at_tail) = rest.split_at_mut(body.len());
@@ -165,27 +158,28 @@ fn run<R>(
     at_body.copy_from_slice(body);
     at_tail.copy_from_slice(tail);
 
-    let packed = instance.hook(pointer, length).map_err(|error| Failure::trap(name, &error))?;
+    let packed = instance.hook(pointer, length).map_err(|error| Failure::trap(Phase::Hook(call.hook), &error))?;
     let (pointer, length) = ((packed >> 32) as usize, (packed & 0xffff_ffff) as usize);
-    if pointer == 0 && length == 0 && call.hook == OBSERVE {
+    let name = call.hook.export();
+    if pointer == 0 && length == 0 && call.hook == Hook::Observe {
         return Ok(read(&[]));
     }
     if pointer == 0 || length == 0 {
         let message = format!("{name} returned pointer {pointer} and length {length}; only observe may return (0, 0)");
-        return Err(Failure::new(Kind::Rejected, message));
+        return Err(Failure::Rejected(message));
     }
     let memory = instance.memory();
     let answer = memory.get(pointer..pointer + length).ok_or_else(|| {
         let bytes = memory.len();
         let message = format!("{name} returned {length} bytes at {pointer}, out of bounds of a memory of {bytes}");
-        Failure::new(Kind::Rejected, message)
+        Failure::Rejected(message)
     })?;
     if answer.len() > call.max_answer {
         let message = format!("the answer has {} bytes, more than outputBodyBytes ({})", answer.len(), call.max_answer);
-        return Err(Failure::new(Kind::AnswerSize, message));
+        return Err(Failure::AnswerSize(message));
     }
     // The answer of observe is ignored.
-    Ok(read(if call.hook == OBSERVE { &[] } else { answer }))
+    Ok(read(if call.hook == Hook::Observe { &[] } else { answer }))
 }
 
 #[cfg(test)]
@@ -202,10 +196,10 @@ mod tests {
             local.get 0 i64.extend_i32_u i64.const 32 i64.shl local.get 1 i64.extend_i32_u i64.or)
         (func (export "cc_lb_shape") (param i32 i32) (result i64) (loop br 0) i64.const 0))"#;
 
-    /// The number of a hook that answers, and milliseconds that suffice on any machine.
-    const FILTER: (usize, u64) = (0, 60_000);
-    /// The number of a hook that never answers, and its deadline in milliseconds.
-    const LOOP: (usize, u64) = (1, 50);
+    /// A hook that answers, and milliseconds that suffice on any machine.
+    const FILTER: (Hook, u64) = (Hook::Filter, 60_000);
+    /// A hook that never answers, and its deadline in milliseconds.
+    const LOOP: (Hook, u64) = (Hook::Shape, 50);
 
     /// Options of an engine that no concurrent test shares.
     fn options(group: &str) -> EngineOptions {
@@ -242,7 +236,7 @@ mod tests {
     fn echo<R>(
         engine: &HotEngine,
         module: &Arc<CompiledModule>,
-        (hook, milliseconds): (usize, u64),
+        (hook, milliseconds): (Hook, u64),
         read: impl FnOnce(&[u8]) -> R,
     ) -> Result<R, Failure> {
         let limit = Duration::from_millis(milliseconds);
@@ -271,8 +265,9 @@ mod tests {
     fn a_panic_becomes_a_failure_and_the_next_call_works() {
         with_echo("panic", |engine, module| {
             let failure = echo(engine, module, FILTER, |_| panic!("deliberate")).expect_err("it panicked");
-            assert_eq!((failure.kind, failure.place), (Kind::Trap, "cc_lb_filter"));
-            assert!(failure.message.contains("deliberate"));
+            let Failure::Trap(trap) = failure else { panic!("{failure:?}") };
+            assert_eq!((trap.phase, trap.code), (Phase::Hook(Hook::Filter), None));
+            assert!(trap.message.contains("deliberate"));
             assert_eq!(engine.budget.running(), 0);
             assert!(echo(engine, module, FILTER, <[u8]>::len).is_ok());
         });
@@ -289,7 +284,7 @@ mod tests {
                     Call { engine, module, hook, limit, slice, stream: None, cancel: None, max_answer, probe: false };
                 call(&rules, Request { head: b"a", body: b"", tail: b"" }, <[u8]>::len).result
             };
-            assert_eq!(call_hook(LOOP.0).expect_err("it never answers").kind, Kind::Sliced);
+            assert!(matches!(call_hook(LOOP.0), Err(Failure::Sliced)));
             assert_eq!(call_hook(FILTER.0).expect("the next call has a new slice"), 1);
         });
     }
@@ -299,7 +294,8 @@ mod tests {
         with_echo("share", |engine, module| {
             // Long enough for the thread to get a processor on a busy machine.
             let failure = echo(engine, module, (LOOP.0, 1_000), <[u8]>::len).expect_err("it never answers");
-            let share = failure.cpu_share.expect("this platform has a CPU clock");
+            let Failure::Trap(trap) = failure else { panic!("{failure:?}") };
+            let share = trap.cpu_share.expect("this platform has a CPU clock");
             assert!(share > 0.0 && share <= 1.0, "{share}");
         });
     }
@@ -308,7 +304,8 @@ mod tests {
     fn an_endless_loop_ends_at_its_deadline() {
         with_echo("loop", |engine, module| {
             let failure = echo(engine, module, LOOP, <[u8]>::len).expect_err("it never answers");
-            assert_eq!((failure.place, failure.trap), ("cc_lb_shape", "interrupt"));
+            let Failure::Trap(trap) = failure else { panic!("{failure:?}") };
+            assert_eq!((trap.phase, trap.code), (Phase::Hook(Hook::Shape), Some(Trap::Interrupt)));
         });
     }
 }

@@ -12,7 +12,7 @@ use crate::cache::Cache;
 use crate::code::code_config;
 use crate::compile::ImageName;
 use crate::deadline;
-use crate::failure::{Failure, Kind, chain};
+use crate::failure::{Failure, chain};
 use crate::idle::ModuleMemories;
 use crate::inspect;
 use crate::memory;
@@ -129,12 +129,10 @@ impl HotEngine {
 
 /// Builds an engine, whose deadlines are kept from now on.
 fn build(options: &EngineOptions, reuses_memories: bool) -> Result<Engine, Failure> {
-    let engine = Engine::new(&config(options, reuses_memories))
-        .map_err(|error| Failure::new(Kind::EngineInit, chain(&error)))?;
+    let engine = Engine::new(&config(options, reuses_memories)).map_err(|error| Failure::EngineInit(chain(&error)))?;
     signals::remember_handler();
-    deadline::watch(&engine).map_err(|error| {
-        Failure::new(Kind::EngineInit, format!("the watchdog thread of deadlines cannot be started: {error}"))
-    })?;
+    deadline::watch(&engine)
+        .map_err(|error| Failure::EngineInit(format!("the watchdog thread of deadlines cannot be started: {error}")))?;
     Ok(engine)
 }
 

@@ -3,7 +3,8 @@
 use wasmtime::{Extern, Func, Memory, PoolConcurrencyLimitError, Store, Trap, ValRaw};
 
 use crate::deadline;
-use crate::failure::{Failure, Kind, chain};
+use crate::failure::{Failure, Phase, Resource, chain};
+use crate::hook::Hook;
 use crate::host::HostState;
 use crate::module::{CompiledModule, Export};
 
@@ -16,11 +17,12 @@ pub struct Instance {
 }
 
 impl Instance {
-    /// Instantiates `module` to call the hook with this number. Its start function, if any, runs under the deadline
+    /// Instantiates `module` to call `hook`. Its start function, if any, runs under the deadline
     /// that is active on this thread.
-    pub fn new(module: &CompiledModule, hook: usize) -> Result<Instance, Failure> {
-        let export = |export: &Export| export.clone().map_err(|reason| Failure::new(Kind::Rejected, reason));
-        let (memory, alloc, hook) = (export(&module.memory)?, export(&module.alloc)?, export(&module.hooks[hook])?);
+    pub fn new(module: &CompiledModule, hook: Hook) -> Result<Instance, Failure> {
+        let export = |export: &Export| export.clone().map_err(Failure::Rejected);
+        let (memory, alloc, hook) =
+            (export(&module.memory)?, export(&module.alloc)?, export(&module.hooks[hook as usize])?);
         let state = HostState::new(module.memory_cap, module.max_tables, module.max_table_elements);
         let mut store = Store::new(module.pre.module().engine(), state);
         store.limiter(|state| &mut state.limits);
@@ -37,7 +39,7 @@ impl Instance {
         let alloc = instance.get_module_export(&mut store, &alloc).and_then(Extern::into_func);
         let hook = instance.get_module_export(&mut store, &hook).and_then(Extern::into_func);
         let (Some(memory), Some(alloc), Some(hook)) = (memory, alloc, hook) else {
-            return Err(Failure::new(Kind::Rejected, "an export changed its kind"));
+            return Err(Failure::Rejected("an export changed its kind".to_owned()));
         };
         Ok(Instance { store, memory, alloc, hook })
     }
@@ -83,17 +85,13 @@ fn instantiation_failure(error: &wasmtime::Error) -> Failure {
         // A pool has no heaps for references to host objects, so that a retry cannot succeed.
         if limit.to_string().contains("GC heap") {
             let message = "it uses references to host objects, for which a pool reserves no heap";
-            return Failure::new(Kind::Instantiate, message);
+            return Failure::Instantiate(message.to_owned());
         }
-        return Failure::saturated("pool");
+        return Failure::Saturated(Resource::Pool);
     }
-    let mut failure = Failure::new(Kind::Instantiate, chain(error));
+    // Only a start function that traps or expires makes instantiation trap.
     if error.downcast_ref::<Trap>().is_some() {
-        // The start function trapped or expired: the trap becomes the cause.
-        failure.place = "instantiate";
-        let Failure { trap, frames, .. } = Failure::trap("instantiate", error);
-        failure.trap = trap;
-        failure.frames = frames;
+        return Failure::trap(Phase::Instantiate, error);
     }
-    failure
+    Failure::Instantiate(chain(error))
 }

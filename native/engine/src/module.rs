@@ -6,15 +6,10 @@ use std::sync::atomic::{AtomicU32, AtomicUsize};
 
 use wasmtime::{Engine, ExternType, FuncType, InstancePre, Linker, Module, ModuleExport, ValType};
 
-use crate::failure::{Failure, Kind, chain};
+use crate::failure::{CompileReason, Failure, chain};
+use crate::hook::Hook;
 use crate::host::HostState;
 use crate::idle::ModuleMemories;
-
-/// The hooks in the order of their numbers in JavaScript.
-pub const HOOKS: [&str; 5] =
-    ["cc_lb_filter", "cc_lb_shape", "cc_lb_observe", "cc_lb_transform_response", "cc_lb_transform_sse_event"];
-/// The hook that may have no answer.
-pub const OBSERVE: usize = 2;
 
 /// The index of an export of the contract, or why it cannot be called.
 pub type Export = Result<ModuleExport, String>;
@@ -34,8 +29,8 @@ pub struct CompiledModule {
     pub memory: Export,
     /// `cc_lb_alloc`; also an error if `cc_lb_free` is missing or has another type.
     pub alloc: Export,
-    /// The hooks, by number.
-    pub hooks: [Export; HOOKS.len()],
+    /// The hooks, by discriminant.
+    pub hooks: [Export; Hook::ALL.len()],
     /// Whether instantiation runs guest code.
     pub has_start: bool,
     /// Bytes that a memory of this module may grow to.
@@ -75,10 +70,8 @@ impl CompiledModule {
         // SAFETY: the compiler created the image: it came through a pipe from a process that this one started, or with a
         // MAC that only the holder of the cache directory's key can create.
         let module = unsafe { Module::deserialize(engine, image) }
-            .map_err(|error| Failure { place: "invalid", ..Failure::new(Kind::Compile, chain(&error)) })?;
-        let pre = Linker::new(engine)
-            .instantiate_pre(&module)
-            .map_err(|error| Failure::new(Kind::Instantiate, chain(&error)))?;
+            .map_err(|error| Failure::Compile { reason: CompileReason::Invalid, message: chain(&error) })?;
+        let pre = Linker::new(engine).instantiate_pre(&module).map_err(|error| Failure::Instantiate(chain(&error)))?;
         let range = module.image_range();
         let i32s = |count| vec![ValType::I32; count];
         let function = |name: &str, params: usize, result: Option<ValType>| -> Export {
@@ -99,7 +92,7 @@ impl CompiledModule {
         };
         let free = function("cc_lb_free", 3, None);
         let alloc = function("cc_lb_alloc", 2, Some(ValType::I32)).and_then(|alloc| free.map(|_| alloc));
-        let hooks = HOOKS.map(|name| function(name, 2, Some(ValType::I64)));
+        let hooks = Hook::ALL.map(|hook| function(hook.export(), 2, Some(ValType::I64)));
         Ok(CompiledModule {
             pre,
             memory,

@@ -2,11 +2,14 @@
 
 use std::time::Duration;
 
+use wasmtime::Trap;
+
 use super::*;
 use crate::call::{Call, Request, call};
 use crate::code::compile_code;
 use crate::engine::HotEngine;
 use crate::failure::Failure;
+use crate::hook::Hook;
 use crate::options::EngineOptions;
 
 /// A guest whose hook of each number does something else with its memory.
@@ -36,9 +39,9 @@ fn guest(limits: &str, number: usize) -> String {
     )
 }
 
-const FILTER: usize = 0;
-const GROW: usize = 1;
-const TRAP: usize = 3;
+const FILTER: Hook = Hook::Filter;
+const GROW: Hook = Hook::Shape;
+const TRAP: Hook = Hook::TransformResponse;
 
 fn engine(group: &str, budget: u64) -> Arc<HotEngine> {
     HotEngine::open(EngineOptions {
@@ -73,7 +76,7 @@ fn served(engine: &HotEngine, limits: &str, number: usize) -> Arc<CompiledModule
     Arc::new(module)
 }
 
-fn run(engine: &HotEngine, module: &Arc<CompiledModule>, hook: usize) -> Result<(), Failure> {
+fn run(engine: &HotEngine, module: &Arc<CompiledModule>, hook: Hook) -> Result<(), Failure> {
     let limit = Duration::from_secs(60);
     let rules = Call {
         engine,
@@ -97,7 +100,10 @@ fn every_call_finds_zeroes_whatever_the_one_before_did() {
         for round in 0..600 {
             let hook = [FILTER, FILTER, GROW, TRAP][round % 4];
             let result = run(&engine, &module, hook);
-            assert_eq!(result.err().map(|failure| failure.trap), (hook == TRAP).then_some("unreachable-code-reached"));
+            match result {
+                Err(Failure::Trap(trap)) => assert_eq!((hook, trap.code), (TRAP, Some(Trap::UnreachableCodeReached))),
+                result => assert!(hook != TRAP && result.is_ok()),
+            }
         }
         assert_eq!(module.memories.as_ref().map(ModuleMemories::count), Some(1));
     }

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, PoisonError, TryLockError};
 
 use crate::engine::HotEngine;
-use crate::failure::{Failure, Kind};
+use crate::failure::{Failure, Resource};
 use crate::instance::Instance;
 use crate::module::CompiledModule;
 use crate::stream_budget::StreamCharge;
@@ -65,9 +65,7 @@ impl Stream {
         let mut state = match self.state.try_lock() {
             Ok(state) => state,
             Err(TryLockError::Poisoned(state)) => state.into_inner(),
-            Err(TryLockError::WouldBlock) => {
-                return Err(Failure::new(Kind::Busy, "an earlier event of the stream still runs"));
-            }
+            Err(TryLockError::WouldBlock) => return Err(Failure::Busy),
         };
         // A panic in between leaves the stream ended, and unwinding drops the instance and its charge.
         let (mut instance, mut charge) = match std::mem::replace(&mut *state, State::Ended) {
@@ -76,7 +74,7 @@ impl Stream {
                 let instance = create()?;
                 if !charge.set(instance.memory().len() as u64) {
                     self.release(instance);
-                    return Err(Failure::saturated("streams"));
+                    return Err(Failure::Saturated(Resource::Streams));
                 }
                 (instance, charge)
             }
@@ -84,7 +82,7 @@ impl Stream {
                 instance.bind_deadline();
                 (instance, charge)
             }
-            State::Ended => return Err(Failure::new(Kind::Ended, "the stream has ended")),
+            State::Ended => return Err(Failure::Ended),
         };
         let result = event(&mut instance);
         if result.is_err() {
@@ -93,7 +91,7 @@ impl Stream {
             *state = State::Live(instance, charge);
         } else {
             self.release(instance);
-            return Err(Failure::saturated("streams"));
+            return Err(Failure::Saturated(Resource::Streams));
         }
         result
     }

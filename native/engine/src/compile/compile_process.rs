@@ -14,7 +14,7 @@ use super::job::{Compiled, Job, Outcome};
 use super::process::{Command, Exit, Process, Watched, fault, is_for_the_moment, is_time_limit};
 use super::protocol::{ANSWER_HEADER_BYTES, AnswerHeader, EXIT_MEMORY, JOB_HEADER_BYTES, JobHeader, READY, Status};
 use super::{host_failure, module_failure, took_too_long, took_too_much_memory};
-use crate::failure::{Failure, Kind};
+use crate::failure::{CompileReason, Failure};
 
 /// Time until the process reports that it is ready.
 const START_LIMIT: Duration = Duration::from_secs(20);
@@ -154,7 +154,7 @@ impl CompileProcess {
     fn overdue(&self, now: Instant) -> Option<Failure> {
         let assigned = self.job.as_ref();
         if assigned.is_some_and(|assigned| assigned.job.cancelled()) {
-            return Some(Failure::new(Kind::Cancelled, "the compilation was cancelled"));
+            return Some(Failure::Cancelled);
         }
         if now.saturating_duration_since(self.since) < self.limit()? {
             return None;
@@ -210,7 +210,7 @@ impl CompileProcess {
         let max_image = assigned.job.request.limits.image;
         if status == Status::Image && payload_bytes > max_image {
             let problem = format!("its image has {payload_bytes} bytes, more than maxImageBytes ({max_image})");
-            return Some(Err(module_failure("image", problem)));
+            return Some(Err(module_failure(CompileReason::Image, problem)));
         }
         let present = (answer.len() - ANSWER_HEADER_BYTES) as u64;
         if present > payload_bytes || (status != Status::Image && payload_bytes > MAX_MESSAGE_BYTES) {
@@ -223,8 +223,8 @@ impl CompileProcess {
         let text = || String::from_utf8_lossy(&payload).into_owned();
         Some(match status {
             Status::Image => Ok(Compiled { image: payload, digest }),
-            Status::Refused => Err(module_failure("invalid", text())),
-            Status::Panicked => Err(module_failure("crash", format!("the compiler panicked: {}", text()))),
+            Status::Refused => Err(module_failure(CompileReason::Invalid, text())),
+            Status::Panicked => Err(module_failure(CompileReason::Crash, format!("the compiler panicked: {}", text()))),
         })
     }
 
@@ -240,7 +240,7 @@ impl CompileProcess {
             (_, Some(limits)) if is_time_limit(exit) => took_too_long(limits),
             (_, Some(_)) if fault(exit).is_some() => {
                 let name = fault(exit).unwrap_or_default();
-                module_failure("crash", format!("the compiler crashed ({name})"))
+                module_failure(CompileReason::Crash, format!("the compiler crashed ({name})"))
             }
             (Exit::Signal(signal), _) => {
                 let retryable = fault(exit).is_none();

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use super::queue::{Principal, Waiting};
 use super::{Place, Request, host_failure};
-use crate::failure::{Failure, Kind};
+use crate::failure::Failure;
 
 /// An image and the digest of the module that the compiler reports.
 pub struct Compiled {
@@ -82,8 +82,7 @@ impl Job {
     /// Returns the result once, after the compilation has ended.
     pub fn take(&self) -> Result<Vec<u8>, Failure> {
         let outcome = self.state().outcome.take();
-        let compiled =
-            outcome.unwrap_or_else(|| Err(Failure::new(Kind::Cancelled, "the compilation was cancelled")))?;
+        let compiled = outcome.unwrap_or(Err(Failure::Cancelled))?;
         if compiled.digest != *blake3::hash(&self.request.wasm).as_bytes() {
             return Err(host_failure(false, "the compile process answered for another module"));
         }

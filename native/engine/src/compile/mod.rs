@@ -38,7 +38,7 @@ pub use compilation::{Compilation, submit};
 pub use queue::Principal;
 pub use supervisor::{Counts, counts};
 
-use crate::failure::{Failure, Kind};
+use crate::failure::{CompileReason, Failure};
 use crate::options::CodeSettings;
 
 /// Stack of the compiling thread. Cranelift recurses on deep nesting in a module.
@@ -103,20 +103,22 @@ pub struct Capacity {
     pub waiting_bytes: u64,
 }
 
-/// Returns the failure of a module. `reason` is the name that JavaScript receives.
-fn module_failure(reason: &'static str, message: impl Into<String>) -> Failure {
-    Failure { place: reason, ..Failure::new(Kind::Compile, message) }
+/// Returns the failure of a module.
+fn module_failure(reason: CompileReason, message: impl Into<String>) -> Failure {
+    Failure::Compile { reason, message: message.into() }
 }
 
 /// Returns a failure of the host, which does not concern the module.
 fn host_failure(retryable: bool, message: impl Into<String>) -> Failure {
-    Failure { place: if retryable { "retryable" } else { "" }, ..Failure::new(Kind::CompileProcess, message) }
+    Failure::CompileProcess { retryable, message: message.into() }
 }
 
 fn took_too_long(limits: &Limits) -> Failure {
-    module_failure("time", format!("compiling takes longer than compileTimeoutMs ({})", limits.time.as_millis()))
+    let message = format!("compiling takes longer than compileTimeoutMs ({})", limits.time.as_millis());
+    module_failure(CompileReason::Time, message)
 }
 
 fn took_too_much_memory(limits: &Limits) -> Failure {
-    module_failure("memory", format!("compiling takes more memory than maxCompileBytes ({})", limits.memory))
+    let message = format!("compiling takes more memory than maxCompileBytes ({})", limits.memory);
+    module_failure(CompileReason::Memory, message)
 }

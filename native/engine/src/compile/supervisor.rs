@@ -14,7 +14,7 @@ use super::queue::{Queue, share_of};
 use super::refusals::Refusals;
 use super::{COMPILE_STACK, Place, Request, host_failure, module_failure, took_too_long};
 use crate::code::compile_code;
-use crate::failure::{Failure, Kind, chain, panic_text};
+use crate::failure::{CompileReason, Failure, Resource, chain, panic_text};
 
 /// Interval of checking the queue for compilations whose waiting time has elapsed.
 const QUEUE_LOOK: Duration = Duration::from_millis(100);
@@ -64,7 +64,7 @@ pub fn submit(request: Request) -> Result<Arc<Job>, Failure> {
     let (urgent, capacity) = (request.urgent, request.capacity);
     let job = Arc::new(Job::new(request));
     let pushed = shared.queue.push(Arc::clone(&job), urgent, capacity.waiting, capacity.waiting_bytes);
-    pushed.map_err(|_| Failure::saturated("compile"))?;
+    pushed.map_err(|_| Failure::Saturated(Resource::Compile))?;
     drop(shared);
     wake.wake();
     Ok(job)
@@ -76,7 +76,7 @@ pub(super) fn cancelled() {
     let removed = shared.queue.remove(|job| job.cancelled());
     let wake = shared.wake.clone();
     drop(shared);
-    removed.iter().for_each(|job| job.end(Err(Failure::new(Kind::Cancelled, "the compilation was cancelled"))));
+    removed.iter().for_each(|job| job.end(Err(Failure::Cancelled)));
     wake.inspect(|wake| wake.wake());
 }
 
@@ -198,7 +198,7 @@ impl Supervisor {
             });
             let job = shared.queue.take(|job| self.may_start(job));
             drop(shared);
-            late.iter().for_each(|job| job.end(Err(Failure::saturated("compile"))));
+            late.iter().for_each(|job| job.end(Err(Failure::Saturated(Resource::Compile))));
             let Some(job) = job else { return };
             match job.request.place.clone() {
                 Place::Process { command, .. } => self.start_process(job, &command),
@@ -287,13 +287,11 @@ impl Drop for Supervisor {
 
 /// Ends a job, and remembers a failure that would recur.
 fn end(job: &Job, outcome: Outcome) {
-    if let Err(failure) = &outcome
-        && failure.kind == Kind::Compile
-        && matches!(failure.place, "time" | "memory")
+    if let Err(Failure::Compile { reason: reason @ (CompileReason::Time | CompileReason::Memory), message }) = &outcome
         && !job.cancelled()
     {
-        let request = &job.request;
-        shared().refusals.add(request.hash.clone(), request.limits, failure.clone(), Instant::now());
+        let Request { hash, limits, .. } = &job.request;
+        shared().refusals.add(hash.clone(), *limits, *reason, message.clone(), Instant::now());
     }
     job.end(outcome);
 }
@@ -302,12 +300,14 @@ fn end(job: &Job, outcome: Outcome) {
 fn compile_here(request: &Request) -> Outcome {
     let compiled = catch_unwind(AssertUnwindSafe(|| compile_code(&request.code, &request.wasm)));
     let image = compiled
-        .map_err(|panic| module_failure("crash", format!("the compiler panicked: {}", panic_text(&*panic))))?
-        .map_err(|error| module_failure("invalid", chain(&error)))?;
+        .map_err(|panic| {
+            module_failure(CompileReason::Crash, format!("the compiler panicked: {}", panic_text(&*panic)))
+        })?
+        .map_err(|error| module_failure(CompileReason::Invalid, chain(&error)))?;
     if image.len() as u64 > request.limits.image {
         let problem =
             format!("its image has {} bytes, more than maxImageBytes ({})", image.len(), request.limits.image);
-        return Err(module_failure("image", problem));
+        return Err(module_failure(CompileReason::Image, problem));
     }
     Ok(Compiled { image, digest: *blake3::hash(&request.wasm).as_bytes() })
 }
