@@ -3,6 +3,7 @@ import { createHash } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
 import type { ObserveEvent } from 'cc-lb-runtime-wasmtime';
+import { Agent, request } from 'undici';
 import { onTestFinished } from 'vitest';
 import { LoadBalancer, type LoadBalancerOptions, listening } from '../../examples/load-balancer/load-balancer.ts';
 import type { LogEntry } from '../../examples/load-balancer/record.ts';
@@ -88,3 +89,22 @@ export async function until(condition: () => boolean): Promise<void> {
 export async function untilAsync(condition: () => Promise<boolean>): Promise<void> {
   while (!(await condition())) await new Promise((resolve) => setTimeout(resolve, 20));
 }
+
+/** Posts a request. Each call uses its own connection, so that no test uses one that another test closed. */
+export function post(
+  url: string,
+  options: { key?: string; path?: string; headers?: object; body?: string | Buffer } = {},
+) {
+  const { key = 'me', path = '/v1/messages', headers = {}, body = '{"messages":[]}' } = options;
+  const dispatcher = new Agent({ pipelining: 0 });
+  return request(url + path, { method: 'POST', headers: { 'x-api-key': key, ...headers }, body, dispatcher });
+}
+
+/** Posts a request and reads the answer. */
+export async function reply(url: string, options?: Parameters<typeof post>[1]) {
+  const { statusCode, headers, body } = await post(url, options);
+  return { status: statusCode, headers, text: await body.text() };
+}
+
+/** Answers `ok`. */
+export const ok = (_: unknown, response: { end(text: string): unknown }) => response.end('ok');

@@ -1,0 +1,105 @@
+/** Plugins and routes are published, connections are closed, and metrics are collected while the load balancer runs. */
+import { setTimeout as delay } from 'node:timers/promises';
+import { ModuleRejectedError, SlotKey } from 'cc-lb-runtime-wasmtime';
+import { Agent, request } from 'undici';
+import { describe, expect, it, onTestFinished } from 'vitest';
+import { guest, loadBalancer, ok, plugin, reply, routes, until, upstream } from './support.ts';
+
+describe('publish', () => {
+  it('swaps plugins, then evicts unused slots', async () => {
+    const server = await upstream(ok);
+    const filter = plugin('filter', 'cache-aware');
+    const { balancer } = await loadBalancer(routes([server], { plugins: [filter, plugin('shape', 'rewrite')] }));
+    const before = balancer.view;
+    await balancer.publish(routes([server], { plugins: [{ ...filter, bytes: guest('cache-aware-v2') }] }));
+    expect(balancer.view).not.toBe(before);
+    expect(balancer.runtime.slotCount).toBe(1);
+    expect(balancer.runtime.getSlot(SlotKey.global('cache-aware'))!.current.versionId).toBe(2);
+  });
+
+  it('changes nothing when a plugin is rejected', async () => {
+    const server = await upstream(ok);
+    const served = routes([server], { plugins: [plugin('shape', 'rewrite')] });
+    const { balancer, url } = await loadBalancer(served);
+    const before = balancer.view;
+    const plugins = [plugin('filter', 'cache-aware'), { ...plugin('shape', 'rewrite'), bytes: Buffer.from('no wasm') }];
+    const refused = await balancer.publish({ ...served, plugins }).catch((error: unknown) => error);
+    expect(refused).toMatchObject({ plugin: 'rewrite', cause: expect.any(ModuleRejectedError) });
+    expect(balancer.view).toBe(before);
+    expect(balancer.runtime.slots().map(({ key }) => key.plugin)).toEqual(['rewrite']);
+    expect((await reply(url)).status).toBe(200);
+    expect(server.received[0]!.request.headers).toHaveProperty('x-shaped-by');
+  });
+
+  it('rejects two plugins with one name', async () => {
+    const { balancer } = await loadBalancer(routes([]));
+    const twice = [plugin('filter', 'cache-aware'), plugin('filter', 'cache-aware')];
+    await expect(balancer.publish(routes([], { plugins: twice }))).rejects.toThrow(/twice/);
+  });
+
+  it('makes requests fail with route_no_upstream_after_filter if the routes have no upstreams', async () => {
+    const { url } = await loadBalancer(routes([]));
+    expect(JSON.parse((await reply(url)).text).error.code).toBe('route_no_upstream_after_filter');
+  });
+});
+
+describe('close', () => {
+  it('does not wait for connections that become idle', async () => {
+    let answer = () => {};
+    const server = await upstream((_, response) => {
+      answer = () => response.end('late');
+    });
+    const { url, balancer } = await loadBalancer(routes([server]));
+    const agent = new Agent();
+    onTestFinished(() => agent.destroy());
+    const headers = { 'x-api-key': 'me' };
+    const running = request(url, { method: 'POST', headers, body: '{}', dispatcher: agent });
+    await until(() => server.received.length === 1);
+    // Without a limit that this test would live to see.
+    const closed = balancer.close({ graceMs: 2 ** 31 - 1 });
+    answer();
+    expect(await (await running).body.text()).toBe('late');
+    await closed;
+  });
+
+  it('lets running requests finish and accepts no new ones', async () => {
+    const server = await upstream(async (_, response) => {
+      await delay(200);
+      response.end('late');
+    });
+    const { url, balancer } = await loadBalancer(routes([server]));
+    const running = reply(url);
+    await until(() => server.received.length === 1);
+    const closed = balancer.close();
+    await expect(reply(url)).rejects.toThrow(/ECONNREFUSED/);
+    expect(await running).toMatchObject({ status: 200, text: 'late' });
+    await closed;
+  });
+
+  it('closes requests that exceed the grace period', async () => {
+    const server = await upstream(() => {});
+    const { url, balancer } = await loadBalancer(routes([server]));
+    const running = reply(url);
+    running.catch(() => {});
+    await until(() => server.received.length === 1);
+    await balancer.close({ graceMs: 50 });
+    await expect(running).rejects.toThrow();
+  });
+});
+
+describe('the registry', () => {
+  it('contains the series of requests and of the runtime', async () => {
+    const server = await upstream(ok);
+    const { url, balancer } = await loadBalancer(routes([server], { plugins: [plugin('filter', 'cache-aware')] }));
+    await reply(url);
+    await reply(url, { key: 'stranger' });
+    await until(() => balancer.requestsInFlight === 0);
+    const metrics = await balancer.registry.metrics();
+    expect(metrics).toContain('cc_lb_requests_total{status="200"} 1');
+    expect(metrics).toContain('cc_lb_requests_total{status="401"} 1');
+    expect(metrics).toContain('cc_lb_requests_in_flight 0');
+    expect(metrics).toMatch(/cc_lb_plugin_call_duration_seconds_count\{.*plugin="cache-aware".*\} \d/);
+    expect(await balancer.registry.metrics()).toContain('cc_lb_requests_total{status="200"} 1');
+    expect(metrics).toContain('cc_lb_plugin_memory_max_pages 2048');
+  });
+});
