@@ -119,6 +119,19 @@ it('the documents list every metric with its kind and labels', async () => {
   expect(written.toSorted(byName)).toEqual(expected.toSorted(byName));
 });
 
+it("the tests' README lists exactly the test files that mirror no file of src", () => {
+  const names = readdirSync(join(root, 'test'), { recursive: true, encoding: 'utf8' })
+    .map((name) => name.replaceAll('\\', '/'))
+    .filter((name) => name.endsWith('.test.ts'))
+    .map((name) => name.slice(0, -'.test.ts'.length));
+  const others = names.filter((name) => !existsSync(join(root, 'src', `${name.replace(/\.\w+$/, '')}.ts`)));
+  const section = page('test/README.md').split('or none:\n')[1]!.split('\n## ')[0]!;
+  const listed = rows(section).flatMap(([name]) => name!.split(', ').map(unquoted));
+  const isListed = (name: string) => listed.includes(name) || listed.includes(`${dirname(name)}/*`);
+  expect(others.filter((name) => !isListed(name))).toEqual([]);
+  expect(listed.filter((name) => !name.endsWith('/*') && !others.includes(name))).toEqual([]);
+});
+
 it('the documents show each command of the command line', async () => {
   const out: string[] = [];
   await run(['--help'], { out: (text) => out.push(text), err: () => {} });
