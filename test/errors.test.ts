@@ -240,7 +240,7 @@ describe('docs/errors.md', () => {
     if (error instanceof PoolSaturatedError || error instanceof PluginUnavailableError)
       expect(head).toMatch(/· retryable ·/);
     else if (WRAPPING.some((type) => error instanceof type)) expect(head).toMatch(/retryable as its cause/);
-    else if (['CC_LB_GUEST_TRAP', 'CC_LB_COMPILE_PROCESS'].includes(code)) expect(head).toMatch(/retryable where/);
+    else if (['CC_LB_GUEST_TRAP', 'CC_LB_COMPILE_PROCESS'].includes(code)) expect(head).toMatch(/retryable if/);
     else expect(head).toMatch(/not retryable/);
     expect(rest.join('').trim()).not.toBe('');
   });
