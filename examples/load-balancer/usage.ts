@@ -90,7 +90,8 @@ class JsonUsage extends Counts implements UsageReader {
   /** Parses the usage alone: the rest of an answer may be long. */
   override usage(): Usage {
     if (this.#chunks.length === 0 || this.#size > MAX_TEXT_BYTES) return super.usage();
-    const body = Buffer.concat(this.#chunks.splice(0));
+    const chunks = this.#chunks.splice(0);
+    const body = chunks.length === 1 ? chunks[0]! : Buffer.concat(chunks);
     const span = body.includes('"usage"') ? fieldsOf(body)?.get('usage') : undefined;
     if (span !== undefined) this.read(`{"usage":${body.toString('utf8', ...span)}}`);
     return super.usage();

@@ -1,5 +1,6 @@
 /** A worker process: one load balancer, driven by the primary. */
 import { pathToFileURL } from 'node:url';
+import { setFlagsFromString } from 'node:v8';
 import { SlotKey, type SlotStatus } from 'cc-lb-runtime-wasmtime';
 import type { MetricObjectWithValues, MetricValue } from 'prom-client';
 import type { Lesson } from './cache-ledger.ts';
@@ -153,7 +154,14 @@ function keyOf({ plugin, principal }: PluginName): SlotKey {
   return principal === undefined ? SlotKey.global(plugin) : new SlotKey(principal, plugin);
 }
 
+/**
+ * The growth of the heap until the next full collection, in percent of the live heap. V8 counts buffers, which are not
+ * in the heap, toward this growth. With its own choice, a few bodies of some hundred KB start a full collection.
+ */
+const HEAP_GROWING_PERCENT = 400;
+
 if (process.argv[1] !== undefined && import.meta.url === pathToFileURL(process.argv[1]).href) {
+  setFlagsFromString(`--heap-growing-percent=${HEAP_GROWING_PERCENT}`);
   serveWorker(process as Port, () => process.exit(0));
   // The terminal's signals reach every process of the group; the primary closes its workers itself.
   for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, () => {});

@@ -213,7 +213,8 @@ class ShapeCall extends AdapterCall<ShapedRequest> {
 
   decode(bytes: Buffer, start: number, end: number, leased: boolean): ShapedRequest {
     const { shapeOriginPolicy, wireBounds } = this.config;
-    const answer = decodeAnswer(this.schema.response, bytes, start, end, leased);
+    const repeated = this.options?.sharesBody === true ? this.request.body : null;
+    const answer = decodeAnswer(this.schema.response, bytes, start, end, leased, repeated);
     const shaped = shapedRequest(answer, this.baseUrl, { originPolicy: shapeOriginPolicy, bounds: wireBounds });
     if (areDroppedHeadersWatched()) publishDroppedHeaders(this, droppedByShape(answer.headers));
     return shaped;

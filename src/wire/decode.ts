@@ -43,6 +43,8 @@ class Decoder {
   /** The start of the message in `bytes`, to which its positions and alignment are relative. */
   private base = 0;
   private leased = false;
+  /** Bytes of the caller that the message may repeat. */
+  private repeated: Uint8Array | null = null;
   /** The space that the next object may occupy. */
   private low = 0;
   private high = 0;
@@ -53,11 +55,19 @@ class Decoder {
   /** The number of elements that the message may still have. */
   private elements = 0;
 
-  decode(message: Message<unknown>, bytes: Buffer, start: number, end: number, leased: boolean): unknown {
+  decode(
+    message: Message<unknown>,
+    bytes: Buffer,
+    start: number,
+    end: number,
+    leased: boolean,
+    repeated: Uint8Array | null,
+  ): unknown {
     this.bytes = bytes;
     if (this.view.buffer !== bytes.buffer) this.view = new DataView(bytes.buffer);
     this.base = start;
     this.leased = leased;
+    this.repeated = repeated;
     this.closeWindow();
     this.low = start;
     this.high = end;
@@ -75,6 +85,7 @@ class Decoder {
 
   release(): void {
     this.bytes = NO_BYTES;
+    this.repeated = null;
     if (!this.leased) this.view = NO_VIEW;
     this.closeWindow();
   }
@@ -164,7 +175,10 @@ class Decoder {
 
   private readBytes(start: number, length: number): Uint8Array {
     const view = new Uint8Array(this.bytes.buffer, this.bytes.byteOffset + start, length);
-    return this.leased ? new Uint8Array(view) : view;
+    if (!this.leased) return view;
+    // A comparison costs less than a copy, and the copy would be garbage outside the JavaScript heap.
+    const { repeated } = this;
+    return repeated !== null && Buffer.compare(view, repeated) === 0 ? repeated : new Uint8Array(view);
   }
 
   private readText(step: Step, start: number, end: number): string {
@@ -282,8 +296,9 @@ function checkStringLength(step: Step, length: number): void {
 const decoder = new Decoder();
 
 /**
- * Checks `bytes[start, end)` as `rkyv::access` does and returns the value. Byte fields are views of `bytes`, or copies
- * if the bytes are leased. Throws a WireError with the field and the problem.
+ * Checks `bytes[start, end)` as `rkyv::access` does and returns the value. Byte fields are views of `bytes`. If the
+ * bytes are leased, they are copies, or `repeated` where they are equal to it. Throws a WireError with the field and the
+ * problem.
  */
 export function decodeAnswer<T>(
   message: Message<T>,
@@ -291,10 +306,11 @@ export function decodeAnswer<T>(
   start = 0,
   end = bytes.length,
   leased = false,
+  repeated: Uint8Array | null = null,
 ): T {
   const buffer = bytes instanceof Buffer ? bytes : Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length);
   try {
-    return decoder.decode(message, buffer, start, end, leased) as T;
+    return decoder.decode(message, buffer, start, end, leased, repeated) as T;
   } catch (error) {
     if (!(error instanceof Fault)) throw error;
     throw new WireError(`${message.name}${error.path === '' ? '' : `.${error.path}`}: ${error.problem}`);

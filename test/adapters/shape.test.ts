@@ -49,6 +49,32 @@ function seen(
   return JSON.parse(Buffer.from(body).toString());
 }
 
+describe('sharesBody', () => {
+  it('returns the bytes of a body that the plugin preserved, for both forms of the call', async () => {
+    const dialect = shapeOf('echo');
+    for (const size of [3, 400_000]) {
+      const ctx = request({ body: Buffer.alloc(size, 1) });
+      // The first answer of this size has its own memory.
+      dialect.shape(ctx, upstream, caller());
+      expect(dialect.shape(ctx, upstream, caller(), { sharesBody: true }).body).toBe(ctx.body);
+      expect((await dialect.shapeAsync(ctx, upstream, caller(), { sharesBody: true })).body).toBe(ctx.body);
+    }
+  });
+
+  it('is off by default: the body is a copy', () => {
+    const ctx = request({ body: Buffer.from('body') });
+    const { body } = shapeOf('echo').shape(ctx, upstream, caller());
+    expect(body).not.toBe(ctx.body);
+    expect(Buffer.from(body).toString()).toBe('body');
+  });
+
+  it('does not replace a body that the plugin wrote', () => {
+    const ctx = request({ body: Buffer.from('body') });
+    const { body } = shapeOf('report-0-1-0').shape(ctx, upstream, caller(), { sharesBody: true });
+    expect(JSON.parse(Buffer.from(body).toString())).toMatchObject({ method: 'POST' });
+  });
+});
+
 describe('request of a shape', () => {
   const hex = (text: string) => Buffer.from(text).toString('hex');
 

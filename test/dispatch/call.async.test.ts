@@ -39,12 +39,12 @@ describe('where', () => {
   const KIB = 1024;
   // An inline call has finished when its promise is returned.
   it.each([
-    ['inline', 2000 * KIB, true],
+    ['inline', 4096 * KIB, true],
     ['thread', 0, false],
     ['auto', 0, true],
-    ['auto', 128 * KIB - 1, true],
-    ['auto', 128 * KIB, false],
-    [undefined, 128 * KIB, false],
+    ['auto', 2048 * KIB - 1, true],
+    ['auto', 2048 * KIB, false],
+    [undefined, 2048 * KIB, false],
   ] as const)('with %s and %d bytes is this thread: %s', async (where, bytes, here) => {
     const { filter, take, runtime } = guestOf('cache-aware');
     const call = filter.filterAsync(request({ body: Buffer.alloc(bytes) }), caller(), candidates(2), { where });
@@ -55,10 +55,10 @@ describe('where', () => {
     expect(runtime.stats().inFlight).toBe(0);
   });
 
-  it('auto selects another thread from 16 KiB on for a shape, whose answer is as large as its request', async () => {
+  it('auto selects another thread from 512 KiB on for a shape, whose answer is as large as its request', async () => {
     for (const [bytes, here] of [
-      [16 * KIB - 1, true],
-      [16 * KIB, false],
+      [512 * KIB - 1, true],
+      [512 * KIB, false],
     ] as const) {
       const { dialect, take } = shapeOf('echo');
       const call = dialect.shapeAsync(request({ body: Buffer.alloc(bytes) }), upstream, caller());

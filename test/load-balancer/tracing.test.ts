@@ -20,7 +20,7 @@ it('makes a span of each plugin call once a tracer provider is registered', asyn
   const send = (body: Buffer | string) => request(url, { method: 'POST', headers: { 'x-api-key': 'me' }, body });
   await (await send('{}')).body.dump();
   // Large enough to be shaped on another thread.
-  await (await send(Buffer.alloc(100_000))).body.dump();
+  await (await send(Buffer.alloc(1_000_000))).body.dump();
   await until(() => balancer.requestsInFlight === 0);
   const spans = exporter.getFinishedSpans().filter(({ attributes }) => attributes['cc_lb.principal'] === '__global__');
   expect(spans.map(({ name, status, attributes }) => [name, status.code, attributes['cc_lb.where']])).toEqual([

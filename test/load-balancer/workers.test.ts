@@ -62,6 +62,23 @@ describe('workers', () => {
     for (let i = 0; i < 4; i++) expect((await post(running)).status).toBe(200);
   });
 
+  it('share the compile cache: new workers read what others have compiled', async () => {
+    const server = await upstream(ok);
+    const engine = { compileCacheDir: join(temporaryFolder(), 'compiled') };
+    const running = await program(server, { keep: 'cache-aware' }, { engine });
+    // Killed workers take their counts with them, so the counts are those of the new ones.
+    for (const { pid } of (await running.status()).workers) process.kill(pid, 'SIGKILL');
+    await untilAsync(async () => {
+      const { restarts, workers } = await running.status();
+      return restarts === 2 && workers.filter(({ isServing }) => isServing).length === 2;
+    });
+    const metrics = await (await request(`${running.admin}/metrics`)).body.text();
+    const counted = (name: string) =>
+      Number(new RegExp(`^cc_lb_compile_cache_dir_${name}_total\\S* (\\d+)$`, 'm').exec(metrics)?.[1]);
+    expect(counted('hits')).toBe(2);
+    expect(counted('misses')).toBe(0);
+  });
+
   it('are replaced if they die during a stream, and lose only their own requests', async () => {
     const server = await upstream((request, response) => {
       response.writeHead(200, { 'content-type': 'text/event-stream' });
