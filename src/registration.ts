@@ -11,6 +11,7 @@
  *     | a synchronous registration  | resolves with the current slot                  |
  *     | or a rollback               |                                                 |
  */
+import { isDeepStrictEqual } from 'node:util';
 import { type AdmittedModule, admit, admitAsync, contentHashOf } from './admission/admit.ts';
 import type { Core } from './core.ts';
 import { publishEviction, publishSwap, reportAdmission, reportAdmissionAsync } from './diagnostics.ts';
@@ -170,7 +171,7 @@ export class Registrations {
   /** Drops the version that is monitored in addition to the enforcing one; see `WasmtimeRuntime.stopMonitoring`. */
   stopMonitoring(at: SlotKey): boolean {
     const slot = this.#core.slots.get(at);
-    if (slot === undefined || slot.version.enforcement === 'monitor') return false;
+    if (slot === undefined || slot.version.options.enforcement === 'monitor') return false;
     if (slot.version.guard.stats.monitor === null) return false;
     this.#setMonitor(slot, null);
     return true;
@@ -178,10 +179,9 @@ export class Registrations {
 
   /** Creates the next version from the content of an earlier or monitored one, with a closed breaker. */
   #again({ key, version: current }: Slot, version: Version): Version {
-    const { pluginName, principal } = version;
+    const { pluginName, principal, options } = version;
     return new Version(version, {
-      ...version.options,
-      ...{ enforcement: 'enforce', sample: 1 },
+      options: { ...options, enforcement: 'enforce', sample: 1 },
       pluginName,
       principal,
       versionId: current.versionId + 1,
@@ -192,7 +192,7 @@ export class Registrations {
   #swap(slot: Slot, version: Version): void {
     const { versionId } = slot.version;
     // A slot with only a monitored version loses it, whether the next version is enforced or monitored.
-    if (slot.version.enforcement === 'monitor') this.#setMonitor(slot, null);
+    if (slot.version.options.enforcement === 'monitor') this.#setMonitor(slot, null);
     slot.swap(version);
     this.#core.isolation.swapped(slot);
     publishSwap(slot, versionId);
@@ -238,10 +238,10 @@ export class Registrations {
     const content = { ...admitted, schemas: admitted.schemas as SchemasOf<SlotKind> };
     const versionWith = (guard: VersionGuard) => {
       const versionId = (slot?.version.versionId ?? 0) + 1;
-      return new Version(content, { ...options, versionId, pluginName: name, principal: key.principal, guard });
+      return new Version(content, { options, versionId, pluginName: name, principal: key.principal, guard });
     };
     const { isolation } = this.#core;
-    const alongside = options.enforcement === 'monitor' && slot?.version.enforcement === 'enforce';
+    const alongside = options.enforcement === 'monitor' && slot?.version.options.enforcement === 'enforce';
     const holder = alongside ? slot : this.#install(slot, key, kind, versionWith(isolation.newGuard(key, name, slot)));
     if (options.enforcement === 'monitor') {
       // The monitored version has its own guard: its calls do not affect the enforcing version, and are not monitored.
@@ -273,7 +273,7 @@ export class Registrations {
 /** Returns whether the slot already has this content with these options, enforced or monitored. */
 function holds(slot: Slot, contentHash: string, options: VersionOptions): boolean {
   const version = options.enforcement === 'monitor' ? monitoredVersion(slot) : slot.version;
-  return version?.contentHash === contentHash && version.hasOptions(options);
+  return version?.contentHash === contentHash && isDeepStrictEqual(version.options, options);
 }
 
 /** Returns the monitored version of a slot. Only `#setMonitor` sets it, always with a Version. */

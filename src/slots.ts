@@ -62,7 +62,7 @@ export class Slot<Kind extends SlotKind = SlotKind> implements PluginSlot {
   swap(next: Version<Kind>): void {
     next.module.serve();
     this.#version.module.retire();
-    this.#previous = this.#version.enforcement === 'enforce' ? this.#version : null;
+    this.#previous = this.#version.options.enforcement === 'enforce' ? this.#version : null;
     this.#version = next;
   }
 

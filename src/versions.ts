@@ -63,8 +63,6 @@ export function versionOptions(kind: SlotKind, options: SlotOptions, config: Hot
   };
 }
 
-const OPTION_NAMES = ['failurePolicy', 'deadlineMs', 'instance', 'enforcement', 'sample'] as const;
-
 /** One version of a plugin in a slot. It never changes; a swap replaces it. */
 export interface PluginCell {
   /** 1 for the first version of a slot, incremented with each swap. */
@@ -96,58 +94,42 @@ export interface VersionContent<Kind extends SlotKind> {
 }
 
 /** The data of a registration. */
-export interface VersionFacts extends VersionOptions {
+export interface VersionFacts {
   readonly versionId: number;
   readonly pluginName: string;
   readonly principal: string;
   readonly guard: VersionGuard;
+  readonly options: VersionOptions;
 }
 
 /** The internal class of versions. */
-export class Version<Kind extends SlotKind = SlotKind> implements PluginCell {
-  readonly versionId: number;
+export class Version<Kind extends SlotKind = SlotKind> implements VersionContent<Kind>, VersionFacts {
   readonly metadata: PluginMetadata;
   readonly contentHash: string;
-  readonly pluginName: string;
-  readonly failurePolicy: PluginFailurePolicy;
-  readonly deadlineMs: number;
-  readonly instance: 'event' | 'stream';
-  readonly enforcement: 'enforce' | 'monitor';
-  readonly sample: number;
-  /** The principal of the slot's key. */
-  readonly principal: string;
   readonly module: NativeModule;
   readonly schemas: SchemasOf<Kind>;
+  readonly versionId: number;
+  readonly pluginName: string;
+  /** The principal of the slot's key. */
+  readonly principal: string;
   readonly guard: VersionGuard;
+  readonly options: VersionOptions;
   /** The frozen public object, created once. */
   readonly cell: PluginCell;
 
   constructor(content: VersionContent<Kind>, facts: VersionFacts) {
-    this.versionId = facts.versionId;
-    this.metadata = content.metadata;
-    this.contentHash = content.contentHash;
-    this.pluginName = facts.pluginName;
-    this.failurePolicy = facts.failurePolicy;
-    this.deadlineMs = facts.deadlineMs;
-    this.instance = facts.instance;
-    this.enforcement = facts.enforcement;
-    this.sample = facts.sample;
-    this.principal = facts.principal;
+    const { metadata, contentHash } = content;
+    const { versionId, pluginName, options } = facts;
+    this.metadata = metadata;
+    this.contentHash = contentHash;
     this.module = content.module;
     this.schemas = content.schemas;
+    this.versionId = versionId;
+    this.pluginName = pluginName;
+    this.principal = facts.principal;
     this.guard = facts.guard;
-    const { versionId, metadata, contentHash, pluginName } = this;
-    this.cell = Object.freeze({ versionId, metadata, contentHash, pluginName, ...this.options });
-  }
-
-  /** The options of the version. */
-  get options(): VersionOptions {
-    const { failurePolicy, deadlineMs, instance, enforcement, sample } = this;
-    return { failurePolicy, deadlineMs, instance, enforcement, sample };
-  }
-
-  hasOptions(options: VersionOptions): boolean {
-    return OPTION_NAMES.every((name) => this[name] === options[name]);
+    this.options = options;
+    this.cell = Object.freeze({ versionId, metadata, contentHash, pluginName, ...options });
   }
 
   /** Returns the error context of a call of `hook`. */

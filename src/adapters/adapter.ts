@@ -117,7 +117,7 @@ export abstract class Adapter<Kind extends SlotKind> {
 
   /** What happens to a request when this plugin fails. The policy of the slot replaces that of the runtime. */
   get failurePolicy(): PluginFailurePolicy {
-    return this.#version?.failurePolicy ?? this.#core.config.pluginFailurePolicy;
+    return this.#version?.options.failurePolicy ?? this.#core.config.pluginFailurePolicy;
   }
 
   /** Counts a request that is passed through after this plugin failed. `PluginChain` calls it. */
@@ -268,7 +268,8 @@ export abstract class AdapterCall<Answer> implements HookCall<Answer> {
     this.module = version.module;
     this.hook = hook;
     this.plugin = version.pluginName;
-    this.deadlineMs = options?.deadlineMs === undefined ? version.deadlineMs : checkDeadline(options.deadlineMs);
+    this.deadlineMs =
+      options?.deadlineMs === undefined ? version.options.deadlineMs : checkDeadline(options.deadlineMs);
     this.principal = typeof limits.principal === 'string' ? limits.principal : version.principal;
     this.guard = version.guard;
     this.maxAnswerBytes = Math.min(limits.maxAnswerBytes, ANY_ANSWER);
@@ -278,7 +279,7 @@ export abstract class AdapterCall<Answer> implements HookCall<Answer> {
 
   /** Whether the version's answer is used. */
   get isEnforced(): boolean {
-    return this.version.enforcement === 'enforce';
+    return this.version.options.enforcement === 'enforce';
   }
 
   context(): ErrorContext {

@@ -131,7 +131,7 @@ export class WasmtimeUpstreamDialect extends Adapter<'shape'> {
   openSseStream(context: TransformContext): EventTransform {
     checkObject(context, 'context');
     const version = this.versionFor('transform_sse_event', toTransformError);
-    if (version.instance === 'event' || version.enforcement === 'monitor') {
+    if (version.options.instance === 'event' || version.options.enforcement === 'monitor') {
       return {
         transform: (event, options) => this.transformSseEventAsync({ ...context, event }, options),
         close() {},
@@ -150,7 +150,7 @@ export class WasmtimeUpstreamDialect extends Adapter<'shape'> {
     const { config } = this.core;
     const baseUrl = upstreamUrl(upstream);
     // Of a monitored version, the outcome is the original request, whose headers are then read a second time.
-    const original = version.enforcement === 'enforce' ? ctx : rereadableRequest(ctx);
+    const original = version.options.enforcement === 'enforce' ? ctx : rereadableRequest(ctx);
     const request = {
       ...requestValue(original, principal, config, version.schemas.shape.oauthPrincipalKind),
       upstream: { baseUrl: baseUrl === null ? null : baseUrl.href },

@@ -23,13 +23,13 @@ export class RawCall implements HookCall<Uint8Array> {
   readonly #request: Uint8Array;
 
   constructor(version: Version, hook: HookKind, request: Uint8Array) {
-    if (version.enforcement === 'monitor') {
+    if (version.options.enforcement === 'monitor') {
       throw new ModuleRejectedError('the slot has only a monitored version', version.contextOf(hook));
     }
     this.module = version.module;
     this.hook = hook;
     this.plugin = version.pluginName;
-    this.deadlineMs = version.deadlineMs;
+    this.deadlineMs = version.options.deadlineMs;
     this.principal = version.principal;
     this.guard = version.guard;
     this.#version = version;

@@ -14,8 +14,8 @@ export type MonitorLimits = Pick<HotEngineConfig, 'maxMonitoredBodyBytes' | 'max
 export interface MonitoredVersion {
   readonly pluginName: string;
   readonly contentHash: string;
-  /** The share of traffic that it receives, from 0 to 1. */
-  readonly sample: number;
+  /** `sample` is the share of traffic that it receives, from 0 to 1. */
+  readonly options: { readonly sample: number };
 }
 
 /** The output of a hook, or the error with which it failed. */
@@ -79,7 +79,7 @@ export class Monitor<V extends MonitoredVersion = MonitoredVersion> {
 
   /** Returns whether a call with a body of this many bytes is copied. Counts a sampled call that is skipped. */
   samples(bytes: number): boolean {
-    const { sample } = this.version;
+    const { sample } = this.version.options;
     if (sample < 1 && Math.random() >= sample) return false;
     const { maxMonitoredBodyBytes, maxMonitoredCalls } = this.#limits;
     if (bytes <= maxMonitoredBodyBytes && this.#inFlight < maxMonitoredCalls) return true;

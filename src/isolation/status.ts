@@ -65,7 +65,7 @@ export interface StatusSource {
     readonly pluginName: string;
     readonly versionId: number;
     readonly contentHash: string;
-    readonly enforcement: 'enforce' | 'monitor';
+    readonly options: { readonly enforcement: 'enforce' | 'monitor' };
     readonly guard: VersionGuard;
     readonly module: { highestMemoryBytes(): number };
   };
@@ -73,7 +73,7 @@ export interface StatusSource {
 
 /** Returns the current status of a slot. */
 export function statusOf({ key, kind, version }: StatusSource): SlotStatus {
-  const { pluginName, versionId, contentHash, enforcement, guard, module } = version;
+  const { pluginName, versionId, contentHash, options, guard, module } = version;
   const { breaker, stats } = guard;
   return {
     key,
@@ -81,7 +81,7 @@ export function statusOf({ key, kind, version }: StatusSource): SlotStatus {
     pluginName,
     versionId,
     contentHash,
-    enforcement,
+    enforcement: options.enforcement,
     monitor: monitorStatus(stats.monitor),
     breaker: breaker === null ? null : { state: breaker.state, openPrincipals: breaker.openPrincipals },
     disabled: guard.switches.reason(key) ?? null,
