@@ -149,7 +149,7 @@ export class WasmtimeUpstreamDialect extends Adapter<'shape'> {
     const version = this.versionFor('shape', toDialectError);
     const { config } = this.core;
     const baseUrl = upstreamUrl(upstream);
-    // Of a monitored version, the outcome is the original request, whose headers are then read a second time.
+    // The outcome of a monitored version is the original request, whose headers are read a second time.
     const original = version.options.enforcement === 'enforce' ? ctx : rereadableRequest(ctx);
     const request = {
       ...requestValue(original, principal, config, version.schemas.shape.oauthPrincipalKind),

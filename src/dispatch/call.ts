@@ -179,7 +179,7 @@ export class Dispatcher {
       result = this.#here(call, call.stream === null ? this.config.inlineSliceMs : 0);
       return result;
     } finally {
-      // The duration of a repeated call is noted when it ends.
+      // The duration of a repeated call is recorded when it ends.
       if (!(result instanceof Promise)) this.#noteDuration(call, performance.now() - began);
     }
   }
@@ -189,7 +189,7 @@ export class Dispatcher {
     return guard?.placements[HOOK_KINDS.indexOf(hook)]?.offThread === true && this.config.inlineSliceMs > 0;
   }
 
-  /** Notes how long a call took as a whole, for `isLong`. */
+  /** Records how long a call took as a whole, for `isLong`. */
   #noteDuration({ guard, hook, stream }: HookCall<unknown>, milliseconds: number): void {
     const long = milliseconds >= this.config.inlineSliceMs / 2;
     const placement = guard?.placements[HOOK_KINDS.indexOf(hook)];

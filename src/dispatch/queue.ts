@@ -142,7 +142,7 @@ function unlink(entry: Waiting): boolean {
   return false;
 }
 
-/** Returns owed permits, then starts work while permits are available. */
+/** Returns the permits that could not be returned before, then starts work while permits are available. */
 function drain(): void {
   while (owed.length > 0) {
     native.returnTaskPermit(owed[owed.length - 1]!);
