@@ -5,6 +5,7 @@ import type { CallScratch } from '../dispatch/scratch.ts';
 import { FilterError, GuestTrapError, InvalidArgumentError } from '../errors.ts';
 import { Memo } from '../memo.ts';
 import { filterOutput } from '../policy/decision.ts';
+import { requestHeaders } from '../policy/headers.ts';
 import type { WasmtimeRuntime } from '../runtime.ts';
 import type { SlotKey } from '../slot-key.ts';
 import type { PluginSlot } from '../slots.ts';
@@ -23,7 +24,7 @@ import {
   FollowedKey,
   type WrapError,
 } from './adapter.ts';
-import { principalFor, requestValue } from './values.ts';
+import { bodyOf, principalFor, principalValue } from './values.ts';
 
 const toFilterError: WrapError = (fault, context) =>
   new FilterError(
@@ -87,12 +88,19 @@ export class WasmtimeFilterPlugin extends Adapter<'filter'> {
     const version = this.versionFor('filter', toFilterError);
     const { config } = this.core;
     const sent: string[] = [];
+    // Not a spread of fields that shapes have too: objects that a spread creates are encoded at half the speed.
     const request = {
-      ...requestValue(ctx, principal, config, version.schemas.filter.oauthPrincipalKind),
+      requestId: ctx.requestId,
       threadId: ctx.threadId,
       serviceTier: ctx.serviceTier,
       canonicalModelId: ctx.canonicalModelId,
       cachePricing: ctx.cachePricing,
+      method: ctx.method,
+      path: ctx.path,
+      query: ctx.query,
+      headers: requestHeaders(ctx.headers, config),
+      body: bodyOf(ctx.body),
+      principal: principalValue(principal, version.schemas.filter.oauthPrincipalKind),
       candidates: canonical(candidates, sent),
     };
     return new FilterCall(version, config, request, sent, options);

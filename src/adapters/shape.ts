@@ -6,7 +6,7 @@ import type { CallScratch } from '../dispatch/scratch.ts';
 import { DialectError, InvalidArgumentError } from '../errors.ts';
 import type { NativeStream } from '../native/addon.ts';
 import { shapedRequest } from '../policy/decision.ts';
-import { droppedByShape } from '../policy/headers.ts';
+import { droppedByShape, requestHeaders } from '../policy/headers.ts';
 import { passThroughRequest, rereadableRequest } from '../policy/pass-through-request.ts';
 import { InvalidAnswerError } from '../policy/refusal.ts';
 import type { WasmtimeRuntime } from '../runtime.ts';
@@ -39,7 +39,7 @@ import {
 } from './adapter.ts';
 import { type EventTransform, StreamTransform, unchangedEvents } from './stream.ts';
 import { ResponseCall, SseEventCall, toTransformError } from './transform.ts';
-import { principalFor, requestValue, upstreamUrl } from './values.ts';
+import { bodyOf, principalFor, principalValue, upstreamUrl } from './values.ts';
 
 const toDialectError: WrapError = (fault, context) => {
   const kind = fault instanceof InvalidAnswerError && fault.rule === 'url' ? 'invalid-url' : 'unsupported-request';
@@ -152,7 +152,13 @@ export class WasmtimeUpstreamDialect extends Adapter<'shape'> {
     // The outcome of a monitored version is the original request, whose headers are read a second time.
     const original = version.options.enforcement === 'enforce' ? ctx : rereadableRequest(ctx);
     const request = {
-      ...requestValue(original, principal, config, version.schemas.shape.oauthPrincipalKind),
+      requestId: original.requestId,
+      method: original.method,
+      path: original.path,
+      query: original.query,
+      headers: requestHeaders(original.headers, config),
+      body: bodyOf(original.body),
+      principal: principalValue(principal, version.schemas.shape.oauthPrincipalKind),
       upstream: { baseUrl: baseUrl === null ? null : baseUrl.href },
     };
     return new ShapeCall(version, config, request, baseUrl, options, { ctx: original, upstream });

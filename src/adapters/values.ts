@@ -1,13 +1,10 @@
-/** Converts arguments of callers to values of the codec: requests, principals, upstreams, bodies. */
+/** Converts arguments of callers to values of the codec: principals, upstreams, bodies. */
 import { claimsToWire } from '../claims.ts';
-import type { HotEngineConfig } from '../config.ts';
 import { InvalidArgumentError } from '../errors.ts';
 import { Memo } from '../memo.ts';
-import { requestHeaders } from '../policy/headers.ts';
-import type { Principal, PrincipalKind, RequestContext, Upstream } from '../types.ts';
+import type { Principal, PrincipalKind, Upstream } from '../types.ts';
 import { checkBytes, checkObject } from '../validate.ts';
 import type { PrincipalValue } from '../wire/messages/common.ts';
-import type { ShapeRequest } from '../wire/messages/shape.ts';
 
 const PRINCIPAL_KINDS: ReadonlySet<unknown> = new Set<PrincipalKind>([
   'api_key',
@@ -58,27 +55,6 @@ export function upstreamUrl(upstream: Upstream): URL | null {
   const url = new URL(text);
   urls.set(text, url);
   return url;
-}
-
-/** The fields of a request that both filters and shapes receive. */
-type RequestValue = Pick<ShapeRequest, 'requestId' | 'method' | 'path' | 'query' | 'headers' | 'body' | 'principal'>;
-
-/** Converts the caller's request and principal to the form of this schema. */
-export function requestValue(
-  ctx: RequestContext,
-  principal: Principal,
-  config: HotEngineConfig,
-  oauthPrincipalKind: string,
-): RequestValue {
-  return {
-    requestId: ctx.requestId,
-    method: ctx.method,
-    path: ctx.path,
-    query: ctx.query,
-    headers: requestHeaders(ctx.headers, config),
-    body: bodyOf(ctx.body),
-    principal: principalValue(principal, oauthPrincipalKind),
-  };
 }
 
 /** Returns the body after validation, without a copy. */
