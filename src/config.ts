@@ -79,7 +79,7 @@ export const hotEngineConfigSchema = z
     cookieRedaction: z.boolean().default(false),
     /** When calls of a failing plugin are rejected. */
     breaker: breakerSchema.prefault({}),
-    /** Time for one call: instantiation, alloc and hook together. */
+    /** Milliseconds for one call: instantiation, alloc and hook together. */
     deadlineMs: deadlineSchema.default(5_000),
     /** Pooling: bytes at the start of each memory that stay resident and are reset by copying. */
     keepResidentBytes: bytes.default(0),
@@ -106,7 +106,7 @@ export const hotEngineConfigSchema = z
     maxCachedModules: z.int().min(0).max(1_000_000).default(64),
     /** Bytes of compiled code and data of those modules. */
     maxCachedModuleBytes: bytes.default(48 * MIB),
-    /** Time for compiling one module. */
+    /** Milliseconds for compiling one module. */
     compileTimeoutMs: deadlineSchema.default(30_000),
     /** Bytes of memory for compiling one module in a process. */
     maxCompileBytes: bytes.min(MIB).default(512 * MIB),
@@ -129,13 +129,13 @@ export const hotEngineConfigSchema = z
       .default(null),
     /** Bytes of all modules in that directory. */
     maxCompileCacheBytes: bytes.min(MIB).default(1_024 * MIB),
-    /** Time that an idle compile process waits for the next module; 0 keeps no idle process. */
+    /** Milliseconds that an idle compile process waits for the next module; 0 keeps no idle process. */
     compileSpareMs: z.int().min(0).max(MAX_DEADLINE_MS).default(10_000),
     /** Concurrent compilations in the process; one principal has at most half of them. */
     maxCompiles: z.int().min(1).max(1_024).default(4),
     /** Bytes of memory for all concurrent compilations. */
     maxTotalCompileBytes: bytes.min(MIB).default(2_048 * MIB),
-    /** Compilations of the process that may wait; one principal has at most half of them. */
+    /** Compilations that may wait in the process; one principal has at most half of them. */
     maxQueuedCompiles: z.int().min(1).max(1_000_000).default(4_096),
     /** Bytes of modules that may wait to be compiled. */
     maxQueuedCompileBytes: bytes.min(MIB).default(512 * MIB),
