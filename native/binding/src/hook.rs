@@ -11,5 +11,5 @@ pub fn hook_exports() -> Vec<&'static str> {
 
 /// Returns the hook with this index.
 pub(crate) fn hook_at(index: u32) -> napi::Result<Hook> {
-    Hook::from_index(index).ok_or_else(|| napi::Error::from_reason(format!("there is no hook {index}")))
+    Hook::from_index(index).ok_or_else(|| napi::Error::from_reason(format!("hook {index} does not exist")))
 }
