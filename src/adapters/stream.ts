@@ -1,7 +1,7 @@
 /** The events of one stream: calls of `transform_sse_event` on one instance, which keeps its state between events. */
 import { InvalidArgumentError } from '../errors.ts';
 import type { NativeModule, NativeStream } from '../native/addon.ts';
-import { HOOK_KINDS, type SseEvent, type TransformContext, type TransformSseEventOutput } from '../types.ts';
+import type { SseEvent, TransformContext, TransformSseEventOutput } from '../types.ts';
 import { checkString } from '../validate.ts';
 import type { AsyncCallOptions } from './adapter.ts';
 
@@ -40,7 +40,7 @@ export class StreamTransform implements EventTransform {
   constructor(module: NativeModule, context: TransformContext, call: CallEvent) {
     const principal = context.principal?.id;
     checkString(principal, 'context.principal.id');
-    this.#stream = module.openStream(HOOK_KINDS.indexOf('transform_sse_event'), principal);
+    this.#stream = module.openStream(principal);
     this.#call = call;
   }
 

@@ -212,13 +212,8 @@ export class Dispatcher {
     try {
       encode(call, scratch);
       const { bytes, start, headLength, tailLength } = scratch;
-      const body = scratch.body ?? NO_BODY;
-      const hook = HOOK_KINDS.indexOf(call.hook);
-      const { module, stream, deadlineMs, maxAnswerBytes, probe } = call;
-      const answer =
-        stream === null
-          ? module.call(hook, bytes, start, headLength, tailLength, body, deadlineMs, sliceMs, maxAnswerBytes, probe)
-          : stream.call(bytes, start, headLength, tailLength, body, deadlineMs, maxAnswerBytes);
+      setParameters(scratch, call, sliceMs);
+      const answer = (call.stream ?? call.module).call(bytes, scratch.body ?? NO_BODY);
       seconds = scratch.seconds;
       try {
         const end = start + headLength + tailLength;
@@ -286,13 +281,10 @@ export class Dispatcher {
   }
 
   #stageEncoded(call: HookCall<unknown>, scratch: CallScratch): ReturnType<NativeModule['stage']> {
-    const { bytes, start, headLength, tailLength } = scratch;
     const body = scratch.body ?? NO_BODY;
-    this.#checkStaging(call, headLength + tailLength + body.length);
-    const { module, stream, deadlineMs, maxAnswerBytes, probe } = call;
-    if (stream !== null) return stream.stage(bytes, start, headLength, tailLength, body, deadlineMs, maxAnswerBytes);
-    const hook = HOOK_KINDS.indexOf(call.hook);
-    return module.stage(hook, bytes, start, headLength, tailLength, body, deadlineMs, maxAnswerBytes, probe);
+    this.#checkStaging(call, scratch.headLength + scratch.tailLength + body.length);
+    setParameters(scratch, call, 0);
+    return (call.stream ?? call.module).stage(scratch.bytes, body);
   }
 
   /** Rejects a request that exceeds the whole staging budget: no wait could make it fit. */
@@ -422,6 +414,11 @@ function encode(call: HookCall<unknown>, scratch: CallScratch): void {
   call.signal?.throwIfAborted();
   call.encode(scratch);
   call.signal?.throwIfAborted();
+}
+
+function setParameters(scratch: CallScratch, call: HookCall<unknown>, sliceMs: number): void {
+  const { hook, deadlineMs, maxAnswerBytes, probe } = call;
+  scratch.setParameters(HOOK_KINDS.indexOf(hook), deadlineMs, sliceMs, maxAnswerBytes, probe);
 }
 
 /** Encodes a message, and checks that its body was not detached in the meantime. */

@@ -6,9 +6,20 @@ import { endianness } from 'node:os';
 import { HeapScratch } from '../wire/scratch.ts';
 
 /**
- * The native layer writes the duration of the call to the first bytes. 16 bytes preserve the alignment of the message.
+ * Offsets of the header of scratch memory, which native/binding/src/call.rs reads: the duration, which the native layer
+ * writes, and the parameters of the call.
  */
-const START = 16;
+const SECONDS = 0;
+const HOOK = 8;
+const DEADLINE_MS = 12;
+const SLICE_MS = 16;
+const MAX_ANSWER_BYTES = 20;
+const PROBE = 24;
+const REQUEST_START = 28;
+const HEAD_LENGTH = 32;
+const TAIL_LENGTH = 36;
+/** The end of the header. A multiple of 16 preserves the alignment of the message. */
+const START = 48;
 const LITTLE_ENDIAN = endianness() === 'LE';
 const FIRST_BYTES = 32 * 1024;
 /** A larger scratch buffer is not reused. */
@@ -30,9 +41,25 @@ export class CallScratch extends HeapScratch {
     if (end > this.bytes.length && end <= KEPT_BYTES) this.grow(end);
   }
 
+  /**
+   * Writes the parameters of a call whose request is encoded: the index of its hook, and its limits. A slice of 0 is
+   * none.
+   */
+  setParameters(hook: number, deadlineMs: number, sliceMs: number, maxAnswerBytes: number, probe: boolean): void {
+    const { view } = this;
+    view.setUint32(HOOK, hook, LITTLE_ENDIAN);
+    view.setUint32(DEADLINE_MS, deadlineMs, LITTLE_ENDIAN);
+    view.setUint32(SLICE_MS, sliceMs, LITTLE_ENDIAN);
+    view.setUint32(MAX_ANSWER_BYTES, maxAnswerBytes, LITTLE_ENDIAN);
+    view.setUint32(PROBE, probe ? 1 : 0, LITTLE_ENDIAN);
+    view.setUint32(REQUEST_START, this.start, LITTLE_ENDIAN);
+    view.setUint32(HEAD_LENGTH, this.headLength, LITTLE_ENDIAN);
+    view.setUint32(TAIL_LENGTH, this.tailLength, LITTLE_ENDIAN);
+  }
+
   /** The duration of the last call without instantiation; NaN if it had no instance. */
   get seconds(): number {
-    return this.view.getFloat64(0, LITTLE_ENDIAN);
+    return this.view.getFloat64(SECONDS, LITTLE_ENDIAN);
   }
 }
 

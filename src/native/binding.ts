@@ -52,16 +52,19 @@ export declare class NativeModule {
   /** Bytes of the largest memory at the end of a call of the module. */
   highestMemoryBytes(): number
   /**
-   * Calls a hook on this thread. The request is `scratch[start..start + head]`, the body, and then the `tail` bytes
-   * after the head. The answer goes after those if it fits there (its length is returned), else into a new buffer.
-   * `scratch[0..8]` receives the seconds that the call took, as an f64. With a `slice_ms` other than 0, a call that
-   * uses this much CPU time fails with kind `sliced`.
+   * Calls a hook on this thread. `scratch` is memory that JavaScript leases to the call: it contains the parameters of
+   * the call and the request except `body`, see `native/binding/src/call.rs`. The answer is written after the request
+   * if it fits there (its length is returned), else to a new buffer. A call that uses its slice of CPU time fails with
+   * kind `sliced`.
    */
-  call(hook: number, scratch: Uint8Array, start: number, head: number, tail: number, body: Uint8Array, limitMs: number, sliceMs: number, maxAnswer: number, probe: boolean): number | Buffer | NativeFailure
-  /** Copies a request, laid out like that of `call`, for a call off the JavaScript thread. */
-  stage(hook: number, scratch: Uint8Array, start: number, head: number, tail: number, body: Uint8Array, limitMs: number, maxAnswer: number, probe: boolean): NativeStagedCall | NativeFailure
-  /** Opens a stream of `principal`, whose events call this hook on one instance. */
-  openStream(hook: number, principal: string): NativeStream
+  call(scratch: Uint8Array, body: Uint8Array): number | Buffer | NativeFailure
+  /**
+   * Copies the request of a call, described like that of `call`, to call the hook off the JavaScript thread. The slice
+   * is ignored.
+   */
+  stage(scratch: Uint8Array, body: Uint8Array): NativeStagedCall | NativeFailure
+  /** Opens a stream of `principal`, whose events call one hook on one instance. */
+  openStream(principal: string): NativeStream
 }
 
 /** The bytes of a module, copied once, so that later changes to the caller's buffer have no effect. */
@@ -74,7 +77,7 @@ export declare class NativeSource {
   inspectAsync(policyVersion: number, memoryMaxPages: number, maxEntries: number): Promise<NativeInspection>
 }
 
-/** A request that waits to run off the JavaScript thread. */
+/** A call that waits to run off the JavaScript thread. */
 export declare class NativeStagedCall {
   /** Runs the call on a thread of libuv's pool, once. */
   run(): Promise<NativeTaskOutcome>
@@ -85,12 +88,12 @@ export declare class NativeStagedCall {
 /** One stream: its events are calls of one hook on one instance. */
 export declare class NativeStream {
   /**
-   * Like `NativeModule.call`, on the stream's instance. Because the instance has state, the call is never
-   * interrupted to be repeated.
+   * Like `NativeModule.call`, on the stream's instance. Because the instance has state, a call must not have a slice,
+   * after which it would be repeated.
    */
-  call(scratch: Uint8Array, start: number, head: number, tail: number, body: Uint8Array, limitMs: number, maxAnswer: number): number | Buffer | NativeFailure
+  call(scratch: Uint8Array, body: Uint8Array): number | Buffer | NativeFailure
   /** Like `NativeModule.stage`, for a call on the stream's instance. */
-  stage(scratch: Uint8Array, start: number, head: number, tail: number, body: Uint8Array, limitMs: number, maxAnswer: number): NativeStagedCall | NativeFailure
+  stage(scratch: Uint8Array, body: Uint8Array): NativeStagedCall | NativeFailure
   /** Drops the instance, or lets a running event drop it when it finishes. */
   close(): void
 }

@@ -1,15 +1,13 @@
 //! Many small requests of one hook, run in one task off the JavaScript thread, because one task for each would block
 //! the event loop longer than the call itself.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use cc_lb_engine::call::{Call, Request, call};
-use cc_lb_engine::deadline::Cancel;
 use cc_lb_engine::engine::HotEngine;
 use cc_lb_engine::failure::{Failure, Phase, catching};
-use cc_lb_engine::hook::Hook;
-use cc_lb_engine::module::CompiledModule;
 use napi::bindgen_prelude::AsyncTask;
 use napi::{Env, Result, Task};
 use napi_derive::napi;
@@ -36,29 +34,27 @@ impl NativeModule {
     ) -> Result<AsyncTask<BatchTask>> {
         let cancel = Arc::default();
         cancel_at_end(&env, &cancel)?;
-        Ok(AsyncTask::new(BatchTask {
-            engine: Arc::clone(&self.engine),
-            module: Arc::clone(&self.module),
+        let call = Call {
+            target: Cow::Owned(self.target.clone()),
             hook: hook_at(hook)?,
-            bytes: bytes.to_vec(),
-            lengths,
             limit: Duration::from_millis(u64::from(limit_ms)),
-            budget: Duration::from_millis(u64::from(budget_ms)),
-            cancel,
-        }))
+            slice: None,
+            cancel: Some(cancel),
+            max_answer: usize::MAX,
+            probe: false,
+        };
+        let budget = Duration::from_millis(u64::from(budget_ms));
+        Ok(AsyncTask::new(BatchTask { call, bytes: bytes.to_vec(), lengths, budget }))
     }
 }
 
 /// A batch as a task of the thread pool.
 pub struct BatchTask {
-    engine: Arc<HotEngine>,
-    module: Arc<CompiledModule>,
-    hook: Hook,
+    /// The call of each request.
+    call: Call<'static>,
     bytes: Vec<u8>,
     lengths: Vec<u32>,
-    limit: Duration,
     budget: Duration,
-    cancel: Arc<Cancel>,
 }
 
 /// The outcome of one call of a batch.
@@ -85,22 +81,8 @@ impl BatchTask {
         for length in &self.lengths {
             let Some((head, after)) = rest.split_at_checked(*length as usize) else { break };
             rest = after;
-            let rules = Call {
-                engine: &self.engine,
-                module: &self.module,
-                hook: self.hook,
-                limit: self.limit,
-                slice: None,
-                stream: None,
-                cancel: Some(Arc::clone(&self.cancel)),
-                max_answer: usize::MAX,
-                probe: false,
-            };
-            let outcome = call(&rules, Request { head, body: &[], tail: &[] }, |_| ());
-            let mut failure = outcome.result.err();
-            if failure.is_some() && self.cancel.is_cancelled() {
-                failure = Some(Failure::Cancelled);
-            }
+            let outcome = call(&self.call, Request { head, body: &[], tail: &[] }, |_| ());
+            let failure = outcome.result.err();
             let failed = failure.is_some();
             ended.push(Ended { failure, seconds: outcome.seconds });
             if failed || began.elapsed() >= self.budget {
@@ -116,7 +98,7 @@ impl Task for BatchTask {
     type JsValue = Vec<NativeBatchOutcome>;
 
     fn compute(&mut self) -> Result<Vec<Ended>> {
-        let caught = catching(|message| Failure::guest(Phase::Hook(self.hook), message), || Ok(self.run()));
+        let caught = catching(|message| Failure::guest(Phase::Hook(self.call.hook), message), || Ok(self.run()));
         Ok(caught.unwrap_or_else(|failure| vec![Ended { failure: Some(failure), seconds: f64::NAN }]))
     }
 

@@ -1,64 +1,93 @@
-//! A call of a hook on the JavaScript thread.
+//! A call of a hook on the JavaScript thread, and the scratch memory by which JavaScript describes a call: one memory
+//! costs less to pass than a parameter for each value, and every form of a call has the same ones.
+//!
+//! | bytes | written by JavaScript (`src/dispatch/scratch.ts`), except the first |
+//! | --- | --- |
+//! | 0..8 | an f64: the seconds that the call took, written when it ends |
+//! | 8..40 | the fields of [`Header`] in order, each a u32 |
+//! | from `start` | the head of the request, then its tail |
+//! | after it | the answer, if it fits |
 
-use std::sync::Arc;
+use std::borrow::Cow;
 use std::time::Duration;
 
-use cc_lb_engine::call::{Call, Request, call};
-use cc_lb_engine::engine::HotEngine;
-use cc_lb_engine::hook::Hook;
-use cc_lb_engine::module::CompiledModule;
-use cc_lb_engine::stream::Stream;
+use cc_lb_engine::call::{Call, Request, Target, call};
 use napi::bindgen_prelude::{BufferSlice, Either3, Uint8ArraySlice};
 use napi::{Env, Result};
 
 use crate::failure::NativeFailure;
+use crate::hook::hook_at;
 
-/// Where a call leaves how long it took: an f64 at the start of its scratch memory.
 const SECONDS_BYTES: usize = 8;
 
-/// The target of a call.
-pub(crate) struct CallOf<'a> {
-    pub(crate) engine: &'a Arc<HotEngine>,
-    pub(crate) module: &'a Arc<CompiledModule>,
-    pub(crate) hook: Hook,
-    pub(crate) stream: Option<&'a Arc<Stream>>,
+/// The parameters of a call, as JavaScript writes them.
+pub(crate) struct Header {
+    /// The index of the hook.
+    hook: u32,
+    /// Milliseconds until the deadline.
+    limit_ms: u32,
+    /// Milliseconds of CPU time after which the call fails as `sliced`; 0 for no slice.
+    slice_ms: u32,
+    /// Maximum bytes of an answer.
+    max_answer: u32,
+    /// Not 0 for a probe.
+    probe: u32,
+    /// The offset of the request.
+    start: u32,
+    /// Bytes of the request before the body.
+    head: u32,
+    /// Bytes of the request after the body.
+    tail: u32,
 }
 
-/// The limits of a call, as JavaScript passes them.
-pub(crate) struct Rules {
-    pub(crate) limit_ms: u32,
-    pub(crate) slice_ms: u32,
-    pub(crate) max_answer: u32,
-    pub(crate) probe: bool,
+impl Header {
+    pub(crate) fn read(scratch: &[u8]) -> Header {
+        let words: [u32; 8] = std::array::from_fn(|index| {
+            let at = SECONDS_BYTES + index * size_of::<u32>();
+            u32::from_ne_bytes(scratch[at..at + size_of::<u32>()].try_into().expect("four bytes"))
+        });
+        let [hook, limit_ms, slice_ms, max_answer, probe, start, head, tail] = words;
+        Header { hook, limit_ms, slice_ms, max_answer, probe, start, head, tail }
+    }
+
+    /// The call of `target` that it describes.
+    pub(crate) fn call<'a>(&self, target: &'a Target) -> Result<Call<'a>> {
+        Ok(Call {
+            target: Cow::Borrowed(target),
+            hook: hook_at(self.hook)?,
+            limit: Duration::from_millis(u64::from(self.limit_ms)),
+            slice: (self.slice_ms > 0).then(|| Duration::from_millis(u64::from(self.slice_ms))),
+            cancel: None,
+            max_answer: self.max_answer as usize,
+            probe: self.probe != 0,
+        })
+    }
+
+    /// The offset after the request.
+    fn end(&self) -> usize {
+        self.start as usize + self.head as usize + self.tail as usize
+    }
+
+    /// The request: `body` between the head and the tail in the scratch memory.
+    pub(crate) fn request<'a>(&self, scratch: &'a [u8], body: &'a [u8]) -> Request<'a> {
+        let (head, tail) = scratch[self.start as usize..self.end()].split_at(self.head as usize);
+        Request { head, body, tail }
+    }
 }
 
-/// A call on this thread; see `NativeModule::call`.
+/// Calls a hook on this thread; see `NativeModule::call`.
 pub(crate) fn call_here<'env>(
     env: &'env Env,
-    CallOf { engine, module, hook, stream }: &CallOf<'_>,
+    target: &Target,
     scratch: &mut Uint8ArraySlice<'env>,
-    (start, head, tail): (u32, u32, u32),
     body: &[u8],
-    rules: &Rules,
 ) -> Result<Either3<u32, BufferSlice<'env>, NativeFailure>> {
     // SAFETY: the scratch memory is leased to this call: JavaScript does not run and no other thread writes to it.
     let scratch = unsafe { scratch.as_mut() };
-    let end = start as usize + head as usize + tail as usize;
-    let (given, room) = scratch.split_at_mut(end);
-    let request = request_in(given, start, head, body);
-    let rules = Call {
-        engine,
-        module,
-        hook: *hook,
-        limit: Duration::from_millis(u64::from(rules.limit_ms)),
-        slice: (rules.slice_ms > 0).then(|| Duration::from_millis(u64::from(rules.slice_ms))),
-        stream: stream.map(|stream| &**stream),
-        cancel: None,
-        max_answer: rules.max_answer as usize,
-        probe: rules.probe,
-    };
-    let outcome = call(&rules, request, |answer| {
-        if let Some(target) = room.get_mut(..answer.len()) {
+    let header = Header::read(scratch);
+    let (given, free) = scratch.split_at_mut(header.end());
+    let outcome = call(&header.call(target)?, header.request(given, body), |answer| {
+        if let Some(target) = free.get_mut(..answer.len()) {
             target.copy_from_slice(answer);
             return Ok(Either3::A(u32::try_from(answer.len()).unwrap_or(u32::MAX)));
         }
@@ -66,10 +95,4 @@ pub(crate) fn call_here<'env>(
     });
     scratch[..SECONDS_BYTES].copy_from_slice(&outcome.seconds.to_ne_bytes());
     outcome.result.unwrap_or_else(|failure| Ok(Either3::C(failure.into())))
-}
-
-/// The request whose head is `scratch[start..start + head]` and whose tail is the rest.
-pub(crate) fn request_in<'a>(scratch: &'a [u8], start: u32, head: u32, body: &'a [u8]) -> Request<'a> {
-    let (head, tail) = scratch[start as usize..].split_at(head as usize);
-    Request { head, body, tail }
 }

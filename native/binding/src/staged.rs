@@ -3,20 +3,17 @@
 
 use std::sync::atomic::Ordering::SeqCst;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use cc_lb_engine::call::{Call, Outcome, Request, call};
+use cc_lb_engine::call::{Call, Outcome, Request, Target, call};
 use cc_lb_engine::deadline::Cancel;
 use cc_lb_engine::engine::HotEngine;
 use cc_lb_engine::failure::{Failure, Phase, Resource, catching};
-use cc_lb_engine::hook::Hook;
-use cc_lb_engine::module::CompiledModule;
-use cc_lb_engine::stream::Stream;
 use napi::bindgen_prelude::{AsyncTask, BufferSlice, Either};
 use napi::{Env, Result, ScopedTask};
 use napi_derive::napi;
 
-use crate::call::{CallOf, Rules, request_in};
+use crate::call::Header;
 use crate::failure::NativeFailure;
 use crate::tasks::cancel_at_end;
 
@@ -38,10 +35,10 @@ impl Staged {
     fn copy(engine: &Arc<HotEngine>, request: Request<'_>) -> std::result::Result<Staged, Failure> {
         let Request { head, body, tail } = request;
         let length = (head.len() + body.len() + tail.len()) as u64;
-        let most = engine.options.max_staging_bytes;
+        let limit = engine.options.max_staging_bytes;
         engine
             .staged
-            .fetch_update(SeqCst, SeqCst, |staged| (staged + length <= most).then_some(staged + length))
+            .fetch_update(SeqCst, SeqCst, |staged| (staged + length <= limit).then_some(staged + length))
             .map_err(|_| Failure::Saturated(Resource::Staging))?;
         let mut bytes = BUFFERS.lock().unwrap_or_else(PoisonError::into_inner).pop().unwrap_or_default();
         if bytes.try_reserve(head.len() + body.len() + tail.len()).is_err() {
@@ -68,56 +65,31 @@ impl Drop for Staged {
     }
 }
 
-/// A request that waits to run off the JavaScript thread.
+/// A call that waits to run off the JavaScript thread.
 #[napi]
 pub struct NativeStagedCall {
-    module: Arc<CompiledModule>,
-    stream: Option<Arc<Stream>>,
-    staged: Mutex<Option<Staged>>,
-    hook: Hook,
-    limit: Duration,
-    probe: bool,
-    max_answer: usize,
+    call: Call<'static>,
     cancel: Arc<Cancel>,
+    staged: Mutex<Option<Staged>>,
 }
 
 impl NativeStagedCall {
-    /// Copies the request. Fails if `staging` is exhausted.
-    pub(crate) fn stage(
-        call: &CallOf<'_>,
-        request: Request<'_>,
-        rules: &Rules,
-    ) -> std::result::Result<NativeStagedCall, Failure> {
-        Ok(NativeStagedCall {
-            module: Arc::clone(call.module),
-            stream: call.stream.map(Arc::clone),
-            staged: Mutex::new(Some(Staged::copy(call.engine, request)?)),
-            hook: call.hook,
-            limit: Duration::from_millis(u64::from(rules.limit_ms)),
-            probe: rules.probe,
-            max_answer: rules.max_answer as usize,
-            cancel: Arc::default(),
-        })
-    }
-
     fn take(&self) -> Option<Staged> {
         self.staged.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 }
 
-/// Copies a request for a call off this thread; see `NativeModule::stage`.
-pub(crate) fn stage(
-    call: &CallOf<'_>,
-    scratch: &[u8],
-    (start, head, tail): (u32, u32, u32),
-    body: &[u8],
-    rules: &Rules,
-) -> Either<NativeStagedCall, NativeFailure> {
-    let end = start as usize + head as usize + tail as usize;
-    match NativeStagedCall::stage(call, request_in(&scratch[..end], start, head, body), rules) {
-        Ok(staged) => Either::A(staged),
+/// Copies a request for a call off this thread; see `NativeModule::stage`. Fails if `staging` is exhausted.
+pub(crate) fn stage(target: &Target, scratch: &[u8], body: &[u8]) -> Result<Either<NativeStagedCall, NativeFailure>> {
+    let header = Header::read(scratch);
+    let mut call = header.call(target)?.into_owned();
+    let cancel = Arc::default();
+    call.slice = None;
+    call.cancel = Some(Arc::clone(&cancel));
+    Ok(match Staged::copy(&target.engine, header.request(scratch, body)) {
+        Ok(staged) => Either::A(NativeStagedCall { call, cancel, staged: Mutex::new(Some(staged)) }),
         Err(failure) => Either::B(failure.into()),
-    }
+    })
 }
 
 #[napi]
@@ -126,18 +98,8 @@ impl NativeStagedCall {
     #[napi(catch_unwind, ts_return_type = "Promise<NativeTaskOutcome>")]
     pub fn run(&self, env: Env) -> Result<AsyncTask<CallTask>> {
         let staged = self.take().ok_or_else(|| napi::Error::from_reason("a staged call runs once"))?;
-        let run = CallTask {
-            module: Arc::clone(&self.module),
-            stream: self.stream.clone(),
-            staged: Some(staged),
-            hook: self.hook,
-            limit: self.limit,
-            probe: self.probe,
-            max_answer: self.max_answer,
-            cancel: Arc::clone(&self.cancel),
-        };
         cancel_at_end(&env, &self.cancel)?;
-        Ok(AsyncTask::new(run))
+        Ok(AsyncTask::new(CallTask { call: self.call.clone(), staged: Some(staged) }))
     }
 
     /// Interrupts the guest, or makes a call that has not started fail immediately.
@@ -150,14 +112,8 @@ impl NativeStagedCall {
 
 /// A staged call as a task of the thread pool.
 pub struct CallTask {
-    module: Arc<CompiledModule>,
-    stream: Option<Arc<Stream>>,
+    call: Call<'static>,
     staged: Option<Staged>,
-    hook: Hook,
-    limit: Duration,
-    probe: bool,
-    max_answer: usize,
-    cancel: Arc<Cancel>,
 }
 
 /// The outcome of a call off the JavaScript thread.
@@ -186,31 +142,14 @@ impl CallTask {
         };
         HotEngine::prepare_thread();
         let request = Request { head: &staged.bytes, body: &[], tail: &[] };
-        let outcome = call(
-            &Call {
-                engine: &staged.engine,
-                module: &self.module,
-                hook: self.hook,
-                limit: self.limit,
-                slice: None,
-                stream: self.stream.as_deref(),
-                cancel: Some(Arc::clone(&self.cancel)),
-                max_answer: self.max_answer,
-                probe: self.probe,
-            },
-            request,
-            |answer| {
-                let mut bytes = Vec::new();
-                let room = bytes.try_reserve_exact(answer.len());
-                bytes.extend_from_slice(if room.is_ok() { answer } else { &[] });
-                room.map(|()| bytes)
-            },
-        );
-        let no_room = |_| Failure::AnswerSize("not enough memory for the answer".to_owned());
-        let mut result = outcome.result.and_then(|bytes| bytes.map_err(no_room));
-        if result.is_err() && self.cancel.is_cancelled() {
-            result = Err(Failure::Cancelled);
-        }
+        let outcome = call(&self.call, request, |answer| {
+            let mut bytes = Vec::new();
+            let reserved = bytes.try_reserve_exact(answer.len());
+            bytes.extend_from_slice(if reserved.is_ok() { answer } else { &[] });
+            reserved.map(|()| bytes)
+        });
+        let out_of_memory = |_| Failure::AnswerSize("not enough memory for the answer".to_owned());
+        let result = outcome.result.and_then(|bytes| bytes.map_err(out_of_memory));
         Outcome { result, seconds: outcome.seconds }
     }
 }
@@ -221,7 +160,7 @@ impl<'task> ScopedTask<'task> for CallTask {
 
     fn compute(&mut self) -> Result<Self::Output> {
         let began = Instant::now();
-        let hook = self.hook;
+        let hook = self.call.hook;
         let caught = catching(|message| Failure::guest(Phase::Hook(hook), message), || Ok(self.run()));
         let outcome = caught.unwrap_or_else(|failure| Outcome { result: Err(failure), seconds: f64::NAN });
         Ok(Finished { outcome, total_seconds: began.elapsed().as_secs_f64() })

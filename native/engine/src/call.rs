@@ -1,5 +1,6 @@
 //! The path of a call on any thread: alloc, write, hook, bounds, copy.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -29,26 +30,48 @@ pub struct Request<'a> {
     pub tail: &'a [u8],
 }
 
-/// The call of a hook and its limits.
-pub struct Call<'a> {
+/// What is called: a module, or the instance of a stream.
+#[derive(Clone)]
+pub struct Target {
     /// The engine of the module.
-    pub engine: &'a HotEngine,
+    pub engine: Arc<HotEngine>,
     /// The module.
-    pub module: &'a Arc<CompiledModule>,
+    pub module: Arc<CompiledModule>,
+    /// The stream to which the call's event belongs; its instance is called. `None` for a fresh instance.
+    pub stream: Option<Arc<Stream>>,
+}
+
+/// The call of a hook and its limits. It borrows its target if it runs on the thread that makes it, because cloning a
+/// target writes to reference counts that all threads share, and owns it if another thread will run it.
+#[derive(Clone)]
+pub struct Call<'a> {
+    /// What is called.
+    pub target: Cow<'a, Target>,
     /// The hook.
     pub hook: Hook,
     /// Time for instantiation, alloc and hook together.
     pub limit: Duration,
-    /// CPU time after which the call is interrupted, to be repeated off-thread.
+    /// CPU time after which the call is interrupted, to be repeated off-thread. An event of a stream has none, because
+    /// its instance has state.
     pub slice: Option<Duration>,
-    /// The stream to which the call's event belongs; its instance is called.
-    pub stream: Option<&'a Stream>,
     /// Ends the call early when set.
     pub cancel: Option<Arc<Cancel>>,
     /// Maximum bytes of an answer; a larger one is rejected before it is copied.
     pub max_answer: usize,
     /// Whether this is a probe, which is not counted in the engine's budget.
     pub probe: bool,
+}
+
+impl Call<'_> {
+    fn is_cancelled(&self) -> bool {
+        self.cancel.as_ref().is_some_and(|cancel| cancel.is_cancelled())
+    }
+
+    /// Returns the same call with a target of its own.
+    pub fn into_owned(self) -> Call<'static> {
+        let Call { target, hook, limit, slice, cancel, max_answer, probe } = self;
+        Call { target: Cow::Owned(target.into_owned()), hook, limit, slice, cancel, max_answer, probe }
+    }
 }
 
 /// The result of a call, and its duration without instantiation.
@@ -59,11 +82,15 @@ pub struct Outcome<R> {
     pub seconds: f64,
 }
 
-/// Calls the hook and passes its answer, in the guest's memory, to `read`.
+/// Calls the hook and passes its answer, in the guest's memory, to `read`. A call that fails after it was canceled fails
+/// as canceled.
 pub fn call<R>(call: &Call<'_>, request: Request<'_>, read: impl FnOnce(&[u8]) -> R) -> Outcome<R> {
     let mut seconds = f64::NAN;
     let panicked = |message| Failure::guest(Phase::Hook(call.hook), message);
-    let result = catching(panicked, || enter(call, request, read, &mut seconds));
+    let mut result = catching(panicked, || enter(call, request, read, &mut seconds));
+    if result.is_err() && call.is_cancelled() {
+        result = Err(Failure::Cancelled);
+    }
     Outcome { result, seconds }
 }
 
@@ -73,9 +100,10 @@ fn enter<R>(
     read: impl FnOnce(&[u8]) -> R,
     seconds: &mut f64,
 ) -> Result<R, Failure> {
-    stack::check(call.engine.options.max_wasm_stack as usize)
+    let engine = &call.target.engine;
+    stack::check(engine.options.max_wasm_stack as usize)
         .map_err(|(left, needed)| Failure::Stack { left, needed })?;
-    let _permit = if call.probe { None } else { Some(call.engine.budget.take()?) };
+    let _permit = if call.probe { None } else { Some(engine.budget.take()?) };
     let deadline = deadline::arm(call.limit, call.slice, call.cancel.clone());
     attempt(call, request, read, seconds).map_err(|failure| interrupted(&deadline, failure))
 }
@@ -99,28 +127,29 @@ fn attempt<R>(
     seconds: &mut f64,
 ) -> Result<R, Failure> {
     // A call that was canceled while it waited is not started.
-    if call.cancel.as_ref().is_some_and(|cancel| cancel.is_cancelled()) {
+    if call.is_cancelled() {
         return Err(Failure::Cancelled);
     }
+    let Target { engine, module, stream } = &*call.target;
     let serve = |instance: &mut Instance| {
         let began = Instant::now();
         let result = run(call, instance, request, read);
         *seconds = began.elapsed().as_secs_f64();
-        call.module.note_memory(instance.memory().len());
+        module.note_memory(instance.memory().len());
         result
     };
-    if let Some(stream) = call.stream {
-        return stream.with(|| create(call, &call.engine.pool.lease(call.module)), serve);
+    if let Some(stream) = stream {
+        return stream.with(|| create(call, &engine.pool.lease(module)), serve);
     }
     // Outlives the instance, whose memory it resets and keeps, also after a panic.
-    let lease = call.engine.pool.lease(call.module);
+    let lease = engine.pool.lease(module);
     let mut instance = create(call, &lease)?;
     serve(&mut instance)
 }
 
 fn create(call: &Call<'_>, lease: &Lease<'_>) -> Result<Instance, Failure> {
     loop {
-        match Instance::new(call.module, call.hook) {
+        match Instance::new(&call.target.module, call.hook) {
             Err(_) if lease.frees_address_space() => {}
             instance => return instance,
         }
@@ -185,9 +214,9 @@ fn run<R>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::code::compile_code;
-    use crate::options::EngineOptions;
+    use crate::testing::{call_of, load, options};
 
+    /// A module whose filter returns its request, and whose shape never returns.
     const ECHO: &str = r#"(module
         (memory (export "memory") 1)
         (func (export "cc_lb_alloc") (param i32 i32) (result i32) i32.const 1024)
@@ -195,117 +224,86 @@ mod tests {
         (func (export "cc_lb_filter") (param i32 i32) (result i64)
             local.get 0 i64.extend_i32_u i64.const 32 i64.shl local.get 1 i64.extend_i32_u i64.or)
         (func (export "cc_lb_shape") (param i32 i32) (result i64) (loop br 0) i64.const 0))"#;
+    const ECHOES: Hook = Hook::Filter;
+    const LOOPS: Hook = Hook::Shape;
+    const REQUEST: Request<'static> = Request { head: b"he", body: b"ll", tail: b"o" };
 
-    /// A hook that answers, and milliseconds that suffice on any machine.
-    const FILTER: (Hook, u64) = (Hook::Filter, 60_000);
-    /// A hook that never answers, and its deadline in milliseconds.
-    const LOOP: (Hook, u64) = (Hook::Shape, 50);
+    fn echo(group: &str) -> Target {
+        load(options(group), &wat::parse_str(ECHO).expect("valid text"))
+    }
 
-    /// Options of an engine that no concurrent test shares.
-    fn options(group: &str) -> EngineOptions {
-        EngineOptions {
-            pooling: false,
-            memory_max_pages: 16,
-            max_wasm_stack: 128 << 10,
-            max_tables: 8,
-            max_table_elements: 200_000,
-            pool_table_elements: 20_000,
-            max_cached_modules: 64,
-            max_cached_module_bytes: 48 << 20,
-            pool_total_memories: 4,
-            pool_total_core_instances: 4,
-            memory_reservation_bytes: 1 << 20,
-            memory_guard_bytes: 1 << 16,
-            keep_resident_bytes: 0,
-            resident_budget_bytes: 1 << 20,
-            max_staging_bytes: 1 << 20,
-            max_stream_bytes: 1 << 20,
-            explain: false,
-            group: Some(group.to_owned()),
+    fn trap_of<R: std::fmt::Debug>(outcome: Outcome<R>) -> GuestTrap {
+        match outcome.result {
+            Err(Failure::Trap(trap)) => trap,
+            other => panic!("not a trap: {other:?}"),
         }
-    }
-
-    fn with_echo(group: &str, test: impl FnOnce(&HotEngine, &Arc<CompiledModule>)) {
-        let engine = HotEngine::open(options(group)).expect("an engine");
-        let wasm = wat::parse_str(ECHO).expect("valid text");
-        let image = compile_code(&engine.code_settings(&wasm), &wasm).expect("it compiles");
-        let module = engine.load(&wasm, &image, false).expect("it loads");
-        test(&engine, &Arc::new(module));
-    }
-
-    fn echo<R>(
-        engine: &HotEngine,
-        module: &Arc<CompiledModule>,
-        (hook, milliseconds): (Hook, u64),
-        read: impl FnOnce(&[u8]) -> R,
-    ) -> Result<R, Failure> {
-        let limit = Duration::from_millis(milliseconds);
-        let rules = Call {
-            engine,
-            module,
-            hook,
-            limit,
-            slice: None,
-            stream: None,
-            cancel: None,
-            max_answer: usize::MAX,
-            probe: false,
-        };
-        call(&rules, Request { head: b"he", body: b"ll", tail: b"o" }, read).result
     }
 
     #[test]
     fn the_parts_of_a_request_are_joined_in_the_guest() {
-        with_echo("joined", |engine, module| {
-            assert_eq!(echo(engine, module, FILTER, <[u8]>::to_vec).expect("an answer"), b"hello");
-        });
+        let target = echo("joined");
+        let outcome = call(&call_of(&target, ECHOES), REQUEST, <[u8]>::to_vec);
+        assert_eq!(outcome.result.expect("an answer"), b"hello");
     }
 
     #[test]
     fn a_panic_becomes_a_failure_and_the_next_call_works() {
-        with_echo("panic", |engine, module| {
-            let failure = echo(engine, module, FILTER, |_| panic!("deliberate")).expect_err("it panicked");
-            let Failure::Trap(trap) = failure else { panic!("{failure:?}") };
-            assert_eq!((trap.phase, trap.code), (Phase::Hook(Hook::Filter), None));
-            assert!(trap.message.contains("deliberate"));
-            assert_eq!(engine.budget.running(), 0);
-            assert!(echo(engine, module, FILTER, <[u8]>::len).is_ok());
-        });
+        let target = echo("panic");
+        let trap = trap_of::<()>(call(&call_of(&target, ECHOES), REQUEST, |_| panic!("deliberate")));
+        assert_eq!((trap.phase, trap.code), (Phase::Hook(ECHOES), None));
+        assert!(trap.message.contains("deliberate"));
+        assert_eq!(target.engine.budget.running(), 0);
+        assert!(call(&call_of(&target, ECHOES), REQUEST, <[u8]>::len).result.is_ok());
     }
 
     #[test]
-    fn a_call_that_outlives_its_slice_is_interrupted_to_be_repeated() {
-        with_echo("slice", |engine, module| {
-            let limit = Duration::from_secs(60);
-            let slice = Some(Duration::from_millis(4));
-            let call_hook = |hook| {
-                let max_answer = usize::MAX;
-                let rules =
-                    Call { engine, module, hook, limit, slice, stream: None, cancel: None, max_answer, probe: false };
-                call(&rules, Request { head: b"a", body: b"", tail: b"" }, <[u8]>::len).result
-            };
-            assert!(matches!(call_hook(LOOP.0), Err(Failure::Sliced)));
-            assert_eq!(call_hook(FILTER.0).expect("the next call has a new slice"), 1);
-        });
+    fn a_call_that_exceeds_its_slice_is_interrupted_to_be_repeated() {
+        let target = echo("slice");
+        let sliced = |hook| Call { slice: Some(Duration::from_millis(4)), ..call_of(&target, hook) };
+        assert!(matches!(call(&sliced(LOOPS), REQUEST, <[u8]>::len).result, Err(Failure::Sliced)));
+        let next = call(&sliced(ECHOES), REQUEST, <[u8]>::len);
+        assert_eq!(next.result.expect("the next call has a new slice"), 5);
     }
 
     #[test]
-    fn an_expired_call_says_how_much_of_its_time_its_thread_ran() {
-        with_echo("share", |engine, module| {
-            // Long enough for the thread to get a processor on a busy machine.
-            let failure = echo(engine, module, (LOOP.0, 1_000), <[u8]>::len).expect_err("it never answers");
-            let Failure::Trap(trap) = failure else { panic!("{failure:?}") };
-            let share = trap.cpu_share.expect("this platform has a CPU clock");
-            assert!(share > 0.0 && share <= 1.0, "{share}");
-        });
+    fn an_expired_call_has_the_share_of_its_time_in_which_its_thread_ran() {
+        let target = echo("share");
+        // Long enough for the thread to get a processor on a busy machine.
+        let expiring = Call { limit: Duration::from_secs(1), ..call_of(&target, LOOPS) };
+        let share = trap_of(call(&expiring, REQUEST, <[u8]>::len)).cpu_share.expect("this platform has a CPU clock");
+        assert!(share > 0.0 && share <= 1.0, "{share}");
     }
 
     #[test]
     fn an_endless_loop_ends_at_its_deadline() {
-        with_echo("loop", |engine, module| {
-            let failure = echo(engine, module, LOOP, <[u8]>::len).expect_err("it never answers");
-            let Failure::Trap(trap) = failure else { panic!("{failure:?}") };
-            assert_eq!((trap.phase, trap.code), (Phase::Hook(Hook::Shape), Some(Trap::Interrupt)));
+        let target = echo("loop");
+        let expiring = Call { limit: Duration::from_millis(50), ..call_of(&target, LOOPS) };
+        let trap = trap_of(call(&expiring, REQUEST, <[u8]>::len));
+        assert_eq!((trap.phase, trap.code), (Phase::Hook(LOOPS), Some(Trap::Interrupt)));
+    }
+
+    #[test]
+    fn a_canceled_call_fails_as_canceled_before_and_during_the_guest() {
+        let target = echo("cancel");
+        let cancel = Arc::<Cancel>::default();
+        let canceled = Call { cancel: Some(Arc::clone(&cancel)), ..call_of(&target, LOOPS) };
+        std::thread::scope(|scope| {
+            let running = scope.spawn(|| call(&canceled, REQUEST, <[u8]>::len).result);
+            while target.engine.budget.running() == 0 && !running.is_finished() {
+                std::thread::yield_now();
+            }
+            cancel.cancel();
+            assert!(matches!(running.join().expect("no panic"), Err(Failure::Cancelled)));
         });
+        assert!(matches!(call(&canceled, REQUEST, <[u8]>::len).result, Err(Failure::Cancelled)));
+    }
+
+    #[test]
+    fn an_owned_call_keeps_its_target_and_its_limits() {
+        let target = echo("owned");
+        let owned = Call { max_answer: 4, ..call_of(&target, ECHOES) }.into_owned();
+        drop(target);
+        let result = std::thread::spawn(move || call(&owned, REQUEST, <[u8]>::len).result).join().expect("no panic");
+        assert!(matches!(result, Err(Failure::AnswerSize(_))));
     }
 }

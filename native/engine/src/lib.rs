@@ -26,3 +26,5 @@ pub mod signals;
 pub mod stack;
 pub mod stream;
 pub mod stream_budget;
+#[cfg(any(test, feature = "bench"))]
+pub mod testing;

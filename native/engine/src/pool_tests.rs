@@ -1,16 +1,14 @@
 //! Tests of the memories that modules keep.
 
-use std::time::Duration;
-
 use wasmtime::Trap;
 
 use super::*;
-use crate::call::{Call, Request, call};
-use crate::code::compile_code;
+use crate::call::{Request, Target, call};
 use crate::engine::HotEngine;
 use crate::failure::Failure;
 use crate::hook::Hook;
 use crate::options::EngineOptions;
+use crate::testing;
 
 /// A guest whose hook of each number does something else with its memory.
 fn guest(limits: &str, number: usize) -> String {
@@ -44,52 +42,21 @@ const GROW: Hook = Hook::Shape;
 const TRAP: Hook = Hook::TransformResponse;
 
 fn engine(group: &str, budget: u64) -> Arc<HotEngine> {
-    HotEngine::open(EngineOptions {
-        pooling: false,
-        memory_max_pages: 64,
-        max_wasm_stack: 128 << 10,
-        max_tables: 8,
-        max_table_elements: 200_000,
-        pool_table_elements: 20_000,
-        max_cached_modules: 64,
-        max_cached_module_bytes: 48 << 20,
-        pool_total_memories: 4,
-        pool_total_core_instances: 16,
-        memory_reservation_bytes: 4 << 20,
-        memory_guard_bytes: 1 << 16,
-        keep_resident_bytes: 0,
-        resident_budget_bytes: budget,
-        max_staging_bytes: 1 << 20,
-        max_stream_bytes: 1 << 20,
-        explain: false,
-        group: Some(format!("pool {group}")),
-    })
-    .expect("an engine")
+    let options = testing::options(&format!("pool {group}"));
+    HotEngine::open(EngineOptions { resident_budget_bytes: budget, ..options }).expect("an engine")
 }
 
 /// A module that a slot serves.
 fn served(engine: &HotEngine, limits: &str, number: usize) -> Arc<CompiledModule> {
     let wasm = wat::parse_str(guest(limits, number)).expect("valid text");
-    let image = compile_code(&engine.code_settings(&wasm), &wasm).expect("it compiles");
-    let module = engine.load(&wasm, &image, false).expect("it loads");
+    let module = testing::load(engine.options.clone(), &wasm).module;
     module.versions.store(1, SeqCst);
-    Arc::new(module)
+    module
 }
 
-fn run(engine: &HotEngine, module: &Arc<CompiledModule>, hook: Hook) -> Result<(), Failure> {
-    let limit = Duration::from_secs(60);
-    let rules = Call {
-        engine,
-        module,
-        hook,
-        limit,
-        slice: None,
-        stream: None,
-        cancel: None,
-        max_answer: usize::MAX,
-        probe: false,
-    };
-    call(&rules, Request { head: b"a", body: b"", tail: b"" }, |_| ()).result
+fn run(engine: &Arc<HotEngine>, module: &Arc<CompiledModule>, hook: Hook) -> Result<(), Failure> {
+    let target = Target { engine: Arc::clone(engine), module: Arc::clone(module), stream: None };
+    call(&testing::call_of(&target, hook), Request { head: b"a", body: b"", tail: b"" }, |_| ()).result
 }
 
 #[test]
