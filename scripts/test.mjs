@@ -19,6 +19,8 @@ suite('API reference', 'scripts/reference.mjs', ['--check']);
 const host = /host: (\S+)/.exec(spawnSync('rustc', ['-vV'], { encoding: 'utf8' }).stdout)[1];
 const cargo = ['--manifest-path', 'native/Cargo.toml', '--release', '--locked', '--target', host];
 check('clippy', spawn('cargo', ['clippy', ...cargo, '--all-targets', '--', '-D', 'warnings']));
+const rustdoc = { ...process.env, RUSTDOCFLAGS: '-D warnings' };
+check('cargo doc', spawn('cargo', ['doc', ...cargo, '--no-deps'], { env: rustdoc }));
 const unit = spawn('cargo', ['test', ...cargo], { stdio: ['ignore', 'pipe', 'inherit'], encoding: 'utf8' });
 process.stdout.write(unit.stdout ?? '');
 const counts = [...(unit.stdout ?? '').matchAll(/test result: \w+\. (\d+) passed; (\d+) failed/g)];

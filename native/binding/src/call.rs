@@ -4,7 +4,7 @@
 //! | bytes | written by JavaScript (`src/dispatch/scratch.ts`), except the first |
 //! | --- | --- |
 //! | 0..8 | an f64: the seconds that the call took, written when it ends |
-//! | 8..40 | the fields of [`Header`] in order, each a u32 |
+//! | 8..40 | the fields of `Header` in order, each a u32 |
 //! | from `start` | the head of the request, then its tail |
 //! | after it | the answer, if it fits |
 

@@ -18,7 +18,7 @@ static THREADS: AtomicU64 = AtomicU64::new(0);
 pub fn take_task_permit(env: Env, limit: u32, principal: String) -> Result<&'static str> {
     RUNS.with_borrow_mut(|runs| {
         runs.watch(&env)?;
-        Ok(match PERMITS.take(limit, &principal, runs.thread) {
+        Ok(match PERMITS.acquire(limit, &principal, runs.thread) {
             Turn::Granted => {
                 runs.permits.push(principal);
                 "granted"
@@ -37,7 +37,7 @@ pub fn return_task_permit(principal: String) {
         Some(runs.permits.swap_remove(at))
     });
     if let Some(principal) = held {
-        PERMITS.give_back(&principal);
+        PERMITS.release(&principal);
     }
 }
 
@@ -102,7 +102,7 @@ impl Runs {
     fn end(&mut self) {
         self.interrupt();
         for principal in self.permits.drain(..) {
-            PERMITS.give_back(&principal);
+            PERMITS.release(&principal);
         }
     }
 }

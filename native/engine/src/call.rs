@@ -101,8 +101,7 @@ fn enter<R>(
     seconds: &mut f64,
 ) -> Result<R, Failure> {
     let engine = &call.target.engine;
-    stack::check(engine.options.max_wasm_stack as usize)
-        .map_err(|(left, needed)| Failure::Stack { left, needed })?;
+    stack::check(engine.options.max_wasm_stack as usize).map_err(|(left, needed)| Failure::Stack { left, needed })?;
     let _permit = if call.probe { None } else { Some(engine.budget.take()?) };
     let deadline = deadline::arm(call.limit, call.slice, call.cancel.clone());
     attempt(call, request, read, seconds).map_err(|failure| interrupted(&deadline, failure))
@@ -171,7 +170,7 @@ fn run<R>(
         return Err(Failure::guest(Phase::Alloc, format!("cc_lb_alloc returned 0 for {length} bytes")));
     }
     // An allocator that returns before it reaches an epoch check may still have exceeded the deadline.
-    if deadline::is_over() {
+    if deadline::must_end() {
         return Err(Failure::trap(Phase::Alloc, &Trap::Interrupt.into()));
     }
     let memory = instance.memory_mut();

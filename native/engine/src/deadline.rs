@@ -1,14 +1,23 @@
-//! Deadlines. A watchdog thread sleeps until the nearest one and then increments the epochs of the engines, so that a
-//! guest that exceeded its deadline reaches an epoch check and reads the clock. The watchdog sleeps while no guest is
-//! near its deadline, so that a call costs two atomic operations and, in steady traffic, no system call.
+//! Deadlines. Each thread publishes the time at which the guest that it runs must be checked next. A watchdog thread
+//! sleeps until the earliest of these times and then increments the epochs of the engines, so that the guest reaches an
+//! epoch check, whose callback reads the time and ends the guest or publishes a later check. While no check is due the
+//! watchdog sleeps, so that a call costs two atomic operations and, in steady traffic, no system call.
 //!
-//! Each guest is checked at half of its time. From then on the CPU time of its thread is measured, which limits the
-//! slice that a guest gets on an event loop, and shows whether an expired guest computed or its machine was busy:
+//! The first check is at half of the guest's time. From then on the CPU time of its thread is measured, which limits the
+//! slice of an event loop that a guest gets, and shows whether an expired guest computed or its machine was busy:
 //!
 //! ```text
 //! arm ────── half of the slice ────── slice of CPU time used ──▶ interrupted, repeated off the thread
 //! arm ────── half of the deadline ─── deadline ────────────────▶ interrupted, expired
 //! ```
+//!
+//! The published time of a thread, its `next_check`:
+//!
+//! | value | meaning | set by |
+//! | --- | --- | --- |
+//! | `NEVER` | no guest runs | the thread, when it drops its [`Armed`] |
+//! | a time | the running guest is checked then | the thread: [`arm`], and each check that lets the guest continue |
+//! | 0 | the running guest was canceled | any thread: [`Cancel::cancel`] |
 
 use std::cell::Cell;
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
@@ -19,9 +28,9 @@ use wasmtime::{Engine, EngineWeak, Store, Trap, UpdateDeadline};
 
 use crate::cpu_time;
 
-/// The time without a deadline: no guest runs on this thread, or the watchdog has nothing to wait for.
+/// The time of a check that is not scheduled: no guest runs on this thread, or on any.
 const NEVER: u64 = u64::MAX;
-/// The interval of epoch increments for an overdue guest.
+/// The interval of epoch increments while a check is due.
 const TICK: Duration = Duration::from_millis(1);
 
 static EPOCH: LazyLock<Instant> = LazyLock::new(Instant::now);
@@ -31,42 +40,43 @@ static WATCHDOG: LazyLock<Watchdog> = LazyLock::new(Watchdog::default);
 struct Watchdog {
     state: Mutex<State>,
     wake: Condvar,
-    /// The time at which the watchdog next reads the deadlines, in nanoseconds since `EPOCH`.
-    looks_at: AtomicU64,
+    /// The time until which the watchdog sleeps, in nanoseconds since `EPOCH`.
+    wake_time: AtomicU64,
 }
 
 #[derive(Default)]
 struct State {
     started: bool,
-    clocks: Vec<Weak<AtomicU64>>,
+    /// The next check of each thread, in nanoseconds since `EPOCH`.
+    next_checks: Vec<Weak<AtomicU64>>,
     engines: Vec<EngineWeak>,
 }
 
 thread_local! {
-    static CLOCK: Arc<AtomicU64> = register();
+    static NEXT_CHECK: Arc<AtomicU64> = register();
 }
 
 fn register() -> Arc<AtomicU64> {
-    let clock = Arc::new(AtomicU64::new(NEVER));
+    let next_check = Arc::new(AtomicU64::new(NEVER));
     let mut state = WATCHDOG.lock();
-    state.clocks.retain(|clock| clock.strong_count() > 0);
-    state.clocks.push(Arc::downgrade(&clock));
-    clock
+    state.next_checks.retain(|next_check| next_check.strong_count() > 0);
+    state.next_checks.push(Arc::downgrade(&next_check));
+    next_check
 }
 
-/// Ends one call early, from any thread and at any time, by setting its deadline to now.
+/// Ends one call early, from any thread and at any time, by making its check due.
 #[derive(Default)]
-pub struct Cancel(Mutex<Cancelling>);
+pub struct Cancel(Mutex<CancelState>);
 
 #[derive(Default)]
-struct Cancelling {
+struct CancelState {
     cancelled: bool,
-    /// The clock of the call's thread while it runs.
-    clock: Weak<AtomicU64>,
+    /// The next check of the call's thread while it runs.
+    next_check: Weak<AtomicU64>,
 }
 
 impl Cancel {
-    fn lock(&self) -> MutexGuard<'_, Cancelling> {
+    fn lock(&self) -> MutexGuard<'_, CancelState> {
         self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
@@ -74,8 +84,8 @@ impl Cancel {
     pub fn cancel(&self) {
         let mut state = self.lock();
         state.cancelled = true;
-        if let Some(clock) = state.clock.upgrade() {
-            clock.store(0, SeqCst);
+        if let Some(next_check) = state.next_check.upgrade() {
+            next_check.store(0, SeqCst);
             WATCHDOG.notify();
         }
     }
@@ -133,7 +143,7 @@ thread_local! {
 /// A deadline that is active on this thread until it is dropped.
 pub struct Armed {
     cancel: Option<Arc<Cancel>>,
-    // Not `Send`: it belongs to the thread whose clock it set.
+    // Not `Send`: it belongs to the thread whose next check it set.
     _not_send: std::marker::PhantomData<*const ()>,
 }
 
@@ -147,19 +157,19 @@ pub fn arm(limit: Duration, slice: Option<Duration>, cancel: Option<Arc<Cancel>>
     let end = now.saturating_add(limit).min(NEVER - 1);
     let mut first_check = end.min(now.saturating_add(slice.map_or(limit, |slice| slice.min(limit)) / UNMEASURED));
     LIMITS.set(Limits { end, slice, base: None, sliced: false });
-    CLOCK.with(|clock| {
+    NEXT_CHECK.with(|next_check| {
         let mut state = cancel.as_deref().map(Cancel::lock);
         if let Some(state) = &mut state {
-            state.clock = Arc::downgrade(clock);
+            state.next_check = Arc::downgrade(next_check);
             if state.cancelled {
                 first_check = 0;
             }
         }
-        clock.store(first_check, SeqCst);
+        next_check.store(first_check, SeqCst);
     });
-    // The watchdog publishes its next wake-up time and then rereads every clock. If the store above happens before the
-    // reread, the watchdog sees it; if after, this thread reads the published time and wakes the watchdog.
-    if first_check < WATCHDOG.looks_at.load(SeqCst) {
+    // The watchdog publishes the time until which it will sleep and then rereads every next check. If the store above
+    // happens before the reread, the watchdog sees it; if after, this thread reads the published time and wakes it.
+    if first_check < WATCHDOG.wake_time.load(SeqCst) {
         WATCHDOG.notify();
     }
     Armed { cancel, _not_send: std::marker::PhantomData }
@@ -193,35 +203,36 @@ impl Drop for Armed {
         // Detached, so that a later cancellation cannot affect the next call on this thread.
         let mut state = self.cancel.as_deref().map(Cancel::lock);
         if let Some(state) = &mut state {
-            state.clock = Weak::new();
+            state.next_check = Weak::new();
         }
-        CLOCK.with(|clock| clock.store(NEVER, SeqCst));
+        NEXT_CHECK.with(|next_check| next_check.store(NEVER, SeqCst));
     }
 }
 
-/// Whether the guest on this thread must end. Used by epoch checks and by the host between guest entries.
-pub fn is_over() -> bool {
-    CLOCK.with(|clock| {
-        let due = clock.load(SeqCst);
+/// Whether the guest on this thread must end. Called by epoch checks and by the host between guest entries.
+pub fn must_end() -> bool {
+    NEXT_CHECK.with(|next_check| {
+        let due = next_check.load(SeqCst);
         let now = now();
-        now >= due && check(clock, due, now)
+        now >= due && check(next_check, due, now)
     })
 }
 
-/// Checks the limits at `now` and sets the clock to the next check unless the guest must end.
+/// Checks the limits at `now`. Returns whether the guest must end, and otherwise publishes the time of its next check.
 #[cold]
-fn check(clock: &AtomicU64, due: u64, now: u64) -> bool {
+fn check(next_check: &AtomicU64, due: u64, now: u64) -> bool {
     let mut limits = LIMITS.get();
     if due == 0 || now >= limits.end {
         return true;
     }
     let Some(cpu) = cpu_time::thread_nanos() else {
-        // Without a CPU clock the first check is that of half the slice: the other half is given in wall time.
+        // The platform has no CPU clock. The first check is at half of the slice, and the other half is measured in
+        // wall-clock time.
         limits.sliced = limits.slice.is_some() && limits.base.is_some();
         limits.base = Some((now, 0));
         LIMITS.set(limits);
         let next = limits.slice.map_or(limits.end, |slice| limits.end.min(now.saturating_add(slice / UNMEASURED)));
-        return limits.sliced || clock.compare_exchange(due, next, SeqCst, SeqCst).is_err();
+        return limits.sliced || next_check.compare_exchange(due, next, SeqCst, SeqCst).is_err();
     };
     let (_, cpu_at_base) = *limits.base.get_or_insert((now, cpu));
     let next = limits.slice.map_or(limits.end, |slice| {
@@ -231,18 +242,18 @@ fn check(clock: &AtomicU64, due: u64, now: u64) -> bool {
     });
     LIMITS.set(limits);
     // The exchange fails if the call was canceled in the meantime.
-    limits.sliced || clock.compare_exchange(due, next, SeqCst, SeqCst).is_err()
+    limits.sliced || next_check.compare_exchange(due, next, SeqCst, SeqCst).is_err()
 }
 
-/// Makes a new store check the clock of its thread at every epoch increment, from the next [`bind`] or [`unbind`] on.
+/// Makes a new store check its thread's guest at every epoch increment, from the next [`bind`] or [`unbind`] on.
 pub fn prepare<T>(store: &mut Store<T>) {
     store.epoch_deadline_callback(|_| {
-        if is_over() { Err(Trap::Interrupt.into()) } else { Ok(UpdateDeadline::Continue(1)) }
+        if must_end() { Err(Trap::Interrupt.into()) } else { Ok(UpdateDeadline::Continue(1)) }
     });
 }
 
-/// Disables interruption until [`bind`], so that code that the engine itself compiles into instantiation, such as
-/// copying of initial data, finishes. It is short, and not code of the guest.
+/// Disables interruption until [`bind`], for an instantiation without a start function. It runs only code that the engine
+/// generates, such as copies of initial data, which is short.
 pub fn unbind<T>(store: &mut Store<T>) {
     store.set_epoch_deadline(u64::from(u32::MAX));
 }
@@ -259,7 +270,7 @@ impl Watchdog {
         self.state.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
-    /// Wakes the watchdog to read the clocks.
+    /// Wakes the watchdog to read the next checks.
     fn notify(&self) {
         let _state = self.lock();
         self.wake.notify_one();
@@ -268,17 +279,17 @@ impl Watchdog {
     fn run(&self) {
         let mut state = self.lock();
         loop {
-            let nearest = state.nearest();
-            self.looks_at.store(nearest, SeqCst);
-            if state.nearest() < nearest {
+            let earliest = state.earliest();
+            self.wake_time.store(earliest, SeqCst);
+            if state.earliest() < earliest {
                 continue;
             }
             let now = now();
-            state = if nearest == NEVER {
+            state = if earliest == NEVER {
                 self.wake.wait(state).unwrap_or_else(std::sync::PoisonError::into_inner)
             } else {
-                let pause = if nearest > now {
-                    Duration::from_nanos(nearest - now)
+                let pause = if earliest > now {
+                    Duration::from_nanos(earliest - now)
                 } else {
                     state.tick();
                     TICK
@@ -290,8 +301,13 @@ impl Watchdog {
 }
 
 impl State {
-    fn nearest(&self) -> u64 {
-        self.clocks.iter().filter_map(Weak::upgrade).map(|clock| clock.load(SeqCst)).min().unwrap_or(NEVER)
+    fn earliest(&self) -> u64 {
+        self.next_checks
+            .iter()
+            .filter_map(Weak::upgrade)
+            .map(|next_check| next_check.load(SeqCst))
+            .min()
+            .unwrap_or(NEVER)
     }
 
     fn tick(&self) {

@@ -94,9 +94,9 @@ impl HotEngine {
         self.options.code_settings(self.reuses_memories_of(wasm))
     }
 
-    /// Makes a module of the image that [`crate::code::compile_code`] returned for it and its settings.
+    /// Loads the image that [`crate::code::compile_code`] returned for this module and its [`HotEngine::code_settings`].
     ///
-    /// The image is trusted native code: its author controls this process.
+    /// The image is native code that runs without a sandbox, so it must come from a trusted compiler.
     pub fn load(&self, wasm: &[u8], image: &[u8], has_start: bool) -> Result<CompiledModule, Failure> {
         let cap = (self.options.memory_max_pages as usize) << 16;
         let mut module = CompiledModule::load(self.engine_for(wasm)?, image, has_start, cap)?;
@@ -112,7 +112,7 @@ impl HotEngine {
     }
 
     fn reuses_memories_of(&self, wasm: &[u8]) -> bool {
-        self.options.reuses_memories() && inspect::copies_cheaply(wasm, COPIED_DATA_BYTES)
+        self.options.reuses_memories() && inspect::initial_data_fits(wasm, COPIED_DATA_BYTES)
     }
 
     fn engine_for(&self, wasm: &[u8]) -> Result<&Engine, Failure> {
@@ -127,16 +127,16 @@ impl HotEngine {
     }
 }
 
-/// Builds an engine, whose deadlines are kept from now on.
+/// Builds an engine whose epoch the watchdog increments from now on.
 fn build(options: &EngineOptions, reuses_memories: bool) -> Result<Engine, Failure> {
     let engine = Engine::new(&config(options, reuses_memories)).map_err(|error| Failure::EngineInit(chain(&error)))?;
-    signals::remember_handler();
+    signals::record_handlers();
     deadline::watch(&engine)
         .map_err(|error| Failure::EngineInit(format!("the watchdog thread of deadlines cannot be started: {error}")))?;
     Ok(engine)
 }
 
-/// What wasmtime is configured with.
+/// The configuration of wasmtime.
 fn config(options: &EngineOptions, reuses_memories: bool) -> Config {
     let mut config = code_config(&options.code_settings(reuses_memories));
     config

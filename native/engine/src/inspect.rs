@@ -8,10 +8,11 @@ use wasmparser::{
 };
 
 /// The prefix of the sections and exports of the plugin contract.
-const OURS: &str = "cc_lb";
+const PREFIX: &str = "cc_lb";
 /// Maximum number of listed entries of each kind; further entries are counted. Valid plugins have a few of each kind,
 /// so this is not a setting.
 const MAX_LISTED: usize = 1_000;
+/// Maximum size of a listed section whose bytes are copied.
 const MAX_SECTION_BYTES: usize = 1 << 20;
 
 /// An import.
@@ -111,16 +112,16 @@ pub struct ModuleFacts {
     pub parse_error: Option<ParseError>,
 }
 
-/// Whether the initial data of a module, in whole pages, has at most `most` bytes.
-pub fn copies_cheaply(wasm: &[u8], most: usize) -> bool {
+/// Whether the initial data of a module, counted with a page for each segment, has at most `max_bytes` bytes.
+pub fn initial_data_fits(wasm: &[u8], max_bytes: usize) -> bool {
     let mut bytes = 0;
     for payload in Parser::new(0).parse_all(wasm).map_while(Result::ok) {
         if let Payload::DataSection(reader) = payload {
-            // Small segments may be a page apart.
+            // A small segment may occupy a page of its own.
             bytes += reader.range().len() + reader.count() as usize * 4096;
         }
     }
-    bytes <= most
+    bytes <= max_bytes
 }
 
 fn external_kind(kind: ExternalKind) -> &'static str {
@@ -143,9 +144,8 @@ fn type_kind(reference: TypeRef) -> &'static str {
     }
 }
 
-/// Reads the facts of `wasm`, without running or compiling anything.
-/// A module with more than `max_entries` types or functions is not read to its end: a few bytes each could become
-/// gigabytes here before wasmtime sees them.
+/// Reads the facts of `wasm` without running or compiling anything. Stops with an error at a module with more than
+/// `max_entries` types or functions, because an entry of a few bytes in the file takes many more in memory.
 pub fn inspect(wasm: &[u8], max_entries: usize) -> ModuleFacts {
     let mut facts = ModuleFacts {
         encoding: None,
@@ -168,7 +168,7 @@ pub fn inspect(wasm: &[u8], max_entries: usize) -> ModuleFacts {
     let mut signatures = Signatures { max_entries, ..Signatures::default() };
     facts.parse_error = walk(wasm, &mut facts, &mut signatures).err();
     facts.types = u32::try_from(signatures.types).unwrap_or(u32::MAX);
-    signatures.fill_in(&mut facts.exports);
+    signatures.describe(&mut facts.exports);
     facts
 }
 
@@ -186,8 +186,8 @@ struct Signatures<'a> {
     types: usize,
     /// The type of each function, imported ones first.
     functions: Vec<u32>,
-    /// The exports of each type.
-    wanted: HashMap<u32, Vec<usize>>,
+    /// By index of a type, the positions of the listed exports that have it.
+    exports: HashMap<u32, Vec<usize>>,
 }
 
 impl<'a> Signatures<'a> {
@@ -214,19 +214,20 @@ impl<'a> Signatures<'a> {
         Err(ParseError { message, offset })
     }
 
-    /// Records that the export at this index of the list is the function with this index.
-    fn want(&mut self, function: u32, export: usize) {
+    /// Records that the export at this position of the list is the function with this index.
+    fn add_export(&mut self, function: u32, export: usize) {
         if let Some(&type_index) = self.functions.get(function as usize) {
-            self.wanted.entry(type_index).or_default().push(export);
+            self.exports.entry(type_index).or_default().push(export);
         }
     }
 
-    fn fill_in(self, exports: &mut [Export]) {
-        // They were parsed before without an error.
+    /// Sets the signatures of the listed exports.
+    fn describe(self, exports: &mut [Export]) {
+        // `add_types` parsed these sections without an error.
         let groups = self.sections.into_iter().flatten().map_while(Result::ok);
         for (index, ty) in (0..).zip(groups.flat_map(wasmparser::RecGroup::into_types)) {
-            for &export in self.wanted.get(&index).into_iter().flatten() {
-                exports[export].signature = describe(&ty.composite_type.inner);
+            for &export in self.exports.get(&index).into_iter().flatten() {
+                exports[export].signature = signature_of(&ty.composite_type.inner);
             }
         }
     }
@@ -283,10 +284,10 @@ fn walk<'a>(wasm: &'a [u8], facts: &mut ModuleFacts, signatures: &mut Signatures
                 for export in section {
                     let export = export?;
                     facts.export_count += 1;
-                    let listed = export.name == "memory" || export.name.starts_with(OURS);
+                    let listed = export.name == "memory" || export.name.starts_with(PREFIX);
                     if listed && facts.exports.len() < MAX_LISTED {
                         if export.kind == ExternalKind::Func {
-                            signatures.want(export.index, facts.exports.len());
+                            signatures.add_export(export.index, facts.exports.len());
                         }
                         let (name, kind) = (export.name.to_owned(), external_kind(export.kind));
                         facts.exports.push(Export { name, kind, signature: None });
@@ -295,7 +296,7 @@ fn walk<'a>(wasm: &'a [u8], facts: &mut ModuleFacts, signatures: &mut Signatures
             }
             Payload::StartSection { .. } => facts.start = true,
             Payload::CodeSectionStart { size, .. } => facts.code_bytes = size,
-            Payload::CustomSection(section) if section.name().starts_with(OURS) => {
+            Payload::CustomSection(section) if section.name().starts_with(PREFIX) => {
                 let data = section.data();
                 if facts.sections.len() == MAX_LISTED {
                     facts.sections_unlisted += 1;
@@ -314,7 +315,7 @@ fn walk<'a>(wasm: &'a [u8], facts: &mut ModuleFacts, signatures: &mut Signatures
     Ok(())
 }
 
-fn describe(inner: &CompositeInnerType) -> Option<String> {
+fn signature_of(inner: &CompositeInnerType) -> Option<String> {
     let CompositeInnerType::Func(function) = inner else { return None };
     let list = |values: &[wasmparser::ValType]| values.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
     let (params, results) = (list(function.params()), list(function.results()));

@@ -21,15 +21,16 @@ mod imp {
 
     fn current(signal: libc::c_int) -> usize {
         let mut action = std::mem::MaybeUninit::<libc::sigaction>::zeroed();
-        // SAFETY: with a null new action this only reads the current one into a live out-parameter.
+        // SAFETY: with a null new action, `sigaction` changes nothing and writes the current action to a local that
+        // outlives the call. If it fails, the action is all zeroes, which is a valid value of the type.
         unsafe {
             libc::sigaction(signal, std::ptr::null(), action.as_mut_ptr());
             action.assume_init().sa_sigaction
         }
     }
 
-    /// Records the handlers directly after the first engine installed them.
-    pub fn remember_handler() {
+    /// Records the handlers. Must be called after the first engine installed them and before other code can replace them.
+    pub fn record_handlers() {
         INSTALLED.get_or_init(|| SIGNALS.iter().map(|&(signal, _)| current(signal)).collect());
     }
 
@@ -45,8 +46,8 @@ mod imp {
 
 #[cfg(not(unix))]
 mod imp {
-    /// Windows chains vectored handlers, so that none can be replaced.
-    pub fn remember_handler() {}
+    /// Does nothing: Windows calls every vectored exception handler, and other code cannot replace that of wasmtime.
+    pub fn record_handlers() {}
 
     /// Always empty.
     pub fn replaced() -> Vec<&'static str> {
@@ -54,4 +55,4 @@ mod imp {
     }
 }
 
-pub use imp::{remember_handler, replaced};
+pub use imp::{record_handlers, replaced};

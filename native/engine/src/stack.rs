@@ -21,11 +21,11 @@ pub fn check(wasm_stack: usize) -> Result<(), (usize, usize)> {
         }
         cell.get()
     });
-    judge(here, lowest, wasm_stack)
+    check_range(here, lowest, wasm_stack)
 }
 
 /// A stack whose end is unknown counts as exhausted, because the memory below it may belong to something else.
-fn judge(here: usize, lowest: Option<usize>, wasm_stack: usize) -> Result<(), (usize, usize)> {
+fn check_range(here: usize, lowest: Option<usize>, wasm_stack: usize) -> Result<(), (usize, usize)> {
     let left = lowest.map_or(0, |lowest| here.saturating_sub(lowest));
     let needed = wasm_stack.saturating_add(HOST_MARGIN);
     if left < needed { Err((left, needed)) } else { Ok(()) }
@@ -41,7 +41,8 @@ fn lowest_address() -> Option<usize> {
     let mut address = std::ptr::null_mut();
     let mut size = 0;
     let mut guard = 0;
-    // SAFETY: the attributes are initialized by the first call, read by the next two and destroyed once.
+    // SAFETY: `pthread_getattr_np` initializes the attributes if it returns 0. Only then are they read and destroyed. The
+    // other pointers are to locals that outlive the calls.
     unsafe {
         if libc::pthread_getattr_np(libc::pthread_self(), attributes.as_mut_ptr()) != 0 {
             return None;
@@ -58,7 +59,7 @@ fn lowest_address() -> Option<usize> {
 #[cfg(target_env = "musl")]
 fn lowest_address_of_main_thread() -> Option<usize> {
     let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
-    // SAFETY: the calls only require a live out-parameter.
+    // SAFETY: `gettid` and `getpid` have no preconditions; `getrlimit` writes to a local that outlives the call.
     let found = unsafe { libc::gettid() == libc::getpid() && libc::getrlimit(libc::RLIMIT_STACK, &mut limit) == 0 };
     if !found {
         return None;
@@ -79,7 +80,7 @@ fn lowest_address_of_main_thread() -> Option<usize> {
 
 #[cfg(target_os = "macos")]
 fn lowest_address() -> Option<usize> {
-    // SAFETY: both calls only read properties of the current thread.
+    // SAFETY: `pthread_self` returns the current thread, which is alive during both calls that read its properties.
     unsafe {
         let this = libc::pthread_self();
         let highest = libc::pthread_get_stackaddr_np(this) as usize;
@@ -94,7 +95,7 @@ fn lowest_address() -> Option<usize> {
         fn GetCurrentThreadStackLimits(low: *mut usize, high: *mut usize);
     }
     let (mut low, mut high) = (0, 0);
-    // SAFETY: both pointers are live out-parameters.
+    // SAFETY: both pointers are to locals that outlive the call.
     unsafe { GetCurrentThreadStackLimits(&mut low, &mut high) };
     Some(low)
 }
@@ -109,10 +110,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_stack_whose_end_is_unknown_takes_no_guest() {
+    fn a_stack_whose_end_is_unknown_rejects_every_guest() {
         let here = 64 << 20;
-        assert_eq!(judge(here, None, 1 << 10), Err((0, (1 << 10) + HOST_MARGIN)));
-        assert_eq!(judge(here, Some(here - (1 << 10) - HOST_MARGIN), 1 << 10), Ok(()));
+        assert_eq!(check_range(here, None, 1 << 10), Err((0, (1 << 10) + HOST_MARGIN)));
+        assert_eq!(check_range(here, Some(here - (1 << 10) - HOST_MARGIN), 1 << 10), Ok(()));
     }
 
     #[test]
