@@ -391,7 +391,7 @@ export interface NativeTaskOutcome {
  */
 export declare function openCacheDir(path: string, key: Uint8Array | undefined | null, newKey: Uint8Array, maxBytes: number): NativeCacheDir | NativeFailure
 
-/** The engine of these options, created unless it exists. */
+/** Returns the engine of these options, and creates it if it does not exist. */
 export declare function openEngine(options: NativeEngineOptions): NativeEngine | NativeFailure
 
 /** Returns the signals whose handler was replaced after the engine installed its own. */
@@ -404,8 +404,8 @@ export declare function returnTaskPermit(principal: string): void
 export declare function runCompileProcess(): void
 
 /**
- * Queues a compilation, unless a bound is used up or the module is known to exceed its limits. What comes of it is
- * written to the directory, if there is one.
+ * Queues a compilation. Fails if a limit of the queue is reached, or if the module exceeded the same limits recently. The
+ * image is written to the directory, if there is one.
  */
 export declare function startCompile(engine: NativeEngine, source: NativeSource, hash: string, hasStart: boolean, options: NativeCompileOptions, keepIn?: NativeCacheDir | undefined | null): NativeCompilation | NativeFailure
 

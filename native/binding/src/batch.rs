@@ -1,5 +1,5 @@
-//! Many small requests of one hook, run in one task off the JavaScript thread, because one task for each would block
-//! the event loop longer than the call itself.
+//! Many small requests of one hook in one task off the JavaScript thread. A task for each would block the event loop for
+//! longer than the calls themselves.
 
 use std::borrow::Cow;
 use std::sync::Arc;

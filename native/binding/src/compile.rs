@@ -103,8 +103,8 @@ pub struct NativeCompilation {
     keep_in: Option<Arc<CacheDir>>,
 }
 
-/// Queues a compilation, unless a bound is used up or the module is known to exceed its limits. What comes of it is
-/// written to the directory, if there is one.
+/// Queues a compilation. Fails if a limit of the queue is reached, or if the module exceeded the same limits recently. The
+/// image is written to the directory, if there is one.
 #[napi(catch_unwind)]
 pub fn start_compile(
     engine: &NativeEngine,

@@ -121,7 +121,7 @@ pub struct NativeEngine {
     pub(crate) inner: Arc<HotEngine>,
 }
 
-/// The engine of these options, created unless it exists.
+/// Returns the engine of these options, and creates it if it does not exist.
 #[napi(catch_unwind)]
 pub fn open_engine(options: NativeEngineOptions) -> Either<NativeEngine, NativeFailure> {
     // wasmtime installs process-wide signal handlers that point into this image: it must never be unmapped.

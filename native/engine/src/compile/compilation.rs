@@ -9,8 +9,8 @@ use crate::failure::Failure;
 /// A compilation that its caller waits for. Dropping it cancels it.
 pub struct Compilation(Arc<Job>);
 
-/// Queues a compilation. Fails at once where the queue is full, where the same content failed under these limits a short
-/// while ago, and where the supervisor cannot be started.
+/// Queues a compilation. Fails immediately if the queue is full, if the same content recently exceeded these limits, or if
+/// the supervisor cannot be started.
 pub fn submit(request: Request) -> Result<Compilation, Failure> {
     supervisor::submit(request).map(Compilation)
 }
@@ -26,13 +26,13 @@ impl Compilation {
         self.0.wait();
     }
 
-    /// Ends it at once: it leaves the queue, or its process is killed.
+    /// Cancels it immediately: it leaves the queue, or its process is killed.
     pub fn cancel(&self) {
         self.0.cancel();
         supervisor::cancelled();
     }
 
-    /// The image, once, after it has ended.
+    /// Returns the image once, after the compilation has ended.
     pub fn take(&self) -> Result<Vec<u8>, Failure> {
         self.0.take()
     }
