@@ -35,10 +35,12 @@ export async function turn(
   };
 }
 
+/** Milliseconds of load before the first round. A server that is still compiling its code would be measured with it. */
+const WARM_UP_MS = 5_000;
+
 /** Measures every contestant in `rounds` interleaved rounds after a warm-up round. Returns the medians by name. */
 export async function interleaved(contestants, { rounds, ...load }) {
-  for (const contestant of contestants)
-    await turn(contestant, { ...load, durationMs: Math.min(load.durationMs, 1_500) });
+  for (const contestant of contestants) await turn(contestant, { ...load, durationMs: WARM_UP_MS });
   const turns = new Map(contestants.map(({ name }) => [name, []]));
   for (let round = 0; round < rounds; round++) {
     for (const contestant of contestants) turns.get(contestant.name).push(await turn(contestant, load));
