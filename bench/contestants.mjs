@@ -12,7 +12,7 @@ const NOT_IN_RUST = ['event', 'stream'];
 
 const rust = (strategy) => ({
   strategy,
-  program: () => ['test/parity/target/release/bench-peer', ['test/plugins/wasm', 'bench/guests']],
+  program: () => ['test/parity/target/dist/bench-peer', ['test/plugins/wasm', 'bench/guests']],
   // Two processes are compared with two threads of the same package; the Rust crate's are not needed for a ratio.
   measures: (work, mode) => !NOT_IN_RUST.includes(work) && mode !== 'processes',
 });
@@ -33,10 +33,10 @@ const KNOWN = {
 };
 export const CONTESTANT_NAMES = Object.keys(KNOWN);
 
-/** Builds the host of the published Rust crate, which takes minutes the first time. */
+/** Builds the host of the published Rust crate with the profile of this package's binaries, which takes minutes. */
 export function buildPeer() {
   const manifest = ['--manifest-path', 'test/parity/Cargo.toml', '-p', 'bench-peer'];
-  const { status } = spawnSync('cargo', ['build', '--release', '--locked', '--ignore-rust-version', ...manifest], {
+  const { status } = spawnSync('cargo', ['build', '--profile', 'dist', '--locked', '--ignore-rust-version', ...manifest], {
     cwd: root,
     stdio: 'inherit',
     env: { ...process.env, CC_LB_SKIP_WASM_FIXTURE_BUILD: '1' },

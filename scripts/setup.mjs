@@ -11,8 +11,11 @@ const STAMPS = join(root, 'build', 'stamps');
 const MIN_NODE = [20, 19];
 const MIN_RUST = [1, 95];
 
-/** Brings dependencies, addon and dist up to date. Exits with a message when a tool is missing. */
-export function setUp() {
+/**
+ * Brings dependencies, addon and dist up to date. `profile` is the cargo profile of the addon; `dist` is that of
+ * published binaries. Exits with a message when a tool is missing.
+ */
+export function setUp(profile = 'release') {
   checkNode();
   step('dependencies', ['package.json', 'package-lock.json'], 'node_modules/.package-lock.json', () =>
     npm(['ci', '--ignore-scripts', '--no-audit', '--no-fund', '--loglevel=error']),
@@ -25,9 +28,11 @@ export function setUp() {
     'native/binding',
     'scripts/build-native.mjs',
   ];
-  step('addon (several minutes the first time)', native, 'build/Release/cc-lb-runtime-wasmtime.node', () => {
+  const addon = 'build/Release/cc-lb-runtime-wasmtime.node';
+  const name = `addon (profile ${profile}, several minutes the first time)`;
+  step(name, native, addon, () => {
     checkRust();
-    run(process.execPath, ['scripts/build-native.mjs']);
+    run(process.execPath, ['scripts/build-native.mjs', '--profile', profile]);
   });
   const typescript = ['src', 'tsconfig.json', 'tsconfig.build.json', 'scripts/build-dist.mjs', 'package-lock.json'];
   step('TypeScript', typescript, 'dist/index.js', () => run(process.execPath, ['scripts/build-dist.mjs']));
@@ -36,13 +41,13 @@ export function setUp() {
 /** Runs `make` unless `output` exists and was built from the same inputs. */
 export function step(name, inputs, output, make) {
   const stamp = join(STAMPS, name.split(' ')[0]);
-  const now = digest(inputs);
+  const now = `${name} ${digest(inputs)}`;
   if (existsSync(join(root, output)) && existsSync(stamp) && readFileSync(stamp, 'utf8') === now) return;
   console.log(`• ${name}`);
   make();
   mkdirSync(STAMPS, { recursive: true });
   // The digest is computed after the build, because the build may write one of its inputs (generated types).
-  writeFileSync(stamp, digest(inputs));
+  writeFileSync(stamp, `${name} ${digest(inputs)}`);
 }
 
 function digest(inputs) {
