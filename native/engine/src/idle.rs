@@ -1,7 +1,7 @@
 //! The idle memories of one module.
 
 use std::cell::Cell;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::memory::Reservation;
@@ -15,6 +15,10 @@ pub struct ModuleMemories {
     lists: [List; LISTS],
     /// Whether the module is in the list of the engine's pool.
     pub(crate) known: AtomicBool,
+    /// When the budget last had no space for a memory of the module; 0 if it always had.
+    pub(crate) refused_at: AtomicU64,
+    /// The charge of that memory in bytes.
+    pub(crate) refused_bytes: AtomicUsize,
 }
 
 /// Idle memories in order of use, each with the time at which it became idle. Aligned so that threads with different
@@ -52,12 +56,11 @@ impl ModuleMemories {
     }
 
     /// Returns the idle memory that this thread used last, or one of another thread.
-    pub(crate) fn take(&self) -> Option<Box<Reservation>> {
-        let idle = self.own().lock().pop().or_else(|| {
+    pub(crate) fn take(&self) -> Option<Idle> {
+        self.own().lock().pop().or_else(|| {
             // Skips lists that other threads are using.
             self.lists.iter().find_map(|list| list.0.try_lock().ok()?.pop())
-        });
-        idle.map(|idle| idle.memory)
+        })
     }
 
     /// Returns the latest time at which an idle memory became idle.

@@ -4,6 +4,10 @@
 //! the next call. Each module has several lists of idle memories, and each thread prefers one of them, so that threads
 //! rarely contend for a lock. A memory is charged to the budget when it first becomes idle and whenever its working set
 //! changes, and stays charged while a call uses it: a call in the steady state writes nothing that other threads read.
+//!
+//! When the budget is exhausted, a memory is kept only at the expense of modules that were last used before the previous
+//! call of its own module. Modules that take turns and exceed the budget together would otherwise release each other's
+//! memories in each call; with this rule, those that fit keep theirs.
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
@@ -19,8 +23,8 @@ const OVERHEAD_BYTES: usize = 32 << 10;
 /// Nanoseconds for which a memory may be idle while other calls run. The budget bounds what idle memories hold, and an
 /// early release costs one call its faults, so this is not a setting.
 const IDLE_NS: u64 = 10_000_000_000;
-/// The share of the budget that eviction frees beyond what is needed, so that not every call evicts.
-const SLACK: usize = 8;
+/// The share of the budget that eviction frees beyond what is needed: not every call evicts, and no call evicts much.
+const SLACK: usize = 64;
 
 /// The idle memories of an engine.
 pub struct Pool {
@@ -30,12 +34,16 @@ pub struct Pool {
     modules: Mutex<Vec<Weak<CompiledModule>>>,
     /// The time of the next check of idle memories, in nanoseconds of [`deadline::now`].
     next_look: AtomicU64,
+    /// No module was last used before this time, in nanoseconds of [`deadline::now`].
+    least_recent: AtomicU64,
 }
 
 /// The memory of one call: supplied at its start, reset and kept at its end. It must outlive the call's store.
 pub struct Lease<'a> {
     pool: &'a Pool,
     module: &'a Arc<CompiledModule>,
+    /// When the supplied memory became idle; 0 for a new one.
+    since: u64,
     exchange: Exchange,
 }
 
@@ -49,7 +57,7 @@ impl Lease<'_> {
 impl Drop for Lease<'_> {
     fn drop(&mut self) {
         if let Some(memory) = self.exchange.take() {
-            self.pool.keep(self.module, memory);
+            self.pool.keep(self.module, memory, self.since);
         }
     }
 }
@@ -57,70 +65,96 @@ impl Drop for Lease<'_> {
 impl Pool {
     /// Creates a pool with a budget of `budget` bytes.
     pub fn new(budget: usize) -> Pool {
-        Pool { budget, charged: Arc::default(), modules: Mutex::default(), next_look: AtomicU64::new(IDLE_NS) }
+        Pool { budget, charged: Arc::default(), modules: Mutex::default(), next_look: AtomicU64::new(IDLE_NS), least_recent: AtomicU64::new(0) }
     }
 
     /// Supplies the next instance of this thread, which must be one of `module`, with an idle memory or a new one.
     pub fn lease<'a>(&'a self, module: &'a Arc<CompiledModule>) -> Lease<'a> {
-        Lease { pool: self, module, exchange: Exchange::begin(module.memories.as_ref().and_then(ModuleMemories::take)) }
+        let idle = module.memories.as_ref().and_then(ModuleMemories::take);
+        let since = idle.as_ref().map_or(0, |idle| idle.since);
+        Lease { pool: self, module, since, exchange: Exchange::begin(idle.map(|idle| idle.memory)) }
     }
 
     /// Receives the memory of an instance that is dropped on this thread while the lease exists.
     pub fn collect<'a>(&'a self, module: &'a Arc<CompiledModule>) -> Lease<'a> {
-        Lease { pool: self, module, exchange: Exchange::begin(None) }
+        Lease { pool: self, module, since: 0, exchange: Exchange::begin(None) }
     }
 
     /// Resets a memory and keeps it for the next call, if its module is registered, and the kernel and the budget allow
-    /// it.
-    fn keep(&self, module: &Arc<CompiledModule>, mut memory: Box<Reservation>) {
+    /// it. `since` is when it became idle before its call; 0 for a new one.
+    fn keep(&self, module: &Arc<CompiledModule>, mut memory: Box<Reservation>, since: u64) {
         let Some(memories) = &module.memories else { return };
-        if module.versions.load(SeqCst) == 0 || !memory.reset() || !self.charge(&mut memory) {
+        let previous_use = since.max(memories.refused_at.load(Relaxed));
+        // A new memory whose module was refused earlier probably has no space again, and is then not worth a reset.
+        let expected = if memory.charge().is_none() { memories.refused_bytes.load(Relaxed) } else { 0 };
+        if module.versions.load(SeqCst) == 0 {
+            return;
+        }
+        let fits = self.has_space(expected, previous_use);
+        if !fits || !memory.reset() || !self.charge(memories, &mut memory, previous_use) {
+            memories.refused_at.store(deadline::now(), Relaxed);
             return;
         }
         if !memories.known.load(Relaxed) && !memories.known.swap(true, SeqCst) {
             self.modules().push(Arc::downgrade(module));
         }
-        let since = deadline::now();
-        memories.own().lock().push(Idle { memory, since });
+        let now = deadline::now();
+        memories.own().lock().push(Idle { memory, since: now });
         // The last version of the module may have been removed in the meantime, after which nothing else releases the
         // memories.
         if module.versions.load(SeqCst) == 0 {
             self.release(module);
         }
         let next = self.next_look.load(Relaxed);
-        if since >= next && self.next_look.compare_exchange(next, since + IDLE_NS / 2, Relaxed, Relaxed).is_ok() {
-            self.release_idle(since.saturating_sub(IDLE_NS));
+        if now >= next && self.next_look.compare_exchange(next, now + IDLE_NS / 2, Relaxed, Relaxed).is_ok() {
+            self.release_idle(now.saturating_sub(IDLE_NS));
         }
     }
 
     /// Charges a reset memory. Returns false if the budget is exhausted.
-    fn charge(&self, memory: &mut Reservation) -> bool {
+    fn charge(&self, memories: &ModuleMemories, memory: &mut Reservation, previous_use: u64) -> bool {
         let bytes = memory.resident_bytes() + OVERHEAD_BYTES;
         let charge = memory.charge().get_or_insert_with(|| Charge::new(Arc::clone(&self.charged)));
         if charge.bytes() == bytes {
             return true;
         }
         charge.set(bytes);
-        self.charged.load(Relaxed) <= self.budget || self.evict()
+        let fits = self.has_space(0, previous_use);
+        if !fits {
+            memories.refused_bytes.store(bytes, Relaxed);
+        }
+        fits
     }
 
-    /// Drops the memories of the least recently used modules until the budget is kept, with some slack. Returns false
-    /// if it is not.
-    fn evict(&self) -> bool {
-        let target = self.budget - self.budget / SLACK;
+    /// Whether the budget has space for `more` bytes, if necessary after releasing modules that were last used before
+    /// `previous_use`.
+    fn has_space(&self, more: usize, previous_use: u64) -> bool {
+        let has_space = || self.charged.load(Relaxed) + more <= self.budget;
+        has_space() || (previous_use > self.least_recent.load(Relaxed) && self.evict(more, previous_use) && has_space())
+    }
+
+    /// Drops the memories of the least recently used modules until the budget has space for `more` bytes and some slack,
+    /// but of none that was used since `previous_use`. Returns whether it dropped any.
+    fn evict(&self, more: usize, previous_use: u64) -> bool {
+        let target = self.budget.saturating_sub(more + self.budget / SLACK);
         let mut modules: Vec<_> = self
             .served()
             .into_iter()
             .filter_map(|module| Some((module.memories.as_ref()?.last_used()?, module)))
             .collect();
         modules.sort_unstable_by_key(|(last_used, _)| *last_used);
-        for (_, module) in modules {
-            if self.charged.load(Relaxed) <= target {
-                break;
-            }
+        let mut remaining = modules.into_iter().peekable();
+        let mut any = false;
+        while let Some((_, module)) =
+            remaining.next_if(|(last_used, _)| *last_used < previous_use && self.charged.load(Relaxed) > target)
+        {
             self.release(&module);
+            any = true;
         }
-        self.charged.load(Relaxed) <= self.budget
+        if let Some((last_used, _)) = remaining.peek() {
+            self.least_recent.store(*last_used, Relaxed);
+        }
+        any
     }
 
     /// Drops the idle memories of a module.

@@ -91,6 +91,36 @@ fn modules_that_take_turns_stay_within_a_small_budget() {
 }
 
 #[test]
+fn of_modules_that_take_turns_and_exceed_the_budget_some_always_find_their_memory() {
+    let engine = engine("some", 1 << 20);
+    let modules: Vec<_> = (0..100).map(|number| served(&engine, "2", number + 1)).collect();
+    let kept = |rounds| {
+        for module in modules.iter().cycle().take(rounds * modules.len()) {
+            run(&engine, module, FILTER).expect("an answer");
+        }
+        let counts = modules.iter().map(|module| module.memories.as_ref().map_or(0, ModuleMemories::count));
+        counts.collect::<Vec<_>>()
+    };
+    let (before, after) = (kept(4), kept(4));
+    assert!(before.iter().zip(after).filter(|(before, after)| **before + after == 2).count() >= 4);
+}
+
+#[test]
+fn a_module_that_is_no_longer_called_gives_way_to_one_that_is_called_twice() {
+    let engine = engine("replaced", 256 << 10);
+    let modules: Vec<_> = (0..2).flat_map(|_| (0..20).map(|number| served(&engine, "2", number + 1))).collect();
+    let (old, new) = modules.split_at(20);
+    for module in old.iter().chain(old).chain(new).chain(new) {
+        run(&engine, module, FILTER).expect("an answer");
+    }
+    let count = |modules: &[Arc<CompiledModule>]| {
+        modules.iter().filter_map(|module| module.memories.as_ref()).map(ModuleMemories::count).sum::<usize>()
+    };
+    assert!(count(new) > 0);
+    assert_eq!(count(old), 0);
+}
+
+#[test]
 fn the_least_recently_used_module_gives_way() {
     let engine = engine("eviction", 4 << 20);
     let often = served(&engine, "2", 1);
