@@ -36,11 +36,15 @@ export const CONTESTANT_NAMES = Object.keys(KNOWN);
 /** Builds the host of the published Rust crate with the profile of this package's binaries, which takes minutes. */
 export function buildPeer() {
   const manifest = ['--manifest-path', 'test/parity/Cargo.toml', '-p', 'bench-peer'];
-  const { status } = spawnSync('cargo', ['build', '--profile', 'dist', '--locked', '--ignore-rust-version', ...manifest], {
-    cwd: root,
-    stdio: 'inherit',
-    env: { ...process.env, CC_LB_SKIP_WASM_FIXTURE_BUILD: '1' },
-  });
+  const { status } = spawnSync(
+    'cargo',
+    ['build', '--profile', 'dist', '--locked', '--ignore-rust-version', ...manifest],
+    {
+      cwd: root,
+      stdio: 'inherit',
+      env: { ...process.env, CC_LB_SKIP_WASM_FIXTURE_BUILD: '1' },
+    },
+  );
   if (status !== 0) throw new Error('the Rust peer does not build');
 }
 

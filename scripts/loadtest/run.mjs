@@ -30,7 +30,7 @@ const options = {
 const root = fileURLToPath(new URL('../../', import.meta.url));
 const output = `${root}build/loadtest/`;
 
-setUp();
+setUp('dist');
 const compiler = ['node_modules/typescript/bin/tsc', '-p', 'examples/load-balancer'];
 if (spawnSync(process.execPath, compiler, { cwd: root, stdio: 'inherit' }).status !== 0) process.exit(1);
 
