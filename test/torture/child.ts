@@ -1,5 +1,6 @@
 /** Runs one scenario and reports its progress and its figures to the parent process. */
 import { admission } from './admission.ts';
+import { blocking } from './blocking.ts';
 import { buffers } from './buffers.ts';
 import { canary } from './canary.ts';
 import { churn } from './churn.ts';
@@ -26,6 +27,7 @@ export const SCENARIOS: Readonly<Record<string, Scenario>> = {
     compile,
     buffers,
     deadline,
+    blocking,
     soak,
     tenants,
     slots,

@@ -24,6 +24,7 @@ const USUAL = [
   'compile',
   'buffers',
   'deadline',
+  'blocking',
   'soak',
   'tenants',
   'slots',
