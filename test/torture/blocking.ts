@@ -48,7 +48,8 @@ const answering = (answer: { readonly headers?: readonly string[]; readonly body
   const data = Buffer.from(bytes.subarray(first)).toString('hex').replaceAll(/../g, '\\$&');
   const fields = `(data (i32.const ${FROM + first}) "${data}")`;
   const hook = misbehavesAfterProbe(`(i64.const ${(BigInt(FROM) << 32n) | BigInt(bytes.length)})`);
-  const parts = { hooks: ['transform_response'], memory: `${config.memoryMaxPages}`, hook, fields } as const;
+  const hooks = ['shape', 'transform_response', 'transform_sse_event'] as const;
+  const parts = { hooks, memory: `${config.memoryMaxPages}`, hook: { transform_response: hook }, fields };
   return { hook: 'transform_response', bytes: guest(parts), answers: true };
 };
 
