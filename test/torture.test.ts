@@ -32,6 +32,12 @@ describe('npm run torture', () => {
     expect(stdout).toContain('1 of 1 held');
   });
 
+  it('passes scenario corruption in 10 processes', () => {
+    const { status, stdout, stderr } = torture('--only', 'corruption', '--full', '--units', '10');
+    expect(status, `${stdout}${stderr}`).toBe(0);
+    expect(stdout).toContain('processes that admitted the ordinary module: 10');
+  });
+
   it('rejects unknown scenarios and invalid times', () => {
     expect(torture('--only', 'nothing').status).toBe(2);
     expect(torture('--seconds', 'soon').status).toBe(2);

@@ -1,6 +1,6 @@
 /** The command of a compile process: a Node that loads this addon and calls `runCompileProcess`. */
 
-import { basename } from 'node:path';
+import { basename, isAbsolute } from 'node:path';
 import type { HotEngineConfig } from '../config.ts';
 import { CompileProcessError } from '../errors.ts';
 import { addonPath, type NativeCommand } from '../native/addon.ts';
@@ -56,7 +56,9 @@ function nodeOfThisProcess(): string | undefined {
   const { bun, deno, electron, nw } = process.versions;
   const isNode = process.release.name === 'node' && [bun, deno, electron, nw].every((other) => other === undefined);
   const packed = 'pkg' in process || isSingleExecutable();
-  return isNode && !packed && NODE_NAME.test(basename(process.execPath)) ? process.execPath : undefined;
+  // Without /proc, the path may be the name in the command line.
+  const isNamedNode = isAbsolute(process.execPath) && NODE_NAME.test(basename(process.execPath));
+  return isNode && !packed && isNamedNode ? process.execPath : undefined;
 }
 
 /** Whether Deno's permissions allow starting this command; true outside Deno. */

@@ -93,7 +93,7 @@ it('a compile process does not start another compile process', () => {
   }
 });
 
-it.each(['/opt/application/server', '/opt/node-server/main'])(
+it.each(['/opt/application/server', '/opt/node-server/main', 'node'])(
   'the application itself is never started as a compile process: %s',
   (execPath) => {
     const own = process.execPath;

@@ -18,20 +18,17 @@ export async function childrenUntil(expected: (count: number) => boolean): Promi
   }
 }
 
-/** Waits for a child that has used processor time since it was ready, which is a compiling one, and returns its id. */
+/** Waits for a child that compiles: it has limited its processor time, which it does when it has a job. Returns its id. */
 export async function compilingChild(): Promise<number> {
-  const busy = (pid: number) => {
-    const [, fields = ''] = readFileSync(`/proc/${pid}/stat`, 'utf8').split(') ');
-    return Number(fields.split(' ')[11]) > 20;
+  const compiles = (pid: number) => {
+    try {
+      return /Max cpu time +\d/.test(readFileSync(`/proc/${pid}/limits`, 'utf8'));
+    } catch {
+      return false;
+    }
   };
   for (;;) {
-    const found = children().find((pid) => {
-      try {
-        return busy(pid);
-      } catch {
-        return false;
-      }
-    });
+    const found = children().find(compiles);
     if (found !== undefined) return found;
     await sleep(5);
   }

@@ -5,6 +5,7 @@ import { buffers } from './buffers.ts';
 import { canary } from './canary.ts';
 import { churn } from './churn.ts';
 import { compile } from './compile.ts';
+import { corruption } from './corruption.ts';
 import { deadline } from './deadline.ts';
 import { hostile } from './hostile.ts';
 import { neighbours } from './neighbours.ts';
@@ -25,6 +26,7 @@ export const SCENARIOS: Readonly<Record<string, Scenario>> = {
     admission,
     hostile,
     compile,
+    corruption,
     buffers,
     deadline,
     blocking,

@@ -22,6 +22,7 @@ const USUAL = [
   'admission',
   'hostile',
   'compile',
+  'corruption',
   'buffers',
   'deadline',
   'blocking',

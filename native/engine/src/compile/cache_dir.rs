@@ -7,7 +7,7 @@
 //! therefore rejected too. The checked bytes are the same buffer that is loaded.
 //!
 //! Files are written under a temporary name and renamed, so a reader sees a whole file or none, and processes need no
-//! lock: the last one to write the same image wins.
+//! lock: the last one to write the same image wins. A temporary name is random, because process ids repeat in containers.
 
 use std::collections::HashMap;
 use std::fs::{self, DirBuilder, File, Metadata, OpenOptions};
@@ -16,7 +16,7 @@ use std::io::{self, ErrorKind, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::sync::{Arc, LazyLock, Mutex, PoisonError, Weak};
+use std::sync::{Arc, LazyLock, Mutex, OnceLock, PoisonError, Weak};
 use std::time::{Duration, SystemTime};
 
 const MAGIC: [u8; 16] = *b"cc-lb-image-v1\r\n";
@@ -61,7 +61,9 @@ struct Counters {
 /// An open directory.
 pub struct CacheDir {
     path: PathBuf,
-    key: Key,
+    /// Empty while the disk is full or read-only and has no key. Nothing is read or written then.
+    key: OnceLock<Key>,
+    new_key: Key,
     max_bytes: u64,
     counters: Counters,
     temporary: AtomicU64,
@@ -104,17 +106,18 @@ impl CacheDir {
         if !belongs_to_this_user(&found) {
             return Err(format!("{} must belong to this user and be closed to all others (chmod 700)", path.display()));
         }
-        let key = match key {
-            Some(key) => key,
-            None => shared_key(path, new_key).map_err(in_words)?,
-        };
         let directory = Arc::new(CacheDir {
             path: path.to_path_buf(),
-            key,
+            key: key.map(OnceLock::from).unwrap_or_default(),
+            new_key,
             max_bytes,
             counters: Counters::default(),
             temporary: AtomicU64::new(0),
         });
+        match directory.key() {
+            Err(error) if !is_full_or_read_only(&error) => return Err(in_words(error)),
+            _ => {}
+        }
         opened.retain(|_, directory| directory.strong_count() > 0);
         opened.insert(id, Arc::downgrade(&directory));
         Ok(directory)
@@ -130,15 +133,31 @@ impl CacheDir {
                 let _ = File::open(&path).and_then(|file| file.set_modified(SystemTime::now()));
                 Lookup::Found(image)
             }
-            Err(error) if error.kind() == ErrorKind::NotFound => {
-                self.counters.misses.fetch_add(1, Relaxed);
-                Lookup::Missing
-            }
-            Err(_) => {
-                self.reject(name);
+            Err(error) => {
+                if says_nothing_about_the_file(&error) {
+                    self.counters.misses.fetch_add(1, Relaxed);
+                } else {
+                    self.reject(name);
+                }
                 Lookup::Missing
             }
         }
+    }
+
+    /// Returns the key. Creates that of the directory if neither it nor the configuration has one.
+    fn key(&self) -> io::Result<&Key> {
+        if let Some(key) = self.key.get() {
+            return Ok(key);
+        }
+        let key = shared_key(&self.path, &self.temporary_path(), self.new_key)?;
+        Ok(self.key.get_or_init(|| key))
+    }
+
+    /// Returns an unused name for a file that will be renamed.
+    fn temporary_path(&self) -> PathBuf {
+        let number = self.temporary.fetch_add(1, Relaxed);
+        // The key is random and unknown to others, and its digest does not disclose it.
+        self.path.join(format!("{}-{number}.tmp", blake3::hash(&self.new_key).to_hex()))
     }
 
     /// Counts and removes a rejected file.
@@ -180,29 +199,24 @@ impl CacheDir {
     }
 
     fn read(&self, path: &Path, name: &ImageName, max_image_bytes: u64) -> io::Result<Vec<u8>> {
-        let bytes = read_own(path, max_image_bytes.saturating_add(HEADER_BYTES as u64))?;
+        let key = self.key()?;
+        let mut bytes = read_own(path, max_image_bytes.saturating_add(HEADER_BYTES as u64))?;
         let (header, image) = bytes.split_at_checked(HEADER_BYTES).ok_or(ErrorKind::InvalidData)?;
         let (magic, mac) = header.split_at(MAGIC.len());
         let mac: [u8; MAC_BYTES] = mac.try_into().expect("the rest of the header");
         // `Hash` compares in constant time.
-        if magic != MAGIC || blake3::Hash::from(mac) != self.mac(name, image) {
+        if magic != MAGIC || blake3::Hash::from(mac) != mac_of(key, name, image) {
             return Err(ErrorKind::InvalidData.into());
         }
-        Ok(image.to_vec())
-    }
-
-    fn mac(&self, name: &ImageName, image: &[u8]) -> blake3::Hash {
-        let mut hasher = blake3::Hasher::new_keyed(&self.key);
-        hasher.update(&name.0).update(image);
-        hasher.finalize()
+        bytes.drain(..HEADER_BYTES);
+        Ok(bytes)
     }
 
     fn write(&self, name: &ImageName, image: &[u8]) -> io::Result<()> {
-        let number = self.temporary.fetch_add(1, Relaxed);
-        let temporary = self.path.join(format!("{}-{number}.tmp", std::process::id()));
+        let (key, temporary) = (self.key()?, self.temporary_path());
         let written = create_own(&temporary).and_then(|mut file| {
             file.write_all(&MAGIC)?;
-            file.write_all(self.mac(name, image).as_bytes())?;
+            file.write_all(mac_of(key, name, image).as_bytes())?;
             file.write_all(image)
         });
         let renamed = written.and_then(|()| fs::rename(&temporary, self.path_of(name)));
@@ -263,6 +277,23 @@ impl ImageName {
     }
 }
 
+fn mac_of(key: &Key, name: &ImageName, image: &[u8]) -> blake3::Hash {
+    let mut hasher = blake3::Hasher::new_keyed(key);
+    hasher.update(&name.0).update(image);
+    hasher.finalize()
+}
+
+fn is_full_or_read_only(error: &io::Error) -> bool {
+    use ErrorKind::{FileTooLarge, QuotaExceeded, ReadOnlyFilesystem, StorageFull};
+    matches!(error.kind(), StorageFull | QuotaExceeded | ReadOnlyFilesystem | FileTooLarge)
+}
+
+/// Whether a file could not be read for a reason other than the file itself, which is then kept.
+fn says_nothing_about_the_file(error: &io::Error) -> bool {
+    let short = matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE | libc::ENOMEM | libc::EIO));
+    short || matches!(error.kind(), ErrorKind::NotFound | ErrorKind::OutOfMemory) || is_full_or_read_only(error)
+}
+
 fn belongs_to_this_user(found: &Metadata) -> bool {
     // SAFETY: the call has no preconditions.
     found.uid() == unsafe { libc::geteuid() } && found.mode() & 0o077 == 0
@@ -288,17 +319,16 @@ fn create_own(path: &Path) -> io::Result<File> {
 }
 
 /// Returns the key of a directory. The first process that opens the directory creates it.
-fn shared_key(directory: &Path, new_key: Key) -> io::Result<Key> {
+fn shared_key(directory: &Path, temporary: &Path, new_key: Key) -> io::Result<Key> {
     let path = directory.join(KEY_FILE);
     if let Err(error) = fs::symlink_metadata(&path) {
         if error.kind() != ErrorKind::NotFound {
             return Err(error);
         }
         // A hard link creates the file atomically with its whole content, and fails if it exists.
-        let temporary = directory.join(format!("{}-key.tmp", std::process::id()));
-        create_own(&temporary).and_then(|mut file| file.write_all(&new_key))?;
-        let linked = fs::hard_link(&temporary, &path);
-        fs::remove_file(&temporary)?;
+        let written = create_own(temporary).and_then(|mut file| file.write_all(&new_key));
+        let linked = written.and_then(|()| fs::hard_link(temporary, &path));
+        let _ = fs::remove_file(temporary);
         match linked {
             Err(error) if error.kind() != ErrorKind::AlreadyExists => return Err(error),
             _ => {}

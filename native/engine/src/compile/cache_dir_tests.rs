@@ -153,3 +153,60 @@ fn a_link_or_a_file_is_no_directory() {
     assert!(CacheDir::open(&temporary.0, None, KEY, 1).is_err());
     fs::remove_file(&temporary.0).expect("removed");
 }
+
+#[test]
+fn processes_with_equal_ids_do_not_share_temporary_names() {
+    let temporary = Temporary::new("names");
+    let [first, second] = [[1; 32], [2; 32]].map(|key| {
+        let directory = CacheDir::open(&temporary.0, Some(KEY), key, key[0].into()).expect("it opens");
+        directory.temporary_path()
+    });
+    assert_ne!(first, second);
+}
+
+#[test]
+fn a_temporary_file_of_a_killed_process_is_removed_and_stops_nobody() {
+    let (temporary, name) = (Temporary::new("abandoned"), ImageName::new("a", 1));
+    let directory = temporary.open(10_000);
+    let left = temporary.0.join("0-0.tmp");
+    let file = File::create(&left).expect("created");
+    directory.keep(&name, b"image");
+    assert!(left.exists(), "another process may be writing it");
+    file.set_modified(SystemTime::now() - 2 * ABANDONED).expect("changed");
+    directory.keep(&name, b"image");
+    assert!(!left.exists());
+}
+
+#[test]
+fn several_writers_and_readers_of_one_image_see_a_whole_image_or_none() {
+    let (temporary, name) = (Temporary::new("race"), ImageName::new("a", 1));
+    let opened = |new_key: u8| CacheDir::open(&temporary.0, None, [new_key; 32], 100_000 + u64::from(new_key));
+    // Separate openings have nothing in common but the directory, like those of separate processes.
+    let directories: Vec<_> = (0..4).map(|new_key| opened(new_key).expect("it opens")).collect();
+    std::thread::scope(|scope| {
+        for directory in &directories {
+            let name = &name;
+            scope.spawn(move || {
+                for _ in 0..50 {
+                    directory.keep(name, &[7; 900]);
+                    assert_eq!(found(directory, name), Some(vec![7; 900]));
+                }
+            });
+        }
+    });
+    let total = |count: fn(&CacheDirStats) -> u64| directories.iter().map(|one| count(&one.stats())).sum::<u64>();
+    assert_eq!((total(|stats| stats.rejected), total(|stats| stats.write_failures)), (0, 0));
+}
+
+#[test]
+#[cfg(target_arch = "x86_64")]
+fn an_image_of_another_cpu_has_another_name() {
+    // A target without the features of this CPU, which every one of the last decades has.
+    let mut baseline = wasmtime::Config::new();
+    baseline.target("x86_64-unknown-linux-gnu").expect("known");
+    let [own, other] = [wasmtime::Config::new(), baseline].map(|config| {
+        let engine = wasmtime::Engine::new(&config).expect("supported");
+        ImageName::new("a", engine.precompile_compatibility_hash())
+    });
+    assert_ne!(own.0, other.0);
+}

@@ -217,15 +217,23 @@ impl CompileProcess {
             return Some(Err(self.garbled()));
         }
         if present < payload_bytes {
-            return None;
+            // Without the reservation, memory that is short would end this process instead of the compilation.
+            let reserved = usize::try_from(payload_bytes - present).is_ok_and(|rest| self.reserve(rest));
+            let problem = || host_failure(true, format!("no memory for an answer of {payload_bytes} bytes"));
+            return (!reserved).then(|| Err(problem()));
         }
-        let payload = self.output.split_off(READY.len() + ANSWER_HEADER_BYTES);
+        let mut payload = std::mem::take(&mut self.output);
+        payload.drain(..READY.len() + ANSWER_HEADER_BYTES);
         let text = || String::from_utf8_lossy(&payload).into_owned();
         Some(match status {
             Status::Image => Ok(Compiled { image: payload, digest }),
             Status::Refused => Err(module_failure(CompileReason::Invalid, text())),
             Status::Panicked => Err(module_failure(CompileReason::Crash, format!("the compiler panicked: {}", text()))),
         })
+    }
+
+    fn reserve(&mut self, bytes: usize) -> bool {
+        self.output.try_reserve_exact(bytes).is_ok()
     }
 
     fn garbled(&self) -> Failure {

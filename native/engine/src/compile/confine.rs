@@ -30,6 +30,11 @@ mod unix {
     /// Sets the limits that threads inherit from the thread that starts them, and those that do not depend on threads.
     pub fn before_threads() -> Result<(), String> {
         close_inherited();
+        // Node's handlers would call more than this process may, such as `tgkill`.
+        for signal in [libc::SIGINT, libc::SIGTERM, libc::SIGUSR1, libc::SIGSEGV, libc::SIGBUS] {
+            // SAFETY: the default action runs no code of this process.
+            unsafe { libc::signal(signal, libc::SIG_DFL) };
+        }
         // SAFETY: the call has no preconditions. If it fails, the process keeps the priority of its parent.
         unsafe { libc::setpriority(libc::PRIO_PROCESS as _, 0, NICENESS) };
         limit(libc::RLIMIT_CORE, 0)?;
@@ -47,12 +52,14 @@ mod unix {
     }
 
     impl Limits {
-        /// Limits processor time, and memory in addition to what the process already uses.
+        /// Limits processor time, memory in addition to what the process already uses, and on Linux the system calls.
         pub fn apply(&self, memory: u64, time: Duration) -> Result<(), String> {
             limit(libc::RLIMIT_DATA, self.data_bytes.saturating_add(memory))?;
             watch_memory(memory);
             let used = used_seconds();
-            limit_up_to(libc::RLIMIT_CPU, used.saturating_add(time.as_secs()).saturating_add(SPARE_SECONDS), 1)
+            limit_up_to(libc::RLIMIT_CPU, used.saturating_add(time.as_secs()).saturating_add(SPARE_SECONDS), 1)?;
+            restrict_system_calls();
+            Ok(())
         }
     }
 
@@ -76,6 +83,15 @@ mod unix {
         };
         if done { Ok(()) } else { Err(format!("limit {resource} was refused: {}", io::Error::last_os_error())) }
     }
+
+    /// A kernel or a container without seccomp filters leaves the other limits.
+    #[cfg(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64")))]
+    fn restrict_system_calls() {
+        super::super::seccomp::restrict();
+    }
+
+    #[cfg(not(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64"))))]
+    fn restrict_system_calls() {}
 
     fn used_seconds() -> u64 {
         let mut used = libc::timespec { tv_sec: 0, tv_nsec: 0 };

@@ -26,6 +26,8 @@ mod process;
 mod protocol;
 mod queue;
 mod refusals;
+#[cfg(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64")))]
+mod seccomp;
 mod supervisor;
 
 use std::sync::Arc;

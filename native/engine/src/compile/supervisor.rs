@@ -191,19 +191,23 @@ impl Supervisor {
     /// Starts the compilations that the limits permit.
     fn start_jobs(&mut self) {
         loop {
-            let now = Instant::now();
             let mut shared = shared();
+            if let Some(job) = shared.queue.take(|job| self.may_start(job)) {
+                drop(shared);
+                match job.request.place.clone() {
+                    Place::Process { command, .. } => self.start_process(job, &command),
+                    Place::Thread => self.start_thread(job),
+                }
+                continue;
+            }
+            // A job that can start is never late, however late this thread runs.
+            let now = Instant::now();
             let late = shared.queue.remove(|job| {
                 job.request.urgent && now.saturating_duration_since(job.submitted) >= job.request.limits.time
             });
-            let job = shared.queue.take(|job| self.may_start(job));
             drop(shared);
             late.iter().for_each(|job| job.end(Err(Failure::Saturated(Resource::Compile))));
-            let Some(job) = job else { return };
-            match job.request.place.clone() {
-                Place::Process { command, .. } => self.start_process(job, &command),
-                Place::Thread => self.start_thread(job),
-            }
+            return;
         }
     }
 
