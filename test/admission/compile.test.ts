@@ -1,6 +1,6 @@
 /** Compiling in a separate process and on a thread: limits, every kind of process exit, and the resulting errors. */
 import { readdirSync, readFileSync } from 'node:fs';
-import { describe, expect, it } from 'vitest';
+import { beforeEach, describe, expect, it } from 'vitest';
 import {
   admitWasm,
   admitWasmAsync,
@@ -78,8 +78,13 @@ describe.each(COMPILE_IN)('compiling in a $compileIn', (place) => {
 });
 
 describe('the compile process', () => {
+  // One that ends would be taken for that of the next test.
+  beforeEach(async () => {
+    if (ON_LINUX) await childrenUntil((count) => count === 0);
+  });
+
   it('fails when it exceeds maxCompileBytes', async () => {
-    const runtime = isolatedRuntime({ maxCompileBytes: 64 * 2 ** 20 });
+    const runtime = isolatedRuntime({ maxCompileBytes: 64 * 2 ** 20, compileSpareMs: 0 });
     const error = await rejected(ModuleCompileError, admitWasmAsync(runtime, slow()));
     expect(error).toMatchObject({ reason: 'memory', retryable: false });
     expect(error.message).toContain(`maxCompileBytes (${64 * 2 ** 20})`);
