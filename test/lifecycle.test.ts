@@ -147,7 +147,7 @@ describe('a process without resources for a compile process', () => {
     'reports a retryable error, not a bad module, while it has no descriptors',
     async () => {
       const ended = await run('no-resources', ['descriptors'], 'ulimit -n 256;');
-      expect(ended).toMatchObject({ ...SUCCESS, stdout: 'admitted\nrefused for the moment\nadmitted\n' });
+      expect(ended).toMatchObject({ ...SUCCESS, stdout: 'admitted\nrejected, retryable\nadmitted\n' });
     },
   );
 
@@ -157,7 +157,7 @@ describe('a process without resources for a compile process', () => {
     'reports a retryable error, not a bad module, while it has no processes',
     async () => {
       const ended = await run('no-resources', ['processes'], other);
-      expect(ended).toMatchObject({ ...SUCCESS, stdout: 'refused for the moment\n' });
+      expect(ended).toMatchObject({ ...SUCCESS, stdout: 'rejected, retryable\n' });
     },
   );
 });

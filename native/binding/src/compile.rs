@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use cc_lb_engine::compile::{CacheDir, Capacity, Command, Compilation, Limits, Place, Request, submit};
+use cc_lb_engine::compile::{CacheDir, Capacity, Command, Compilation, Limits, CompileIn, Request, submit};
 use cc_lb_engine::engine::HotEngine;
 use cc_lb_engine::failure::{CompileReason, Failure, catching};
 use napi::bindgen_prelude::{AsyncTask, Either};
@@ -74,21 +74,21 @@ impl NativeCompileOptions {
                 waiting: u64::from(self.max_waiting),
                 waiting_bytes: bytes(self.max_waiting_bytes),
             },
-            place: self.command.map_or(Place::Thread, NativeCommand::place),
+            compile_in: self.command.map_or(CompileIn::Thread, NativeCommand::compile_in),
             urgent: self.urgent,
         }
     }
 }
 
 impl NativeCommand {
-    fn place(self) -> Place {
+    fn compile_in(self) -> CompileIn {
         let variable = |text: &String| text.split_once('=').map(|(name, value)| (name.to_owned(), value.to_owned()));
         let command = Command {
             program: self.program,
             arguments: self.arguments,
             environment: self.environment.iter().filter_map(variable).collect(),
         };
-        Place::Process { command: Arc::new(command), spare: Duration::from_millis(u64::from(self.spare_ms)) }
+        CompileIn::Process { command: Arc::new(command), spare: Duration::from_millis(u64::from(self.spare_ms)) }
     }
 }
 

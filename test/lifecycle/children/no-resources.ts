@@ -26,10 +26,10 @@ if (process.argv[2] === 'descriptors') {
   }
   const refused = refusal();
   for (const descriptor of opened) closeSync(descriptor);
-  console.log(refused?.retryable === true ? 'refused for the moment' : `not refused so: ${refused}`);
+  console.log(refused?.retryable === true ? 'rejected, retryable' : `not refused so: ${refused}`);
   console.log(refusal()?.message ?? 'admitted');
 } else {
   const refused = refusal();
-  console.log(refused?.retryable === true ? 'refused for the moment' : `not refused so: ${refused}`);
+  console.log(refused?.retryable === true ? 'rejected, retryable' : `not refused so: ${refused}`);
 }
 runtime.close();

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::job::{Compiled, Job, Outcome};
-use super::process::{Command, Exit, Process, Watched, fault, is_for_the_moment, is_time_limit};
+use super::process::{Command, Exit, Process, Watched, fault, is_transient, is_time_limit};
 use super::protocol::{ANSWER_HEADER_BYTES, AnswerHeader, EXIT_MEMORY, JOB_HEADER_BYTES, JobHeader, READY, Status};
 use super::{host_failure, module_failure, took_too_long, took_too_much_memory};
 use crate::failure::{CompileReason, Failure};
@@ -189,7 +189,7 @@ impl CompileProcess {
         }
         let start = &self.output[..self.output.len().min(READY.len())];
         if !READY.starts_with(start) {
-            let problem = format!("{} answers as no compile process of this version does", self.name());
+            let problem = format!("{} sends an answer that the protocol of this version does not have", self.name());
             return Some(Err(host_failure(false, problem)));
         }
         if start.len() < READY.len() {
@@ -281,5 +281,5 @@ impl Assigned {
 
 /// Returns the failure of a process that could not be started.
 fn cannot_start(command: &Command, error: &io::Error) -> Failure {
-    host_failure(is_for_the_moment(error), format!("{} cannot be started: {error}", command.program))
+    host_failure(is_transient(error), format!("{} cannot be started: {error}", command.program))
 }

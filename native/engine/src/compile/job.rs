@@ -4,7 +4,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use super::queue::{Principal, Waiting};
-use super::{Place, Request, host_failure};
+use super::{CompileIn, Request, host_failure};
 use crate::failure::Failure;
 
 /// An image and the digest of the module that the compiler reports.
@@ -91,9 +91,9 @@ impl Job {
 
     /// Bytes of memory that it may use. Threads are not limited, so theirs is 0.
     pub fn memory(&self) -> u64 {
-        match self.request.place {
-            Place::Process { .. } => self.request.limits.memory,
-            Place::Thread => 0,
+        match self.request.compile_in {
+            CompileIn::Process { .. } => self.request.limits.memory,
+            CompileIn::Thread => 0,
         }
     }
 }

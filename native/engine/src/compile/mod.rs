@@ -61,7 +61,7 @@ pub struct Request {
     /// Limits of all compilations in the process that apply to this one.
     pub capacity: Capacity,
     /// Where the compiler runs.
-    pub place: Place,
+    pub compile_in: CompileIn,
     /// Whether a JavaScript thread blocks until it ends. It precedes its principal's other compilations, and fails as
     /// saturated if it does not start within its time limit.
     pub urgent: bool,
@@ -69,7 +69,7 @@ pub struct Request {
 
 /// Where the compiler runs.
 #[derive(Clone)]
-pub enum Place {
+pub enum CompileIn {
     /// In a separate process.
     Process {
         /// The command that starts it.

@@ -210,8 +210,8 @@ pub fn fault(exit: Exit) -> Option<&'static str> {
     })
 }
 
-/// Whether a failed start may succeed later.
-pub fn is_for_the_moment(error: &io::Error) -> bool {
+/// Whether a start that failed with this error may succeed later.
+pub fn is_transient(error: &io::Error) -> bool {
     matches!(
         error.raw_os_error(),
         Some(libc::EAGAIN | libc::ENOMEM | libc::EMFILE | libc::ENFILE | libc::EINTR | libc::ENOSPC)

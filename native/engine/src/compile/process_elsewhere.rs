@@ -211,7 +211,7 @@ pub fn fault(exit: Exit) -> Option<&'static str> {
     })
 }
 
-/// Whether a failed start may succeed later.
-pub fn is_for_the_moment(_error: &io::Error) -> bool {
+/// Whether a start that failed with this error may succeed later.
+pub fn is_transient(_error: &io::Error) -> bool {
     false
 }

@@ -47,7 +47,7 @@ impl<T: Waiting> Queue<T> {
 
     /// Adds an entry to its principal's line, at the front if it is urgent. Returns the entry if the queue would have
     /// more entries or bytes than the limits, or the principal more than its share. A principal without entries may
-    /// always add one, whatever its size, if the queue has room for it.
+    /// always add one, whatever its size, if the limits of the queue allow it.
     pub fn push(&mut self, entry: T, urgent: bool, max_count: u64, max_bytes: u64) -> Result<(), T> {
         let bytes = entry.bytes();
         if self.count >= max_count || self.bytes.saturating_add(bytes) > max_bytes {
@@ -135,7 +135,7 @@ mod tests {
     fn principals_take_turns_and_each_is_served_in_order() {
         let mut queue = Queue::default();
         for (principal, number) in [("a", 1), ("a", 2), ("a", 3), ("b", 4), ("b", 5), ("c", 6)] {
-            queue.push(entry(principal, number), false, 100, 1_000).expect("there is room");
+            queue.push(entry(principal, number), false, 100, 1_000).expect("the limits allow it");
         }
         assert_eq!(order(&mut queue), [1, 4, 6, 2, 5, 3]);
         assert_eq!(queue.len(), 0);
@@ -145,7 +145,7 @@ mod tests {
     fn an_urgent_entry_goes_first_in_its_own_line_alone() {
         let mut queue = Queue::default();
         for (principal, number, urgent) in [("a", 1, false), ("b", 2, false), ("b", 3, true)] {
-            queue.push(entry(principal, number), urgent, 100, 1_000).expect("there is room");
+            queue.push(entry(principal, number), urgent, 100, 1_000).expect("the limits allow it");
         }
         assert_eq!(order(&mut queue), [1, 3, 2]);
     }
@@ -154,7 +154,7 @@ mod tests {
     fn an_entry_that_may_not_start_keeps_its_turn_and_stops_nobody_else() {
         let mut queue = Queue::default();
         for (principal, number) in [("a", 1), ("b", 2)] {
-            queue.push(entry(principal, number), false, 100, 1_000).expect("there is room");
+            queue.push(entry(principal, number), false, 100, 1_000).expect("the limits allow it");
         }
         assert_eq!(queue.take(|entry| entry.1 != 1), Some(entry("b", 2)));
         assert_eq!(queue.take(|entry| entry.1 != 1), None);
@@ -178,18 +178,18 @@ mod tests {
         queue.push(Entry(None, 1, 60), false, 100, 100).expect("one may be larger than half");
         assert!(queue.push(Entry(None, 2, 1), false, 100, 100).is_err());
         assert!(queue.push(Entry(Some("b".to_owned()), 3, 41), false, 100, 100).is_err());
-        queue.push(Entry(Some("b".to_owned()), 4, 40), false, 100, 100).expect("there is room");
+        queue.push(Entry(Some("b".to_owned()), 4, 40), false, 100, 100).expect("the limits allow it");
     }
 
     #[test]
     fn removed_entries_leave_their_room_to_others() {
         let mut queue = Queue::default();
         for number in 1..=4 {
-            queue.push(entry("a", number), false, 8, 1_000).expect("there is room");
+            queue.push(entry("a", number), false, 8, 1_000).expect("the limits allow it");
         }
         let removed = queue.remove(|entry| entry.1 % 2 == 0);
         assert_eq!(removed.iter().map(|entry| entry.1).collect::<Vec<_>>(), [2, 4]);
-        queue.push(entry("a", 5), false, 8, 1_000).expect("there is room");
+        queue.push(entry("a", 5), false, 8, 1_000).expect("the limits allow it");
         assert_eq!(order(&mut queue), [1, 3, 5]);
     }
 }

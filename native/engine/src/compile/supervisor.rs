@@ -12,7 +12,7 @@ use super::job::{Compiled, Job, Outcome};
 use super::process::{Command, Wake, block_broken_pipe, wait};
 use super::queue::{Queue, share_of};
 use super::refusals::Refusals;
-use super::{COMPILE_STACK, Place, Request, host_failure, module_failure, took_too_long};
+use super::{COMPILE_STACK, CompileIn, Request, host_failure, module_failure, took_too_long};
 use crate::code::compile_code;
 use crate::failure::{CompileReason, Failure, Resource, chain, panic_text};
 
@@ -181,7 +181,7 @@ impl Supervisor {
             !one.finished.load(SeqCst)
         });
         for (outcome, job) in ended {
-            if let Place::Process { command, spare } = &job.request.place {
+            if let CompileIn::Process { command, spare } = &job.request.compile_in {
                 self.spare = Some(Spare { command: Arc::clone(command), until: now + *spare });
             }
             end(&job, outcome);
@@ -194,9 +194,9 @@ impl Supervisor {
             let mut shared = shared();
             if let Some(job) = shared.queue.take(|job| self.may_start(job)) {
                 drop(shared);
-                match job.request.place.clone() {
-                    Place::Process { command, .. } => self.start_process(job, &command),
-                    Place::Thread => self.start_thread(job),
+                match job.request.compile_in.clone() {
+                    CompileIn::Process { command, .. } => self.start_process(job, &command),
+                    CompileIn::Thread => self.start_thread(job),
                 }
                 continue;
             }
