@@ -49,7 +49,11 @@ describe.runIf(process.platform !== 'win32')('an executable', () => {
       () => script('for (;;) writeSync(1, "y\\n".repeat(1000))'),
       /sends an answer that the protocol/,
     ],
-    ['is of another version', () => script('writeSync(1, "cc-lb-compile 0.0.0\\n"); stay()'), /sends an answer that the protocol/],
+    [
+      'is of another version',
+      () => script('writeSync(1, "cc-lb-compile 0.0.0\\n"); stay()'),
+      /sends an answer that the protocol/,
+    ],
     [
       'answers garbage',
       () => script('ready(); job(); writeSync(1, Buffer.alloc(100, 0xff)); stay()'),

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use cc_lb_engine::compile::{CacheDir, Capacity, Command, Compilation, Limits, CompileIn, Request, submit};
+use cc_lb_engine::compile::{CacheDir, Capacity, Command, Compilation, CompileIn, Limits, Request, submit};
 use cc_lb_engine::engine::HotEngine;
 use cc_lb_engine::failure::{CompileReason, Failure, catching};
 use napi::bindgen_prelude::{AsyncTask, Either};

@@ -65,7 +65,13 @@ impl Drop for Lease<'_> {
 impl Pool {
     /// Creates a pool with a budget of `budget` bytes.
     pub fn new(budget: usize) -> Pool {
-        Pool { budget, charged: Arc::default(), modules: Mutex::default(), next_look: AtomicU64::new(IDLE_NS), least_recent: AtomicU64::new(0) }
+        Pool {
+            budget,
+            charged: Arc::default(),
+            modules: Mutex::default(),
+            next_look: AtomicU64::new(IDLE_NS),
+            least_recent: AtomicU64::new(0),
+        }
     }
 
     /// Supplies the next instance of this thread, which must be one of `module`, with an idle memory or a new one.

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::job::{Compiled, Job, Outcome};
-use super::process::{Command, Exit, Process, Watched, fault, is_transient, is_time_limit};
+use super::process::{Command, Exit, Process, Watched, fault, is_time_limit, is_transient};
 use super::protocol::{ANSWER_HEADER_BYTES, AnswerHeader, EXIT_MEMORY, JOB_HEADER_BYTES, JobHeader, READY, Status};
 use super::{host_failure, module_failure, took_too_long, took_too_much_memory};
 use crate::failure::{CompileReason, Failure};
