@@ -39,7 +39,7 @@ let turn = 0;
 let waiting = 0;
 let running = 0;
 /** The principals of permits that could not be returned yet. */
-const owed: string[] = [];
+const permitsToReturn: string[] = [];
 let retry: NodeJS.Timeout | undefined;
 
 // Otherwise a thread or process that exits would wait until its guests finish or reach their deadlines.
@@ -144,9 +144,9 @@ function unlink(entry: Waiting): boolean {
 
 /** Returns the permits that could not be returned before, then starts work while permits are available. */
 function drain(): void {
-  while (owed.length > 0) {
-    native.returnTaskPermit(owed[owed.length - 1]!);
-    owed.length--;
+  while (permitsToReturn.length > 0) {
+    native.returnTaskPermit(permitsToReturn[permitsToReturn.length - 1]!);
+    permitsToReturn.length--;
   }
   let skipped = 0;
   while (skipped < lines.length) {
@@ -178,7 +178,7 @@ function drain(): void {
       // The stack is exhausted, so nothing can be called: assignments restore the work to the head of its line, and the
       // next `drain` returns its permit.
       running--;
-      owed[owed.length] = line.principal;
+      permitsToReturn[permitsToReturn.length] = line.principal;
       first.next = line.first;
       line.first = first;
       line.last ??= first;

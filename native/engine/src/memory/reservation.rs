@@ -179,7 +179,7 @@ impl Reservation {
             return false;
         }
         if fresh {
-            self.working_set.untouched_from(size / page_bytes());
+            self.working_set.unused_from(size / page_bytes());
         }
         self.resident_end = self.resident_end.max(size);
         if self.working_set.end_call() {
@@ -215,10 +215,10 @@ impl Reservation {
                 for (page, entry) in (first..).zip(entries) {
                     let action = if !entry.has_contents() {
                         if fresh {
-                            working_set.untouched(page);
+                            working_set.unused(page);
                         }
                         Action::None
-                    } else if working_set.touched(page, fresh) && entry.is_present() {
+                    } else if working_set.used(page, fresh) && entry.is_present() {
                         Action::Zero
                     } else {
                         Action::Discard

@@ -39,7 +39,7 @@ impl WorkingSet {
     /// Records that `page` has contents after a call; in a `sample`, the call used it. Returns whether the page is in
     /// the set.
     #[inline]
-    pub fn touched(&mut self, page: usize, sample: bool) -> bool {
+    pub fn used(&mut self, page: usize, sample: bool) -> bool {
         match self.heat.get(page) {
             Some(&heat) if heat > CANDIDATE => {
                 if sample {
@@ -64,7 +64,7 @@ impl WorkingSet {
     }
 
     /// Records that a sample did not use `page`.
-    pub fn untouched(&mut self, page: usize) {
+    pub fn unused(&mut self, page: usize) {
         let Some(heat) = self.heat.get_mut(page).filter(|heat| **heat > CANDIDATE) else { return };
         *heat -= 1;
         if *heat == CANDIDATE {
@@ -74,8 +74,8 @@ impl WorkingSet {
     }
 
     /// Records that a sample could not access the pages from `page` on.
-    pub fn untouched_from(&mut self, page: usize) {
-        (page..self.heat.len()).for_each(|page| self.untouched(page));
+    pub fn unused_from(&mut self, page: usize) {
+        (page..self.heat.len()).for_each(|page| self.unused(page));
     }
 
     /// Ends a call. Returns whether the next one is a sample.
@@ -100,8 +100,8 @@ mod tests {
             let resident =
                 pages.contains(&page) || (!sample && set.heat.get(page).is_some_and(|heat| *heat > CANDIDATE));
             if !resident && sample {
-                set.untouched(page);
-            } else if resident && set.touched(page, sample) {
+                set.unused(page);
+            } else if resident && set.used(page, sample) {
                 kept.push(page);
             }
         }
@@ -153,7 +153,7 @@ mod tests {
         call(&mut set, &[2, 7, 15], false);
         for _ in 1..LIVES {
             call(&mut set, &[7], true);
-            set.untouched_from(16);
+            set.unused_from(16);
             assert_eq!(set.len(), 3);
         }
         call(&mut set, &[2, 7], true);
