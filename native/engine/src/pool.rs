@@ -205,5 +205,4 @@ impl Pool {
 }
 
 #[cfg(all(test, target_os = "linux"))]
-#[path = "pool_tests.rs"]
 mod tests;

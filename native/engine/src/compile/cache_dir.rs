@@ -339,5 +339,4 @@ fn shared_key(directory: &Path, temporary: &Path, new_key: Key) -> io::Result<Ke
 }
 
 #[cfg(test)]
-#[path = "cache_dir_tests.rs"]
 mod tests;

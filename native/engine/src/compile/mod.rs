@@ -12,8 +12,10 @@
 //! ```
 
 mod alloc;
-#[cfg_attr(not(unix), path = "cache_dir_elsewhere.rs")]
+#[cfg(unix)]
 mod cache_dir;
+#[cfg(not(unix))]
+mod cache_dir_elsewhere;
 mod child;
 mod command;
 mod compilation;
@@ -21,8 +23,10 @@ mod compile_process;
 mod confine;
 mod exit;
 mod job;
-#[cfg_attr(not(unix), path = "process_elsewhere.rs")]
+#[cfg(unix)]
 mod process;
+#[cfg(not(unix))]
+mod process_elsewhere;
 mod protocol;
 mod queue;
 mod refusals;
@@ -32,6 +36,11 @@ mod supervisor;
 
 use std::sync::Arc;
 use std::time::Duration;
+
+#[cfg(not(unix))]
+use cache_dir_elsewhere as cache_dir;
+#[cfg(not(unix))]
+use process_elsewhere as process;
 
 pub use cache_dir::{CacheDir, CacheDirStats, ImageName, Lookup};
 pub use child::run as run_compile_process;

@@ -39,10 +39,9 @@ mod reservation;
 mod working_set;
 
 #[cfg(not(target_os = "linux"))]
-#[path = "fallback.rs"]
-mod reservation;
+mod fallback;
 #[cfg(not(target_os = "linux"))]
-use reservation as creator;
+use fallback::{self as creator, self as reservation};
 
 pub use creator::serve;
 pub use exchange::Exchange;

@@ -300,5 +300,4 @@ fn discard(base: *mut u8, from: usize, to: usize) -> bool {
 }
 
 #[cfg(test)]
-#[path = "reservation_tests.rs"]
 mod tests;
