@@ -4,9 +4,19 @@ import { setTimeout as sleep } from 'node:timers/promises';
 
 /** Returns the ids of the children that any thread of this process started. */
 export function children(): number[] {
-  return readdirSync('/proc/self/task').flatMap((thread) =>
-    readFileSync(`/proc/self/task/${thread}/children`, 'utf8').split(' ').filter(Boolean).map(Number),
-  );
+  return readdirSync('/proc/self/task').flatMap(childrenOf);
+}
+
+/** Returns the ids of a thread's children; none if it has ended, after which they belong to another thread. */
+function childrenOf(thread: string): number[] {
+  let list: string;
+  try {
+    list = readFileSync(`/proc/self/task/${thread}/children`, 'utf8');
+  } catch (error) {
+    if (['ENOENT', 'ESRCH'].includes((error as NodeJS.ErrnoException).code ?? '')) return [];
+    throw error;
+  }
+  return list.split(' ').filter(Boolean).map(Number);
 }
 
 /** Waits until the number of children is as expected, and returns their ids. */
