@@ -92,7 +92,8 @@ export async function startProgram(compiled: string, file: string, content?: obj
     admin,
     log,
     output: () => text,
-    status: async () => (await (await request(`${admin}/status`)).body.json()) as Status,
+    // On a connection of its own: the server may close an idle one at the moment in which it is used again.
+    status: async () => (await (await request(`${admin}/status`, { reset: true })).body.json()) as Status,
     async change(operation, argument, token = TOKEN) {
       const headers = { authorization: `Bearer ${token}` };
       const answer = await request(`${admin}${operation}`, { method: 'POST', headers, body: JSON.stringify(argument) });
