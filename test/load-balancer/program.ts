@@ -96,7 +96,12 @@ export async function startProgram(compiled: string, file: string, content?: obj
     status: async () => (await (await request(`${admin}/status`, { reset: true })).body.json()) as Status,
     async change(operation, argument, token = TOKEN) {
       const headers = { authorization: `Bearer ${token}` };
-      const answer = await request(`${admin}${operation}`, { method: 'POST', headers, body: JSON.stringify(argument) });
+      const answer = await request(`${admin}${operation}`, {
+        method: 'POST',
+        headers,
+        body: JSON.stringify(argument),
+        reset: true,
+      });
       return { status: answer.statusCode, body: await answer.body.json() };
     },
   };
