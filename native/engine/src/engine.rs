@@ -13,7 +13,7 @@ use crate::code::code_config;
 use crate::compile::ImageName;
 use crate::deadline;
 use crate::failure::{Failure, chain};
-use crate::idle::ModuleMemories;
+use crate::host::InstanceLimits;
 use crate::inspect;
 use crate::memory;
 use crate::module::CompiledModule;
@@ -98,25 +98,28 @@ impl HotEngine {
     ///
     /// The image is native code that runs without a sandbox, so it must come from a trusted compiler.
     pub fn load(&self, wasm: &[u8], image: &[u8], has_start: bool) -> Result<CompiledModule, Failure> {
-        let cap = (self.options.memory_max_pages as usize) << 16;
-        let mut module = CompiledModule::load(self.engine_for(wasm)?, image, has_start, cap)?;
-        module.max_tables = self.options.max_tables as usize;
-        module.max_table_elements = self.options.max_table_elements as usize;
-        module.memories = self.reuses_memories_of(wasm).then(ModuleMemories::default);
-        Ok(module)
+        let limits = InstanceLimits {
+            memory_bytes: (self.options.memory_max_pages as usize) << 16,
+            tables: self.options.max_tables as usize,
+            table_elements: self.options.max_table_elements as usize,
+        };
+        let reuses_memories = self.reuses_memories_of(wasm);
+        CompiledModule::load(self.engine_for(reuses_memories)?, image, has_start, limits, reuses_memories)
     }
 
     /// Returns the name of the image of a module with this content hash in a cache directory.
     pub fn image_name(&self, wasm: &[u8], content_hash: &str) -> Result<ImageName, Failure> {
-        Ok(ImageName::new(content_hash, self.engine_for(wasm)?.precompile_compatibility_hash()))
+        let engine = self.engine_for(self.reuses_memories_of(wasm))?;
+        Ok(ImageName::new(content_hash, engine.precompile_compatibility_hash()))
     }
 
     fn reuses_memories_of(&self, wasm: &[u8]) -> bool {
         self.options.reuses_memories() && inspect::initial_data_fits(wasm, COPIED_DATA_BYTES)
     }
 
-    fn engine_for(&self, wasm: &[u8]) -> Result<&Engine, Failure> {
-        if !self.options.reuses_memories() || self.reuses_memories_of(wasm) {
+    /// The engine of modules whose memories are reused or not reused.
+    fn engine_for(&self, reuses_memories: bool) -> Result<&Engine, Failure> {
+        if reuses_memories == self.options.reuses_memories() {
             return Ok(&self.engine);
         }
         if let Some(engine) = self.mapping.get() {

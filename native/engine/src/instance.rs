@@ -23,7 +23,7 @@ impl Instance {
         let export = |export: &Export| export.clone().map_err(Failure::Rejected);
         let (memory, alloc, hook) =
             (export(&module.memory)?, export(&module.alloc)?, export(&module.hooks[hook as usize])?);
-        let state = HostState::new(module.memory_cap, module.max_tables, module.max_table_elements);
+        let state = HostState::new(module.limits);
         let mut store = Store::new(module.pre.module().engine(), state);
         store.limiter(|state| &mut state.limits);
         deadline::prepare(&mut store);

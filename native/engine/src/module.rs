@@ -8,7 +8,7 @@ use wasmtime::{Engine, ExternType, FuncType, InstancePre, Linker, Module, Module
 
 use crate::failure::{CompileReason, Failure, chain};
 use crate::hook::Hook;
-use crate::host::HostState;
+use crate::host::{HostState, InstanceLimits};
 use crate::idle::ModuleMemories;
 
 /// The index of an export of the contract, or why it cannot be called.
@@ -33,12 +33,8 @@ pub struct CompiledModule {
     pub hooks: [Export; Hook::ALL.len()],
     /// Whether instantiation runs guest code.
     pub has_start: bool,
-    /// Bytes that a memory of this module may grow to.
-    pub memory_cap: usize,
-    /// Tables that an instance may have: 0 until the engine of the module sets it.
-    pub max_tables: usize,
-    /// Elements of one table: 0 until the engine of the module sets it.
-    pub max_table_elements: usize,
+    /// The limits of its instances.
+    pub limits: InstanceLimits,
     /// Bytes of compiled code and data.
     pub image_bytes: usize,
     /// The memories of its finished calls, if they are reused.
@@ -66,7 +62,13 @@ impl CompiledModule {
     }
 
     /// Creates a module from an image that was compiled for this engine.
-    pub fn load(engine: &Engine, image: &[u8], has_start: bool, memory_cap: usize) -> Result<CompiledModule, Failure> {
+    pub fn load(
+        engine: &Engine,
+        image: &[u8],
+        has_start: bool,
+        limits: InstanceLimits,
+        reuses_memories: bool,
+    ) -> Result<CompiledModule, Failure> {
         // SAFETY: the compiler created the image: it came through a pipe from a process that this one started, or with a
         // MAC that only the holder of the cache directory's key can create.
         let module = unsafe { Module::deserialize(engine, image) }
@@ -99,11 +101,9 @@ impl CompiledModule {
             alloc,
             hooks,
             has_start,
-            memory_cap,
-            max_tables: 0,
-            max_table_elements: 0,
+            limits,
             image_bytes: range.end as usize - range.start as usize,
-            memories: None,
+            memories: reuses_memories.then(ModuleMemories::default),
             admission: Mutex::new(None),
             versions: AtomicU32::new(0),
             highest_memory: AtomicUsize::new(0),

@@ -6,7 +6,7 @@
 //! ```
 
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
-use std::sync::{Arc, Mutex, PoisonError, TryLockError};
+use std::sync::{Arc, Mutex, MutexGuard, TryLockError};
 
 use crate::engine::HotEngine;
 use crate::failure::{Failure, Resource};
@@ -57,16 +57,21 @@ impl Stream {
         result
     }
 
+    /// Acquires the state unless an event runs. A poisoned one is valid: a panic leaves the stream ended.
+    fn try_lock(&self) -> Option<MutexGuard<'_, State>> {
+        match self.state.try_lock() {
+            Ok(state) => Some(state),
+            Err(TryLockError::Poisoned(state)) => Some(state.into_inner()),
+            Err(TryLockError::WouldBlock) => None,
+        }
+    }
+
     fn run<R>(
         &self,
         create: impl FnOnce() -> Result<Instance, Failure>,
         event: impl FnOnce(&mut Instance) -> Result<R, Failure>,
     ) -> Result<R, Failure> {
-        let mut state = match self.state.try_lock() {
-            Ok(state) => state,
-            Err(TryLockError::Poisoned(state)) => state.into_inner(),
-            Err(TryLockError::WouldBlock) => return Err(Failure::Busy),
-        };
+        let mut state = self.try_lock().ok_or(Failure::Busy)?;
         // A panic in between leaves the stream ended, and unwinding drops the instance and its charge.
         let (mut instance, mut charge) = match std::mem::replace(&mut *state, State::Ended) {
             State::New => {
@@ -99,11 +104,7 @@ impl Stream {
     /// Ends the stream. A running event ends it when it finishes.
     pub fn close(&self) {
         self.closed.store(true, SeqCst);
-        let mut state = match self.state.try_lock() {
-            Ok(state) => state,
-            Err(TryLockError::Poisoned(state)) => state.into_inner(),
-            Err(TryLockError::WouldBlock) => return,
-        };
+        let Some(mut state) = self.try_lock() else { return };
         if let State::Live(instance, charge) = std::mem::replace(&mut *state, State::Ended) {
             self.release(instance);
             drop(charge);
@@ -119,10 +120,6 @@ impl Stream {
 
 impl Drop for Stream {
     fn drop(&mut self) {
-        let state = self.state.get_mut().unwrap_or_else(PoisonError::into_inner);
-        if let State::Live(instance, charge) = std::mem::replace(state, State::Ended) {
-            self.release(instance);
-            drop(charge);
-        }
+        self.close();
     }
 }

@@ -86,7 +86,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn one_principal_leaves_room_for_another() {
+    fn one_principal_leaves_memory_for_another() {
         let budget = Arc::new(StreamBudget::new(100));
         let charges = |principal: &str, count: usize| -> Vec<StreamCharge> {
             let charge = |_| {

@@ -178,9 +178,8 @@ mod tests {
         }
     }
 
-    /// The other test runs it in a process of its own.
     #[test]
-    #[ignore]
+    #[ignore = "restricts its process: the other test starts one for it"]
     fn a_restricted_process() {
         let wasm = wat::parse_str("(module (func (export \"f\") (result i32) i32.const 1))").expect("valid");
         // SAFETY: the option takes numbers.
