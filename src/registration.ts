@@ -148,7 +148,7 @@ export class Registrations {
     const { previous } = slot;
     if (previous === null) throw refusal(slot, 'no version to roll back to');
     const { versionId } = slot.version;
-    slot.rollBack(this.#again(slot, previous));
+    slot.rollBack(this.#recreate(slot, previous));
     this.#core.isolation.swapped(slot);
     publishSwap(slot, versionId);
     this.#overtake(at);
@@ -161,7 +161,7 @@ export class Registrations {
     if (slot === undefined) throw noSlotAt(at);
     const monitored = monitoredVersion(slot);
     if (monitored === undefined) throw refusal(slot, 'no monitored version');
-    const version = this.#again(slot, monitored);
+    const version = this.#recreate(slot, monitored);
     this.#setMonitor(slot, null);
     this.#swap(slot, version);
     this.#overtake(at);
@@ -178,14 +178,14 @@ export class Registrations {
   }
 
   /** Creates the next version from the content of an earlier or monitored one, with a closed breaker. */
-  #again({ key, version: current }: Slot, version: Version): Version {
+  #recreate(slot: Slot, version: Version): Version {
     const { pluginName, principal, options } = version;
     return new Version(version, {
       options: { ...options, enforcement: 'enforce', sample: 1 },
       pluginName,
       principal,
-      versionId: current.versionId + 1,
-      guard: this.#core.isolation.newGuard(key, pluginName, this.#core.slots.get(key)),
+      versionId: slot.version.versionId + 1,
+      guard: this.#core.isolation.newGuard(slot.key, pluginName, slot),
     });
   }
 

@@ -7,26 +7,15 @@ import {
   type PluginFailurePolicy,
   ResponseTransformError,
   SlotKey,
-  type TransformResponseInput,
   WasmtimeUpstreamDialect,
 } from '../src/index.ts';
 import { guest, misbehavesAfterProbe } from './support/guest.ts';
 import { newRuntime } from './support/runtimes.ts';
-import { caller, upstream } from './support/samples.ts';
+import { response } from './support/samples.ts';
 
 const key = new SlotKey('tenant', 'shape');
 const HOOKS = ['shape', 'transform_response', 'transform_sse_event'] as const;
-const input: TransformResponseInput = {
-  requestId: 'r',
-  principal: caller(),
-  upstream,
-  requestMethod: 'POST',
-  requestPath: '/v1/messages',
-  canonicalModelId: 'm',
-  status: 201,
-  headers: [['content-type', 'text/plain']],
-  body: Buffer.alloc(4096),
-};
+const input = response({ status: 201, headers: [['content-type', 'text/plain']], body: Buffer.alloc(4096) });
 
 /** A chain whose transforms trap for requests that are longer than a probe's. */
 function chainOf(failurePolicy: PluginFailurePolicy, transform = misbehavesAfterProbe('unreachable')) {

@@ -6,6 +6,7 @@ import { ClosedError } from '../errors.ts';
 import {
   type NativeCompilation,
   type NativeCompileOptions,
+  type NativeContent,
   type NativeFailure,
   type NativeModule,
   type NativeSource,
@@ -33,9 +34,11 @@ type OffThread = <T>(work: () => Promise<T>) => Promise<T>;
 
 /** Compiles while this thread blocks. Throws CompileProcessError if this process cannot start a compile process. */
 export function compile(input: CompileInput): NativeModule | NativeFailure {
-  const cached = input.engine.cacheDir?.find(...lookupOf(input));
+  const { cacheDir, config } = input.engine;
+  const content = contentOf(input);
+  const cached = cacheDir?.find(content, config.maxImageBytes);
   if (cached != null) return cached;
-  const compilation = start(input, true);
+  const compilation = start(input, content, true);
   if ('failed' in compilation) return compilation;
   compilation.wait();
   return compilation.load();
@@ -52,10 +55,11 @@ export async function compileAsync(
   signal: AbortSignal | undefined,
   closed: () => boolean,
 ): Promise<NativeModule | NativeFailure> {
-  const { cacheDir } = input.engine;
-  const cached = cacheDir === null ? null : await offThread(() => cacheDir.findAsync(...lookupOf(input)));
+  const { cacheDir, config } = input.engine;
+  const content = contentOf(input);
+  const cached = cacheDir === null ? null : await offThread(() => cacheDir.findAsync(content, config.maxImageBytes));
   if (cached !== null) return cached;
-  const compilation = start(input, false);
+  const compilation = start(input, content, false);
   if ('failed' in compilation) return compilation;
   const began = performance.now();
   try {
@@ -72,10 +76,14 @@ export async function compileAsync(
   return offThread(() => compilation.loadAsync());
 }
 
-function start(input: CompileInput, urgent: boolean): NativeCompilation | NativeFailure {
-  const { config, native: engine } = input.engine;
+function start(
+  { engine, principal }: CompileInput,
+  content: NativeContent,
+  urgent: boolean,
+): NativeCompilation | NativeFailure {
+  const { config, cacheDir } = engine;
   const options: NativeCompileOptions = {
-    principal: input.principal,
+    principal,
     command: config.compileIn === 'thread' ? null : compileCommand(config),
     timeoutMs: config.compileTimeoutMs,
     maxBytes: config.maxCompileBytes,
@@ -86,10 +94,9 @@ function start(input: CompileInput, urgent: boolean): NativeCompilation | Native
     maxWaitingBytes: config.maxQueuedCompileBytes,
     urgent,
   };
-  const { source, hash, hasStart } = input;
-  return native.startCompile(engine, source, hash, hasStart, options, input.engine.cacheDir);
+  return native.startCompile(content, options, cacheDir);
 }
 
-function lookupOf({ engine, source, hash, hasStart }: CompileInput) {
-  return [engine.native, source, hash, hasStart, engine.config.maxImageBytes] as const;
+function contentOf({ engine, source, hash, hasStart }: CompileInput): NativeContent {
+  return new native.NativeContent(engine.native, source, hash, hasStart);
 }

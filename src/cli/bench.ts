@@ -3,9 +3,9 @@ import { type HookRequest, hookRequest } from '../hook-request.ts';
 import { WasmtimeRuntime } from '../runtime.ts';
 import {
   type Command,
+  calledHookOf,
   configOf,
   countOf,
-  hookOf,
   type Io,
   OK,
   readBytes,
@@ -35,8 +35,7 @@ export const bench: Command = {
     json: { type: 'boolean' },
   },
   async run(values, io) {
-    const hook = hookOf(values, 'hook');
-    if (hook === undefined) throw new UsageError('--hook: expected the hook to call');
+    const hook = calledHookOf(values);
     const where = textOf(values, 'where') ?? 'inline';
     if (where !== 'inline' && where !== 'thread') throw new UsageError('--where: expected inline or thread');
     const seconds = countOf(values, 'seconds') ?? DEFAULT_SECONDS;

@@ -8,7 +8,7 @@ import type {
   TransformResponseOutput,
   TransformSseEventOutput,
 } from '../types.ts';
-import { type Command, configOf, countOf, hookOf, OK, readBytes, UsageError } from './command.ts';
+import { type Command, calledHookOf, configOf, countOf, OK, readBytes } from './command.ts';
 import { columns, json, printable, printableLines, textOfBytes } from './output.ts';
 import { requestOf, SAMPLES } from './requests.ts';
 
@@ -26,8 +26,7 @@ export const call: Command = {
     json: { type: 'boolean' },
   },
   async run(values, io) {
-    const hook = hookOf(values, 'hook');
-    if (hook === undefined) throw new UsageError('--hook: expected the hook to call');
+    const hook = calledHookOf(values);
     if (values.flags['print-sample']) {
       io.out(json(SAMPLES[hook]));
       return OK;

@@ -89,6 +89,13 @@ export function hookOf(values: Values, name: string): HookKind | undefined {
   return hook as HookKind;
 }
 
+/** Returns the hook to call, which `--hook` names. @throws UsageError */
+export function calledHookOf(values: Values): HookKind {
+  const hook = hookOf(values, 'hook');
+  if (hook === undefined) throw new UsageError('--hook: expected the hook to call');
+  return hook;
+}
+
 /** Returns the integer of an option; undefined when it is omitted. @throws UsageError */
 export function countOf(values: Values, name: string): number | undefined {
   const text = textOf(values, name);

@@ -1,6 +1,6 @@
 /** `cc-lb-plugin explain`: calls a hook once and shows where in the plugin it failed. */
 import { type Explanation, explain as explainCall } from '../explain.ts';
-import { type Command, configOf, countOf, hookOf, OK, PLUGIN_FAILED, readBytes, UsageError } from './command.ts';
+import { type Command, calledHookOf, configOf, countOf, OK, PLUGIN_FAILED, readBytes } from './command.ts';
 import { columns, described, json, printable, printableLines } from './output.ts';
 import { requestOf } from './requests.ts';
 
@@ -15,8 +15,7 @@ export const explain: Command = {
     json: { type: 'boolean' },
   },
   async run(values, io) {
-    const hook = hookOf(values, 'hook');
-    if (hook === undefined) throw new UsageError('--hook: expected the hook to call');
+    const hook = calledHookOf(values);
     const request = requestOf(values, hook);
     const options = { config: configOf(values), deadlineMs: countOf(values, 'deadline') };
     const explanation = await explainCall(readBytes(values.file), hook, request, options);

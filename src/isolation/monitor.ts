@@ -104,7 +104,7 @@ export class Monitor<V extends MonitoredVersion = MonitoredVersion> {
       this.#inFlight--;
     }
     const agreed = sameDecision(hook, monitored, enforced);
-    if (monitored.output === undefined && 'error' in monitored) this.counts.failed++;
+    if ('error' in monitored) this.counts.failed++;
     else if (agreed) this.counts.agreed++;
     else this.counts.differed++;
     this.#listener({ key: this.#key, hook, contentHash: this.version.contentHash, monitored, enforced, agreed });

@@ -16,6 +16,7 @@ export type {
   NativeCommand,
   NativeCompilation,
   NativeCompileOptions,
+  NativeContent,
   NativeEngine,
   NativeEngineOptions,
   NativeEngineStats,

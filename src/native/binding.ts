@@ -3,10 +3,10 @@
 
 /** A directory of compiled modules; every handle to one directory with one key is a handle to the same one. */
 export declare class NativeCacheDir {
-  /** Returns the compiled module of this content, if the directory has one for this engine. */
-  find(engine: NativeEngine, source: NativeSource, hash: string, hasStart: boolean, maxImageBytes: number): NativeModule | null
+  /** Returns the compiled module of this content, if the directory has one for its engine. */
+  find(content: NativeContent, maxImageBytes: number): NativeModule | null
   /** Looks a module up off the JavaScript thread. */
-  findAsync(engine: NativeEngine, source: NativeSource, hash: string, hasStart: boolean, maxImageBytes: number): Promise<NativeModule | null>
+  findAsync(content: NativeContent, maxImageBytes: number): Promise<NativeModule | null>
   /** Returns the counts since this process opened it. */
   stats(): NativeCacheDirStats
 }
@@ -23,6 +23,12 @@ export declare class NativeCompilation {
   load(): NativeModule | NativeFailure
   /** Loads the module off the JavaScript thread. */
   loadAsync(): Promise<NativeModule | NativeFailure>
+}
+
+/** The content of a module in one engine. */
+export declare class NativeContent {
+  /** The content of `source`, which has this hash. `has_start` is whether it has a start function. */
+  constructor(engine: NativeEngine, source: NativeSource, hash: string, hasStart: boolean)
 }
 
 /** An engine; every handle to equal options is a handle to the same engine. */
@@ -407,7 +413,7 @@ export declare function runCompileProcess(): void
  * Queues a compilation. Fails if a limit of the queue is reached, or if the module exceeded the same limits recently. The
  * image is written to the directory, if there is one.
  */
-export declare function startCompile(engine: NativeEngine, source: NativeSource, hash: string, hasStart: boolean, options: NativeCompileOptions, keepIn?: NativeCacheDir | undefined | null): NativeCompilation | NativeFailure
+export declare function startCompile(content: NativeContent, options: NativeCompileOptions, keepIn?: NativeCacheDir | undefined | null): NativeCompilation | NativeFailure
 
 /**
  * Acquires one of `limit` permits for guests off the JavaScript threads of the process, for work of `principal`.

@@ -16,21 +16,12 @@ import { rejected, thrown } from '../support/errors.ts';
 import { guest, misbehavesAfterProbe } from '../support/guest.ts';
 import { plugin } from '../support/plugins.ts';
 import { isolatedRuntime } from '../support/runtimes.ts';
-import { caller, upstream } from '../support/samples.ts';
+import { caller, exchange } from '../support/samples.ts';
 
 const key = new SlotKey('tenant', 'masker');
 const STREAM: SlotOptions = { instance: 'stream' };
 const HOOKS = ['shape', 'transform_response', 'transform_sse_event'] as const;
-const exchange: TransformContext = {
-  requestId: 'r',
-  principal: caller(),
-  upstream,
-  requestMethod: 'POST',
-  requestPath: '/v1/messages',
-  canonicalModelId: 'm',
-  status: 200,
-  headers: [],
-};
+const context = exchange();
 const owner = (data: string) => ({ event: 'owner', data: Buffer.from(data) });
 const text = (data: string) => ({ event: 'message', data: Buffer.from(data) });
 
@@ -50,7 +41,7 @@ async function ownerOf(stream: ReturnType<WasmtimeUpstreamDialect['openSseStream
 describe('a stream-scoped instance', () => {
   it('keeps its state between the events of one stream and shares it with no other stream', async () => {
     const { dialect, runtime } = dialectOf(plugin('masker'));
-    const [one, two] = [dialect.openSseStream(exchange), dialect.openSseStream(exchange)];
+    const [one, two] = [dialect.openSseStream(context), dialect.openSseStream(context)];
     expect(await ownerOf(one, 'first')).toBe('first');
     expect(await ownerOf(two, 'second')).toBe('second');
     expect(await ownerOf(one, 'third')).toBe('first');
@@ -59,14 +50,14 @@ describe('a stream-scoped instance', () => {
     one.close();
     two.close();
     expect(runtime.stats().engine.streamBytes).toBe(0);
-    const next = dialect.openSseStream(exchange);
+    const next = dialect.openSseStream(context);
     expect(await ownerOf(next, 'fifth')).toBe('fifth');
     next.close();
   });
 
   it('transforms events inline and off the thread', async () => {
     const { dialect } = dialectOf(plugin('masker'));
-    const stream = dialect.openSseStream(exchange);
+    const stream = dialect.openSseStream(context);
     for (const where of ['inline', 'thread', 'auto', 'thread'] as const) {
       const answer = await stream.transform(owner(where), { where });
       if (answer.kind !== 'replace') throw new Error('expected a replacement');
@@ -76,7 +67,7 @@ describe('a stream-scoped instance', () => {
 
   it("is replaced by a fresh instance for each event with instance: 'event'", async () => {
     const { dialect, runtime } = dialectOf(plugin('masker'), { instance: 'event' });
-    const stream = dialect.openSseStream(exchange);
+    const stream = dialect.openSseStream(context);
     expect(await ownerOf(stream, 'first')).toBe('first');
     expect(await ownerOf(stream, 'second')).toBe('second');
     expect(runtime.stats().engine.streamBytes).toBe(0);
@@ -85,7 +76,7 @@ describe('a stream-scoped instance', () => {
   it('is ended by the first failed event', async () => {
     const bytes = guest({ hooks: HOOKS, hook: { transform_sse_event: misbehavesAfterProbe('unreachable') } });
     const { dialect, runtime, slot } = dialectOf(bytes);
-    const stream = dialect.openSseStream(exchange);
+    const stream = dialect.openSseStream(context);
     expect(await stream.transform(text('short'))).toEqual({ kind: 'unchanged' });
     const failure = await rejected(ResponseTransformError, stream.transform(text('x'.repeat(4096))));
     expect(failure.kind).toBe('trap');
@@ -100,19 +91,19 @@ describe('a stream-scoped instance', () => {
       hook: { transform_sse_event: misbehavesAfterProbe('(loop $again (br $again)) (i64.const 0)') },
     });
     const { dialect, runtime } = dialectOf(bytes, STREAM, { deadlineMs: 60, inlineSliceMs: 2 });
-    const first = dialect.openSseStream(exchange);
+    const first = dialect.openSseStream(context);
     const call = first.transform(text('x'.repeat(4096)));
     // The call is not interrupted at the end of a slice.
     expect(runtime.stats().inFlight).toBe(0);
     expect((await rejected(ResponseTransformError, call)).cause).toMatchObject({ trap: 'interrupt' });
-    const second = dialect.openSseStream(exchange).transform(text('x'.repeat(4096)));
+    const second = dialect.openSseStream(context).transform(text('x'.repeat(4096)));
     expect(runtime.stats().inFlight).toBe(1);
     await rejected(ResponseTransformError, second);
   });
 
   it('uses the version that was current when its stream was opened', async () => {
     const { dialect, runtime } = dialectOf(plugin('masker'));
-    const stream = dialect.openSseStream(exchange);
+    const stream = dialect.openSseStream(context);
     expect(await ownerOf(stream, 'first')).toBe('first');
     runtime.registerShape(key, 'noop', plugin('transforms-noop'), STREAM);
     expect(await ownerOf(stream, 'second')).toBe('first');
@@ -123,7 +114,7 @@ describe('a stream-scoped instance', () => {
 
   it('rejects events while its plugin is disabled, and continues when it is enabled', async () => {
     const { dialect, runtime } = dialectOf(plugin('masker'));
-    const stream = dialect.openSseStream(exchange);
+    const stream = dialect.openSseStream(context);
     await ownerOf(stream, 'first');
     runtime.disable(key, 'stop');
     expect((await rejected(ResponseTransformError, stream.transform(owner('x')))).message).toContain('disabled');
@@ -137,7 +128,7 @@ describe('a stream-scoped instance', () => {
       hook: { transform_sse_event: misbehavesAfterProbe('(loop $again (br $again)) (i64.const 0)') },
     });
     const { dialect, runtime } = dialectOf(bytes, STREAM, { deadlineMs: 100 });
-    const stream = dialect.openSseStream(exchange);
+    const stream = dialect.openSseStream(context);
     const call = stream.transform(text('x'.repeat(4096)), { where: 'thread' });
     stream.close();
     await rejected(ResponseTransformError, call);
@@ -147,7 +138,7 @@ describe('a stream-scoped instance', () => {
 
   it('rejects an event while another one runs', async () => {
     const { dialect } = dialectOf(plugin('masker'));
-    const stream = dialect.openSseStream(exchange);
+    const stream = dialect.openSseStream(context);
     const first = stream.transform(owner('a'), { where: 'thread' });
     await rejected(InvalidArgumentError, stream.transform(owner('b')));
     await first;
@@ -157,14 +148,14 @@ describe('a stream-scoped instance', () => {
 describe('the budget of stream-scoped instances', () => {
   it('limits a principal to as many bytes as remain unused, so that another principal has some', async () => {
     const { dialect } = dialectOf(plugin('masker'));
-    const probe = dialect.openSseStream(exchange);
+    const probe = dialect.openSseStream(context);
     await ownerOf(probe, 'x');
     probe.close();
     const { runtime: small, dialect: limited } = dialectOf(guest({ hooks: HOOKS, memory: '1' }), STREAM, {
       maxStreamBytes: 4 * 65_536,
     });
     const open = async (id: string) => {
-      const stream = limited.openSseStream({ ...exchange, principal: { ...caller(), id } });
+      const stream = limited.openSseStream({ ...context, principal: { ...caller(), id } });
       await stream.transform(text('a'));
       return stream;
     };
@@ -185,7 +176,7 @@ describe('a chain', () => {
 
   async function relayed(options: SlotOptions): Promise<string> {
     const { dialect, runtime } = dialectOf(plugin('masker'), options);
-    const transformer = new PluginChain({ shape: dialect }).sseTransformer(exchange);
+    const transformer = new PluginChain({ shape: dialect }).sseTransformer(context);
     if (transformer === null) throw new Error('expected a transformer');
     let received = '';
     const client = new Writable({

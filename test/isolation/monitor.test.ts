@@ -17,7 +17,7 @@ import { thrown } from '../support/errors.ts';
 import { guest } from '../support/guest.ts';
 import { plugin } from '../support/plugins.ts';
 import { newRuntime, recorder } from '../support/runtimes.ts';
-import { caller, candidates, request, started, upstream } from '../support/samples.ts';
+import { caller, candidates, request, response, sseEvent, started, upstream } from '../support/samples.ts';
 
 const key = new SlotKey('tenant', 'plugin');
 const MONITOR: SlotOptions = { enforcement: 'monitor' };
@@ -205,19 +205,8 @@ describe('a monitored version in a slot without an enforcing version', () => {
     const dialect = WasmtimeUpstreamDialect.follow(runtime, key);
     const shaped = dialect.shape(request({ path: '/v1/x' }), { ...upstream, baseUrl: 'https://up.test' }, caller());
     expect(shaped.url.href).toBe('https://up.test/v1/x');
-    const exchange = {
-      requestId: 'r',
-      principal: caller(),
-      upstream,
-      requestMethod: 'POST',
-      requestPath: '/',
-      canonicalModelId: '',
-      status: 200,
-      headers: [],
-    };
-    expect(dialect.transformResponse({ ...exchange, body: Buffer.alloc(1) })).toEqual({ kind: 'unchanged' });
-    const event = { event: 'a', data: Buffer.from('b') };
-    expect(await dialect.transformSseEventAsync({ ...exchange, event })).toEqual({ kind: 'unchanged' });
+    expect(dialect.transformResponse(response({ body: Buffer.alloc(1) }))).toEqual({ kind: 'unchanged' });
+    expect(await dialect.transformSseEventAsync(sseEvent())).toEqual({ kind: 'unchanged' });
     await runtime.drain();
     expect(reports.map(({ hook }) => hook).sort()).toEqual([...hooks].sort());
   });

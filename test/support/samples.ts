@@ -3,6 +3,7 @@ import type {
   ObserveEvent,
   Principal,
   RequestContext,
+  TransformContext,
   TransformResponseInput,
   TransformSseEventInput,
   Upstream,
@@ -68,8 +69,8 @@ export const EVENTS: readonly ObserveEvent[] = [
   { type: 'error', code: 'c', message: 'm', source: 's' },
 ];
 
-/** Returns a response with its exchange, for `transformResponse`. */
-export function response(changes: Partial<TransformResponseInput> = {}): TransformResponseInput {
+/** Returns the exchange to which a response belongs. */
+export function exchange(changes: Partial<TransformContext> = {}): TransformContext {
   return {
     requestId: 'req-1',
     principal: caller(),
@@ -79,13 +80,16 @@ export function response(changes: Partial<TransformResponseInput> = {}): Transfo
     canonicalModelId: 'model-1',
     status: 200,
     headers: [['content-type', 'application/json']],
-    body: Buffer.from('{"ok":true}'),
     ...changes,
   };
 }
 
+/** Returns a response with its exchange, for `transformResponse`. */
+export function response(changes: Partial<TransformResponseInput> = {}): TransformResponseInput {
+  return { ...exchange(), body: Buffer.from('{"ok":true}'), ...changes };
+}
+
 /** Returns an SSE event with its exchange, for `transformSseEvent`. */
 export function sseEvent(changes: Partial<TransformSseEventInput> = {}): TransformSseEventInput {
-  const { body, ...exchange } = response();
-  return { ...exchange, event: { event: 'message', data: Buffer.from('hello') }, ...changes };
+  return { ...exchange(), event: { event: 'message', data: Buffer.from('hello') }, ...changes };
 }

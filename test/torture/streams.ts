@@ -4,15 +4,8 @@
  */
 import { Readable } from 'node:stream';
 import { text } from 'node:stream/consumers';
-import {
-  PluginChain,
-  SlotKey,
-  type SlotOptions,
-  type TransformContext,
-  WasmtimeRuntime,
-  WasmtimeUpstreamDialect,
-} from '../../src/index.ts';
-import { upstream } from '../support/samples.ts';
+import { PluginChain, SlotKey, type SlotOptions, WasmtimeRuntime, WasmtimeUpstreamDialect } from '../../src/index.ts';
+import { exchange } from '../support/samples.ts';
 import { caller, plugin } from './guests.ts';
 import { ensure, grouped, type Scenario } from './scenario.ts';
 
@@ -20,16 +13,7 @@ const STREAMS = 32;
 const SECRET = 'sk-secret';
 const key = new SlotKey('tenant', 'masker');
 
-const contextOf = (id: string): TransformContext => ({
-  requestId: id,
-  principal: { ...caller(), id },
-  upstream,
-  requestMethod: 'POST',
-  requestPath: '/v1/messages',
-  canonicalModelId: 'm',
-  status: 200,
-  headers: [],
-});
+const contextOf = (id: string) => exchange({ requestId: id, principal: { ...caller(), id } });
 
 export const streams: Scenario = {
   unit: 'events',

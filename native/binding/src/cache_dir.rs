@@ -4,16 +4,14 @@ use std::path::Path;
 use std::sync::Arc;
 
 use cc_lb_engine::compile::{CacheDir, Lookup};
-use cc_lb_engine::engine::HotEngine;
 use cc_lb_engine::failure::{Failure, catching};
 use napi::bindgen_prelude::{AsyncTask, Either};
 use napi::{Env, Result, Task};
 use napi_derive::napi;
 
-use crate::engine::NativeEngine;
+use crate::content::NativeContent;
 use crate::failure::NativeFailure;
 use crate::module::NativeModule;
-use crate::source::NativeSource;
 
 /// A directory of compiled modules; every handle to one directory with one key is a handle to the same one.
 #[napi]
@@ -60,30 +58,16 @@ pub fn open_cache_dir(
 
 #[napi]
 impl NativeCacheDir {
-    /// Returns the compiled module of this content, if the directory has one for this engine.
+    /// Returns the compiled module of this content, if the directory has one for its engine.
     #[napi(catch_unwind)]
-    pub fn find(
-        &self,
-        engine: &NativeEngine,
-        source: &NativeSource,
-        hash: String,
-        has_start: bool,
-        max_image_bytes: i64,
-    ) -> Option<NativeModule> {
-        self.task(engine, source, hash, has_start, max_image_bytes).find()
+    pub fn find(&self, content: &NativeContent, max_image_bytes: i64) -> Option<NativeModule> {
+        self.task(content, max_image_bytes).find()
     }
 
     /// Looks a module up off the JavaScript thread.
     #[napi(catch_unwind, ts_return_type = "Promise<NativeModule | null>")]
-    pub fn find_async(
-        &self,
-        engine: &NativeEngine,
-        source: &NativeSource,
-        hash: String,
-        has_start: bool,
-        max_image_bytes: i64,
-    ) -> AsyncTask<FindTask> {
-        AsyncTask::new(self.task(engine, source, hash, has_start, max_image_bytes))
+    pub fn find_async(&self, content: &NativeContent, max_image_bytes: i64) -> AsyncTask<FindTask> {
+        AsyncTask::new(self.task(content, max_image_bytes))
     }
 
     /// Returns the counts since this process opened it.
@@ -100,20 +84,10 @@ impl NativeCacheDir {
         }
     }
 
-    fn task(
-        &self,
-        engine: &NativeEngine,
-        source: &NativeSource,
-        hash: String,
-        has_start: bool,
-        max_image_bytes: i64,
-    ) -> FindTask {
+    fn task(&self, content: &NativeContent, max_image_bytes: i64) -> FindTask {
         FindTask {
             directory: Arc::clone(&self.inner),
-            engine: Arc::clone(&engine.inner),
-            wasm: Arc::clone(&source.wasm),
-            hash,
-            has_start,
+            content: content.clone(),
             max_image_bytes: u64::try_from(max_image_bytes).unwrap_or(0),
         }
     }
@@ -122,27 +96,19 @@ impl NativeCacheDir {
 /// A lookup as a task of the thread pool.
 pub struct FindTask {
     directory: Arc<CacheDir>,
-    engine: Arc<HotEngine>,
-    wasm: Arc<Vec<u8>>,
-    hash: String,
-    has_start: bool,
+    content: NativeContent,
     max_image_bytes: u64,
 }
 
 impl FindTask {
     fn find(&self) -> Option<NativeModule> {
-        let name = self.engine.image_name(&self.wasm, &self.hash).ok()?;
+        let name = self.content.image_name().ok()?;
         let Lookup::Found(image) = self.directory.find(&name, self.max_image_bytes) else { return None };
-        match self.engine.load(&self.wasm, &image, self.has_start) {
-            Ok(module) => {
-                let module = self.engine.cache().keep(&self.hash, Arc::new(module));
-                Some(NativeModule::new(&self.engine, module))
-            }
-            Err(_) => {
-                self.directory.reject(&name);
-                None
-            }
+        let loaded = self.content.load(&image);
+        if loaded.is_err() {
+            self.directory.reject(&name);
         }
+        loaded.ok()
     }
 }
 

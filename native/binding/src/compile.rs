@@ -4,17 +4,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use cc_lb_engine::compile::{CacheDir, Capacity, Command, Compilation, CompileIn, Limits, Request, submit};
-use cc_lb_engine::engine::HotEngine;
 use cc_lb_engine::failure::{CompileReason, Failure, catching};
 use napi::bindgen_prelude::{AsyncTask, Either};
 use napi::{Env, Result, Task};
 use napi_derive::napi;
 
 use crate::cache_dir::NativeCacheDir;
-use crate::engine::NativeEngine;
+use crate::content::NativeContent;
 use crate::failure::NativeFailure;
 use crate::module::NativeModule;
-use crate::source::NativeSource;
 
 /// The command of a compile process.
 #[napi(object, object_to_js = false)]
@@ -55,13 +53,13 @@ pub struct NativeCompileOptions {
 }
 
 impl NativeCompileOptions {
-    fn request(self, engine: &HotEngine, wasm: &Arc<Vec<u8>>, hash: &str) -> Request {
+    fn request(self, content: &NativeContent) -> Request {
         // TypeScript's schema excludes negative numbers.
         let bytes = |value: i64| u64::try_from(value).unwrap_or(0);
         Request {
-            code: engine.code_settings(wasm),
-            wasm: Arc::clone(wasm),
-            hash: hash.to_owned(),
+            code: content.engine.code_settings(&content.wasm),
+            wasm: Arc::clone(&content.wasm),
+            hash: content.hash.clone(),
             principal: self.principal,
             limits: Limits {
                 time: Duration::from_millis(u64::from(self.timeout_ms)),
@@ -94,33 +92,22 @@ impl NativeCommand {
 
 /// A compilation that waits or runs. Garbage collection cancels it.
 #[napi]
-pub struct NativeCompilation {
-    compilation: Arc<Compilation>,
-    engine: Arc<HotEngine>,
-    wasm: Arc<Vec<u8>>,
-    hash: String,
-    has_start: bool,
-    keep_in: Option<Arc<CacheDir>>,
-}
+pub struct NativeCompilation(LoadTask);
 
 /// Queues a compilation. Fails if a limit of the queue is reached, or if the module exceeded the same limits recently. The
 /// image is written to the directory, if there is one.
 #[napi(catch_unwind)]
 pub fn start_compile(
-    engine: &NativeEngine,
-    source: &NativeSource,
-    hash: String,
-    has_start: bool,
+    content: &NativeContent,
     options: NativeCompileOptions,
     keep_in: Option<&NativeCacheDir>,
 ) -> Either<NativeCompilation, NativeFailure> {
-    let (engine, wasm) = (Arc::clone(&engine.inner), Arc::clone(&source.wasm));
-    match submit(options.request(&engine, &wasm, &hash)) {
-        Ok(compilation) => {
-            let compilation = Arc::new(compilation);
-            let keep_in = keep_in.map(|directory| Arc::clone(&directory.inner));
-            Either::A(NativeCompilation { compilation, engine, wasm, hash, has_start, keep_in })
-        }
+    match submit(options.request(content)) {
+        Ok(compilation) => Either::A(NativeCompilation(LoadTask {
+            compilation: Arc::new(compilation),
+            content: content.clone(),
+            keep_in: keep_in.map(|directory| Arc::clone(&directory.inner)),
+        })),
         Err(failure) => Either::B(failure.into()),
     }
 }
@@ -136,52 +123,39 @@ impl NativeCompilation {
     /// Whether it has ended.
     #[napi(catch_unwind)]
     pub fn ended(&self) -> bool {
-        self.compilation.ended()
+        self.0.compilation.ended()
     }
 
     /// Blocks this thread until it has ended.
     #[napi(catch_unwind)]
     pub fn wait(&self) {
-        self.compilation.wait();
+        self.0.compilation.wait();
     }
 
     /// Cancels it immediately, without a result.
     #[napi(catch_unwind)]
     pub fn cancel(&self) {
-        self.compilation.cancel();
+        self.0.compilation.cancel();
     }
 
     /// Loads the compiled module into its engine, once, after the compilation has ended.
     #[napi(catch_unwind)]
     pub fn load(&self) -> Either<NativeModule, NativeFailure> {
-        Loaded(self.task().load()).into()
+        Loaded(self.0.load()).into()
     }
 
     /// Loads the module off the JavaScript thread.
     #[napi(catch_unwind, ts_return_type = "Promise<NativeModule | NativeFailure>")]
     pub fn load_async(&self) -> AsyncTask<LoadTask> {
-        AsyncTask::new(self.task())
-    }
-
-    fn task(&self) -> LoadTask {
-        LoadTask {
-            compilation: Arc::clone(&self.compilation),
-            engine: Arc::clone(&self.engine),
-            wasm: Arc::clone(&self.wasm),
-            hash: self.hash.clone(),
-            has_start: self.has_start,
-            keep_in: self.keep_in.clone(),
-        }
+        AsyncTask::new(self.0.clone())
     }
 }
 
 /// The loading of a compiled module as a task of the thread pool.
+#[derive(Clone)]
 pub struct LoadTask {
     compilation: Arc<Compilation>,
-    engine: Arc<HotEngine>,
-    wasm: Arc<Vec<u8>>,
-    hash: String,
-    has_start: bool,
+    content: NativeContent,
     keep_in: Option<Arc<CacheDir>>,
 }
 
@@ -200,12 +174,11 @@ impl From<Loaded> for Either<NativeModule, NativeFailure> {
 impl LoadTask {
     fn load(&self) -> std::result::Result<NativeModule, Failure> {
         let image = self.compilation.take()?;
-        let module = self.engine.load(&self.wasm, &image, self.has_start)?;
+        let module = self.content.load(&image)?;
         if let Some(directory) = &self.keep_in {
-            directory.keep(&self.engine.image_name(&self.wasm, &self.hash)?, &image);
+            directory.keep(&self.content.image_name()?, &image);
         }
-        let module = self.engine.cache().keep(&self.hash, Arc::new(module));
-        Ok(NativeModule::new(&self.engine, module))
+        Ok(module)
     }
 }
 

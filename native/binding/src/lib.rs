@@ -7,6 +7,7 @@ pub mod batch;
 pub mod cache_dir;
 pub mod call;
 pub mod compile;
+pub mod content;
 pub mod engine;
 pub mod failure;
 pub mod hook;
