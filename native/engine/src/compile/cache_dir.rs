@@ -19,6 +19,8 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, LazyLock, Mutex, OnceLock, PoisonError, Weak};
 use std::time::{Duration, SystemTime};
 
+pub use super::cache_dir_stats::CacheDirStats;
+
 const MAGIC: [u8; 16] = *b"cc-lb-image-v1\r\n";
 const MAC_BYTES: usize = blake3::OUT_LEN;
 const HEADER_BYTES: usize = MAGIC.len() + MAC_BYTES;
@@ -30,23 +32,6 @@ const ABANDONED: Duration = Duration::from_secs(3_600);
 
 /// The key of the MAC.
 pub type Key = [u8; blake3::KEY_LEN];
-
-/// Counts since the directory was opened.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-pub struct CacheDirStats {
-    /// Images that were read and loaded.
-    pub hits: u64,
-    /// Images that were not found.
-    pub misses: u64,
-    /// Files that were rejected: altered, truncated, too large, or of another name or user.
-    pub rejected: u64,
-    /// Images that were written.
-    pub writes: u64,
-    /// Images that could not be written.
-    pub write_failures: u64,
-    /// Images that the directory's limit evicted.
-    pub evictions: u64,
-}
 
 #[derive(Default)]
 struct Counters {

@@ -4,25 +4,10 @@ use std::hash::Hash;
 use std::path::Path;
 use std::sync::Arc;
 
+pub use super::cache_dir_stats::CacheDirStats;
+
 /// A directory that cannot be opened on this platform.
 pub enum CacheDir {}
-
-/// The counts, always 0.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-pub struct CacheDirStats {
-    /// Always 0.
-    pub hits: u64,
-    /// Always 0.
-    pub misses: u64,
-    /// Always 0.
-    pub rejected: u64,
-    /// Always 0.
-    pub writes: u64,
-    /// Always 0.
-    pub write_failures: u64,
-    /// Always 0.
-    pub evictions: u64,
-}
 
 /// The result of a lookup.
 pub enum Lookup {

@@ -1,5 +1,7 @@
 //! The command line of a compile process and its exit status.
 
+use std::process::Stdio;
+
 /// The command of a compile process.
 #[derive(Debug, Eq, PartialEq)]
 pub struct Command {
@@ -9,6 +11,21 @@ pub struct Command {
     pub arguments: Vec<String>,
     /// Its whole environment.
     pub environment: Vec<(String, String)>,
+}
+
+impl Command {
+    /// The command with this environment alone, whose standard streams are pipes.
+    pub fn piped(&self) -> std::process::Command {
+        let mut command = std::process::Command::new(&self.program);
+        command
+            .args(&self.arguments)
+            .env_clear()
+            .envs(self.environment.iter().map(|(name, value)| (name, value)))
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        command
+    }
 }
 
 /// How a process ended.

@@ -16,6 +16,7 @@ mod alloc;
 mod cache_dir;
 #[cfg(not(unix))]
 mod cache_dir_elsewhere;
+mod cache_dir_stats;
 mod child;
 mod command;
 mod compilation;

@@ -3,7 +3,7 @@
 use std::io::{self, ErrorKind, PipeReader, PipeWriter, Read, Write};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
-use std::process::{Child, ChildStderr, ChildStdin, ChildStdout, Stdio};
+use std::process::{Child, ChildStderr, ChildStdin, ChildStdout};
 use std::time::Duration;
 
 pub use super::command::{Command, Exit};
@@ -29,16 +29,8 @@ impl Process {
     /// Starts the process. The standard library uses `posix_spawn` here, which does not copy the page tables of this
     /// process.
     pub fn start(command: &Command) -> io::Result<Process> {
-        let mut child = std::process::Command::new(&command.program)
-            .args(&command.arguments)
-            .env_clear()
-            .envs(command.environment.iter().map(|(name, value)| (name, value)))
-            // An interrupt from the terminal must reach only this process.
-            .process_group(0)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()?;
+        // An interrupt from the terminal must reach only this process.
+        let mut child = command.piped().process_group(0).spawn()?;
         let (input, output, errors) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
         let descriptor = descriptor_of(&child);
         let process = Process { child, input, output, errors, descriptor, exit: None };

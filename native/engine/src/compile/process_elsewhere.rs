@@ -1,7 +1,7 @@
 //! A child process and its pipes on systems without `poll`: threads perform the blocking operations.
 
 use std::io::{self, ErrorKind, Read, Write};
-use std::process::{Child, Stdio};
+use std::process::Child;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread;
@@ -70,14 +70,7 @@ impl Inbox {
 impl Process {
     /// Starts it.
     pub fn start(command: &Command) -> io::Result<Process> {
-        let mut child = std::process::Command::new(&command.program)
-            .args(&command.arguments)
-            .env_clear()
-            .envs(command.environment.iter().map(|(name, value)| (name, value)))
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()?;
+        let mut child = command.piped().spawn()?;
         let (stdin, stdout, stderr) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
         let (input, to_write): (_, Receiver<Vec<u8>>) = channel();
         let process = Process { child, input: Some(input), output: Arc::default(), errors: Arc::default(), exit: None };
