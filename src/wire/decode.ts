@@ -37,8 +37,9 @@ const NO_VIEW = new DataView(NO_BYTES.buffer);
 
 class Decoder {
   private readonly texts = new TextTable();
+  /** Kept for leased memory, which the next message is likely to use. */
   private bytes: Buffer = NO_BYTES;
-  /** A view of the memory of `bytes`. Kept for leased memory, which the next message is likely to use. */
+  /** A view of `bytes`. */
   private view: DataView = NO_VIEW;
   /** The start of the message in `bytes`, to which its positions and alignment are relative. */
   private base = 0;
@@ -63,8 +64,10 @@ class Decoder {
     leased: boolean,
     repeated: Uint8Array | null,
   ): unknown {
-    this.bytes = bytes;
-    if (this.view.buffer !== bytes.buffer) this.view = new DataView(bytes.buffer);
+    if (bytes !== this.bytes) {
+      this.bytes = bytes;
+      this.view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
+    }
     this.base = start;
     this.leased = leased;
     this.repeated = repeated;
@@ -84,9 +87,11 @@ class Decoder {
   }
 
   release(): void {
-    this.bytes = NO_BYTES;
+    if (!this.leased) {
+      this.bytes = NO_BYTES;
+      this.view = NO_VIEW;
+    }
     this.repeated = null;
-    if (!this.leased) this.view = NO_VIEW;
     this.closeWindow();
   }
 
@@ -101,16 +106,6 @@ class Decoder {
   private outside(path: string, at: number, size: number): Fault {
     const { base, low, high } = this;
     return new Fault(path, `${size} bytes at ${at - base} are outside ${low - base}..${high - base}`);
-  }
-
-  private u32(at: number): number {
-    const { bytes } = this;
-    return (bytes[at]! | (bytes[at + 1]! << 8) | (bytes[at + 2]! << 16) | (bytes[at + 3]! << 24)) >>> 0;
-  }
-
-  private i32(at: number): number {
-    const { bytes } = this;
-    return bytes[at]! | (bytes[at + 1]! << 8) | (bytes[at + 2]! << 16) | (bytes[at + 3]! << 24);
   }
 
   private readObject(plan: Plan, at: number): unknown {
@@ -135,13 +130,13 @@ class Decoder {
       case STEP.struct:
         return this.readObject(step.plan!, owner);
       case STEP.u16:
-        return this.bytes[at]! | (this.bytes[at + 1]! << 8);
+        return this.view.getUint16(at, true);
       case STEP.u32:
-        return this.u32(at);
+        return this.view.getUint32(at, true);
       case STEP.u64:
         return this.readU64(at);
       case STEP.f64:
-        return this.bytes.readDoubleLE(at);
+        return this.view.getFloat64(at, true);
       case STEP.slice:
         return this.readSlice(step, at);
       case STEP.pairs:
@@ -152,14 +147,14 @@ class Decoder {
   }
 
   private readU64(at: number): number | bigint {
-    const low = this.u32(at);
-    const high = this.u32(at + 4);
+    const low = this.view.getUint32(at, true);
+    const high = this.view.getUint32(at + 4, true);
     return high < 0x20_0000 ? high * 0x1_0000_0000 + low : (BigInt(high) << 32n) | BigInt(low);
   }
 
   private readBox(step: Step, at: number): unknown {
-    const start = at + this.i32(at);
-    const length = this.u32(at + 4);
+    const start = at + this.view.getInt32(at, true);
+    const length = this.view.getUint32(at + 4, true);
     const end = start + length;
     if (start < this.low || end > this.high) throw this.outside(step.path, start, length);
     this.low = end;
@@ -182,18 +177,22 @@ class Decoder {
   }
 
   private readText(step: Step, start: number, end: number): string {
-    if (!step.recurs) return this.readAnyText(step, start, end);
-    const at = this.bytes.byteOffset + start;
-    const known = this.texts.find(this.view, at, end - start);
+    if (step.recurs) return this.readRecurringText(step, start, end);
+    if (start >= this.windowStart && end <= this.windowEnd)
+      return this.window.substring(start - this.windowStart, end - this.windowStart);
+    return this.readOwnText(step, start, end);
+  }
+
+  private readRecurringText(step: Step, start: number, end: number): string {
+    const known = this.texts.find(this.view, start, end - start);
     if (known !== undefined) return known;
-    const read = this.readAnyText(step, start, end);
-    this.texts.add(this.view, at, end - start, read);
+    // Not a substring of the window, which would keep the window in memory, and which V8 compares slowly.
+    const read = this.readOwnText(step, start, end);
+    this.texts.add(this.view, start, end - start, read);
     return read;
   }
 
-  private readAnyText(step: Step, start: number, end: number): string {
-    if (start >= this.windowStart && end <= this.windowEnd)
-      return this.window.substring(start - this.windowStart, end - this.windowStart);
+  private readOwnText(step: Step, start: number, end: number): string {
     const { bytes } = this;
     if (end - start <= SHORT) {
       let all = 0;
@@ -236,8 +235,8 @@ class Decoder {
 
   private readSlice(step: Step, at: number): unknown[] {
     const plan = step.plan!;
-    const start = at + this.i32(at);
-    const length = this.u32(at + 4);
+    const start = at + this.view.getInt32(at, true);
+    const length = this.view.getUint32(at + 4, true);
     const { high } = this;
     this.enter(step.path, start, length * plan.size, plan.align);
     this.countElements(step, length);
@@ -264,8 +263,8 @@ class Decoder {
     const plan = step.plan!;
     const first = plan.steps[0]!;
     const second = plan.steps[1]!;
-    const start = at + this.i32(at);
-    const length = this.u32(at + 4);
+    const start = at + this.view.getInt32(at, true);
+    const length = this.view.getUint32(at + 4, true);
     const { high } = this;
     this.enter(step.path, start, length * plan.size, plan.align);
     this.countElements(step, length);

@@ -1,3 +1,5 @@
+import { setFlagsFromString } from 'node:v8';
+import { runInNewContext } from 'node:vm';
 import { describe, expect, it } from 'vitest';
 import { decodeAnswer, WireError } from '../../src/wire/decode.ts';
 import { encodeToBytes } from '../../src/wire/encode.ts';
@@ -134,6 +136,15 @@ it('decodeAnswer limits the number of elements, so that a small answer cannot al
   );
 });
 
+/** Bytes of the value of a header whose name is kept. */
+const NAMED_BYTES = 10_000;
+
+/** Returns V8's full garbage collection. */
+function collector(): () => void {
+  setFlagsFromString('--expose-gc');
+  return runInNewContext('gc') as () => void;
+}
+
 describe('decoded values', () => {
   const answer: ShapeResponse = { url: 'u', method: 'GET', headers: ['n', 'vÿ'], body: Uint8Array.of(1, 2, 3) };
 
@@ -164,6 +175,25 @@ describe('decoded values', () => {
     const results = texts.map((reason) => ({ upstreamId: reason, decision: 'accept', reason }));
     for (const list of [results, results.slice(0, 4)])
       expect(decodeAnswer(filterResponse, encodeToBytes(filterResponse, { results: list }))).toEqual({ results: list });
+  });
+
+  it('do not keep the text around the names of headers in memory', () => {
+    const collect = collector();
+    const names: string[] = [];
+    const decodeNames = (from: number, count: number) => {
+      for (let i = from; i < from + count; i++) {
+        const headers = [`x-long-name-of-header-${i}`, 'v'.repeat(NAMED_BYTES)];
+        const bytes = encodeToBytes(shapeResponse, { url: '', method: '', headers, body: new Uint8Array(0) });
+        names.push(decodeAnswer(shapeResponse, bytes).headers[0] as string);
+      }
+    };
+    decodeNames(0, 10);
+    collect();
+    const before = process.memoryUsage().heapUsed;
+    decodeNames(10, 1_000);
+    collect();
+    expect(process.memoryUsage().heapUsed - before).toBeLessThan((1_000 * NAMED_BYTES) / 2);
+    expect(names).toHaveLength(1_010);
   });
 
   it('equal the encoded request', () => {

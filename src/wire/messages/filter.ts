@@ -1,6 +1,19 @@
 /** Messages of the filter hook. The request was extended twice; the answer is equal in all schemas. */
 import type { CachePricing, UpstreamCandidate } from '../../types.ts';
-import { body, f64, field, type Message, message, option, slice, struct, text, u32, u64 } from '../rkyv.ts';
+import {
+  body,
+  f64,
+  field,
+  type Message,
+  message,
+  option,
+  recurringText,
+  slice,
+  struct,
+  text,
+  u32,
+  u64,
+} from '../rkyv.ts';
 import { type FlatHeaders, headers, type PrincipalValue, principal } from './common.ts';
 
 /** The request of a filter. Each schema encodes the fields that it has. */
@@ -173,9 +186,12 @@ export const filterRequestTiered: Message<FilterRequest> = message(
   ),
 );
 
-const verdict = struct<CandidateVerdict>([field('upstreamId', text), field('decision', text), field('reason', text)], {
-  make: ([upstreamId, decision, reason]) => ({ upstreamId, decision, reason }),
-});
+const verdict = struct<CandidateVerdict>(
+  [field('upstreamId', recurringText), field('decision', recurringText), field('reason', text)],
+  {
+    make: ([upstreamId, decision, reason]) => ({ upstreamId, decision, reason }),
+  },
+);
 
 export const filterResponse: Message<FilterResponse> = message(
   'FilterResponse',
