@@ -2,7 +2,8 @@
 
 /** The channel of messages: a child process, from either side. */
 export interface Port {
-  send(message: unknown): unknown;
+  /** The callback gets the error of a message that could not be sent. Without one, the error is an event. */
+  send(message: unknown, sent: (error: Error | null) => void): unknown;
   on(event: 'message', listener: (message: unknown) => void): unknown;
   on(event: 'disconnect', listener: () => void): unknown;
 }
@@ -43,6 +44,14 @@ export class RemoteError extends Error {
   }
 }
 
+/**
+ * Sends a message to a process that may end at any time. A lost message needs no handling: the end of the process is an
+ * event of its own.
+ */
+export function post(port: Pick<Port, 'send'>, message: unknown): void {
+  port.send(message, () => {});
+}
+
 /** Serves `service` on a port. */
 export function serve(port: Port, service: Service): void {
   port.on('message', (message) => {
@@ -51,8 +60,8 @@ export function serve(port: Port, service: Service): void {
     const offered = service[call] as ((argument: unknown) => Promise<unknown>) | undefined;
     const done = offered === undefined ? Promise.reject(new Error(`unknown call ${call}`)) : offered(argument);
     done.then(
-      (value) => port.send({ reply: id, value } satisfies Reply),
-      (error: unknown) => port.send({ reply: id, error: failureOf(error) } satisfies Reply),
+      (value) => post(port, { reply: id, value } satisfies Reply),
+      (error: unknown) => post(port, { reply: id, error: failureOf(error) } satisfies Reply),
     );
   });
 }
@@ -99,8 +108,12 @@ export class Remote<Offered extends Service> {
           clearTimeout(timer);
           settle(value);
         };
-      this.#pending.set(id, { resolve: settled(resolve as (value: unknown) => void), reject: settled(reject) });
-      this.#port.send({ call: name, id, argument } satisfies Call);
+      const refuse = settled(reject);
+      this.#pending.set(id, { resolve: settled(resolve as (value: unknown) => void), reject: refuse });
+      // A process that was killed may not be known to be lost yet.
+      this.#port.send({ call: name, id, argument } satisfies Call, (error) => {
+        if (error !== null && this.#pending.delete(id)) refuse(lost('the process has ended'));
+      });
     });
   }
 }

@@ -5,7 +5,7 @@ import { SlotKey, type SlotStatus } from 'cc-lb-runtime-wasmtime';
 import type { MetricObjectWithValues, MetricValue } from 'prom-client';
 import type { Lesson } from './cache-ledger.ts';
 import { type DryRun, type Explanation, explain } from './explain.ts';
-import { type Port, serve } from './ipc.ts';
+import { type Port, post, serve } from './ipc.ts';
 import { type Address, LoadBalancer, type LoadBalancerOptions } from './load-balancer.ts';
 import { createLogger, type LogOptions, logEntry, logRequest } from './logging.ts';
 import type { LogEntry, RequestRecord } from './record.ts';
@@ -92,7 +92,7 @@ export function serveWorker(port: Port, exit: () => void): void {
   const onLesson = (lesson: Lesson) => {
     if (lessons.push(lesson) > 1) return;
     setImmediate(() => {
-      port.send({ lessons } satisfies Lessons);
+      post(port, { lessons } satisfies Lessons);
       lessons = [];
     });
   };

@@ -1,7 +1,7 @@
 /** The worker processes: starts them, replaces them when they die, and deploys changes to them in two phases. */
 import cluster, { type Worker } from 'node:cluster';
 import { fileURLToPath } from 'node:url';
-import { type Port, Remote, RemoteError } from './ipc.ts';
+import { type Port, post, Remote, RemoteError } from './ipc.ts';
 import type { Address } from './load-balancer.ts';
 import type { Logger } from './logging.ts';
 import type { Routes } from './routes.ts';
@@ -180,8 +180,7 @@ export class Workers {
     this.#members.add(member);
     worker.on('message', (message: unknown) => {
       if (!areLessons(message)) return;
-      for (const other of this.#serving())
-        if (other !== member && other.worker.isConnected()) other.worker.send(message);
+      for (const other of this.#serving()) if (other !== member) post(other.worker as unknown as Port, message);
     });
     const began = performance.now();
     worker.once('exit', (code, signal) => {

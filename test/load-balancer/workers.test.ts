@@ -114,7 +114,7 @@ describe('workers', () => {
     // The other stream continues, and the new worker has the version and the kill switch of the old one.
     expect(requestsInFlight).toBe(1);
     expect(plugins).toMatchObject([{ plugin: 'keep', version: '2.0.0', disabled: 'a test' }]);
-    expect(running.log.map(({ msg }) => msg)).toContain('a worker has died');
+    await until(() => running.log.some(({ msg }) => msg === 'a worker has died'));
   });
 });
 
