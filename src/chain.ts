@@ -5,8 +5,16 @@ import { FilterError, InvalidArgumentError, type ObservabilityError, type Wasmti
 import { type PluginFailurePolicy, unavailableResponse } from './policy/failure.ts';
 import { passThroughRequest, rereadableRequest } from './policy/pass-through-request.ts';
 import { pluginFailed, pluginFailureOrThrow, type Unavailable } from './policy/unavailable.ts';
-import { isResponseStage, type ResponseOutcome, resolveResponse, resolveResponseAsync } from './response.ts';
-import { type SseDialect, SseTransformer, type SseTransformerOptions } from './sse/transformer.ts';
+import {
+  type EventsOutcome,
+  isEventStage,
+  isResponseStage,
+  type ResponseOutcome,
+  resolveEvents,
+  resolveResponse,
+  resolveResponseAsync,
+} from './response.ts';
+import type { SseTransformerOptions } from './sse/transformer.ts';
 import type {
   FilterOutput,
   ObserveEvent,
@@ -247,8 +255,8 @@ export class PluginChain {
   }
 
   /**
-   * Transforms a complete response under the failure policy of the shape. A chain without a transform passes every
-   * response through.
+   * Transforms a complete response under the failure policy of the shape, which applies to an encoded body too. A chain
+   * without a transform passes every response through.
    */
   transformResponse(input: TransformResponseInput, options?: CallOptions): ResponseOutcome {
     if (!isResponseStage(this.#shape)) return { kind: 'passed-through' };
@@ -265,13 +273,13 @@ export class PluginChain {
   }
 
   /**
-   * Returns a stream that transforms the events of a response under the failure policy of the shape; null without a
-   * transform.
+   * Opens the transform of a stream's events under the failure policy of the shape. Call it before the client's headers
+   * are sent: a stream that cannot be transformed, for example because it is encoded, is passed through unchanged or is
+   * unavailable. A chain without a transform passes every stream through.
    */
-  sseTransformer(context: TransformContext, options?: SseTransformerOptions): SseTransformer | null {
-    const shape: Partial<SseDialect> | undefined = this.#shape;
-    if (typeof shape?.transformSseEventAsync !== 'function') return null;
-    return new SseTransformer(shape as SseDialect, context, options);
+  transformEvents(context: TransformContext, options?: SseTransformerOptions): EventsOutcome {
+    if (!isEventStage(this.#shape)) return { kind: 'passed-through' };
+    return resolveEvents(this.#shape, context, options);
   }
 
   /** Reports the event to every observer; returns their failures, which do not affect the request. */

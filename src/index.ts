@@ -95,7 +95,14 @@ export type {
 export type { PluginFailurePolicy } from './policy/failure.ts';
 export { towardsClient } from './policy/headers.ts';
 export { outcomeToHttp, type Unavailable, type UnavailableHttpResponse } from './policy/unavailable.ts';
-export type { PassedThroughResponse, ResponseOutcome, ResponseStage, TransformedResponse } from './response.ts';
+export type {
+  EventsOutcome,
+  PassedThroughResponse,
+  ResponseOutcome,
+  ResponseStage,
+  TransformedEvents,
+  TransformedResponse,
+} from './response.ts';
 export {
   type RuntimeHealth,
   type RuntimeOptions,

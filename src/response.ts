@@ -1,9 +1,10 @@
-/** Transforms of whole responses, with the failure policy enforced. */
+/** Transforms of responses and of streams, with the failure policy enforced. */
 import { type AsyncCallOptions, type CallOptions, isAbort } from './adapters/adapter.ts';
 import { ResponseTransformError, type WasmtimeRuntimeError } from './errors.ts';
 import type { PluginFailurePolicy } from './policy/failure.ts';
 import { pluginFailed, pluginFailureOrThrow, type Unavailable } from './policy/unavailable.ts';
-import type { HeadersInput, TransformResponseInput, TransformResponseOutput } from './types.ts';
+import { type SseDialect, SseTransformer, type SseTransformerOptions } from './sse/transformer.ts';
+import type { HeadersInput, TransformContext, TransformResponseInput, TransformResponseOutput } from './types.ts';
 
 /** The part of a shape that a chain uses to transform responses; `WasmtimeUpstreamDialect` implements it. */
 export interface ResponseStage {
@@ -22,6 +23,17 @@ export interface ResponseStage {
 /** The result of a transform. A response that is passed through is the original; `error` is the failure, if any. */
 export type ResponseOutcome = TransformedResponse | PassedThroughResponse | Unavailable;
 
+/** The result of opening the transform of a stream. A stream that is passed through is the original. */
+export type EventsOutcome = TransformedEvents | PassedThroughResponse | Unavailable;
+
+/** The events pass through the plugin: write the upstream's bytes to `transformer`, and read the client's from it. */
+export interface TransformedEvents {
+  /** Distinguishes the outcome. */
+  readonly kind: 'transforming';
+  /** The transform of the stream. */
+  readonly transformer: SseTransformer;
+}
+
 /** The response of the plugin. Parts that its answer omits are those of the original. */
 export interface TransformedResponse {
   /** Distinguishes the outcome. */
@@ -34,11 +46,11 @@ export interface TransformedResponse {
   readonly body: Uint8Array;
 }
 
-/** The original response. */
+/** The original response or stream. */
 export interface PassedThroughResponse {
   /** Distinguishes the outcome. */
   readonly kind: 'passed-through';
-  /** The plugin's failure; absent if the plugin left the response unchanged or no plugin is configured. */
+  /** The failure of the transform; absent if the plugin left the response unchanged or no plugin is configured. */
   readonly error?: WasmtimeRuntimeError;
 }
 
@@ -48,6 +60,24 @@ const FIRST_FINAL_STATUS = 200;
 /** Whether the stage of a chain can transform responses. */
 export function isResponseStage(stage: Partial<ResponseStage> | undefined): stage is ResponseStage {
   return typeof stage?.transformResponse === 'function' && typeof stage.transformResponseAsync === 'function';
+}
+
+/** Whether the stage of a chain can transform the events of a stream. */
+export function isEventStage(stage: Partial<SseDialect> | undefined): stage is SseDialect {
+  return typeof stage?.transformSseEventAsync === 'function';
+}
+
+/** Opens the transform of a stream and applies the failure policy. Throws InvalidArgument and Closed. */
+export function resolveEvents(
+  stage: SseDialect,
+  context: TransformContext,
+  options?: SseTransformerOptions,
+): EventsOutcome {
+  const transformer = new SseTransformer(stage, context, options);
+  const { failure } = transformer;
+  if (failure === undefined) return { kind: 'transforming', transformer };
+  transformer.destroy();
+  return stage.failurePolicy === 'fail-closed' ? pluginFailed(failure) : { kind: 'passed-through', error: failure };
 }
 
 /**

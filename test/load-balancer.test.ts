@@ -295,6 +295,17 @@ describe('transforms', () => {
     const closed = await loadBalancer(routes([server], withClaims({ transform: 'body' }, 'fail-closed')));
     expect((await reply(closed.url)).status).toBe(503);
   });
+
+  it('fail for a stream that is compressed without a request for it, before a byte is sent', async () => {
+    const encoded = { ...SSE, 'content-encoding': 'x-unknown' };
+    const server = await upstream((_, response) => response.writeHead(200, encoded).end('bytes'));
+    const claims = { transform: 'drop', event: 'ping' };
+    const open = await loadBalancer(routes([server], withClaims(claims)));
+    expect(await reply(open.url)).toMatchObject({ status: 200, text: 'bytes', headers: encoded });
+    expect(open.log.map(({ error }) => error)).toEqual([expect.any(ResponseTransformError)]);
+    const closed = await loadBalancer(routes([server], withClaims(claims, 'fail-closed')));
+    expect((await reply(closed.url)).status).toBe(503);
+  });
 });
 
 describe('saturation', () => {

@@ -73,6 +73,17 @@ describe('PluginChain.transformResponse', () => {
     expect(answering({ status: 103 })).toMatchObject({ kind: 'unavailable', code: 'plugin_failed' });
   });
 
+  it('applies the policy to an encoded body, which the plugin does not receive', async () => {
+    const encoded = { ...input, headers: { 'Content-Encoding': 'br' } };
+    const open = chainOf('pass-through', '$answer');
+    for (const outcome of [open.chain.transformResponse(encoded), await open.chain.transformResponseAsync(encoded)]) {
+      expect(outcome).toEqual({ kind: 'passed-through', error: expect.any(ResponseTransformError) });
+    }
+    expect(open.slot.status).toMatchObject({ passThroughs: 2, calls: 0 });
+    const stopped = { kind: 'unavailable', code: 'plugin_failed', status: 503 };
+    expect(chainOf('fail-closed', '$answer').chain.transformResponse(encoded)).toMatchObject(stopped);
+  });
+
   it('rethrows errors to which no policy applies', async () => {
     const { chain } = chainOf('pass-through');
     const bad = { ...input, status: -1 };
@@ -88,8 +99,9 @@ describe('PluginChain streams', () => {
 
   async function relayed(policy: PluginFailurePolicy): Promise<string> {
     const { chain } = chainOf(policy);
-    const transformer = chain.sseTransformer(input);
-    if (transformer === null) throw new Error('expected a transformer');
+    const outcome = chain.transformEvents(input);
+    if (outcome.kind !== 'transforming') throw new Error('expected a transformer');
+    const { transformer } = outcome;
     let text = '';
     const client = new Writable({
       write(chunk, _encoding, done) {
@@ -112,7 +124,25 @@ describe('PluginChain streams', () => {
     expect(text).not.toContain('xx');
   });
 
-  it('are null without a shape', () => {
-    expect(new PluginChain({}).sseTransformer(input)).toBeNull();
+  it('are passed through, or unavailable under fail-closed, before the first byte if they are encoded', () => {
+    const encoded = { ...input, headers: [['content-encoding', 'gzip, identity']] as [string, string][] };
+    const open = chainOf('pass-through');
+    expect(open.chain.transformEvents(encoded)).toEqual({
+      kind: 'passed-through',
+      error: expect.any(ResponseTransformError),
+    });
+    expect(open.slot.status).toMatchObject({ passThroughs: 1, calls: 0 });
+    const stopped = { kind: 'unavailable', code: 'plugin_failed', status: 503 };
+    expect(chainOf('fail-closed').chain.transformEvents(encoded)).toMatchObject(stopped);
+    const plain = { ...input, headers: [['content-encoding', 'Identity']] as [string, string][] };
+    expect(open.chain.transformEvents(plain).kind).toBe('transforming');
+  });
+
+  it('throw for an invalid context', () => {
+    expect(() => chainOf('pass-through').chain.transformEvents({ ...input, status: -1 })).toThrow(InvalidArgumentError);
+  });
+
+  it('are passed through without a shape', () => {
+    expect(new PluginChain({}).transformEvents(input)).toEqual({ kind: 'passed-through' });
   });
 });

@@ -6,11 +6,10 @@ import type { IncomingHttpHeaders, ServerResponse } from 'node:http';
 import {
   outcomeToHttp,
   type PluginChain,
-  SseTransformer,
+  type SseTransformer,
   type TransformContext,
   towardsClient,
   type Unavailable,
-  type WasmtimeUpstreamDialect,
 } from 'cc-lb-runtime-wasmtime';
 import { towardsClientUnchanged } from './headers.ts';
 import type { EventStream } from './keep-alive.ts';
@@ -75,9 +74,8 @@ export class TransformedEvents implements Answer {
   readonly #transformer: SseTransformer;
   readonly #resume: () => void;
 
-  constructor(dialect: WasmtimeUpstreamDialect, context: TransformContext, recipient: Recipient, events?: EventStream) {
+  constructor(transformer: SseTransformer, context: TransformContext, recipient: Recipient, events?: EventStream) {
     const { response, resume, pluginFailed, failed } = recipient;
-    const transformer = new SseTransformer(dialect, context);
     this.#transformer = transformer;
     this.#resume = resume;
     response.writeHead(context.status, towardsClient(context.headers, { replacedBody: true }).flat());

@@ -5,7 +5,6 @@ import {
   type AsyncCallOptions,
   type ObserveEvent,
   type RequestContext,
-  ResponseTransformError,
   type StageReport,
   type TransformContext,
   type Unavailable,
@@ -112,8 +111,8 @@ export class Exchange implements AttemptOwner {
       if (hasDotSegments(this.#request.url!)) {
         throw new Refusal(400, 'invalid_request_error', 'the target must be a path without dot segments');
       }
-      const { hasFilters, dialect } = this.#plugins;
-      const rules = { limit: this.#shared.maxBodyBytes, needsWhole: hasFilters || dialect !== undefined };
+      const { hasFilters, hasShape } = this.#plugins;
+      const rules = { limit: this.#shared.maxBodyBytes, needsWhole: hasFilters || hasShape };
       readBody(
         this.#request,
         this.#response,
@@ -148,7 +147,7 @@ export class Exchange implements AttemptOwner {
   answered(attempt: Attempt, status: number, headers: IncomingHttpHeaders): Answer {
     const type = headers['content-type'];
     const isStream = isEventStream(type);
-    const { hasFilters, hasObservers, dialect, transformsEvents, transformsResponses } = this.#plugins;
+    const { chain, hasFilters, hasObservers, transformsEvents, transformsResponses } = this.#plugins;
     if (hasFilters || hasObservers) this.#usage = usageReader(type);
     const events =
       isStream && headers['content-length'] === undefined ? this.#shared.keepAlive.watch(this.#response) : undefined;
@@ -162,21 +161,20 @@ export class Exchange implements AttemptOwner {
       },
     };
     const isTransformed = isStream ? transformsEvents : transformsResponses;
-    if (!isTransformed || dialect === undefined || this.#request.method === 'HEAD') {
+    if (!isTransformed || this.#request.method === 'HEAD') {
       return new UnchangedAnswer(status, headers, recipient, events);
     }
-    const encoding = headers['content-encoding'] ?? 'identity';
-    if (encoding.toLowerCase() !== 'identity') {
-      const error = new ResponseTransformError('runtime', `the upstream's answer is encoded (${encoding})`);
-      this.#pluginFailed('an answer could not be transformed', error);
-      if (dialect.failurePolicy !== 'fail-closed') return new UnchangedAnswer(status, headers, recipient, events);
-      sendOutcome(this.#response, { kind: 'unavailable', code: 'plugin_failed', status: 503, error });
-      return DISCARDED;
-    }
     const context = this.#transformContext(attempt, status, headers);
-    if (isStream) return new TransformedEvents(dialect, context, recipient, events);
-    const limits = { maxBytes: this.#shared.maxBodyBytes, signal: this.#signal() };
-    return new TransformedAnswer(this.#plugins.chain, context, recipient, limits);
+    if (!isStream) {
+      const limits = { maxBytes: this.#shared.maxBodyBytes, signal: this.#signal() };
+      return new TransformedAnswer(chain, context, recipient, limits);
+    }
+    const outcome = chain.transformEvents(context);
+    if (outcome.kind === 'transforming') return new TransformedEvents(outcome.transformer, context, recipient, events);
+    if (outcome.error !== undefined) recipient.pluginFailed('an event transform failed', outcome.error);
+    if (outcome.kind === 'passed-through') return new UnchangedAnswer(status, headers, recipient, events);
+    sendOutcome(this.#response, outcome);
+    return DISCARDED;
   }
 
   received(chunk: Buffer): void {
@@ -253,7 +251,7 @@ export class Exchange implements AttemptOwner {
       if (this.#view.targets.length > 0) throw noneAvailable();
       return this.#unavailable({ kind: 'unavailable', code: 'route_no_upstream_after_filter', status: 503 });
     }
-    if (this.#plugins.dialect === undefined) {
+    if (!this.#plugins.hasShape) {
       const path = plainTarget(target.upstream, this.#request.url!);
       if (path !== null) return this.#dispatch(target, { path, ...this.#unshaped(target) });
     }

@@ -19,8 +19,7 @@ export interface Plugins {
   readonly chain: PluginChain;
   readonly hasFilters: boolean;
   readonly hasObservers: boolean;
-  /** The shape plugin, if any. */
-  readonly dialect: WasmtimeUpstreamDialect | undefined;
+  readonly hasShape: boolean;
   readonly transformsResponses: boolean;
   readonly transformsEvents: boolean;
 }
@@ -114,7 +113,7 @@ function pluginsOf(
     chain: new PluginChain({ filters, shape: dialect, observers: observing }),
     hasFilters: filters.length > 0,
     hasObservers: observing.length > 0,
-    dialect,
+    hasShape: shape !== undefined,
     transformsResponses: transform_response?.mode === 'active',
     transformsEvents: transform_sse_event?.mode === 'active',
   };

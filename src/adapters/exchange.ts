@@ -6,7 +6,7 @@
 import { claimsToWire, isPlainObject } from '../claims.ts';
 import { InvalidArgumentError } from '../errors.ts';
 import { Memo } from '../memo.ts';
-import { responseHeaders } from '../policy/headers.ts';
+import { encodingOf, type HeaderPairs, responseHeaders } from '../policy/headers.ts';
 import type { HeadersInput, Principal, TransformContext } from '../types.ts';
 import { EXCHANGE_FIELDS, type ExchangeValue } from '../wire/messages/transform.ts';
 import { Prefix } from '../wire/prefix.ts';
@@ -21,6 +21,8 @@ const MAX_TEXT = 1_024;
 /** An exchange in the form of the codec. */
 export interface Exchange {
   readonly value: ExchangeValue;
+  /** The content-encoding of the response; null if its body is not encoded. */
+  readonly encoding: string | null;
   /** Its encoded bytes, set with the first event; null for an exchange that is not memoized. */
   readonly prefix: Prefix | null;
 }
@@ -42,7 +44,8 @@ const remembered = new Memo<string, Remembered>(MAX_EXCHANGES);
 
 /** Returns the exchange of `input`. Throws an InvalidArgumentError for an invalid input. */
 export function exchangeOf(input: TransformContext, oauthPrincipalKind: string): Exchange {
-  return { value: exchangeValue(input, oauthPrincipalKind), prefix: null };
+  const headers = responseHeaders(input.headers);
+  return { value: exchangeValue(input, headers, oauthPrincipalKind), encoding: encodingOf(headers), prefix: null };
 }
 
 /** Like `exchangeOf`, memoized for the other events of the stream. */
@@ -55,7 +58,11 @@ export function streamExchangeOf(input: TransformContext, oauthPrincipalKind: st
   return learned;
 }
 
-function exchangeValue(input: TransformContext, oauthPrincipalKind: string): ExchangeValue {
+function exchangeValue(
+  input: TransformContext,
+  responseHeaders: HeaderPairs,
+  oauthPrincipalKind: string,
+): ExchangeValue {
   return {
     requestId: input.requestId,
     principal: principalValue(input.principal, oauthPrincipalKind),
@@ -64,7 +71,7 @@ function exchangeValue(input: TransformContext, oauthPrincipalKind: string): Exc
     requestPath: input.requestPath,
     canonicalModelId: input.canonicalModelId,
     responseStatus: statusOf(input.status),
-    responseHeaders: responseHeaders(input.headers),
+    responseHeaders,
   };
 }
 
@@ -132,6 +139,7 @@ function learn(input: TransformContext, oauthPrincipalKind: string): Remembered 
     !(isShort(baseUrl) || baseUrl === null || baseUrl === undefined)
   )
     return null;
+  const headers = responseHeaders(pairsOf(lines));
   const value = {
     requestId,
     principal: {
@@ -144,10 +152,10 @@ function learn(input: TransformContext, oauthPrincipalKind: string): Remembered 
     requestPath,
     canonicalModelId,
     responseStatus: statusOf(status),
-    responseHeaders: responseHeaders(pairsOf(lines)),
+    responseHeaders: headers,
   };
   const given = { principalId: id, principalKind: kind, claims: flatClaims, baseUrl, status, lines };
-  return { value, prefix: new Prefix(EXCHANGE_FIELDS), oauthPrincipalKind, ...given };
+  return { value, encoding: encodingOf(headers), prefix: new Prefix(EXCHANGE_FIELDS), oauthPrincipalKind, ...given };
 }
 
 function plainLines(headers: unknown): string[] | null {

@@ -37,8 +37,9 @@ import {
   FollowedKey,
   type WrapError,
 } from './adapter.ts';
+import { streamExchangeOf } from './exchange.ts';
 import { type EventTransform, StreamTransform, unchangedEvents } from './stream.ts';
-import { ResponseCall, SseEventCall, toTransformError } from './transform.ts';
+import { checkDecoded, ResponseCall, SseEventCall, toTransformError } from './transform.ts';
 import { bodyOf, principalFor, principalValue, upstreamUrl } from './values.ts';
 
 const toDialectError: WrapError = (fault, context) => {
@@ -84,7 +85,8 @@ export class WasmtimeUpstreamDialect extends Adapter<'shape'> {
 
   /**
    * Transforms a complete response. A plugin without the hook, or with the hook in noop mode, is not called. Throws
-   * ResponseTransformError for a failure of the plugin, InvalidArgument for invalid arguments, and Closed.
+   * ResponseTransformError for a failure of the plugin and for an encoded body (by the header content-encoding),
+   * InvalidArgument for invalid arguments, and Closed.
    */
   transformResponse(input: TransformResponseInput, options?: CallOptions): TransformResponseOutput {
     checkObject(input, 'input');
@@ -126,18 +128,24 @@ export class WasmtimeUpstreamDialect extends Adapter<'shape'> {
   /**
    * Opens the transform of one response's events. Close it when the stream ends. With `instance: 'stream'`, the events
    * share an instance of the current version; otherwise each is a `transformSseEventAsync`. Throws
-   * ResponseTransformError for an absent slot, InvalidArgument for an invalid context, and Closed.
+   * ResponseTransformError for an absent slot and for an encoded body, InvalidArgument for an invalid context, and
+   * Closed.
    */
   openSseStream(context: TransformContext): EventTransform {
     checkObject(context, 'context');
     const version = this.versionFor('transform_sse_event', toTransformError);
-    if (version.options.instance === 'event' || version.options.enforcement === 'monitor') {
+    const schema = version.schemas.transform_sse_event;
+    const isEnforced = version.options.enforcement === 'enforce';
+    if (schema && isEnforced) {
+      checkDecoded(streamExchangeOf(context, schema.oauthPrincipalKind), version.contextOf('transform_sse_event'));
+    }
+    if (version.options.instance === 'event' || !isEnforced) {
       return {
         transform: (event, options) => this.transformSseEventAsync({ ...context, event }, options),
         close() {},
       };
     }
-    if (!version.schemas.transform_sse_event) return unchangedEvents;
+    if (!schema) return unchangedEvents;
     const { config } = this.core;
     const call = (event: SseEvent, options: AsyncCallOptions | undefined, stream: NativeStream) =>
       this.anywhere(new SseEventCall(version, config, { ...context, event }, options, stream), options);

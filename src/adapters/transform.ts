@@ -2,10 +2,11 @@
 import type { HotEngineConfig } from '../config.ts';
 import { encodeMessage } from '../dispatch/call.ts';
 import type { CallScratch } from '../dispatch/scratch.ts';
-import { GuestTrapError, ResponseTransformError } from '../errors.ts';
+import { type ErrorContext, GuestTrapError, ResponseTransformError } from '../errors.ts';
 import type { NativeStream } from '../native/addon.ts';
 import { checkStatus } from '../policy/decision.ts';
 import { transformedHeaders } from '../policy/headers.ts';
+import { quoted } from '../policy/refusal.ts';
 import type {
   TransformResponseInput,
   TransformResponseOutput,
@@ -19,7 +20,7 @@ import type { TransformResponseRequest, TransformSseEventRequest } from '../wire
 import type { Prefix } from '../wire/prefix.ts';
 import type { SchemaByHook } from '../wire/schemas.ts';
 import { AdapterCall, type CallOptions, type WrapError } from './adapter.ts';
-import { exchangeOf, streamExchangeOf } from './exchange.ts';
+import { type Exchange, exchangeOf, streamExchangeOf } from './exchange.ts';
 import { bodyOf } from './values.ts';
 
 /** Creates the error of a failed transform. */
@@ -30,9 +31,16 @@ export const toTransformError: WrapError = (fault, context) =>
     context,
   );
 
+/** Throws a ResponseTransformError if the body of the response is encoded, because plugins read and write plain bytes. */
+export function checkDecoded({ encoding }: Exchange, context: ErrorContext): void {
+  if (encoding === null) return;
+  throw new ResponseTransformError('runtime', `the response is encoded (${quoted(encoding)})`, context);
+}
+
 /** A call of `transform_response`, which the version declares in active mode. */
 export class ResponseCall extends AdapterCall<TransformResponseOutput> {
   readonly wrapError = toTransformError;
+  private readonly isEncoded: boolean;
   private readonly schema: SchemaByHook['transform_response'];
   private readonly request: TransformResponseRequest;
   private readonly config: HotEngineConfig;
@@ -46,12 +54,15 @@ export class ResponseCall extends AdapterCall<TransformResponseOutput> {
     options: CallOptions | undefined,
   ) {
     const schema = version.schemas.transform_response!;
-    const request = { ...exchangeOf(input, schema.oauthPrincipalKind).value, body: bodyOf(input.body) };
+    const exchange = exchangeOf(input, schema.oauthPrincipalKind);
+    const request = { ...exchange.value, body: bodyOf(input.body) };
     super('transform_response', version, options, {
       principal: request.principal.id,
       maxAnswerBytes: config.wireBounds.outputBodyBytes,
       bodyBytes: request.body.length,
     });
+    if (this.isEnforced) checkDecoded(exchange, this.context());
+    this.isEncoded = exchange.encoding !== null;
     this.schema = schema;
     this.request = request;
     this.config = config;
@@ -60,7 +71,7 @@ export class ResponseCall extends AdapterCall<TransformResponseOutput> {
   }
 
   forVersion(version: Version<'shape'>): ResponseCall | null {
-    if (!version.schemas.transform_response) return null;
+    if (!version.schemas.transform_response || this.isEncoded) return null;
     return new ResponseCall(version, this.config, this.input, this.options);
   }
 
@@ -90,6 +101,7 @@ export class ResponseCall extends AdapterCall<TransformResponseOutput> {
 export class SseEventCall extends AdapterCall<TransformSseEventOutput> {
   readonly wrapError = toTransformError;
   override readonly stream: NativeStream | null;
+  private readonly isEncoded: boolean;
   private readonly schema: SchemaByHook['transform_sse_event'];
   private readonly request: TransformSseEventRequest;
   private readonly prefix: Prefix | null;
@@ -108,12 +120,15 @@ export class SseEventCall extends AdapterCall<TransformSseEventOutput> {
     checkObject(event, 'event');
     checkBytes(event.data, 'event.data');
     const schema = version.schemas.transform_sse_event!;
-    const { value, prefix } = streamExchangeOf(input, schema.oauthPrincipalKind);
+    const exchange = streamExchangeOf(input, schema.oauthPrincipalKind);
+    const { value, prefix } = exchange;
     super('transform_sse_event', version, options, {
       principal: value.principal.id,
       maxAnswerBytes: config.wireBounds.outputBodyBytes,
       bodyBytes: event.data.length,
     });
+    if (this.isEnforced) checkDecoded(exchange, this.context());
+    this.isEncoded = exchange.encoding !== null;
     this.stream = stream;
     this.schema = schema;
     this.request = {
@@ -134,7 +149,7 @@ export class SseEventCall extends AdapterCall<TransformSseEventOutput> {
   }
 
   forVersion(version: Version<'shape'>): SseEventCall | null {
-    if (!version.schemas.transform_sse_event) return null;
+    if (!version.schemas.transform_sse_event || this.isEncoded) return null;
     return new SseEventCall(version, this.config, this.input, this.options);
   }
 

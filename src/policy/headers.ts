@@ -149,6 +149,18 @@ export function towardsClient(input: HeadersInput, options: { readonly replacedB
   );
 }
 
+/** Returns the content-encoding of a response; null if its body is not encoded. */
+export function encodingOf(lines: HeaderPairs): string | null {
+  for (let i = 0; i < lines.length; i += 2) {
+    if (lines[i] === 'content-encoding' && !isIdentity(lines[i + 1]!)) return lines[i + 1]!;
+  }
+  return null;
+}
+
+function isIdentity(encodings: string): boolean {
+  return encodings.split(',').every((encoding) => ['', 'identity'].includes(encoding.trim().toLowerCase()));
+}
+
 /** Returns the headers in a form that can be read repeatedly: an iterator can be read only once. */
 export function rereadable(input: HeadersInput): HeadersInput {
   if (typeof input !== 'object' || input === null || !isIterable(input)) return input;

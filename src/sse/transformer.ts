@@ -55,11 +55,12 @@ const NOTHING = Buffer.alloc(0);
  * Transforms the server-sent events of a response with a plugin. Events that the plugin leaves unchanged are copied
  * byte for byte, and so are comments and blocks without an event.
  *
- * `failure` is set when the plugin fails or an event is too large. Under `pass-through`, if the output equals the input
+ * `failure` is set when the plugin fails, an event is too large, or the context's headers have a content-encoding. Under `pass-through`, if the output equals the input
  * so far, the rest is copied unchanged. Otherwise, and always under `fail-closed`, an `error` event ends the output,
  * and no further byte is copied. An InvalidArgumentError or a ClosedError destroys the stream.
  *
- * The bytes written must be decoded (no content-encoding): see `towardsClient` for the headers to send.
+ * See `towardsClient` for the headers to send. If `failure` is already set before the first byte, the headers of the
+ * original still apply under `pass-through`; `PluginChain.transformEvents` handles this case.
  *
  * @example
  * ```js
@@ -103,7 +104,7 @@ export class SseTransformer extends Transform {
   #failure: WasmtimeRuntimeError | undefined;
   #resume: (() => void) | undefined;
 
-  /** @throws InvalidArgumentError for arguments of the wrong kind */
+  /** @throws InvalidArgumentError for invalid arguments; ClosedError */
   constructor(dialect: SseDialect, context: TransformContext, options: SseTransformerOptions = {}) {
     super();
     if (typeof dialect?.transformSseEventAsync !== 'function') {
@@ -119,6 +120,12 @@ export class SseTransformer extends Transform {
     this.#options = { deadlineMs, where, signal: this.#destroyed.signal };
     this.#maxEventBytes = maxEventBytes;
     this.#splitter = new SseSplitter(maxEventBytes);
+    try {
+      this.#events = this.#open();
+    } catch (error) {
+      if (!isPluginFailure(error)) throw error;
+      this.#fail(error);
+    }
   }
 
   /** The failure that ended the transformation before the stream ended. */
@@ -215,8 +222,7 @@ export class SseTransformer extends Transform {
 
   /** Returns the output for an event: its own bytes, replacement bytes, or none. */
   async #transformed(event: TransformSseEventInput['event'], streamFields: string, bytes: Buffer): Promise<Buffer> {
-    this.#events ??= this.#open();
-    const answer = await this.#events.transform(event, this.#options);
+    const answer = await this.#events!.transform(event, this.#options);
     if (answer.kind === 'unchanged') return bytes;
     if (answer.kind === 'drop') return NOTHING;
     if (!answer.events.every((replacement) => isEventType(replacement.event))) {
@@ -236,9 +242,17 @@ export class SseTransformer extends Transform {
 
   /** Stops transforming; `bytes` are those of the failed event. */
   async #stop(failure: WasmtimeRuntimeError, bytes: Buffer): Promise<void> {
+    const rest = this.#splitter.rest();
+    this.#fail(failure);
+    if (this.#mode !== 'passing') return;
+    await this.#send(bytes);
+    await this.#send(rest);
+  }
+
+  /** Applies the failure policy to the rest of the stream. */
+  #fail(failure: WasmtimeRuntimeError): void {
     this.#failure = failure;
     this.#events?.close();
-    const rest = this.#splitter.rest();
     if (this.#changed || this.#dialect.failurePolicy === 'fail-closed') {
       this.#mode = 'ended';
       this.push(ERROR_EVENT);
@@ -246,8 +260,6 @@ export class SseTransformer extends Transform {
     } else {
       this.#mode = 'passing';
       this.#dialect.countPassThrough?.();
-      await this.#send(bytes);
-      await this.#send(rest);
     }
   }
 

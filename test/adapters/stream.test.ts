@@ -176,8 +176,9 @@ describe('a chain', () => {
 
   async function relayed(options: SlotOptions): Promise<string> {
     const { dialect, runtime } = dialectOf(plugin('masker'), options);
-    const transformer = new PluginChain({ shape: dialect }).sseTransformer(context);
-    if (transformer === null) throw new Error('expected a transformer');
+    const outcome = new PluginChain({ shape: dialect }).transformEvents(context);
+    if (outcome.kind !== 'transforming') throw new Error('expected a transformer');
+    const { transformer } = outcome;
     let received = '';
     const client = new Writable({
       write(chunk, _encoding, done) {

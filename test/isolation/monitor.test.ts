@@ -211,6 +211,17 @@ describe('a monitored version in a slot without an enforcing version', () => {
     expect(reports.map(({ hook }) => hook).sort()).toEqual([...hooks].sort());
   });
 
+  it('does not receive encoded responses and events, and passes them through', async () => {
+    const { runtime, reports } = monitoring();
+    runtime.registerShape(key, 'm', guest({ hooks: ['shape', 'transform_response', 'transform_sse_event'] }), MONITOR);
+    const dialect = WasmtimeUpstreamDialect.follow(runtime, key);
+    const headers = { 'content-encoding': 'gzip' };
+    expect(dialect.transformResponse(response({ headers }))).toEqual({ kind: 'unchanged' });
+    expect(await dialect.transformSseEventAsync(sseEvent({ headers }))).toEqual({ kind: 'unchanged' });
+    await runtime.drain();
+    expect(reports).toEqual([]);
+  });
+
   it('receives events, and its failures do not reject them', async () => {
     const { runtime, reports } = monitoring();
     runtime.registerObserve(key, 'm', plugin('misbehave'), MONITOR);

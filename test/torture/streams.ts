@@ -69,9 +69,9 @@ function split(first: number, second: number): string[] {
 }
 
 async function relayed(dialect: WasmtimeUpstreamDialect, events: readonly string[]): Promise<string> {
-  const transformer = new PluginChain({ shape: dialect }).sseTransformer(contextOf('split'));
-  ensure(transformer !== null, () => 'the plugin has no transform');
+  const outcome = new PluginChain({ shape: dialect }).transformEvents(contextOf('split'));
+  if (outcome.kind !== 'transforming') throw new Error('the plugin has no transform');
   const source = Readable.from(events.map((data) => Buffer.from(`data: ${data}\n\n`)));
-  const received = await text(source.pipe(transformer!));
+  const received = await text(source.pipe(outcome.transformer));
   return received.replaceAll(/data: |\n/g, '');
 }
