@@ -86,6 +86,18 @@ describe.each(ENGINES)('instances of an engine that is $engine', ({ config }) =>
     expect(runtime.stats().engine.idleMemories > 0).toBe(reuses);
   });
 
+  it('serve one call each when several plugins take turns', () => {
+    const { runtime, filter, shape } = adapters();
+    const hook = `(local $at i32) ${CHECKS.join('')} ${MARK} $answer`;
+    const slot = runtime.registerFilter(new SlotKey('other', 'marks'), 'm', guest({ fields: STATE, hook }));
+    const marker = new WasmtimeFilterPlugin(runtime, slot);
+    for (let round = 0; round < 60; round++) {
+      expect(() => marker.filter(request(), caller(), [])).not.toThrow();
+      expect(report(filter)).toEqual([FIRST]);
+      expect(Buffer.from(shape.shape(request(), upstream, caller()).body).toString()).toBe(FIRST);
+    }
+  });
+
   it('serve one call while other threads call', async () => {
     const { filter } = adapters();
     const calls = Array.from({ length: 40 }, () => filter.filterAsync(request(), caller(), [], THREAD));

@@ -53,7 +53,10 @@ export declare class NativeModule {
   admit(note: string): void
   /** Counts a slot version that uses this module. */
   serve(): void
-  /** Ends the use by one slot version. The last one releases the module's idle memory. */
+  /**
+   * Ends the use by one slot version. The last one of a module releases the idle memories of the engine: those that
+   * only this module needed are among them.
+   */
   retire(): void
   /** Bytes of the largest memory at the end of a call of the module. */
   highestMemoryBytes(): number

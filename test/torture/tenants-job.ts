@@ -9,7 +9,7 @@ import { distinct, marks, seekerOf } from './seeker.ts';
 
 /** Modules of one runtime; every runtime of the process has the same ones. */
 export const MODULES = 64;
-/** Smaller than the memories of all modules, so that the least recently used ones are released continuously. */
+/** Much smaller than what a memory for each module would hold. */
 export const BUDGET_BYTES = 16 * 1024 * 1024;
 const REAL = 16;
 const PAGES = [3, 5, 20];
@@ -25,7 +25,7 @@ export async function tenantsJob(seed: number): Promise<Job> {
   for (let index = 0; index < REAL; index++) calls.push(realPlugin(runtime, random, index));
   let turn = seed;
   return async (units) => {
-    // Half of the calls take turns, so that each module is the least recently used one when it is called.
+    // Half of the calls take turns, so that each module uses the memory that each other one left.
     for (let done = 0; done < units; done++) await (done % 2 === 0 ? calls[turn++ % MODULES]! : random.pick(calls))();
     return units;
   };

@@ -32,7 +32,7 @@ impl NativeModule {
     fn release(&self, versions: u32) {
         let Target { engine, module, .. } = &self.target;
         if versions > 0 && module.versions.fetch_sub(versions, SeqCst) == versions {
-            engine.pool.release(module);
+            engine.pool.release_all();
         }
     }
 }
@@ -65,7 +65,8 @@ impl NativeModule {
         self.target.module.versions.fetch_add(1, SeqCst);
     }
 
-    /// Ends the use by one slot version. The last one releases the module's idle memory.
+    /// Ends the use by one slot version. The last one of a module releases the idle memories of the engine: those that
+    /// only this module needed are among them.
     #[napi(catch_unwind)]
     pub fn retire(&self) {
         self.serving.fetch_sub(1, SeqCst);

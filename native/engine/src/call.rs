@@ -30,6 +30,13 @@ pub struct Request<'a> {
     pub tail: &'a [u8],
 }
 
+impl Request<'_> {
+    /// Its bytes in total.
+    fn bytes(&self) -> usize {
+        self.head.len() + self.body.len() + self.tail.len()
+    }
+}
+
 /// What is called: a module, or the instance of a stream.
 #[derive(Clone)]
 pub struct Target {
@@ -138,10 +145,10 @@ fn attempt<R>(
         result
     };
     if let Some(stream) = stream {
-        return stream.with(|| create(call, &engine.pool.lease(module)), serve);
+        return stream.with(|| create(call, &engine.pool.lease(module, request.bytes())), serve);
     }
     // Outlives the instance, whose memory it resets and keeps, also after a panic.
-    let lease = engine.pool.lease(module);
+    let lease = engine.pool.lease(module, request.bytes());
     let mut instance = create(call, &lease)?;
     serve(&mut instance)
 }
@@ -162,7 +169,7 @@ fn run<R>(
     read: impl FnOnce(&[u8]) -> R,
 ) -> Result<R, Failure> {
     let Request { head, body, tail } = request;
-    let length = u32::try_from(head.len() + body.len() + tail.len()).map_err(|_| {
+    let length = u32::try_from(request.bytes()).map_err(|_| {
         Failure::Rejected("the request has more than 4,294,967,295 bytes, which no guest can address".to_owned())
     })?;
     let pointer = instance.alloc(length, ALIGN).map_err(|error| Failure::trap(Phase::Alloc, &error))?;

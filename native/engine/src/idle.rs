@@ -1,48 +1,39 @@
-//! The idle memories of one module.
+//! Idle memories, in lists of which each thread prefers one, so that threads rarely contend for a lock.
 
 use std::cell::Cell;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::memory::Reservation;
 
-/// The number of lists of a module. More threads share lists.
+/// The number of lists. More threads share lists.
 const LISTS: usize = 8;
 
-/// The idle memories of one module.
+/// Idle memories.
 #[derive(Default)]
-pub struct ModuleMemories {
-    lists: [List; LISTS],
-    /// Whether the module is in the list of the engine's pool.
-    pub(crate) known: AtomicBool,
-    /// When the budget last had no space for a memory of the module; 0 if it always had.
-    pub(crate) refused_at: AtomicU64,
-    /// The charge of that memory in bytes.
-    pub(crate) refused_bytes: AtomicUsize,
-}
+pub struct IdleMemories([List; LISTS]);
 
-/// Idle memories in order of use, each with the time at which it became idle. Aligned so that threads with different
-/// lists share no cache line.
+/// Memories in order of use, the last one used last. Aligned so that threads with different lists share no cache line.
 #[derive(Default)]
 #[repr(align(128))]
-pub(crate) struct List(Mutex<Vec<Idle>>);
+struct List(Mutex<Vec<Idle>>);
 
-pub(crate) struct Idle {
+struct Idle {
     /// The memory, which reads as zero.
-    pub memory: Box<Reservation>,
+    memory: Box<Reservation>,
     /// When it became idle, in nanoseconds of [`crate::deadline::now`].
-    pub since: u64,
+    since: u64,
 }
 
 impl List {
-    pub(crate) fn lock(&self) -> MutexGuard<'_, Vec<Idle>> {
+    fn lock(&self) -> MutexGuard<'_, Vec<Idle>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl ModuleMemories {
+impl IdleMemories {
     /// The list that this thread prefers.
-    pub(crate) fn own(&self) -> &List {
+    fn own(&self) -> &List {
         thread_local! {
             static LIST: Cell<Option<usize>> = const { Cell::new(None) };
         }
@@ -52,35 +43,39 @@ impl ModuleMemories {
             LIST.set(Some(index));
             index
         });
-        &self.lists[index]
+        &self.0[index]
     }
 
-    /// Returns the idle memory that this thread used last, or one of another thread.
-    pub(crate) fn take(&self) -> Option<Idle> {
-        self.own().lock().pop().or_else(|| {
-            // Skips lists that other threads are using.
-            self.lists.iter().find_map(|list| list.0.try_lock().ok()?.pop())
-        })
+    /// Returns the memory that this thread used last, or one of another thread.
+    pub fn take(&self) -> Option<Box<Reservation>> {
+        let own = self.own().lock().pop();
+        // Skips lists that other threads are using.
+        own.or_else(|| self.0.iter().find_map(|list| list.0.try_lock().ok()?.pop())).map(|idle| idle.memory)
     }
 
-    /// Returns the latest time at which an idle memory became idle.
-    pub(crate) fn last_used(&self) -> Option<u64> {
-        self.lists.iter().filter_map(|list| list.lock().last().map(|idle| idle.since)).max()
+    /// Adds a reset memory that is idle from time `now` on.
+    pub fn put(&self, memory: Box<Reservation>, now: u64) {
+        self.own().lock().push(Idle { memory, since: now });
     }
 
-    /// Removes and returns the memories that are idle since `time` or longer.
-    pub(crate) fn take_idle_since(&self, time: u64) -> Vec<Idle> {
-        let mut taken = Vec::new();
-        for list in &self.lists {
+    /// Returns since when the memory that is idle for the longest time is idle.
+    pub fn oldest(&self) -> Option<u64> {
+        self.0.iter().filter_map(|list| list.lock().first().map(|idle| idle.since)).min()
+    }
+
+    /// Drops the memories that are idle since `time` or longer. Returns how many.
+    pub fn release_idle(&self, time: u64) -> usize {
+        let mut released = Vec::new();
+        for list in &self.0 {
             let mut list = list.lock();
             let old = list.partition_point(|idle| idle.since <= time);
-            taken.extend(list.drain(..old));
+            released.extend(list.drain(..old));
         }
-        taken
+        released.len()
     }
 
     /// How many memories are idle.
-    pub(crate) fn count(&self) -> usize {
-        self.lists.iter().map(|list| list.lock().len()).sum()
+    pub fn count(&self) -> usize {
+        self.0.iter().map(|list| list.lock().len()).sum()
     }
 }

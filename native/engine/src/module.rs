@@ -9,7 +9,6 @@ use wasmtime::{Engine, ExternType, FuncType, InstancePre, Linker, Module, Module
 use crate::failure::{CompileReason, Failure, chain};
 use crate::hook::Hook;
 use crate::host::{HostState, InstanceLimits};
-use crate::idle::ModuleMemories;
 
 /// The index of an export of the contract, or why it cannot be called.
 pub type Export = Result<ModuleExport, String>;
@@ -37,8 +36,8 @@ pub struct CompiledModule {
     pub limits: InstanceLimits,
     /// Bytes of compiled code and data.
     pub image_bytes: usize,
-    /// The memories of its finished calls, if they are reused.
-    pub memories: Option<ModuleMemories>,
+    /// Whether its calls use the memories of finished calls.
+    pub reuses_memories: bool,
     /// Data that TypeScript stores at admission; not used here.
     pub admission: Mutex<Option<String>>,
     /// The number of registered versions of this module.
@@ -103,7 +102,7 @@ impl CompiledModule {
             has_start,
             limits,
             image_bytes: range.end as usize - range.start as usize,
-            memories: reuses_memories.then(ModuleMemories::default),
+            reuses_memories,
             admission: Mutex::new(None),
             versions: AtomicU32::new(0),
             highest_memory: AtomicUsize::new(0),

@@ -2,17 +2,17 @@
 //!
 //! Mapping and unmapping a memory changes the address space of the process: every thread waits for that, and every CPU
 //! that runs one is interrupted. So the memory of a finished call is reset on the calling thread and kept for the next
-//! call of the same module. In the steady state a call makes one system call for its memory: it reads the page map.
+//! call. In the steady state a call makes one system call for its memory: it reads the page map.
 //!
 //! ```text
-//!   no idle memory: mmap                    retired, idle for long, least recently used: munmap
+//!   no idle memory: mmap                     idle for long, or the longest when others need space: munmap
 //!            │                                                  ▲
 //!            ▼                                                  │
-//!   ┌─ Reservation ◄───────────── acquire ───────────── ModuleMemories
+//!   ┌─ Reservation ◄────────────── lease ────────────── IdleMemories
 //!   │  supplied by                                      idle: accessible, all zero,
 //!   │  the Exchange of                                  resident as far as the working set
 //!   │  this thread                                              ▲
-//!   ▼                                                           │ release
+//!   ▼                                                           │ keep
 //! LinearMemory of one store                             reset: pages that the page map
 //!   the guest grows and writes it                       shows resident are zeroed if they
 //!   │                                                   are in the working set, and

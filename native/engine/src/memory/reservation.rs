@@ -36,7 +36,8 @@ pub struct Reservation {
     /// Whether no page was resident at the start of the call.
     fresh: bool,
     working_set: WorkingSet,
-    huge_pages: bool,
+    /// Where huge pages begin; `usize::MAX` without any.
+    huge_from: usize,
     /// Its bytes in the budget of its engine.
     charge: Option<Charge>,
 }
@@ -87,11 +88,7 @@ impl Reservation {
             return Err(Error::last_os_error());
         }
         let mapping = NonNull::new(mapping.cast::<u8>()).ok_or(Error::from_raw_os_error(libc::ENOMEM))?;
-        // If huge pages are the default, the first byte of a small memory would make 2 MiB resident. A kernel without
-        // huge pages refuses the advice.
-        // SAFETY: advice about the mapping just created, which changes no contents.
-        unsafe { libc::madvise(mapping.as_ptr().cast(), front + length, libc::MADV_NOHUGEPAGE) };
-        Ok(Reservation {
+        let reservation = Reservation {
             mapping,
             front,
             length,
@@ -101,9 +98,14 @@ impl Reservation {
             resident_end: 0,
             fresh: true,
             working_set: WorkingSet::default(),
-            huge_pages: false,
+            huge_from: usize::MAX,
             charge: None,
-        })
+        };
+        // If huge pages are the default, the first byte of a small memory would make 2 MiB resident. The region in front is
+        // advised alike, so that the kernel merges it with the space after another memory.
+        // SAFETY: this is the mapping just created.
+        unsafe { advise(mapping.as_ptr(), front + length, libc::MADV_NOHUGEPAGE) };
+        Ok(reservation)
     }
 
     /// Returns the address of the first byte of the memory.
@@ -147,27 +149,32 @@ impl Reservation {
         }
         if self.size == 0 {
             self.initial = size;
+            if self.huge_from < size {
+                self.advise(0, libc::MADV_NOHUGEPAGE);
+                self.huge_from = usize::MAX;
+            }
         }
-        if size > self.initial + HUGE_AFTER && !self.huge_pages {
-            self.advise_huge_pages();
+        if size > self.initial + HUGE_AFTER && self.huge_from == usize::MAX {
+            let base = self.base() as usize;
+            self.huge_from = (base + self.initial + HUGE_AFTER).next_multiple_of(HUGE_PAGE) - base;
+            self.advise(self.huge_from, libc::MADV_HUGEPAGE);
         }
         self.size = size;
         Ok(())
     }
 
-    fn advise_huge_pages(&mut self) {
-        self.huge_pages = true;
-        let base = self.base() as usize;
-        let from = (base + self.initial + HUGE_AFTER).next_multiple_of(HUGE_PAGE) - base;
+    /// Gives advice about the pages from byte `from` on.
+    fn advise(&self, from: usize, advice: libc::c_int) {
         if from < self.length {
-            // SAFETY: advice about a part of this mapping, which changes no contents.
-            unsafe { libc::madvise(self.base().add(from).cast(), self.length - from, libc::MADV_HUGEPAGE) };
+            // SAFETY: the rest of the memory is in this mapping.
+            unsafe { advise(self.base().add(from), self.length - from, advice) };
         }
     }
 
     /// Makes the whole memory read as zero after its instance was dropped, and keeps the pages of the working set
-    /// resident. Returns false if the kernel refused: the contents are then undefined, and the memory must be dropped.
-    pub fn reset(&mut self) -> bool {
+    /// resident, at most `max_resident` bytes. Returns false if the kernel refused: the contents are then undefined, and the memory must be dropped.
+    pub fn reset(&mut self, max_resident: usize) -> bool {
+        self.working_set.set_limit(max_resident / page_bytes());
         let size = std::mem::take(&mut self.size);
         let fresh = std::mem::replace(&mut self.fresh, false);
         // A guest probably uses all pages that it adds. Of a large initial size, it probably uses only the start, and
@@ -288,6 +295,16 @@ impl Run {
         }
         (self.first, self.action) = (page, next);
     }
+}
+
+/// Advises the kernel on huge pages, which changes no contents. A kernel without huge pages refuses it.
+///
+/// # Safety
+///
+/// The pages must belong to a mapping of the caller.
+unsafe fn advise(start: *mut u8, bytes: usize, advice: libc::c_int) {
+    // SAFETY: guaranteed by the caller.
+    unsafe { libc::madvise(start.cast(), bytes, advice) };
 }
 
 fn discard(base: *mut u8, from: usize, to: usize) -> bool {

@@ -9,8 +9,8 @@
 
 /// Maximum number of calls between two uses of a page that add it to the working set.
 const WINDOW: u32 = 32;
-/// The interval of samples in calls.
-const SAMPLE_EVERY: u32 = 256;
+/// The interval of samples in calls. It is prime, so that the samples of modules that take turns fall on all of them.
+const SAMPLE_EVERY: u32 = 251;
 /// Samples without a use until a page leaves.
 const LIVES: u8 = 8;
 
@@ -26,6 +26,7 @@ pub struct WorkingSet {
     /// One number for each page.
     heat: Vec<u8>,
     size: usize,
+    limit: usize,
     calls: u32,
     has_candidates: bool,
 }
@@ -34,6 +35,11 @@ impl WorkingSet {
     /// Pages in the set.
     pub fn len(&self) -> usize {
         self.size
+    }
+
+    /// Sets the maximum size. Pages beyond it leave as usual.
+    pub fn set_limit(&mut self, pages: usize) {
+        self.limit = pages;
     }
 
     /// Records that `page` has contents after a call; in a `sample`, the call used it. Returns whether the page is in
@@ -56,7 +62,7 @@ impl WorkingSet {
         if page >= self.heat.len() {
             self.heat.resize(page + 1, 0);
         }
-        let joins = self.heat[page] == CANDIDATE;
+        let joins = self.heat[page] == CANDIDATE && self.size < self.limit;
         self.heat[page] = if joins { FULL } else { CANDIDATE };
         self.size += usize::from(joins);
         self.has_candidates |= !joins;
@@ -108,9 +114,13 @@ mod tests {
         (kept, set.end_call())
     }
 
+    fn working_set() -> WorkingSet {
+        WorkingSet { limit: 16, ..WorkingSet::default() }
+    }
+
     #[test]
     fn a_page_joins_with_its_second_use() {
-        let mut set = WorkingSet::default();
+        let mut set = working_set();
         assert!(call(&mut set, &[3, 9], true).0.is_empty());
         assert_eq!(call(&mut set, &[3], false).0, [3]);
         assert_eq!(call(&mut set, &[], false).0, [3]);
@@ -119,7 +129,7 @@ mod tests {
 
     #[test]
     fn a_page_that_one_call_used_is_forgotten() {
-        let mut set = WorkingSet::default();
+        let mut set = working_set();
         call(&mut set, &(0..16).collect::<Vec<_>>(), false);
         for _ in 0..WINDOW {
             call(&mut set, &[], false);
@@ -130,7 +140,7 @@ mod tests {
 
     #[test]
     fn several_sizes_at_once_share_one_set() {
-        let mut set = WorkingSet::default();
+        let mut set = working_set();
         let large: Vec<_> = (0..16).collect();
         for _ in 0..3 {
             call(&mut set, &[1], false);
@@ -141,14 +151,14 @@ mod tests {
 
     #[test]
     fn one_call_in_many_is_a_sample() {
-        let mut set = WorkingSet::default();
+        let mut set = working_set();
         let samples = (0..2 * SAMPLE_EVERY).filter(|_| call(&mut set, &[1], false).1).count();
         assert_eq!(samples, 2);
     }
 
     #[test]
     fn a_page_that_samples_do_not_use_leaves_and_one_that_they_use_stays() {
-        let mut set = WorkingSet::default();
+        let mut set = working_set();
         call(&mut set, &[2, 7, 15], false);
         call(&mut set, &[2, 7, 15], false);
         for _ in 1..LIVES {
@@ -159,5 +169,16 @@ mod tests {
         call(&mut set, &[2, 7], true);
         assert_eq!(set.len(), 2);
         assert_eq!(call(&mut set, &[], false).0, [2, 7]);
+    }
+
+    #[test]
+    fn a_full_set_accepts_no_page_until_one_leaves() {
+        let mut set = WorkingSet { limit: 2, ..WorkingSet::default() };
+        call(&mut set, &[1, 2, 3], false);
+        assert_eq!(call(&mut set, &[1, 2, 3], false).0, [1, 2]);
+        assert_eq!(call(&mut set, &[3], false).0, [1, 2]);
+        (0..LIVES).for_each(|_| drop(call(&mut set, &[2], true)));
+        call(&mut set, &[3], false);
+        assert_eq!(call(&mut set, &[3], false).0, [2, 3]);
     }
 }

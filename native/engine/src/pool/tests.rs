@@ -1,4 +1,4 @@
-//! Tests of the memories that modules keep.
+//! Tests of the memories that finished calls leave.
 
 use wasmtime::Trap;
 
@@ -46,123 +46,131 @@ fn engine(group: &str, budget: u64) -> Arc<HotEngine> {
     HotEngine::open(EngineOptions { resident_budget_bytes: budget, ..options }).expect("an engine")
 }
 
-/// A module that a slot serves.
-fn served(engine: &HotEngine, limits: &str, number: usize) -> Arc<CompiledModule> {
+/// A module of the engine.
+fn module(engine: &HotEngine, limits: &str, number: usize) -> Arc<CompiledModule> {
     let wasm = wat::parse_str(guest(limits, number)).expect("valid text");
-    let module = testing::load(engine.options.clone(), &wasm).module;
-    module.versions.store(1, SeqCst);
-    module
+    testing::load(engine.options.clone(), &wasm).module
 }
 
 fn run(engine: &Arc<HotEngine>, module: &Arc<CompiledModule>, hook: Hook) -> Result<(), Failure> {
+    run_with(engine, module, hook, &[])
+}
+
+fn run_with(engine: &Arc<HotEngine>, module: &Arc<CompiledModule>, hook: Hook, body: &[u8]) -> Result<(), Failure> {
     let target = Target { engine: Arc::clone(engine), module: Arc::clone(module), stream: None };
-    call(&testing::call_of(&target, hook), Request { head: b"a", body: b"", tail: b"" }, |_| ()).result
+    call(&testing::call_of(&target, hook), Request { head: b"a", body, tail: b"" }, |_| ()).result
 }
 
 #[test]
 fn every_call_finds_zeroes_whatever_the_one_before_did() {
     let engine = engine("zeroes", 256 << 20);
-    for limits in ["2", "2 64", "2 2", "32"] {
-        let module = served(&engine, limits, 1);
-        for round in 0..600 {
-            let hook = [FILTER, FILTER, GROW, TRAP][round % 4];
-            let result = run(&engine, &module, hook);
-            match result {
-                Err(Failure::Trap(trap)) => assert_eq!((hook, trap.code), (TRAP, Some(Trap::UnreachableCodeReached))),
-                result => assert!(hook != TRAP && result.is_ok()),
-            }
+    let modules = ["2", "2 64", "2 2", "32"].map(|limits| module(&engine, limits, 1));
+    let run_one = |round: usize, module| {
+        let hook = [FILTER, FILTER, GROW, TRAP][round % 4];
+        match run(&engine, module, hook) {
+            Err(Failure::Trap(trap)) => assert_eq!((hook, trap.code), (TRAP, Some(Trap::UnreachableCodeReached))),
+            result => assert!(hook != TRAP && result.is_ok()),
         }
-        assert_eq!(module.memories.as_ref().map(ModuleMemories::count), Some(1));
-    }
-}
-
-#[test]
-fn modules_that_take_turns_stay_within_a_small_budget() {
-    let budget = 1 << 20;
-    let engine = engine("turns", budget);
-    let modules: Vec<_> = (0..200).map(|number| served(&engine, "2", number + 1)).collect();
-    for _ in 0..3 {
-        for module in &modules {
-            run(&engine, module, FILTER).expect("an answer");
-            let (count, bytes) = engine.pool.idle();
-            assert!(count > 0 && bytes as u64 <= budget);
-        }
-    }
-}
-
-#[test]
-fn of_modules_that_take_turns_and_exceed_the_budget_some_always_find_their_memory() {
-    let engine = engine("some", 1 << 20);
-    let modules: Vec<_> = (0..100).map(|number| served(&engine, "2", number + 1)).collect();
-    let kept = |rounds| {
-        for module in modules.iter().cycle().take(rounds * modules.len()) {
-            run(&engine, module, FILTER).expect("an answer");
-        }
-        let counts = modules.iter().map(|module| module.memories.as_ref().map_or(0, ModuleMemories::count));
-        counts.collect::<Vec<_>>()
     };
-    let (before, after) = (kept(4), kept(4));
-    assert!(before.iter().zip(after).filter(|(before, after)| **before + after == 2).count() >= 4);
-}
-
-#[test]
-fn a_module_that_is_no_longer_called_gives_way_to_one_that_is_called_twice() {
-    let engine = engine("replaced", 256 << 10);
-    let modules: Vec<_> = (0..2).flat_map(|_| (0..20).map(|number| served(&engine, "2", number + 1))).collect();
-    let (old, new) = modules.split_at(20);
-    for module in old.iter().chain(old).chain(new).chain(new) {
-        run(&engine, module, FILTER).expect("an answer");
+    for module in &modules {
+        (0..600).for_each(|round| run_one(round, module));
     }
-    let count = |modules: &[Arc<CompiledModule>]| {
-        modules.iter().filter_map(|module| module.memories.as_ref()).map(ModuleMemories::count).sum::<usize>()
-    };
-    assert!(count(new) > 0);
-    assert_eq!(count(old), 0);
-}
-
-#[test]
-fn the_least_recently_used_module_gives_way() {
-    let engine = engine("eviction", 4 << 20);
-    let often = served(&engine, "2", 1);
-    for number in 0..200 {
-        let module = served(&engine, "2", number + 2);
-        run(&engine, &module, FILTER).expect("an answer");
-        run(&engine, &often, FILTER).expect("an answer");
-        assert_eq!(often.memories.as_ref().map(ModuleMemories::count), Some(1));
+    // Five is prime to four: each module follows each other one with each hook.
+    for (round, module) in modules.iter().cycle().take(2_000).enumerate() {
+        run_one(round / 5, module);
     }
-}
-
-#[test]
-fn a_retired_module_keeps_nothing() {
-    let engine = engine("retired", 256 << 20);
-    let module = served(&engine, "2", 1);
-    run(&engine, &module, FILTER).expect("an answer");
     assert_eq!(engine.pool.idle().0, 1);
-    module.versions.store(0, SeqCst);
-    engine.pool.release(&module);
-    assert_eq!(engine.pool.idle(), (0, 0));
-    run(&engine, &module, FILTER).expect("an answer");
-    assert_eq!(engine.pool.idle(), (0, 0));
 }
 
 #[test]
-fn what_is_idle_for_long_is_released_and_a_dropped_module_frees_all() {
+fn modules_that_take_turns_share_the_memory_of_their_thread() {
+    let engine = engine("turns", 256 << 20);
+    let modules: Vec<_> = (0..200).map(|number| module(&engine, "2", number + 1)).collect();
+    for module in modules.iter().chain(&modules) {
+        run(&engine, module, FILTER).expect("an answer");
+        assert_eq!(engine.pool.idle().0, 1);
+    }
+}
+
+#[test]
+fn a_large_request_leaves_small_ones_their_memory() {
+    let engine = engine("classes", 256 << 20);
+    let module = module(&engine, "32", 1);
+    let large = vec![0; SMALL_REQUEST_BYTES + 1];
+    for body in [&[] as &[u8], &large, &[], &large] {
+        run_with(&engine, &module, FILTER, body).expect("an answer");
+    }
+    assert_eq!(engine.pool.idle().0, 2);
+}
+
+#[test]
+fn classes_cover_all_requests() {
+    assert_eq!(
+        [0, 16 << 10, (16 << 10) + 1, 256 << 10, 4 << 20, (4 << 20) + 1, usize::MAX].map(class_of),
+        [0, 0, 1, 1, 2, 3, 3]
+    );
+}
+
+#[test]
+fn idle_memory_of_small_requests_stays_small() {
+    let engine = engine("small", 256 << 20);
+    let module = module(&engine, "32", 1);
+    for _ in 0..10 {
+        run(&engine, &module, FILTER).expect("an answer");
+    }
+    let (count, bytes) = engine.pool.idle();
+    // The guest writes all of its 2 MiB.
+    assert_eq!((count, bytes), (1, MAX_RESIDENT_BYTES[0] + OVERHEAD_BYTES));
+}
+
+#[test]
+fn the_memories_of_concurrent_calls_stay_within_the_budget_and_the_oldest_are_released() {
+    let budget = 1 << 20;
+    let engine = engine("eviction", budget as u64);
+    let memory = || {
+        let mut memory = Box::new(Reservation::map(0, 1 << 20).expect("address space"));
+        memory.resize(64 << 10).expect("memory");
+        memory
+    };
+    for _ in 0..2 * budget / OVERHEAD_BYTES {
+        engine.pool.keep(memory(), 0);
+        assert!(engine.pool.idle().1 <= budget);
+    }
+    let oldest = engine.pool.classes[0].oldest();
+    engine.pool.keep(memory(), 1);
+    assert!(engine.pool.classes[0].oldest() > oldest);
+    assert_eq!(engine.pool.classes[1].count(), 1);
+}
+
+#[test]
+fn a_memory_that_exceeds_the_budget_alone_is_dropped() {
+    let engine = engine("alone", (OVERHEAD_BYTES + (64 << 10)) as u64);
+    let module = module(&engine, "32", 1);
+    for _ in 0..10 {
+        run(&engine, &module, FILTER).expect("an answer");
+        assert!(engine.pool.idle().1 <= OVERHEAD_BYTES + (64 << 10));
+    }
+}
+
+#[test]
+fn what_is_idle_for_long_is_released() {
     let engine = engine("idle", 256 << 20);
-    let module = served(&engine, "2", 1);
+    let module = module(&engine, "2", 1);
     run(&engine, &module, FILTER).expect("an answer");
     engine.pool.release_idle(0);
     assert_eq!(engine.pool.idle().0, 1);
     engine.pool.release_idle(deadline::now());
     assert_eq!(engine.pool.idle(), (0, 0));
     run(&engine, &module, FILTER).expect("an answer");
-    drop(module);
+    assert!(engine.pool.release_all());
     assert_eq!(engine.pool.idle(), (0, 0));
+    assert!(!engine.pool.release_all());
 }
 
 #[test]
 fn a_budget_of_nothing_keeps_nothing() {
     let engine = engine("nothing", 0);
-    let module = served(&engine, "2", 1);
+    let module = module(&engine, "2", 1);
     for _ in 0..4 {
         run(&engine, &module, FILTER).expect("an answer");
         assert_eq!(engine.pool.idle(), (0, 0));
@@ -170,9 +178,9 @@ fn a_budget_of_nothing_keeps_nothing() {
 }
 
 #[test]
-fn threads_that_share_a_module_keep_a_memory_each() {
+fn threads_keep_a_memory_each_at_most() {
     let engine = engine("threads", 256 << 20);
-    let module = served(&engine, "2", 1);
+    let module = module(&engine, "2", 1);
     std::thread::scope(|scope| {
         for _ in 0..4 {
             scope.spawn(|| (0..500).for_each(|_| run(&engine, &module, FILTER).expect("an answer")));

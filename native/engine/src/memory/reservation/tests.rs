@@ -22,7 +22,7 @@ fn call(reservation: &mut Reservation, size: usize, pages: &[usize]) -> bool {
     for &page in pages {
         bytes(reservation)[page * page_bytes()] = 0xa5;
     }
-    reservation.reset()
+    reservation.reset(usize::MAX)
 }
 
 /// Returns the resident pages of the first 64.
@@ -42,7 +42,7 @@ fn a_reset_memory_reads_as_zero_at_every_size() {
         reservation.resize(size).expect("it grows");
         assert!(bytes(&mut reservation).iter().all(|&byte| byte == 0));
         bytes(&mut reservation).fill(0xa5);
-        assert!(reservation.reset());
+        assert!(reservation.reset(usize::MAX));
     }
 }
 
@@ -106,7 +106,7 @@ fn random_calls_find_zeroes_while_memory_is_compacted() {
         usize::try_from(state).expect("64 bits") % below
     };
     let mut reservation = reservation(MIB);
-    assert!(reservation.reset());
+    assert!(reservation.reset(usize::MAX));
     for round in 0..3_000 {
         if round % 16 == 0 {
             // Requires root; without it, the rounds run without compaction.
@@ -121,7 +121,7 @@ fn random_calls_find_zeroes_while_memory_is_compacted() {
             let at = random(memory.len());
             memory[at] = 0xa5;
         }
-        assert!(reservation.reset());
+        assert!(reservation.reset(usize::MAX));
     }
 }
 
@@ -152,6 +152,10 @@ fn only_what_large_calls_reach_may_get_huge_pages() {
     // default.
     assert!(flags_at(reservation.base() as usize).contains(" nh"));
     assert!(flags_at(reservation.base() as usize + 11 * MIB).contains(" hg"));
+    // A module whose initial memory would be in huge pages is the next user.
+    assert!(reservation.reset(usize::MAX));
+    reservation.resize(12 * MIB).expect("it is accessible");
+    assert!(flags_at(reservation.base() as usize + 11 * MIB).contains(" nh"));
 }
 
 /// Returns the flags of the mapping at an address.
