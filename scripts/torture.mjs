@@ -11,7 +11,7 @@ const OVERRIDE = 'CC_LB_RUNTIME_WASMTIME_BINARY';
 const OUT = 'build/torture';
 
 buildSync({
-  entryPoints: ['main', 'child', 'group-worker', 'churn-worker', 'corruption-process'].map((name) =>
+  entryPoints: ['main', 'child', 'group-worker', 'churn-worker', 'corruption-process', 'hostile-process'].map((name) =>
     join(root, `test/torture/${name}.ts`),
   ),
   ...{ absWorkingDir: root, outdir: OUT, bundle: true, sourcemap: true, logLevel: 'warning' },

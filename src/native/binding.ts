@@ -78,7 +78,7 @@ export declare class NativeModule {
 
 /** The bytes of a module, copied once, so that later changes to the caller's buffer have no effect. */
 export declare class NativeSource {
-  /** Copies the bytes. */
+  /** Copies the bytes. Throws without memory for them. */
   constructor(wasm: Uint8Array)
   /** Hashes and inspects, without running anything. */
   inspect(policyVersion: number, memoryMaxPages: number, maxEntries: number): NativeInspection

@@ -13,7 +13,8 @@ import { children } from '../support/children.ts';
 import { append, customSection } from '../support/wat.ts';
 import { collect, handles } from './facts.ts';
 import { guest, plugin } from './guests.ts';
-import { generateHostile, HOSTILE_MODULES } from './hostile-modules.ts';
+import { HOSTILE_MODULES } from './hostile-modules.ts';
+import { HostileSource } from './hostile-source.ts';
 import { ensure, type Figure, grouped, type Run, type Scenario } from './scenario.ts';
 
 /** No compiled modules are cached, because their sizes would hide growth. */
@@ -49,9 +50,7 @@ export const compile: Scenario = {
     await quiet(runtime);
     const before = handles();
 
-    // One half are the modules of the suite, the other half are generated.
-    const suite = Object.values(HOSTILE_MODULES);
-    const hostile = () => unique(run.random.below(2) === 0 ? run.random.pick(suite)() : generateHostile(run.random));
+    const source = new HostileSource(run.seed);
     const verdicts = new Map<string, number>();
     const underAttack: number[] = [];
     const resident: number[] = [];
@@ -65,7 +64,7 @@ export const compile: Scenario = {
         while (run.hasMore && run.done < until) {
           run.count(1);
           const key = new SlotKey('hostile', `plugin-${run.done}`);
-          const verdict = await refused(runtime.registerFilterAsync(key, 'hostile', hostile()));
+          const verdict = await source.submit((bytes) => refused(runtime.registerFilterAsync(key, 'hostile', bytes)));
           runtime.evictSlot(key);
           verdicts.set(verdict, (verdicts.get(verdict) ?? 0) + 1);
         }
@@ -77,6 +76,7 @@ export const compile: Scenario = {
       await collect();
       resident.push(process.memoryUsage.rss());
     }
+    await source.close();
     const after = handles();
     const left = children().length;
     const afterKill: number[] = [];

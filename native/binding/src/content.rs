@@ -5,6 +5,7 @@ use std::sync::Arc;
 use cc_lb_engine::compile::ImageName;
 use cc_lb_engine::engine::HotEngine;
 use cc_lb_engine::failure::Failure;
+use cc_lb_engine::module_bytes::ModuleBytes;
 use napi_derive::napi;
 
 use crate::engine::NativeEngine;
@@ -16,7 +17,7 @@ use crate::source::NativeSource;
 #[derive(Clone)]
 pub struct NativeContent {
     pub(crate) engine: Arc<HotEngine>,
-    pub(crate) wasm: Arc<Vec<u8>>,
+    pub(crate) wasm: Arc<ModuleBytes>,
     pub(crate) hash: String,
     has_start: bool,
 }

@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use cc_lb_engine::failure::{Failure, catching};
 use cc_lb_engine::inspect::inspect;
+use cc_lb_engine::module_bytes::ModuleBytes;
 use napi::bindgen_prelude::AsyncTask;
-use napi::{Env, Result, Task};
+use napi::{Env, Error, Result, Task};
 use napi_derive::napi;
 
 use crate::inspection::NativeModuleFacts;
@@ -19,7 +20,7 @@ pub fn content_hash(policy_version: u32, memory_max_pages: u32, wasm: &[u8]) -> 
 /// The bytes of a module, copied once, so that later changes to the caller's buffer have no effect.
 #[napi]
 pub struct NativeSource {
-    pub(crate) wasm: Arc<Vec<u8>>,
+    pub(crate) wasm: Arc<ModuleBytes>,
 }
 
 /// The content hash and the facts of a module.
@@ -33,10 +34,12 @@ pub struct NativeInspection {
 
 #[napi]
 impl NativeSource {
-    /// Copies the bytes.
+    /// Copies the bytes. Throws without memory for them.
     #[napi(constructor, catch_unwind)]
-    pub fn new(wasm: &[u8]) -> NativeSource {
-        NativeSource { wasm: Arc::new(wasm.to_vec()) }
+    pub fn new(wasm: &[u8]) -> Result<NativeSource> {
+        let copy = ModuleBytes::copy(wasm)
+            .map_err(|error| Error::from_reason(format!("no memory for the module: {error}")))?;
+        Ok(NativeSource { wasm: Arc::new(copy) })
     }
 
     /// Hashes and inspects, without running anything.
@@ -63,7 +66,7 @@ impl NativeSource {
 
 /// The task of an inspection.
 pub struct InspectTask {
-    wasm: Arc<Vec<u8>>,
+    wasm: Arc<ModuleBytes>,
     policy_version: u32,
     memory_max_pages: u32,
     max_entries: u32,
@@ -82,7 +85,7 @@ impl Task for InspectTask {
 
     fn compute(&mut self) -> Result<NativeInspection> {
         let caught = catching(Failure::Rejected, || Ok(self.run()));
-        caught.map_err(|failure| napi::Error::from_reason(failure.to_string()))
+        caught.map_err(|failure| Error::from_reason(failure.to_string()))
     }
 
     fn resolve(&mut self, _env: Env, inspection: NativeInspection) -> Result<NativeInspection> {

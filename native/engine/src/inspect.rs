@@ -4,7 +4,8 @@
 use std::collections::HashMap;
 
 use wasmparser::{
-    BinaryReaderError, CompositeInnerType, Encoding, ExternalKind, Parser, Payload, TypeRef, TypeSectionReader,
+    BinaryReaderError, CompositeInnerType, Encoding, ExternalKind, FunctionSectionReader, ImportSectionReader, Parser,
+    Payload, TypeRef, TypeSectionReader,
 };
 
 /// The prefix of the sections and exports of the plugin contract.
@@ -178,16 +179,46 @@ impl From<BinaryReaderError> for ParseError {
     }
 }
 
-/// Collects the types of the listed exports.
+/// Collects the types of the listed exports. Sections are read again instead of copied, because their entries take
+/// more bytes in memory than in the file.
 #[derive(Default)]
 struct Signatures<'a> {
     max_entries: usize,
-    sections: Vec<TypeSectionReader<'a>>,
     types: usize,
-    /// The type of each function, imported ones first.
-    functions: Vec<u32>,
-    /// By index of a type, the positions of the listed exports that have it.
+    type_sections: Vec<TypeSectionReader<'a>>,
+    functions: usize,
+    /// The sections that declare functions, in the order of the indices.
+    function_sections: Vec<FunctionSection<'a>>,
+    /// By index of a function, the positions of the listed exports that are this function.
     exports: HashMap<u32, Vec<usize>>,
+}
+
+/// A section that declares functions.
+enum FunctionSection<'a> {
+    Imported(ImportSectionReader<'a>),
+    Defined(FunctionSectionReader<'a>),
+}
+
+impl FunctionSection<'_> {
+    /// Calls `visit` with the type of each function, up to the first error.
+    fn each(self, visit: impl FnMut(u32)) {
+        match self {
+            Self::Imported(section) => section
+                .into_imports()
+                .map_while(Result::ok)
+                .filter_map(|import| function_type(import.ty))
+                .for_each(visit),
+            Self::Defined(section) => section.into_iter().map_while(Result::ok).for_each(visit),
+        }
+    }
+}
+
+/// The type index of an imported function.
+fn function_type(reference: TypeRef) -> Option<u32> {
+    match reference {
+        TypeRef::Func(index) | TypeRef::FuncExact(index) => Some(index),
+        _ => None,
+    }
 }
 
 impl<'a> Signatures<'a> {
@@ -197,13 +228,13 @@ impl<'a> Signatures<'a> {
             self.types += group.types().len();
             self.check_count(self.types, "types", offset)?;
         }
-        self.sections.push(section);
+        self.type_sections.push(section);
         Ok(())
     }
 
-    fn add_function(&mut self, type_index: u32, offset: usize) -> Result<(), ParseError> {
-        self.functions.push(type_index);
-        self.check_count(self.functions.len(), "functions", offset)
+    fn add_function(&mut self, offset: usize) -> Result<(), ParseError> {
+        self.functions += 1;
+        self.check_count(self.functions, "functions", offset)
     }
 
     fn check_count(&self, count: usize, what: &str, offset: usize) -> Result<(), ParseError> {
@@ -216,17 +247,24 @@ impl<'a> Signatures<'a> {
 
     /// Records that the export at this position of the list is the function with this index.
     fn add_export(&mut self, function: u32, export: usize) {
-        if let Some(&type_index) = self.functions.get(function as usize) {
-            self.exports.entry(type_index).or_default().push(export);
-        }
+        self.exports.entry(function).or_default().push(export);
     }
 
     /// Sets the signatures of the listed exports.
-    fn describe(self, exports: &mut [Export]) {
-        // `add_types` parsed these sections without an error.
-        let groups = self.sections.into_iter().flatten().map_while(Result::ok);
+    fn describe(mut self, exports: &mut [Export]) {
+        let mut by_type: HashMap<u32, Vec<usize>> = HashMap::new();
+        let mut functions = 0..;
+        for section in self.function_sections {
+            section.each(|type_index| {
+                let listed = functions.next().and_then(|function| self.exports.remove(&function));
+                if let Some(listed) = listed {
+                    by_type.entry(type_index).or_default().extend(listed);
+                }
+            });
+        }
+        let groups = self.type_sections.into_iter().flatten().map_while(Result::ok);
         for (index, ty) in (0..).zip(groups.flat_map(wasmparser::RecGroup::into_types)) {
-            for &export in self.exports.get(&index).into_iter().flatten() {
+            for export in by_type.remove(&index).into_iter().flatten() {
                 exports[export].signature = signature_of(&ty.composite_type.inner);
             }
         }
@@ -247,11 +285,12 @@ fn walk<'a>(wasm: &'a [u8], facts: &mut ModuleFacts, signatures: &mut Signatures
             Payload::TypeSection(section) => signatures.add_types(section)?,
             Payload::ImportSection(section) => {
                 facts.imports_offset.get_or_insert(u32::try_from(section.range().start).unwrap_or(u32::MAX));
+                signatures.function_sections.push(FunctionSection::Imported(section.clone()));
                 for import in section.into_imports_with_offsets() {
                     let (offset, import) = import?;
                     facts.import_count += 1;
-                    if let TypeRef::Func(index) | TypeRef::FuncExact(index) = import.ty {
-                        signatures.add_function(index, offset)?;
+                    if function_type(import.ty).is_some() {
+                        signatures.add_function(offset)?;
                     }
                     if facts.imports.len() < MAX_LISTED {
                         facts.imports.push(Import {
@@ -263,10 +302,11 @@ fn walk<'a>(wasm: &'a [u8], facts: &mut ModuleFacts, signatures: &mut Signatures
                 }
             }
             Payload::FunctionSection(section) => {
-                for index in section.into_iter_with_offsets() {
-                    let (offset, index) = index?;
+                signatures.function_sections.push(FunctionSection::Defined(section.clone()));
+                for function in section.into_iter_with_offsets() {
+                    let (offset, _) = function?;
                     facts.functions += 1;
-                    signatures.add_function(index, offset)?;
+                    signatures.add_function(offset)?;
                 }
             }
             Payload::MemorySection(section) => {

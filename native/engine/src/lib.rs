@@ -19,6 +19,7 @@ pub mod inspect;
 pub mod instance;
 pub mod memory;
 pub mod module;
+pub mod module_bytes;
 pub mod options;
 pub mod permits;
 pub mod pool;

@@ -51,6 +51,7 @@ pub use queue::Principal;
 pub use supervisor::{Counts, counts};
 
 use crate::failure::{CompileReason, Failure};
+use crate::module_bytes::ModuleBytes;
 use crate::options::CodeSettings;
 
 /// Stack of the compiling thread. Cranelift recurses on deep nesting in a module.
@@ -61,7 +62,7 @@ pub struct Request {
     /// The settings of the compiler.
     pub code: CodeSettings,
     /// The module.
-    pub wasm: Arc<Vec<u8>>,
+    pub wasm: Arc<ModuleBytes>,
     /// Identifies the content.
     pub hash: String,
     /// The principal that owns the module.
