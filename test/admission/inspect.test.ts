@@ -358,6 +358,20 @@ describe('order of problems', () => {
 });
 
 describe('inspectWasm', () => {
+  it('returns the types of exported functions, imported or defined', () => {
+    const functions = '(func (export "cc_lb_b") (result f32) unreachable) (func (export "cc_lb_c") (param i32))';
+    const imports = '(import "m" "a" (func $a (param i64))) (import "m" "m" (memory 1))';
+    const { facts } = inspectWasm(
+      assemble(`(module ${imports} ${functions} (export "cc_lb_a" (func $a)) (export "cc_lb_d" (func $a)))`),
+    );
+    expect(facts.exports.map(({ name, signature }) => [name, signature])).toEqual([
+      ['cc_lb_b', '() -> f32'],
+      ['cc_lb_c', '(i32)'],
+      ['cc_lb_a', '(i64)'],
+      ['cc_lb_d', '(i64)'],
+    ]);
+  });
+
   it('checks the modules under policy version 1', () => {
     expect(POLICY_VERSION).toBe(1);
   });

@@ -8,7 +8,7 @@ use wasmtime::{FrameInfo, Trap, WasmBacktrace};
 use crate::hook::Hook;
 
 /// Why an engine, a compilation or a call failed. Its `Display` is the message, one sentence.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub enum Failure {
     /// The engine could not be built.
     EngineInit(String),
@@ -97,7 +97,7 @@ pub enum Phase {
 }
 
 /// The trap of a guest, or a fault of the guest that counts as one.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct GuestTrap {
     /// What was going on.
     pub phase: Phase,

@@ -26,14 +26,15 @@ impl Compilation {
         self.0.wait();
     }
 
-    /// Cancels it immediately: it leaves the queue, or its process is killed.
+    /// Cancels it immediately: it leaves the queue, or its process is killed unless another compilation waits for its
+    /// result.
     pub fn cancel(&self) {
         self.0.cancel();
         supervisor::cancelled();
     }
 
     /// Returns the image once, after the compilation has ended.
-    pub fn take(&self) -> Result<Vec<u8>, Failure> {
+    pub fn take(&self) -> Result<Arc<Vec<u8>>, Failure> {
         self.0.take()
     }
 }

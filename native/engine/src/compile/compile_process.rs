@@ -124,7 +124,8 @@ impl CompileProcess {
     }
 
     /// Makes progress without blocking. Returns the outcome of the job once, and whether the process is reaped.
-    pub fn advance(&mut self, now: Instant) -> (Option<Outcome>, bool) {
+    /// `unwanted` is whether nothing waits for a job.
+    pub fn advance(&mut self, now: Instant, unwanted: impl Fn(&Job) -> bool) -> (Option<Outcome>, bool) {
         // Check for the exit first: after it, everything that the process wrote is in the pipe.
         let exit = self.process.exit();
         self.process.read_errors(&mut self.errors, MAX_ERROR_BYTES);
@@ -136,7 +137,7 @@ impl CompileProcess {
             self.send();
             outcome = exit.map(|exit| Err(self.failure_of(exit)));
             if outcome.is_none() {
-                outcome = self.overdue(now).map(Err);
+                outcome = self.overdue(now, unwanted).map(Err);
             }
         }
         if outcome.is_some() {
@@ -151,9 +152,9 @@ impl CompileProcess {
         self.job.as_mut().is_some_and(|assigned| !std::mem::replace(&mut assigned.ended, true))
     }
 
-    fn overdue(&self, now: Instant) -> Option<Failure> {
+    fn overdue(&self, now: Instant, unwanted: impl Fn(&Job) -> bool) -> Option<Failure> {
         let assigned = self.job.as_ref();
-        if assigned.is_some_and(|assigned| assigned.job.cancelled()) {
+        if assigned.is_some_and(|assigned| unwanted(&assigned.job)) {
             return Some(Failure::Cancelled);
         }
         if now.saturating_duration_since(self.since) < self.limit()? {
@@ -226,7 +227,7 @@ impl CompileProcess {
         payload.drain(..READY.len() + ANSWER_HEADER_BYTES);
         let text = || String::from_utf8_lossy(&payload).into_owned();
         Some(match status {
-            Status::Image => Ok(Compiled { image: payload, digest }),
+            Status::Image => Ok(Compiled { image: Arc::new(payload), digest }),
             Status::Refused => Err(module_failure(CompileReason::Invalid, text())),
             Status::Panicked => Err(module_failure(CompileReason::Crash, format!("the compiler panicked: {}", text()))),
         })

@@ -7,10 +7,11 @@ use super::queue::{Principal, Waiting};
 use super::{CompileIn, Request, host_failure};
 use crate::failure::Failure;
 
-/// An image and the digest of the module that the compiler reports.
+/// An image, shared by everything that waits for it, and the digest of the module that the compiler reports.
+#[derive(Clone)]
 pub struct Compiled {
     /// The result of `Engine::precompile_module`.
-    pub image: Vec<u8>,
+    pub image: Arc<Vec<u8>>,
     /// BLAKE3 of the module.
     pub digest: [u8; blake3::OUT_LEN],
 }
@@ -80,13 +81,24 @@ impl Job {
     }
 
     /// Returns the result once, after the compilation has ended.
-    pub fn take(&self) -> Result<Vec<u8>, Failure> {
+    pub fn take(&self) -> Result<Arc<Vec<u8>>, Failure> {
         let outcome = self.state().outcome.take();
         let compiled = outcome.unwrap_or(Err(Failure::Cancelled))?;
         if compiled.digest != *blake3::hash(&self.request.wasm).as_bytes() {
             return Err(host_failure(false, "the compile process answered for another module"));
         }
         Ok(compiled.image)
+    }
+
+    /// Whether another one that starts now has the same result.
+    pub fn equals(&self, other: &Job) -> bool {
+        let (request, other) = (&self.request, &other.request);
+        let same_place = match (&request.compile_in, &other.compile_in) {
+            (CompileIn::Process { command, .. }, CompileIn::Process { command: other, .. }) => command == other,
+            (CompileIn::Thread, CompileIn::Thread) => true,
+            _ => false,
+        };
+        same_place && request.hash == other.hash && request.code == other.code && request.limits == other.limits
     }
 
     /// Bytes of memory that it may use. Threads are not limited, so theirs is 0.

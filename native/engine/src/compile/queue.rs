@@ -77,11 +77,16 @@ impl<T: Waiting> Queue<T> {
     }
 
     /// Removes and returns the first entry, in rotation order, of a principal whose first entry may start. That
-    /// principal moves to the end of the rotation.
-    pub fn take(&mut self, may_start: impl Fn(&T) -> bool) -> Option<T> {
-        let position = self.lines.iter().position(|line| line.entries.front().is_some_and(&may_start))?;
+    /// principal moves to the end of the rotation. Entries that `attached` selects keep their places but do not count.
+    pub fn take(&mut self, attached: impl Fn(&T) -> bool, may_start: impl Fn(&T) -> bool) -> Option<T> {
+        let first = |line: &Line<T>| {
+            let first = line.entries.iter().position(|entry| !attached(entry))?;
+            may_start(&line.entries[first]).then_some(first)
+        };
+        let (position, first) =
+            self.lines.iter().enumerate().find_map(|(position, line)| Some((position, first(line)?)))?;
         let mut line = self.lines.remove(position)?;
-        let entry = line.entries.pop_front()?;
+        let entry = line.entries.remove(first)?;
         line.bytes -= entry.bytes();
         self.bytes -= entry.bytes();
         self.count -= 1;
@@ -89,6 +94,11 @@ impl<T: Waiting> Queue<T> {
             self.lines.push_back(line);
         }
         Some(entry)
+    }
+
+    /// Whether an entry fulfills the condition.
+    pub fn any(&self, condition: impl Fn(&T) -> bool) -> bool {
+        self.lines.iter().flat_map(|line| &line.entries).any(condition)
     }
 
     /// Removes the entries that `unwanted` selects and returns them.
@@ -128,7 +138,7 @@ mod tests {
     }
 
     fn order(queue: &mut Queue<Entry>) -> Vec<u32> {
-        std::iter::from_fn(|| queue.take(|_| true)).map(|entry| entry.1).collect()
+        std::iter::from_fn(|| queue.take(|_| false, |_| true)).map(|entry| entry.1).collect()
     }
 
     #[test]
@@ -156,8 +166,22 @@ mod tests {
         for (principal, number) in [("a", 1), ("b", 2)] {
             queue.push(entry(principal, number), false, 100, 1_000).expect("the limits allow it");
         }
-        assert_eq!(queue.take(|entry| entry.1 != 1), Some(entry("b", 2)));
-        assert_eq!(queue.take(|entry| entry.1 != 1), None);
+        assert_eq!(queue.take(|_| false, |entry| entry.1 != 1), Some(entry("b", 2)));
+        assert_eq!(queue.take(|_| false, |entry| entry.1 != 1), None);
+        assert_eq!(order(&mut queue), [1]);
+    }
+
+    #[test]
+    fn an_attached_entry_keeps_its_place_and_delays_no_later_one() {
+        let mut queue = Queue::default();
+        for (principal, number) in [("a", 1), ("a", 2), ("b", 3)] {
+            queue.push(entry(principal, number), false, 100, 1_000).expect("the limits allow it");
+        }
+        let first_attached = |entry: &Entry| entry.1 == 1;
+        assert_eq!(queue.take(first_attached, |_| true), Some(entry("a", 2)));
+        assert_eq!(queue.take(first_attached, |_| true), Some(entry("b", 3)));
+        assert_eq!(queue.take(first_attached, |_| true), None);
+        assert!(queue.any(first_attached));
         assert_eq!(order(&mut queue), [1]);
     }
 

@@ -165,7 +165,7 @@ impl Supervisor {
         let now = Instant::now();
         let mut ended = Vec::new();
         self.processes.retain_mut(|process| {
-            let (outcome, reaped) = process.advance(now);
+            let (outcome, reaped) = process.advance(now, unwanted);
             ended.extend(outcome.zip(process.job().cloned()));
             if reaped && process.job().is_none() {
                 // A spare process that exits early is not replaced before the next job.
@@ -175,8 +175,10 @@ impl Supervisor {
         });
         self.threads.retain(|one| {
             let overdue = now.saturating_duration_since(one.since) >= one.job.request.limits.time;
-            if (one.job.cancelled() || overdue) && !one.job.has_ended() {
-                ended.push((Err(took_too_long(&one.job.request.limits)), Arc::clone(&one.job)));
+            let failure = overdue.then(|| took_too_long(&one.job.request.limits));
+            let failure = failure.or_else(|| unwanted(&one.job).then_some(Failure::Cancelled));
+            if let Some(failure) = failure.filter(|_| !one.job.has_ended()) {
+                ended.push((Err(failure), Arc::clone(&one.job)));
             }
             !one.finished.load(SeqCst)
         });
@@ -192,7 +194,9 @@ impl Supervisor {
     fn start_jobs(&mut self) {
         loop {
             let mut shared = shared();
-            if let Some(job) = shared.queue.take(|job| self.may_start(job)) {
+            // An equal compilation that runs will end this one too.
+            let attached = |job: &Arc<Job>| self.jobs().any(|other| !other.has_ended() && other.equals(job));
+            if let Some(job) = shared.queue.take(attached, |job| self.may_start(job)) {
                 drop(shared);
                 match job.request.compile_in.clone() {
                     CompileIn::Process { command, .. } => self.start_process(job, &command),
@@ -203,7 +207,8 @@ impl Supervisor {
             // A job that can start is never late, however late this thread runs.
             let now = Instant::now();
             let late = shared.queue.remove(|job| {
-                job.request.urgent && now.saturating_duration_since(job.submitted) >= job.request.limits.time
+                let waited = now.saturating_duration_since(job.submitted);
+                job.request.urgent && waited >= job.request.limits.time && !attached(job)
             });
             drop(shared);
             late.iter().for_each(|job| job.end(Err(Failure::Saturated(Resource::Compile))));
@@ -289,14 +294,24 @@ impl Drop for Supervisor {
     }
 }
 
-/// Ends a job, and remembers a failure that would recur.
+/// Whether nothing waits for a job.
+fn unwanted(job: &Job) -> bool {
+    job.cancelled() && !shared().queue.any(|other| other.equals(job))
+}
+
+/// Ends a job and the waiting ones that it equals, and remembers a failure that would recur.
 fn end(job: &Job, outcome: Outcome) {
+    let mut shared = shared();
     if let Err(Failure::Compile { reason: reason @ (CompileReason::Time | CompileReason::Memory), message }) = &outcome
-        && !job.cancelled()
     {
         let Request { hash, limits, .. } = &job.request;
-        shared().refusals.add(hash.clone(), *limits, *reason, message.clone(), Instant::now());
+        shared.refusals.add(hash.clone(), *limits, *reason, message.clone(), Instant::now());
     }
+    // One that was submitted after the last one was canceled waits for its own turn.
+    let cancelled = matches!(outcome, Err(Failure::Cancelled));
+    let equal = shared.queue.remove(|other| !cancelled && other.equals(job));
+    drop(shared);
+    equal.iter().for_each(|other| other.end(outcome.clone()));
     job.end(outcome);
 }
 
@@ -313,5 +328,5 @@ fn compile_here(request: &Request) -> Outcome {
             format!("its image has {} bytes, more than maxImageBytes ({})", image.len(), request.limits.image);
         return Err(module_failure(CompileReason::Image, problem));
     }
-    Ok(Compiled { image, digest: *blake3::hash(&request.wasm).as_bytes() })
+    Ok(Compiled { image: Arc::new(image), digest: *blake3::hash(&request.wasm).as_bytes() })
 }
