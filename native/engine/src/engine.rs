@@ -13,6 +13,7 @@ use crate::code::code_config;
 use crate::compile::ImageName;
 use crate::deadline;
 use crate::failure::{Failure, chain};
+use crate::heap;
 use crate::host::InstanceLimits;
 use crate::inspect;
 use crate::memory;
@@ -63,6 +64,7 @@ impl HotEngine {
         if let Some(engine) = engines.get(&options).and_then(Weak::upgrade) {
             return Ok(engine);
         }
+        heap::keep_freed_memory();
         let engine = build(&options, options.reuses_memories())?;
         let engine = Arc::new(HotEngine {
             budget: Budget::new(options.pool_total_core_instances),

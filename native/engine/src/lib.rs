@@ -12,6 +12,7 @@ pub mod cpu_time;
 pub mod deadline;
 pub mod engine;
 pub mod failure;
+pub mod heap;
 pub mod hook;
 pub mod host;
 pub mod idle;
