@@ -26,7 +26,7 @@ import type {
   Upstream,
   UpstreamCandidate,
 } from './types.ts';
-import { parseUuid } from './uuid.ts';
+import { recurringUuid } from './uuid.ts';
 import { checkArray, parseArgument } from './validate.ts';
 
 /** The part of a filter that the chain uses; `WasmtimeFilterPlugin` implements it. */
@@ -284,7 +284,12 @@ export class PluginChain {
 
   /** Reports the event to every observer; returns their failures, which do not affect the request. */
   observe(event: ObserveEvent, options?: CallOptions): readonly ObservabilityError[] {
-    return this.#observers.map((observer) => observer.observe(event, options)).filter((error) => error !== undefined);
+    const errors: ObservabilityError[] = [];
+    for (const observer of this.#observers) {
+      const error = observer.observe(event, options);
+      if (error !== undefined) errors.push(error);
+    }
+    return errors;
   }
 
   /**
@@ -331,10 +336,11 @@ class FilterRun {
     if (problem !== null) {
       throw new FilterError('runtime', problem, { plugin: stage.pluginName, hook: 'filter' });
     }
+    this.#stages.push({ plugin: stage.pluginName, output });
+    if (output.keptUpstreamIds.length === this.#ids.length) return;
     const kept = new Set(output.keptUpstreamIds);
     this.survivors = this.survivors.filter((_, index) => kept.has(this.#ids[index]!));
     this.#ids = this.#ids.filter((id) => kept.has(id));
-    this.#stages.push({ plugin: stage.pluginName, output });
   }
 
   fail(stage: FilterStage, error: unknown): void {
@@ -354,29 +360,32 @@ class FilterRun {
   }
 
   /** Returns why a verdict is invalid for the candidates of its filter; null if it is valid. */
-  #problemOf(output: FilterOutput): string | null {
+  #problemOf({ keptUpstreamIds, perCandidateReasons }: FilterOutput): string | null {
     const unnamed = new Set(this.#ids);
-    for (const id of [...output.keptUpstreamIds, ...output.perCandidateReasons.map(({ upstreamId }) => upstreamId)]) {
-      if (unnamed.delete(id)) continue;
-      return this.#ids.includes(id)
-        ? `the answer names upstream ${id} more than once`
-        : `the answer names upstream ${id}, which is not one of the candidates`;
-    }
+    for (const id of keptUpstreamIds) if (!unnamed.delete(id)) return this.#problemOfId(id);
+    for (const { upstreamId } of perCandidateReasons)
+      if (!unnamed.delete(upstreamId)) return this.#problemOfId(upstreamId);
     return null;
+  }
+
+  #problemOfId(id: string): string {
+    return this.#ids.includes(id)
+      ? `the answer names upstream ${id} more than once`
+      : `the answer names upstream ${id}, which is not one of the candidates`;
   }
 }
 
 function canonicalIds(candidates: readonly UpstreamCandidate[]): string[] {
-  const ids = candidates.map((candidate, index) => {
-    const id = typeof candidate?.upstreamId === 'string' ? parseUuid(candidate.upstreamId) : null;
-    if (id === null) throw new InvalidArgumentError(`candidates[${index}].upstreamId`, 'expected a UUID');
-    return id;
-  });
+  const ids: string[] = [];
   const seen = new Set<string>();
-  for (const [index, id] of ids.entries()) {
-    if (seen.has(id))
+  for (let index = 0; index < candidates.length; index++) {
+    const id = recurringUuid(candidates[index]?.upstreamId);
+    if (id === null) throw new InvalidArgumentError(`candidates[${index}].upstreamId`, 'expected a UUID');
+    if (seen.has(id)) {
       throw new InvalidArgumentError(`candidates[${index}].upstreamId`, 'another candidate has this id');
+    }
     seen.add(id);
+    ids.push(id);
   }
   return ids;
 }

@@ -1,3 +1,9 @@
+import { Memo } from './memo.ts';
+
+/** Ids of upstreams are few and recur with every request. */
+const KNOWN_UUIDS = 4096;
+const known = new Memo<string, string>(KNOWN_UUIDS);
+
 const CANONICAL = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/;
 const SIMPLE = /^[0-9a-f]{32}$/;
 const URN = 'urn:uuid:';
@@ -25,6 +31,16 @@ export function parseUuid(text: string): string | null {
     default:
       return null;
   }
+}
+
+/** `parseUuid` for an id that recurs: canonical texts are memoized. Any value but a text is not a UUID. */
+export function recurringUuid(value: unknown): string | null {
+  if (typeof value !== 'string') return null;
+  const memoized = known.get(value);
+  if (memoized !== undefined) return memoized;
+  const canonical = parseUuid(value);
+  if (canonical !== null) known.set(canonical, canonical);
+  return canonical;
 }
 
 function hyphenated(text: string): string | null {

@@ -7,7 +7,9 @@ const LAST_CHUNK = Buffer.from('0\r\n\r\n');
 
 /**
  * Sends requests for `durationMs` over `connections` sockets; with `rate`, at that total rate per second, each due at a
- * fixed time. The latency is measured from the due time.
+ * fixed time. The latency of a request that waits for the previous answer of its connection is measured from the time at
+ * which it is due, that of any other request from the time at which it is sent: timers have a resolution of 1 ms, and
+ * their lateness is not the server's.
  * @returns {Promise<{requests: number, failed: number, seconds: number, latenciesMs: Float64Array}>} sorted latencies
  */
 export async function load({ url, path, headers, body, connections, durationMs, rate }) {
@@ -43,6 +45,8 @@ function requestBytes(host, path, headers, body) {
 function oneConnection({ hostname, port, bytes, run, gapMs, firstMs }) {
   return new Promise((resolve) => {
     let due = firstMs;
+    /** The start of the latency of the running request. */
+    let from = firstMs;
     let answer = new AnswerReader();
     let timer;
     let socket = open();
@@ -52,7 +56,7 @@ function oneConnection({ hostname, port, bytes, run, gapMs, firstMs }) {
       opened.on('connect', next);
       opened.on('data', (chunk) => {
         if (!answer.feed(chunk)) return;
-        if (answer.status === 200) run.latencies.push(performance.now() - due);
+        if (answer.status === 200) run.latencies.push(performance.now() - from);
         else run.failed++;
         const { keepsAlive } = answer;
         answer = new AnswerReader();
@@ -89,8 +93,14 @@ function oneConnection({ hostname, port, bytes, run, gapMs, firstMs }) {
         return;
       }
       due = gapMs === 0 ? now : Math.max(due + gapMs, firstMs);
-      if (due > now + 0.5) timer = setTimeout(() => socket?.write(bytes), due - now);
+      from = due;
+      if (due > now) timer = setTimeout(send, due - now);
       else socket.write(bytes);
+    }
+
+    function send() {
+      from = performance.now();
+      socket?.write(bytes);
     }
   });
 }

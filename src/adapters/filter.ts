@@ -3,14 +3,13 @@ import type { HotEngineConfig } from '../config.ts';
 import { encodeMessage } from '../dispatch/call.ts';
 import type { CallScratch } from '../dispatch/scratch.ts';
 import { FilterError, GuestTrapError, InvalidArgumentError } from '../errors.ts';
-import { Memo } from '../memo.ts';
 import { filterOutput } from '../policy/decision.ts';
 import { requestHeaders } from '../policy/headers.ts';
 import type { WasmtimeRuntime } from '../runtime.ts';
 import type { SlotKey } from '../slot-key.ts';
 import type { PluginSlot } from '../slots.ts';
 import type { FilterOutput, Principal, RequestContext, UpstreamCandidate } from '../types.ts';
-import { parseUuid } from '../uuid.ts';
+import { recurringUuid } from '../uuid.ts';
 import { checkArray, checkObject } from '../validate.ts';
 import type { Version } from '../versions.ts';
 import { decodeAnswer } from '../wire/decode.ts';
@@ -32,10 +31,6 @@ const toFilterError: WrapError = (fault, context) =>
     `filter plugin failed: ${fault.message}`,
     context,
   );
-
-/** The canonical form of upstream ids. Upstreams are few and recur with every request. */
-const KNOWN_IDS = 4096;
-const knownIds = new Memo<string, string>(KNOWN_IDS);
 
 /** A filter plugin of a slot. */
 export class WasmtimeFilterPlugin extends Adapter<'filter'> {
@@ -189,11 +184,7 @@ function withId(candidate: UpstreamCandidate, upstreamId: string): UpstreamCandi
 }
 
 function canonicalId(candidate: UpstreamCandidate | null | undefined, index: number): string {
-  const id = candidate?.upstreamId;
-  const known = typeof id === 'string' ? knownIds.get(id) : undefined;
-  if (known !== undefined) return known;
-  const canonical = typeof id === 'string' ? parseUuid(id) : null;
+  const canonical = recurringUuid(candidate?.upstreamId);
   if (canonical === null) throw new InvalidArgumentError(`candidates[${index}].upstreamId`, 'expected a UUID');
-  knownIds.set(canonical, canonical);
   return canonical;
 }
