@@ -1,26 +1,24 @@
 // A load generator with raw sockets: each connection sends the same request after each complete answer, or at a fixed
 // rate. It uses a few microseconds per request, so that the servers get the CPU of a small machine.
+import { once } from 'node:events';
 import { connect } from 'node:net';
+import { Worker } from 'node:worker_threads';
 
 const HEADER_END = Buffer.from('\r\n\r\n');
 const LAST_CHUNK = Buffer.from('0\r\n\r\n');
 
 /**
- * Sends requests for `durationMs` over `connections` sockets; with `rate`, at that total rate per second, each due at a
- * fixed time. The latency of a request that waits for the previous answer of its connection is measured from the time at
- * which it is due, that of any other request from the time at which it is sent: timers have a resolution of 1 ms, and
- * their lateness is not the server's.
+ * Sends requests for `durationMs` over `connections` sockets; with `rate`, at that total rate per second, at even
+ * intervals. The latency is measured from the time at which a request is due, also if no connection is free then.
  * @returns {Promise<{requests: number, failed: number, seconds: number, latenciesMs: Float64Array}>} sorted latencies
  */
 export async function load({ url, path, headers, body, connections, durationMs, rate }) {
   const { hostname, port } = new URL(url);
   const bytes = requestBytes(`${hostname}:${port}`, path, headers, body);
-  const run = { failed: 0, latencies: [], until: performance.now() + durationMs };
   const began = performance.now();
-  const gapMs = rate === undefined ? 0 : (1_000 * connections) / rate;
-  const sockets = Array.from({ length: connections }, (_, i) =>
-    oneConnection({ hostname, port, bytes, run, gapMs, firstMs: began + (gapMs * i) / connections }),
-  );
+  const run = { failed: 0, latencies: [], until: began + durationMs, pace: rate && new Pace() };
+  const sockets = Array.from({ length: connections }, () => oneConnection({ hostname, port, bytes, run }));
+  if (rate !== undefined) await run.pace.end({ gapMs: 1_000 / rate, durationMs });
   await Promise.all(sockets);
   const latenciesMs = Float64Array.from(run.latencies).sort();
   return {
@@ -29,6 +27,34 @@ export async function load({ url, path, headers, body, connections, durationMs, 
     seconds: (performance.now() - began) / 1_000,
     latenciesMs,
   };
+}
+
+/** Distributes due requests to free connections. */
+class Pace {
+  /** The functions that send on a free connection. */
+  #free = [];
+  /** The times of due requests for which no connection is free. */
+  #due = [];
+
+  /** Calls `send` with the time of the next due request; at the end of the run, with undefined. */
+  take(send) {
+    if (this.#due.length > 0) send(this.#due.shift());
+    else this.#free.push(send);
+  }
+
+  /** Resolves after the last request was due. */
+  async end(workerData) {
+    const pacer = new Worker(new URL('pacer.mjs', import.meta.url), { workerData });
+    pacer.on('message', (time) => {
+      const due = time - performance.timeOrigin;
+      const send = this.#free.shift();
+      if (send === undefined) this.#due.push(due);
+      else send(due);
+    });
+    await once(pacer, 'exit');
+    this.#due.length = 0;
+    for (const send of this.#free.splice(0)) send(undefined);
+  }
 }
 
 /** Returns the quantile `share` of sorted values. */
@@ -42,13 +68,10 @@ function requestBytes(host, path, headers, body) {
   return Buffer.concat([Buffer.from(`${head}content-length: ${body.length}\r\n\r\n`), body]);
 }
 
-function oneConnection({ hostname, port, bytes, run, gapMs, firstMs }) {
+function oneConnection({ hostname, port, bytes, run }) {
   return new Promise((resolve) => {
-    let due = firstMs;
-    /** The start of the latency of the running request. */
-    let from = firstMs;
+    let due;
     let answer = new AnswerReader();
-    let timer;
     let socket = open();
 
     function open() {
@@ -56,7 +79,7 @@ function oneConnection({ hostname, port, bytes, run, gapMs, firstMs }) {
       opened.on('connect', next);
       opened.on('data', (chunk) => {
         if (!answer.feed(chunk)) return;
-        if (answer.status === 200) run.latencies.push(performance.now() - from);
+        if (answer.status === 200) run.latencies.push(performance.now() - due);
         else run.failed++;
         const { keepsAlive } = answer;
         answer = new AnswerReader();
@@ -75,32 +98,29 @@ function oneConnection({ hostname, port, bytes, run, gapMs, firstMs }) {
     }
 
     function reopen() {
-      clearTimeout(timer);
       answer = new AnswerReader();
       const last = socket;
       socket = undefined;
       last.destroy();
-      if (performance.now() < run.until) timer = setTimeout(() => (socket = open()), 5);
+      if (performance.now() < run.until) setTimeout(() => (socket = open()), 5);
       else resolve();
     }
 
     function next() {
-      const now = performance.now();
-      if (now >= run.until) {
-        socket.end();
-        socket.destroy();
-        resolve();
-        return;
-      }
-      due = gapMs === 0 ? now : Math.max(due + gapMs, firstMs);
-      from = due;
-      if (due > now) timer = setTimeout(send, due - now);
-      else socket.write(bytes);
+      if (performance.now() >= run.until) send(undefined);
+      else if (run.pace === undefined) send(performance.now());
+      else run.pace.take(send);
     }
 
-    function send() {
-      from = performance.now();
-      socket?.write(bytes);
+    /** Sends the request that is due at `time`; without one, the run is over. */
+    function send(time) {
+      due = time;
+      if (time !== undefined) {
+        socket?.write(bytes);
+        return;
+      }
+      socket?.destroy();
+      resolve();
     }
   });
 }

@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { quantile } from './client.mjs';
-import { HEADERS, PLUGIN_SETS, residentBytes, startBalancer, startScript } from './contestants.mjs';
+import { apart, HEADERS, PLUGIN_SETS, residentBytes, startBalancer, startScript } from './contestants.mjs';
 import { gaps } from './event-gaps.mjs';
 import { startGateways } from './gateways.mjs';
 import { bodyOf, HEADINGS, interleaved, median, rowsOf, table, turn } from './measure.mjs';
@@ -42,16 +42,21 @@ export async function streams(upstream, { rounds, durationMs }) {
   return rows;
 }
 
-/** Latencies with three plugins and without any, at half of the maximum rate with plugins. */
+/**
+ * Latencies and CPU time at one rate for all, half of the maximum rate with plugins. At their own maximum rates, the CPU
+ * times of fast and slow contestants are not comparable: the more requests arrive together, the less each costs.
+ */
 export async function halfLoad(upstream, { rounds, durationMs }) {
-  const [bare, ...contestants] = await balancers(upstream, ['none', 'filter + shape + observe']);
+  const contestants = await balancers(upstream, ['none', 'filter + shape', 'filter + shape + observe']);
   const body = bodyOf(4_000);
-  await turn(contestants[1], { body, durationMs });
-  const { perSecond } = await turn(contestants[1], { body, durationMs });
-  const rate = Math.round(perSecond / 2);
-  const rows = await interleaved(contestants, { body, rate, rounds, durationMs });
+  const { rate, rows } = await apart(contestants, upstream, async () => {
+    for (const contestant of contestants) await turn(contestant, { body, durationMs: 2 * durationMs });
+    const { perSecond } = await turn(contestants.at(-1), { body, durationMs });
+    const rate = Math.round(perSecond / 2);
+    return { rate, rows: await interleaved(contestants, { body, rate, rounds, durationMs }) };
+  });
   table(`Half load: ${rate} requests/s`, HEADINGS, rowsOf(rows));
-  await closeAll([bare, ...contestants]);
+  await closeAll(contestants);
   return { rate, rows };
 }
 
@@ -59,10 +64,12 @@ export async function halfLoad(upstream, { rounds, durationMs }) {
 export async function events(upstream, { rounds }) {
   const contestants = await balancers(upstream, ['none', 'transform']);
   const taken = new Map(contestants.map(({ name }) => [name, []]));
-  for (let round = 0; round < rounds; round++) {
-    for (const contestant of contestants)
-      taken.get(contestant.name).push(await gaps(contestant, { count: EVENTS, gapMs: 1 }));
-  }
+  await apart(contestants, upstream, async () => {
+    for (let round = 0; round < rounds; round++) {
+      for (const contestant of contestants)
+        taken.get(contestant.name).push(await gaps(contestant, { count: EVENTS, gapMs: 1 }));
+    }
+  });
   const rows = [...taken].map(([name, runs]) => ({
     name,
     p50: median(runs.map((run) => quantile(run, 0.5))),
