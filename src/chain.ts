@@ -379,7 +379,7 @@ function canonicalIds(candidates: readonly UpstreamCandidate[]): string[] {
   const ids: string[] = [];
   const seen = new Set<string>();
   for (let index = 0; index < candidates.length; index++) {
-    const id = recurringUuid(candidates[index]?.upstreamId);
+    const id = recurringUuid(candidates[index]?.upstreamId, index);
     if (id === null) throw new InvalidArgumentError(`candidates[${index}].upstreamId`, 'expected a UUID');
     if (seen.has(id)) {
       throw new InvalidArgumentError(`candidates[${index}].upstreamId`, 'another candidate has this id');

@@ -1,8 +1,11 @@
 import { Memo } from './memo.ts';
 
-/** Ids of upstreams are few and recur with every request. */
+/** Canonical UUIDs: ids of upstreams are few and recur with every request. */
 const KNOWN_UUIDS = 4096;
-const known = new Memo<string, string>(KNOWN_UUIDS);
+const known = new Memo<string, true>(KNOWN_UUIDS);
+/** The canonical UUIDs of recent lists, by index: the next list often has the same ones. */
+const RECENT_UUIDS = 64;
+const recent: string[] = [];
 
 const CANONICAL = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/;
 const SIMPLE = /^[0-9a-f]{32}$/;
@@ -33,13 +36,18 @@ export function parseUuid(text: string): string | null {
   }
 }
 
-/** `parseUuid` for an id that recurs: canonical texts are memoized. Any value but a text is not a UUID. */
-export function recurringUuid(value: unknown): string | null {
+/**
+ * `parseUuid` for the id at this index of a list that recurs. Returns the same string if it is canonical. Any value but a
+ * text is not a UUID.
+ */
+export function recurringUuid(value: unknown, index: number): string | null {
   if (typeof value !== 'string') return null;
-  const memoized = known.get(value);
-  if (memoized !== undefined) return memoized;
-  const canonical = parseUuid(value);
-  if (canonical !== null) known.set(canonical, canonical);
+  if (value === recent[index]) return value;
+  const memoized = known.get(value) === true;
+  const canonical = memoized ? value : parseUuid(value);
+  if (canonical === null) return null;
+  if (!memoized) known.set(canonical, true);
+  if (index < RECENT_UUIDS) recent[index] = canonical;
   return canonical;
 }
 

@@ -157,12 +157,13 @@ function canonical(candidates: readonly UpstreamCandidate[], sent: string[]): re
   checkArray(candidates, 'candidates');
   let copy: UpstreamCandidate[] | undefined;
   for (let index = 0; index < candidates.length; index++) {
-    const candidate = candidates[index]!;
-    const id = canonicalId(candidate, index);
+    const candidate = candidates[index];
+    const given: unknown = candidate?.upstreamId;
+    const id = canonicalId(given, index);
     sent.push(id);
-    if (id !== candidate.upstreamId || copy !== undefined) {
+    if (id !== given || copy !== undefined) {
       copy ??= candidates.slice(0, index);
-      copy.push(withId(candidate, id));
+      copy.push(withId(candidate!, id));
     }
   }
   return copy ?? candidates;
@@ -183,8 +184,9 @@ function withId(candidate: UpstreamCandidate, upstreamId: string): UpstreamCandi
   return { upstreamId, name, kind, observedAtUnixSecs, ...predictions, ...plan } as UpstreamCandidate;
 }
 
-function canonicalId(candidate: UpstreamCandidate | null | undefined, index: number): string {
-  const canonical = recurringUuid(candidate?.upstreamId);
+/** Returns an id in canonical form: the same string if it has that form. */
+function canonicalId(id: unknown, index: number): string {
+  const canonical = recurringUuid(id, index);
   if (canonical === null) throw new InvalidArgumentError(`candidates[${index}].upstreamId`, 'expected a UUID');
   return canonical;
 }

@@ -301,8 +301,9 @@ class Encoder extends ObjectWriter {
       const { field, step } = numbers[k]!;
       const value = row[field] === undefined ? step.fallback : row[field];
       const target = at + step.at;
-      if (step.kind === STEP.u32 && typeof value === 'number' && value >>> 0 === value) {
+      if (step.kind !== STEP.f64 && typeof value === 'number' && value >>> 0 === value) {
         view.setUint32(target, value, true);
+        if (step.kind === STEP.u64) view.setUint32(target + 4, 0, true);
       } else if (step.kind === STEP.f64 && typeof value === 'number') {
         view.setFloat64(target, value, true);
       } else {
