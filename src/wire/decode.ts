@@ -49,8 +49,8 @@ class Decoder {
   /** The space that the next object may occupy. */
   private low = 0;
   private high = 0;
-  /** `bytes[windowStart, windowEnd)` as a string; empty if it is not ASCII. */
-  private window = '';
+  /** `bytes[windowStart, windowEnd)` as a string; null until a text of it is read. */
+  private window: string | null = null;
   private windowStart = 0;
   private windowEnd = 0;
   /** The number of elements that the message may still have. */
@@ -178,9 +178,7 @@ class Decoder {
 
   private readText(step: Step, start: number, end: number): string {
     if (step.recurs) return this.readRecurringText(step, start, end);
-    if (start >= this.windowStart && end <= this.windowEnd)
-      return this.window.substring(start - this.windowStart, end - this.windowStart);
-    return this.readOwnText(step, start, end);
+    return this.readFromWindow(start, end) ?? this.readOwnText(step, start, end);
   }
 
   private readRecurringText(step: Step, start: number, end: number): string {
@@ -205,8 +203,8 @@ class Decoder {
   }
 
   private readLatin1(step: Step, start: number, end: number): string {
-    if (start >= this.windowStart && end <= this.windowEnd)
-      return this.window.substring(start - this.windowStart, end - this.windowStart);
+    const read = this.readFromWindow(start, end);
+    if (read !== null) return read;
     checkStringLength(step, end - start);
     return this.bytes.toString('latin1', start, end);
   }
@@ -215,15 +213,27 @@ class Decoder {
    * Most text is ASCII and contiguous before the slice that owns it: decoding it as one string is cheaper than as many.
    */
   private openWindow(start: number, end: number): void {
-    const length = end - start;
-    if (length <= 0 || length > MAX_WINDOW || !isAscii(this.bytes.subarray(start, end))) return;
-    this.window = this.bytes.toString('latin1', start, end);
+    if (end - start > MAX_WINDOW) return;
     this.windowStart = start;
     this.windowEnd = end;
   }
 
+  /** Returns a text in the window; null if it is not there, or if the window is not ASCII. */
+  private readFromWindow(start: number, end: number): string | null {
+    const { bytes, windowStart, windowEnd } = this;
+    if (start < windowStart || end > windowEnd) return null;
+    if (this.window === null) {
+      if (!isAscii(bytes.subarray(windowStart, windowEnd))) {
+        this.closeWindow();
+        return null;
+      }
+      this.window = bytes.toString('latin1', windowStart, windowEnd);
+    }
+    return this.window.substring(start - windowStart, end - windowStart);
+  }
+
   private closeWindow(): void {
-    this.window = '';
+    this.window = null;
     this.windowStart = 0;
     this.windowEnd = -1;
   }
