@@ -89,12 +89,11 @@ async function measure(name) {
 /** Records the native call's answers to `inputs`, and then replays them in turn. */
 function replayAnswers(directory, inputs, call) {
   const require = createRequire(`${directory}package.json`);
-  const { prototype } = require(require('node-gyp-build').path(directory)).NativeModule;
-  const original = prototype.call;
+  const native = require(require('node-gyp-build').path(directory));
+  const { callHook } = native;
   const answers = [];
-  prototype.call = function record(...parameters) {
-    const result = original.apply(this, parameters);
-    const [scratch] = parameters;
+  native.callHook = (scratch, body) => {
+    const result = callHook(scratch, body);
     if (typeof result !== 'number') throw new Error('the recorded answers have to be small ones');
     const at = endOfRequest(scratch);
     answers.push(new Uint8Array(scratch.subarray(at, at + result)));
@@ -102,7 +101,7 @@ function replayAnswers(directory, inputs, call) {
   };
   for (const input of inputs) call(input);
   let next = 0;
-  prototype.call = (scratch) => {
+  native.callHook = (scratch) => {
     const answer = answers[next];
     next = next + 1 === answers.length ? 0 : next + 1;
     scratch.set(answer, endOfRequest(scratch));

@@ -107,6 +107,8 @@ export class Version<Kind extends SlotKind = SlotKind> implements VersionContent
   readonly metadata: PluginMetadata;
   readonly contentHash: string;
   readonly module: NativeModule;
+  /** The number of the module for calls on this thread. */
+  readonly target: number;
   readonly schemas: SchemasOf<Kind>;
   readonly versionId: number;
   readonly pluginName: string;
@@ -123,6 +125,7 @@ export class Version<Kind extends SlotKind = SlotKind> implements VersionContent
     this.metadata = metadata;
     this.contentHash = contentHash;
     this.module = content.module;
+    this.target = content.module.target();
     this.schemas = content.schemas;
     this.versionId = versionId;
     this.pluginName = pluginName;

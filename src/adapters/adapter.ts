@@ -243,6 +243,7 @@ export abstract class Adapter<Kind extends SlotKind> {
  */
 export abstract class AdapterCall<Answer> implements HookCall<Answer> {
   readonly module: NativeModule;
+  readonly target: number;
   readonly hook: HookKind;
   readonly plugin: string;
   readonly deadlineMs: number;
@@ -257,15 +258,23 @@ export abstract class AdapterCall<Answer> implements HookCall<Answer> {
   readonly bodyBytes: number;
   private readonly version: Version;
 
-  /** A call of `version` by `principal`, if known. Throws an InvalidArgumentError for invalid options. */
+  /**
+   * A call of `version`, or of `target`, by `principal`, if known. Throws an InvalidArgumentError for invalid options.
+   */
   constructor(
     hook: HookKind,
     version: Version,
     options: CallOptions | undefined,
-    limits: { readonly principal: unknown; readonly maxAnswerBytes: number; readonly bodyBytes: number },
+    limits: {
+      readonly target?: number | undefined;
+      readonly principal: unknown;
+      readonly maxAnswerBytes: number;
+      readonly bodyBytes: number;
+    },
   ) {
     if (options !== undefined) checkOptions(options);
     this.module = version.module;
+    this.target = limits.target ?? version.target;
     this.hook = hook;
     this.plugin = version.pluginName;
     this.deadlineMs =

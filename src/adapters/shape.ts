@@ -4,7 +4,6 @@ import { areDroppedHeadersWatched, publishDroppedHeaders } from '../diagnostics.
 import { encodeMessage } from '../dispatch/call.ts';
 import type { CallScratch } from '../dispatch/scratch.ts';
 import { DialectError, InvalidArgumentError } from '../errors.ts';
-import type { NativeStream } from '../native/addon.ts';
 import { shapedRequest } from '../policy/decision.ts';
 import { droppedByShape, requestHeaders } from '../policy/headers.ts';
 import { passThroughRequest, rereadableRequest } from '../policy/pass-through-request.ts';
@@ -38,7 +37,7 @@ import {
   type WrapError,
 } from './adapter.ts';
 import { streamExchangeOf } from './exchange.ts';
-import { type EventTransform, StreamTransform, unchangedEvents } from './stream.ts';
+import { type EventTransform, type OpenStream, StreamTransform, unchangedEvents } from './stream.ts';
 import { checkDecoded, ResponseCall, SseEventCall, toTransformError } from './transform.ts';
 import { bodyOf, principalFor, principalValue, upstreamUrl } from './values.ts';
 
@@ -147,7 +146,7 @@ export class WasmtimeUpstreamDialect extends Adapter<'shape'> {
     }
     if (!schema) return unchangedEvents;
     const { config } = this.core;
-    const call = (event: SseEvent, options: AsyncCallOptions | undefined, stream: NativeStream) =>
+    const call = (event: SseEvent, options: AsyncCallOptions | undefined, stream: OpenStream) =>
       this.anywhere(new SseEventCall(version, config, { ...context, event }, options, stream), options);
     return new StreamTransform(version.module, context, call);
   }

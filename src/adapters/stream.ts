@@ -24,15 +24,21 @@ export const unchangedEvents: EventTransform = {
   close() {},
 };
 
+/** A native stream, and its number for calls on this thread. */
+export interface OpenStream {
+  readonly handle: NativeStream;
+  readonly target: number;
+}
+
 type CallEvent = (
   event: SseEvent,
   options: AsyncCallOptions | undefined,
-  stream: NativeStream,
+  stream: OpenStream,
 ) => Promise<TransformSseEventOutput>;
 
 /** Events that share an instance of the version that was current when the stream was opened. */
 export class StreamTransform implements EventTransform {
-  readonly #stream: NativeStream;
+  readonly #stream: OpenStream;
   readonly #call: CallEvent;
   #running = false;
 
@@ -40,7 +46,8 @@ export class StreamTransform implements EventTransform {
   constructor(module: NativeModule, context: TransformContext, call: CallEvent) {
     const principal = context.principal?.id;
     checkString(principal, 'context.principal.id');
-    this.#stream = module.openStream(principal);
+    const handle = module.openStream(principal);
+    this.#stream = { handle, target: handle.target() };
     this.#call = call;
   }
 
@@ -55,6 +62,6 @@ export class StreamTransform implements EventTransform {
   }
 
   close(): void {
-    this.#stream.close();
+    this.#stream.handle.close();
   }
 }

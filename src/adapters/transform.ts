@@ -21,6 +21,7 @@ import type { Prefix } from '../wire/prefix.ts';
 import type { SchemaByHook } from '../wire/schemas.ts';
 import { AdapterCall, type CallOptions, type WrapError } from './adapter.ts';
 import { type Exchange, exchangeOf, streamExchangeOf } from './exchange.ts';
+import type { OpenStream } from './stream.ts';
 import { bodyOf } from './values.ts';
 
 /** Creates the error of a failed transform. */
@@ -114,7 +115,7 @@ export class SseEventCall extends AdapterCall<TransformSseEventOutput> {
     config: HotEngineConfig,
     input: TransformSseEventInput,
     options: CallOptions | undefined,
-    stream: NativeStream | null = null,
+    stream: OpenStream | null = null,
   ) {
     const { event } = input;
     checkObject(event, 'event');
@@ -123,13 +124,14 @@ export class SseEventCall extends AdapterCall<TransformSseEventOutput> {
     const exchange = streamExchangeOf(input, schema.oauthPrincipalKind);
     const { value, prefix } = exchange;
     super('transform_sse_event', version, options, {
+      target: stream?.target,
       principal: value.principal.id,
       maxAnswerBytes: config.wireBounds.outputBodyBytes,
       bodyBytes: event.data.length,
     });
     if (this.isEnforced) checkDecoded(exchange, this.context());
     this.isEncoded = exchange.encoding !== null;
-    this.stream = stream;
+    this.stream = stream?.handle ?? null;
     this.schema = schema;
     this.request = {
       requestId: value.requestId,

@@ -186,8 +186,10 @@ export function knownModule(engine: OpenEngine, contentHash: string): AdmittedMo
 function* send(probe: Probe, module: NativeModule, metadata: PluginMetadata, dispatcher: Dispatcher): Steps<void> {
   const context = () => ({ plugin: metadata.name, hook: probe.hook });
   const { deadlineMs } = dispatcher.config;
+  const target = module.target();
   const call = (signal: AbortSignal | undefined): HookCall<void> => ({
     module,
+    target,
     hook: probe.hook,
     plugin: PROBE_LABEL,
     deadlineMs,

@@ -15,7 +15,7 @@ import { ClosedError, type ErrorContext, errorOf, PoolSaturatedError, type Satur
 import type { VersionGuard } from '../isolation/guard.ts';
 import type { CallOutcome } from '../isolation/slot-stats.ts';
 import type { MetricsSink } from '../metrics/sink.ts';
-import type { NativeFailure, NativeModule, NativeStream } from '../native/addon.ts';
+import { type NativeFailure, type NativeModule, type NativeStream, native } from '../native/addon.ts';
 import { InvalidAnswerError } from '../policy/refusal.ts';
 import { HOOK_KINDS, type HookKind } from '../types.ts';
 import { checkBytes } from '../validate.ts';
@@ -51,6 +51,8 @@ const BLAMED_CPU_MS = 50;
 /** One call of a hook: its target, its limits, and the encoding and decoding of its message. */
 export interface HookCall<Answer> {
   readonly module: NativeModule;
+  /** The number of the module, or of the stream, for calls on this thread. */
+  readonly target: number;
   readonly hook: HookKind;
   /** The `plugin` label of its metrics. */
   readonly plugin: string;
@@ -213,7 +215,7 @@ export class Dispatcher {
       encode(call, scratch);
       const { bytes, start, headLength, tailLength } = scratch;
       setParameters(scratch, call, sliceMs);
-      const answer = (call.stream ?? call.module).call(bytes, scratch.body ?? NO_BODY);
+      const answer = native.callHook(bytes, scratch.body ?? NO_BODY);
       seconds = scratch.seconds;
       try {
         const end = start + headLength + tailLength;
@@ -417,8 +419,8 @@ function encode(call: HookCall<unknown>, scratch: CallScratch): void {
 }
 
 function setParameters(scratch: CallScratch, call: HookCall<unknown>, sliceMs: number): void {
-  const { hook, deadlineMs, maxAnswerBytes, probe } = call;
-  scratch.setParameters(HOOK_KINDS.indexOf(hook), deadlineMs, sliceMs, maxAnswerBytes, probe);
+  const { target, hook, deadlineMs, maxAnswerBytes, probe } = call;
+  scratch.setParameters(target, HOOK_KINDS.indexOf(hook), deadlineMs, sliceMs, maxAnswerBytes, probe);
 }
 
 /** Encodes a message, and checks that its body was not detached in the meantime. */

@@ -10,6 +10,7 @@ import type { CallScratch } from './scratch.ts';
 /** One raw call. */
 export class RawCall implements HookCall<Uint8Array> {
   readonly module: NativeModule;
+  readonly target: number;
   readonly hook: HookKind;
   readonly plugin: string;
   readonly deadlineMs: number;
@@ -27,6 +28,7 @@ export class RawCall implements HookCall<Uint8Array> {
       throw new ModuleRejectedError('the slot has only a monitored version', version.contextOf(hook));
     }
     this.module = version.module;
+    this.target = version.target;
     this.hook = hook;
     this.plugin = version.pluginName;
     this.deadlineMs = version.options.deadlineMs;

@@ -18,6 +18,7 @@ const PROBE = 24;
 const REQUEST_START = 28;
 const HEAD_LENGTH = 32;
 const TAIL_LENGTH = 36;
+const TARGET = 40;
 /** The end of the header. A multiple of 16 preserves the alignment of the message. */
 const START = 48;
 const LITTLE_ENDIAN = endianness() === 'LE';
@@ -42,10 +43,17 @@ export class CallScratch extends HeapScratch {
   }
 
   /**
-   * Writes the parameters of a call whose request is encoded: the index of its hook, and its limits. A slice of 0 is
-   * none.
+   * Writes the parameters of a call whose request is encoded: the number of its target, the index of its hook, and its
+   * limits. A slice of 0 is none.
    */
-  setParameters(hook: number, deadlineMs: number, sliceMs: number, maxAnswerBytes: number, probe: boolean): void {
+  setParameters(
+    target: number,
+    hook: number,
+    deadlineMs: number,
+    sliceMs: number,
+    maxAnswerBytes: number,
+    probe: boolean,
+  ): void {
     const { view } = this;
     view.setUint32(HOOK, hook, LITTLE_ENDIAN);
     view.setUint32(DEADLINE_MS, deadlineMs, LITTLE_ENDIAN);
@@ -55,6 +63,7 @@ export class CallScratch extends HeapScratch {
     view.setUint32(REQUEST_START, this.start, LITTLE_ENDIAN);
     view.setUint32(HEAD_LENGTH, this.headLength, LITTLE_ENDIAN);
     view.setUint32(TAIL_LENGTH, this.tailLength, LITTLE_ENDIAN);
+    view.setUint32(TARGET, target, LITTLE_ENDIAN);
   }
 
   /** The duration of the last call without instantiation; NaN if it had no instance. */

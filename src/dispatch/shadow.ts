@@ -45,6 +45,7 @@ export function shadowOf<Answer>(dispatcher: Dispatcher, call: Shadowed<Answer>)
 /** A call with an encoded copy of the request. */
 class CopiedCall<Answer> implements HookCall<Answer> {
   readonly module: NativeModule;
+  readonly target: number;
   readonly hook: HookKind;
   readonly plugin: string;
   readonly deadlineMs: number;
@@ -59,6 +60,7 @@ class CopiedCall<Answer> implements HookCall<Answer> {
 
   constructor(call: HookCall<Answer>) {
     this.module = call.module;
+    this.target = call.target;
     this.hook = call.hook;
     this.plugin = call.plugin;
     this.deadlineMs = call.deadlineMs;

@@ -60,16 +60,11 @@ export declare class NativeModule {
   retire(): void
   /** Bytes of the largest memory at the end of a call of the module. */
   highestMemoryBytes(): number
+  /** Returns the number by which this thread calls the module while this handle exists. */
+  target(): number
   /**
-   * Calls a hook on this thread. `scratch` is memory that JavaScript leases to the call: it contains the parameters of
-   * the call and the request except `body`, see `native/binding/src/call.rs`. The answer is written after the request
-   * if it fits there (its length is returned), else to a new buffer. A call that uses its slice of CPU time fails with
-   * kind `sliced`.
-   */
-  call(scratch: Uint8Array, body: Uint8Array): number | Buffer | NativeFailure
-  /**
-   * Copies the request of a call, described like that of `call`, to call the hook off the JavaScript thread. The slice
-   * is ignored.
+   * Copies the request of a call, described like that of `callHook`, to call the hook off the JavaScript thread. The
+   * slice and the target are ignored.
    */
   stage(scratch: Uint8Array, body: Uint8Array): NativeStagedCall | NativeFailure
   /** Opens a stream of `principal`, whose events call one hook on one instance. */
@@ -96,16 +91,21 @@ export declare class NativeStagedCall {
 
 /** One stream: its events are calls of one hook on one instance. */
 export declare class NativeStream {
-  /**
-   * Like `NativeModule.call`, on the stream's instance. Because the instance has state, a call must not have a slice,
-   * after which it would be repeated.
-   */
-  call(scratch: Uint8Array, body: Uint8Array): number | Buffer | NativeFailure
+  /** Like `NativeModule.target`, for calls on the stream's instance. */
+  target(): number
   /** Like `NativeModule.stage`, for a call on the stream's instance. */
   stage(scratch: Uint8Array, body: Uint8Array): NativeStagedCall | NativeFailure
   /** Drops the instance, or lets a running event drop it when it finishes. */
   close(): void
 }
+
+/**
+ * Calls a hook on this thread. `scratch` is memory that JavaScript leases to the call: it contains the parameters of the
+ * call and the request except `body`, see `native/binding/src/call.rs`. The answer is written after the request if it
+ * fits there (its length is returned), else to a new buffer. A call that uses its slice of CPU time fails with kind
+ * `sliced`; an event of a stream must not have a slice, because its instance has state and the call would be repeated.
+ */
+export declare function callHook(scratch: Uint8Array, body: Uint8Array): number | Buffer | NativeFailure
 
 /** BLAKE3 over the policy version and the memory cap, both as little-endian u32, and the bytes, in lowercase hex. */
 export declare function contentHash(policyVersion: number, memoryMaxPages: number, wasm: Uint8Array): string

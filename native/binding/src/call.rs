@@ -4,7 +4,7 @@
 //! | bytes | written by JavaScript (`src/dispatch/scratch.ts`), except the first |
 //! | --- | --- |
 //! | 0..8 | an f64: the seconds that the call took, written when it ends |
-//! | 8..40 | the fields of `Header` in order, each a u32 |
+//! | 8..44 | the fields of `Header` in order, each a u32 |
 //! | from `start` | the head of the request, then its tail |
 //! | after it | the answer, if it fits |
 
@@ -14,9 +14,11 @@ use std::time::Duration;
 use cc_lb_engine::call::{Call, Request, Target, call};
 use napi::bindgen_prelude::{BufferSlice, Either3, Uint8ArraySlice};
 use napi::{Env, Result};
+use napi_derive::napi;
 
 use crate::failure::NativeFailure;
 use crate::hook::hook_at;
+use crate::targets::target;
 
 const SECONDS_BYTES: usize = 8;
 
@@ -38,16 +40,18 @@ pub(crate) struct Header {
     head: u32,
     /// Bytes of the request after the body.
     tail: u32,
+    /// The number of the target.
+    target: u32,
 }
 
 impl Header {
     pub(crate) fn read(scratch: &[u8]) -> Header {
-        let words: [u32; 8] = std::array::from_fn(|index| {
+        let words: [u32; 9] = std::array::from_fn(|index| {
             let at = SECONDS_BYTES + index * size_of::<u32>();
             u32::from_ne_bytes(scratch[at..at + size_of::<u32>()].try_into().expect("four bytes"))
         });
-        let [hook, limit_ms, slice_ms, max_answer, probe, start, head, tail] = words;
-        Header { hook, limit_ms, slice_ms, max_answer, probe, start, head, tail }
+        let [hook, limit_ms, slice_ms, max_answer, probe, start, head, tail, target] = words;
+        Header { hook, limit_ms, slice_ms, max_answer, probe, start, head, tail, target }
     }
 
     /// The call of `target` that it describes.
@@ -75,18 +79,22 @@ impl Header {
     }
 }
 
-/// Calls a hook on this thread; see `NativeModule::call`.
-pub(crate) fn call_here<'env>(
+/// Calls a hook on this thread. `scratch` is memory that JavaScript leases to the call: it contains the parameters of the
+/// call and the request except `body`, see `native/binding/src/call.rs`. The answer is written after the request if it
+/// fits there (its length is returned), else to a new buffer. A call that uses its slice of CPU time fails with kind
+/// `sliced`; an event of a stream must not have a slice, because its instance has state and the call would be repeated.
+#[napi(catch_unwind)]
+pub fn call_hook<'env>(
     env: &'env Env,
-    target: &Target,
-    scratch: &mut Uint8ArraySlice<'env>,
+    mut scratch: Uint8ArraySlice<'env>,
     body: &[u8],
 ) -> Result<Either3<u32, BufferSlice<'env>, NativeFailure>> {
     // SAFETY: the scratch memory is leased to this call: JavaScript does not run and no other thread writes to it.
     let scratch = unsafe { scratch.as_mut() };
     let header = Header::read(scratch);
     let (given, free) = scratch.split_at_mut(header.end());
-    let outcome = call(&header.call(target)?, header.request(given, body), |answer| {
+    let target = target(header.target)?;
+    let outcome = call(&header.call(&target)?, header.request(given, body), |answer| {
         if let Some(target) = free.get_mut(..answer.len()) {
             target.copy_from_slice(answer);
             return Ok(Either3::A(u32::try_from(answer.len()).unwrap_or(u32::MAX)));

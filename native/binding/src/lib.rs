@@ -17,4 +17,5 @@ pub mod signals;
 pub mod source;
 pub mod staged;
 pub mod stream;
+pub mod targets;
 pub mod tasks;

@@ -1,24 +1,27 @@
 //! The handle to a compiled module, and the calls of its hooks.
 
+use std::cell::OnceCell;
 use std::sync::atomic::{AtomicU32, Ordering::SeqCst};
 use std::sync::{Arc, PoisonError};
 
 use cc_lb_engine::call::Target;
 use cc_lb_engine::engine::HotEngine;
 use cc_lb_engine::module::CompiledModule;
-use napi::bindgen_prelude::{BufferSlice, Either, Either3, Uint8ArraySlice};
-use napi::{Env, Result};
+use napi::Result;
+use napi::bindgen_prelude::Either;
 use napi_derive::napi;
 
-use crate::call::call_here;
 use crate::failure::NativeFailure;
 use crate::staged::{NativeStagedCall, stage};
 use crate::stream::NativeStream;
+use crate::targets::Registration;
 
 /// A compiled module in its engine.
 #[napi]
 pub struct NativeModule {
     pub(crate) target: Target,
+    /// Its registration on this thread, from the first call of `target` on.
+    registration: OnceCell<Registration>,
     /// Versions that use the module through this handle.
     serving: AtomicU32,
 }
@@ -26,7 +29,7 @@ pub struct NativeModule {
 impl NativeModule {
     pub(crate) fn new(engine: &Arc<HotEngine>, module: Arc<CompiledModule>) -> NativeModule {
         let target = Target { engine: Arc::clone(engine), module, stream: None };
-        NativeModule { target, serving: AtomicU32::new(0) }
+        NativeModule { target, registration: OnceCell::new(), serving: AtomicU32::new(0) }
     }
 
     fn release(&self, versions: u32) {
@@ -79,22 +82,14 @@ impl NativeModule {
         self.target.module.highest_memory() as f64
     }
 
-    /// Calls a hook on this thread. `scratch` is memory that JavaScript leases to the call: it contains the parameters of
-    /// the call and the request except `body`, see `native/binding/src/call.rs`. The answer is written after the request
-    /// if it fits there (its length is returned), else to a new buffer. A call that uses its slice of CPU time fails with
-    /// kind `sliced`.
+    /// Returns the number by which this thread calls the module while this handle exists.
     #[napi(catch_unwind)]
-    pub fn call<'env>(
-        &self,
-        env: &'env Env,
-        mut scratch: Uint8ArraySlice<'env>,
-        body: &[u8],
-    ) -> Result<Either3<u32, BufferSlice<'env>, NativeFailure>> {
-        call_here(env, &self.target, &mut scratch, body)
+    pub fn target(&self) -> u32 {
+        self.registration.get_or_init(|| Registration::new(&self.target)).number()
     }
 
-    /// Copies the request of a call, described like that of `call`, to call the hook off the JavaScript thread. The slice
-    /// is ignored.
+    /// Copies the request of a call, described like that of `callHook`, to call the hook off the JavaScript thread. The
+    /// slice and the target are ignored.
     #[napi(catch_unwind)]
     pub fn stage(&self, scratch: &[u8], body: &[u8]) -> Result<Either<NativeStagedCall, NativeFailure>> {
         stage(&self.target, scratch, body)

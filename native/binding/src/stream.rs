@@ -4,18 +4,19 @@ use std::sync::Arc;
 
 use cc_lb_engine::call::Target;
 use cc_lb_engine::stream::Stream;
-use napi::bindgen_prelude::{BufferSlice, Either, Either3, Uint8ArraySlice};
-use napi::{Env, Result};
+use napi::Result;
+use napi::bindgen_prelude::Either;
 use napi_derive::napi;
 
-use crate::call::call_here;
 use crate::failure::NativeFailure;
 use crate::staged::{NativeStagedCall, stage};
+use crate::targets::Registration;
 
 /// One stream: its events are calls of one hook on one instance.
 #[napi]
 pub struct NativeStream {
     target: Target,
+    registration: Registration,
     stream: Arc<Stream>,
 }
 
@@ -23,22 +24,17 @@ impl NativeStream {
     /// Opens a stream of `principal` on the module of `target`.
     pub(crate) fn new(target: &Target, principal: String) -> NativeStream {
         let stream = Arc::new(Stream::new(&target.engine, principal));
-        NativeStream { target: Target { stream: Some(Arc::clone(&stream)), ..target.clone() }, stream }
+        let target = Target { stream: Some(Arc::clone(&stream)), ..target.clone() };
+        NativeStream { registration: Registration::new(&target), target, stream }
     }
 }
 
 #[napi]
 impl NativeStream {
-    /// Like `NativeModule.call`, on the stream's instance. Because the instance has state, a call must not have a slice,
-    /// after which it would be repeated.
+    /// Like `NativeModule.target`, for calls on the stream's instance.
     #[napi(catch_unwind)]
-    pub fn call<'env>(
-        &self,
-        env: &'env Env,
-        mut scratch: Uint8ArraySlice<'env>,
-        body: &[u8],
-    ) -> Result<Either3<u32, BufferSlice<'env>, NativeFailure>> {
-        call_here(env, &self.target, &mut scratch, body)
+    pub fn target(&self) -> u32 {
+        self.registration.number()
     }
 
     /// Like `NativeModule.stage`, for a call on the stream's instance.
