@@ -20,6 +20,7 @@ import {
   UnchangedAnswer,
 } from './answer.ts';
 import { Attempt, type AttemptOwner } from './attempt.ts';
+import type { Batch } from './batch.ts';
 import { type Body, readBody } from './body.ts';
 import type { CacheLedger } from './cache-ledger.ts';
 import { codeOf, noneAvailable, refusalOf } from './failure.ts';
@@ -42,6 +43,10 @@ export interface Shared {
   readonly maxBodyBytes: number;
   readonly log: (entry: LogEntry) => void;
   readonly accessLog: ((record: RequestRecord) => void) | undefined;
+  /** Routes the requests that were read in one iteration of the event loop. */
+  readonly routing: Batch;
+  /** Reports events to observers after the requests of the iteration are sent, in their order. */
+  readonly events: Batch;
 }
 
 /** The status of a request whose client disconnected before the answer. */
@@ -117,7 +122,10 @@ export class Exchange implements AttemptOwner {
         this.#request,
         this.#response,
         rules,
-        (body) => this.#route(body),
+        (body) => {
+          if (rules.needsWhole) this.#shared.routing.add(() => this.#route(body));
+          else this.#route(body);
+        },
         (refusal) => this.fail(refusal),
       );
     } catch (error) {
@@ -362,13 +370,15 @@ export class Exchange implements AttemptOwner {
     this.#observe({ type: 'error', code: codeOf(error) || 'unknown', message, source });
   }
 
-  /** Observers run inline, so that they receive events in order. The deadline of their slot limits their time. */
+  /** Observers run on this thread, so that they receive events in order. The deadline of their slot limits their time. */
   #observe(event: ObserveEvent): void {
-    try {
-      for (const error of this.#plugins.chain.observe(event)) this.#log('warn', 'an observer failed', error);
-    } catch (error) {
-      this.#log('error', 'an event could not be observed', error);
-    }
+    this.#shared.events.add(() => {
+      try {
+        for (const error of this.#plugins.chain.observe(event)) this.#log('warn', 'an observer failed', error);
+      } catch (error) {
+        this.#log('error', 'an event could not be observed', error);
+      }
+    });
   }
 
   #record(): RequestRecord {

@@ -4,6 +4,7 @@ import type { AddressInfo } from 'node:net';
 import { type ObserveStage, prometheusSink, WasmtimeRuntime } from 'cc-lb-runtime-wasmtime';
 import { Registry } from 'prom-client';
 import { Agent } from 'undici';
+import { Batch } from './batch.ts';
 import type { BreakerOptions } from './breaker.ts';
 import { CacheLedger, type Lesson } from './cache-ledger.ts';
 import { Exchange, type Shared } from './exchange.ts';
@@ -123,6 +124,8 @@ export class LoadBalancer {
       maxBodyBytes: limits.bodyBytes,
       log,
       accessLog,
+      routing: new Batch((run) => void setImmediate(run)),
+      events: new Batch((run) => void setImmediate(() => setImmediate(run))),
     };
     this.#metrics = new RequestMetrics(this.registry, () => {
       this.runtime.publishPoolMetrics();
@@ -203,6 +206,7 @@ export class LoadBalancer {
     await closed;
     clearTimeout(timer);
     this.#shared.keepAlive.stop();
+    this.#shared.events.flush();
     await Promise.all([this.#agent.destroy(), this.#upstreams.destroy()]);
     await this.runtime[Symbol.asyncDispose]();
   }

@@ -1,9 +1,30 @@
 import { describe, expect, it } from 'vitest';
+import { Batch } from '../../examples/load-balancer/batch.ts';
 import { CacheLedger } from '../../examples/load-balancer/cache-ledger.ts';
 import { Prompt } from '../../examples/load-balancer/prompt.ts';
 import { NO_USAGE, usageReader } from '../../examples/load-balancer/usage.ts';
 
 const promptOf = (body: unknown) => new Prompt(Buffer.from(JSON.stringify(body)));
+
+describe('Batch', () => {
+  it('runs what was added until then, in order, once', () => {
+    const scheduled: (() => void)[] = [];
+    const batch = new Batch((run) => scheduled.push(run));
+    const done: number[] = [];
+    batch.add(() => {
+      done.push(1);
+      batch.add(() => done.push(3));
+    });
+    batch.add(() => done.push(2));
+    expect(scheduled).toHaveLength(1);
+    scheduled[0]!();
+    expect(done).toEqual([1, 2]);
+    expect(scheduled).toHaveLength(2);
+    batch.flush();
+    scheduled[1]!();
+    expect(done).toEqual([1, 2, 3]);
+  });
+});
 
 describe('CacheLedger', () => {
   const turn = (...contents: string[]) => promptOf({ model: 'm', messages: contents.map((content) => ({ content })) });

@@ -1,0 +1,25 @@
+/**
+ * Work of several requests that runs in succession. A plugin call between reading and writing sockets finds neither its
+ * code nor its memory in the caches of the CPU, which makes it take up to twice as long as a call after another call.
+ */
+export class Batch {
+  readonly #schedule: (run: () => void) => void;
+  #work: (() => void)[] = [];
+
+  /** `schedule` is called with the function that runs the work, once for each batch. */
+  constructor(schedule: (run: () => void) => void) {
+    this.#schedule = schedule;
+  }
+
+  /** Adds work that does not throw. */
+  add(work: () => void): void {
+    if (this.#work.push(work) === 1) this.#schedule(() => this.flush());
+  }
+
+  /** Runs what was added. */
+  flush(): void {
+    const work = this.#work;
+    this.#work = [];
+    for (const run of work) run();
+  }
+}
