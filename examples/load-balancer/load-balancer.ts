@@ -1,6 +1,7 @@
 /** The load balancer: a node:http server, the plugins of a runtime, and undici to the upstreams. */
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
+import { setImmediate as nextTurn } from 'node:timers/promises';
 import { type ObserveStage, prometheusSink, WasmtimeRuntime } from 'cc-lb-runtime-wasmtime';
 import { Registry } from 'prom-client';
 import { Agent } from 'undici';
@@ -205,8 +206,10 @@ export class LoadBalancer {
     }, graceMs);
     await closed;
     clearTimeout(timer);
-    this.#shared.keepAlive.stop();
+    // The responses of closed connections emit their ends a little later.
+    while (this.#exchanges.size > 0) await nextTurn();
     this.#shared.events.flush();
+    this.#shared.keepAlive.stop();
     await Promise.all([this.#agent.destroy(), this.#upstreams.destroy()]);
     await this.runtime[Symbol.asyncDispose]();
   }

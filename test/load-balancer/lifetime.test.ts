@@ -85,6 +85,17 @@ describe('close', () => {
     await balancer.close({ graceMs: 50 });
     await expect(running).rejects.toThrow();
   });
+
+  it('reports the ends of the last requests to observers before the runtime is closed', async () => {
+    const server = await upstream(() => {});
+    const plugins = [plugin('observe', 'lifecycle')];
+    const { url, balancer, events, log } = await loadBalancer(routes([server], { plugins }));
+    reply(url).catch(() => {});
+    await until(() => server.received.length === 1);
+    await balancer.close({ graceMs: 1 });
+    expect(events.at(-1)).toMatchObject({ type: 'request_finished', status: 499 });
+    expect(log.filter(({ message }) => message.includes('could not be observed'))).toEqual([]);
+  });
 });
 
 describe('the registry', () => {
