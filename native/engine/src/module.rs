@@ -1,8 +1,10 @@
 //! A compiled module, ready for instantiation, with the indices of its exports.
 
+use std::panic::resume_unwind;
 use std::sync::Mutex;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::atomic::{AtomicU32, AtomicUsize};
+use std::thread;
 
 use wasmtime::{Engine, ExternType, FuncType, InstancePre, Linker, Module, ModuleExport, ValType};
 
@@ -18,6 +20,19 @@ pub fn content_hash(policy_version: u32, memory_max_pages: u32, wasm: &[u8]) -> 
     let mut hasher = blake3::Hasher::new();
     hasher.update(&policy_version.to_le_bytes()).update(&memory_max_pages.to_le_bytes()).update(wasm);
     hasher.finalize().to_hex().to_string()
+}
+
+/// Reads an image on a thread of its own. glibc keeps freed memory for the threads that allocated it, and a hostile module
+/// takes megabytes to read. A new thread continues with the memory of the last one that ended, whereas each thread of a pool
+/// would keep its own.
+fn deserialize(engine: &Engine, image: &[u8]) -> wasmtime::Result<Module> {
+    // SAFETY: the compiler created the image: it came through a pipe from a process that this one started, or with a MAC
+    // that only the holder of the cache directory's key can create.
+    let read = || unsafe { Module::deserialize(engine, image) };
+    thread::scope(|scope| match thread::Builder::new().name("cc-lb-load".to_owned()).spawn_scoped(scope, read) {
+        Ok(thread) => thread.join().unwrap_or_else(|panic| resume_unwind(panic)),
+        Err(_) => read(),
+    })
 }
 
 /// A module compiled for one engine.
@@ -68,9 +83,7 @@ impl CompiledModule {
         limits: InstanceLimits,
         reuses_memories: bool,
     ) -> Result<CompiledModule, Failure> {
-        // SAFETY: the compiler created the image: it came through a pipe from a process that this one started, or with a
-        // MAC that only the holder of the cache directory's key can create.
-        let module = unsafe { Module::deserialize(engine, image) }
+        let module = deserialize(engine, image)
             .map_err(|error| Failure::Compile { reason: CompileReason::Invalid, message: chain(&error) })?;
         let pre = Linker::new(engine).instantiate_pre(&module).map_err(|error| Failure::Instantiate(chain(&error)))?;
         let range = module.image_range();
