@@ -1,5 +1,6 @@
-//! A copy of a module, in pages of its own on Unix. They return to the system when the copy is dropped, whereas the C
-//! library keeps freed blocks of up to 32 MiB for later allocations. The heap of Windows maps large blocks itself.
+//! A copy of a module. On Unix, a large one is in pages of its own: they return to the system when the copy is dropped,
+//! whereas the C library keeps freed blocks of up to 32 MiB for later allocations. The heap of Windows maps large blocks
+//! itself.
 
 use std::io;
 use std::ops::Deref;
@@ -7,22 +8,28 @@ use std::ops::Deref;
 #[cfg(unix)]
 use mapped::Pages;
 
+/// Bytes from which a module has pages of its own. Smaller ones would leave holes between the images of modules, which
+/// the system counts as mappings.
+#[cfg(unix)]
+const MAPPED_BYTES: usize = 128 << 10;
+
 /// The bytes of a module.
-pub struct ModuleBytes {
+pub enum ModuleBytes {
+    /// In the heap.
+    Heap(Box<[u8]>),
+    /// In pages of its own.
     #[cfg(unix)]
-    bytes: Pages,
-    #[cfg(not(unix))]
-    bytes: Box<[u8]>,
+    Mapped(Pages),
 }
 
 impl ModuleBytes {
     /// Copies the bytes. Fails without memory for them.
     pub fn copy(bytes: &[u8]) -> io::Result<ModuleBytes> {
         #[cfg(unix)]
-        let bytes = Pages::copy(bytes)?;
-        #[cfg(not(unix))]
-        let bytes = bytes.into();
-        Ok(ModuleBytes { bytes })
+        if bytes.len() >= MAPPED_BYTES {
+            return Pages::copy(bytes).map(ModuleBytes::Mapped);
+        }
+        Ok(ModuleBytes::Heap(bytes.into()))
     }
 }
 
@@ -30,7 +37,11 @@ impl Deref for ModuleBytes {
     type Target = [u8];
 
     fn deref(&self) -> &[u8] {
-        &self.bytes
+        match self {
+            ModuleBytes::Heap(bytes) => bytes,
+            #[cfg(unix)]
+            ModuleBytes::Mapped(pages) => pages,
+        }
     }
 }
 
@@ -53,11 +64,12 @@ mod mapped {
     unsafe impl Sync for Pages {}
 
     impl Pages {
+        /// Copies at least one byte, because the system maps no empty range.
         pub fn copy(bytes: &[u8]) -> Result<Pages, Error> {
             let access = libc::PROT_READ | libc::PROT_WRITE;
             let kind = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
             // SAFETY: a new mapping at an address that the kernel selects affects no existing one.
-            let start = unsafe { libc::mmap(ptr::null_mut(), mapped_length(bytes.len()), access, kind, -1, 0) };
+            let start = unsafe { libc::mmap(ptr::null_mut(), bytes.len(), access, kind, -1, 0) };
             if start == libc::MAP_FAILED {
                 return Err(Error::last_os_error());
             }
@@ -80,13 +92,8 @@ mod mapped {
     impl Drop for Pages {
         fn drop(&mut self) {
             // SAFETY: the mapping belongs to `self`, and references to its bytes do not outlive it.
-            unsafe { libc::munmap(self.start.as_ptr().cast(), mapped_length(self.length)) };
+            unsafe { libc::munmap(self.start.as_ptr().cast(), self.length) };
         }
-    }
-
-    /// The system does not map 0 bytes.
-    fn mapped_length(length: usize) -> usize {
-        length.max(1)
     }
 }
 
@@ -96,7 +103,7 @@ mod tests {
 
     #[test]
     fn a_copy_has_the_bytes_of_its_source_also_if_there_are_none() {
-        for bytes in [&b""[..], b"\0asm", &[7; 100_000]] {
+        for bytes in [&b""[..], b"\0asm", &[7; 1 << 20]] {
             let copy = ModuleBytes::copy(bytes).expect("memory is available");
             assert_eq!(&*copy, bytes);
         }
