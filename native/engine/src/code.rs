@@ -11,7 +11,7 @@ pub fn compile_code(settings: &CodeSettings, wasm: &[u8]) -> wasmtime::Result<Ve
 
 /// Returns the part of an engine's config that decides about its code.
 pub fn code_config(settings: &CodeSettings) -> Config {
-    let CodeSettings { memory, gc_heap, copy_on_write } = settings;
+    let CodeSettings { memory, gc_heap, copy_on_write, address_map } = settings;
     let mut config = Config::new();
     config
         .strategy(Strategy::Cranelift)
@@ -35,6 +35,7 @@ pub fn code_config(settings: &CodeSettings) -> Config {
         .gc_heap_guard_size(gc_heap.guard)
         .gc_heap_may_move(gc_heap.may_move)
         .memory_init_cow(*copy_on_write)
+        .generate_address_map(*address_map)
         .native_unwind_info(false)
         .epoch_interruption(true);
     config

@@ -67,6 +67,8 @@ pub struct CodeSettings {
     pub gc_heap: Layout,
     /// Whether initial data is mapped copy-on-write.
     pub copy_on_write: bool,
+    /// Whether the image has the offset in the module of each instruction, for explained failures. It is a tenth of an image.
+    pub address_map: bool,
 }
 
 impl EngineOptions {
@@ -75,7 +77,7 @@ impl EngineOptions {
         let mapped = self.mapped_layout();
         let memory = if reuses_memories { EngineOptions::reused_layout() } else { mapped.clone() };
         // A pool with reference types requires both kinds of heap to be laid out alike.
-        CodeSettings { memory, gc_heap: mapped, copy_on_write: !reuses_memories }
+        CodeSettings { memory, gc_heap: mapped, copy_on_write: !reuses_memories, address_map: self.explain }
     }
 
     /// Whether the memories of finished calls are reused, see [`crate::memory`].

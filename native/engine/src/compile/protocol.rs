@@ -17,7 +17,7 @@ use crate::options::{CodeSettings, Layout};
 /// on disk since this process started, does not write them.
 pub const READY: &[u8] = concat!("cc-lb-compile ", env!("CARGO_PKG_VERSION"), "\n").as_bytes();
 /// Bytes of an encoded [`JobHeader`].
-pub const JOB_HEADER_BYTES: usize = 10 * 8;
+pub const JOB_HEADER_BYTES: usize = 11 * 8;
 /// Bytes of an encoded [`AnswerHeader`].
 pub const ANSWER_HEADER_BYTES: usize = 8 + 8 + DIGEST_BYTES;
 const DIGEST_BYTES: usize = blake3::OUT_LEN;
@@ -49,7 +49,8 @@ impl JobHeader {
         let layout = |layout: &Layout| [layout.reservation, layout.guard, u64::from(layout.may_move)];
         let limits = [self.memory, time, self.wasm_bytes];
         let words = [layout(&self.code.memory), layout(&self.code.gc_heap), limits];
-        let words = words.as_flattened().iter().copied().chain([u64::from(self.code.copy_on_write)]);
+        let flags = [self.code.copy_on_write, self.code.address_map].map(u64::from);
+        let words = words.as_flattened().iter().copied().chain(flags);
         let mut bytes = [0; JOB_HEADER_BYTES];
         for (place, word) in bytes.chunks_exact_mut(8).zip(words) {
             place.copy_from_slice(&word.to_le_bytes());
@@ -63,7 +64,12 @@ impl JobHeader {
         let layout =
             |index| Layout { reservation: word(index), guard: word(index + 1), may_move: word(index + 2) != 0 };
         JobHeader {
-            code: CodeSettings { memory: layout(0), gc_heap: layout(3), copy_on_write: word(9) != 0 },
+            code: CodeSettings {
+                memory: layout(0),
+                gc_heap: layout(3),
+                copy_on_write: word(9) != 0,
+                address_map: word(10) != 0,
+            },
             memory: word(6),
             time: Duration::from_millis(word(7)),
             wasm_bytes: word(8),
@@ -125,7 +131,7 @@ mod tests {
     fn headers_decode_to_what_was_encoded() {
         let memory = Layout { reservation: 1 << 40, guard: 3, may_move: true };
         let gc_heap = Layout { reservation: 8, guard: 9, may_move: false };
-        let code = CodeSettings { memory, gc_heap, copy_on_write: true };
+        let code = CodeSettings { memory, gc_heap, copy_on_write: true, address_map: false };
         let job = JobHeader { code, memory: 5, time: Duration::from_millis(6), wasm_bytes: 7 };
         assert_eq!(JobHeader::decode(&job.encode()), job);
         for status in [Status::Image, Status::Refused, Status::Panicked] {
