@@ -23,7 +23,7 @@ pub struct NativeStream {
 impl NativeStream {
     /// Opens a stream of `principal` on the module of `target`.
     pub(crate) fn new(target: &Target, principal: String) -> NativeStream {
-        let stream = Arc::new(Stream::new(&target.engine, principal));
+        let stream = Arc::new(Stream::new(&target.engine, &target.module, principal));
         let target = Target { stream: Some(Arc::clone(&stream)), ..target.clone() };
         NativeStream { registration: Registration::new(&target), target, stream }
     }

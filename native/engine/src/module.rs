@@ -53,6 +53,8 @@ pub struct CompiledModule {
     pub image_bytes: usize,
     /// Whether its calls use the memories of finished calls.
     pub reuses_memories: bool,
+    /// The lowest class of memories that its calls use; see [`crate::pool`].
+    pub memory_class: AtomicUsize,
     /// Data that TypeScript stores at admission; not used here.
     pub admission: Mutex<Option<String>>,
     /// The number of registered versions of this module.
@@ -116,6 +118,7 @@ impl CompiledModule {
             limits,
             image_bytes: range.end as usize - range.start as usize,
             reuses_memories,
+            memory_class: AtomicUsize::new(0),
             admission: Mutex::new(None),
             versions: AtomicU32::new(0),
             highest_memory: AtomicUsize::new(0),

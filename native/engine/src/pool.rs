@@ -2,9 +2,11 @@
 //!
 //! The memory that a thread used last serves its next call, whatever the module: a reset memory reads as zero, and this
 //! one is still in the CPU's cache. Memories of their own for each of many modules would be loaded from main memory in
-//! every call and multiply what is resident. Calls share memories with calls of similar requests only ([`class_of`]), and
-//! a class has a limit of resident bytes: resetting costs time for each resident page, so this bounds what the calls of
-//! one module can cost those of others.
+//! every call and multiply what is resident.
+//!
+//! Resetting takes time for each resident page, so calls that use little memory do not share it with calls that use much:
+//! the class of a call is that of its request's size ([`class_of`]), and each class limits what stays resident. A module
+//! of which one call used more than this limit is in the next class from then on.
 //!
 //! A memory is charged to the budget when it first becomes idle and whenever its working set changes, and stays charged
 //! while a call uses it: a call in the steady state writes nothing that other threads read. When the budget is exhausted,
@@ -33,7 +35,7 @@ const CLASSES: usize = 4;
 const SMALL_REQUEST_BYTES: usize = 16 << 10;
 /// Maximum resident bytes of an idle memory of each class: room for the stack, the data and several copies of the
 /// request.
-const MAX_RESIDENT_BYTES: [usize; CLASSES] = [512 << 10, 5 << 20, 80 << 20, usize::MAX];
+const MAX_RESIDENT_BYTES: [usize; CLASSES] = [256 << 10, 5 << 20, 80 << 20, usize::MAX];
 
 /// The idle memories of an engine.
 pub struct Pool {
@@ -53,6 +55,7 @@ fn class_of(request_bytes: usize) -> usize {
 /// The memory of one call: supplied at its start, reset and kept at its end. It must outlive the call's store.
 pub struct Lease<'a> {
     pool: &'a Pool,
+    module: &'a CompiledModule,
     class: usize,
     exchange: Exchange,
 }
@@ -67,7 +70,7 @@ impl Lease<'_> {
 impl Drop for Lease<'_> {
     fn drop(&mut self) {
         if let Some(memory) = self.exchange.take() {
-            self.pool.keep(memory, self.class);
+            self.pool.keep(memory, self.module, self.class);
         }
     }
 }
@@ -79,21 +82,28 @@ impl Pool {
     }
 
     /// Supplies the next instance of this thread, which must be one of `module`, with an idle memory or a new one.
-    pub fn lease(&self, module: &CompiledModule, request_bytes: usize) -> Lease<'_> {
-        let class = class_of(request_bytes);
+    pub fn lease<'a>(&'a self, module: &'a CompiledModule, request_bytes: usize) -> Lease<'a> {
+        let class = class_of(request_bytes).max(module.memory_class.load(Relaxed));
         let memory = if module.reuses_memories { self.classes[class].take() } else { None };
-        Lease { pool: self, class, exchange: Exchange::begin(memory) }
+        Lease { pool: self, module, class, exchange: Exchange::begin(memory) }
     }
 
-    /// Receives the memory of an instance that is dropped on this thread while the lease exists, for calls with small
-    /// requests.
-    pub fn collect(&self) -> Lease<'_> {
-        Lease { pool: self, class: 0, exchange: Exchange::begin(None) }
+    /// Receives the memory of an instance of `module` that is dropped on this thread while the lease exists, for calls
+    /// with small requests.
+    pub fn collect<'a>(&'a self, module: &'a CompiledModule) -> Lease<'a> {
+        let class = module.memory_class.load(Relaxed);
+        Lease { pool: self, module, class, exchange: Exchange::begin(None) }
     }
 
-    /// Resets a memory and keeps it for the next call of its class, if the kernel and the budget allow it.
-    fn keep(&self, mut memory: Box<Reservation>, class: usize) {
-        if self.budget == 0 || !memory.reset(MAX_RESIDENT_BYTES[class]) || !self.charge(&mut memory) {
+    /// Resets the memory of a call and keeps it for the next call of its class, if the kernel and the budget allow it.
+    fn keep(&self, mut memory: Box<Reservation>, module: &CompiledModule, class: usize) {
+        if self.budget == 0 || !memory.reset(MAX_RESIDENT_BYTES[class]) {
+            return;
+        }
+        if memory.used_bytes() > MAX_RESIDENT_BYTES[class] {
+            module.memory_class.fetch_max(class + 1, Relaxed);
+        }
+        if !self.charge(&mut memory) {
             return;
         }
         let now = deadline::now();

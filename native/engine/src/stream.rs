@@ -11,11 +11,13 @@ use std::sync::{Arc, Mutex, MutexGuard, TryLockError};
 use crate::engine::HotEngine;
 use crate::failure::{Failure, Resource};
 use crate::instance::Instance;
+use crate::module::CompiledModule;
 use crate::stream_budget::StreamCharge;
 
 /// One stream.
 pub struct Stream {
     engine: Arc<HotEngine>,
+    module: Arc<CompiledModule>,
     principal: String,
     state: Mutex<State>,
     /// Set by `close`, which cannot wait for a running event.
@@ -30,9 +32,15 @@ enum State {
 
 impl Stream {
     /// A stream of `principal`. Its instance is created by its first event.
-    pub fn new(engine: &Arc<HotEngine>, principal: String) -> Stream {
+    pub fn new(engine: &Arc<HotEngine>, module: &Arc<CompiledModule>, principal: String) -> Stream {
         let state = Mutex::new(State::New);
-        Stream { engine: Arc::clone(engine), principal, state, closed: AtomicBool::new(false) }
+        Stream {
+            engine: Arc::clone(engine),
+            module: Arc::clone(module),
+            principal,
+            state,
+            closed: AtomicBool::new(false),
+        }
     }
 
     /// Runs `event` on the stream's instance, which `create` creates for the first one. A failure ends the stream.
@@ -105,7 +113,7 @@ impl Stream {
 
     /// Drops the instance, and resets and keeps its memory for other calls.
     fn release(&self, instance: Instance) {
-        let _lease = self.engine.pool.collect();
+        let _lease = self.engine.pool.collect(&self.module);
         drop(instance);
     }
 }

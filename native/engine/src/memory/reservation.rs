@@ -129,6 +129,12 @@ impl Reservation {
         self.working_set.len() * page_bytes()
     }
 
+    /// Bytes that the call before the last reset used for certain: of a call that found resident pages, those that it
+    /// added.
+    pub fn used_bytes(&self) -> usize {
+        self.working_set.used_pages() * page_bytes()
+    }
+
     /// Its bytes in the budget of its engine.
     pub fn charge(&mut self) -> &mut Option<Charge> {
         &mut self.charge
@@ -174,7 +180,7 @@ impl Reservation {
     /// Makes the whole memory read as zero after its instance was dropped, and keeps the pages of the working set
     /// resident, at most `max_resident` bytes. Returns false if the kernel refused: the contents are then undefined, and the memory must be dropped.
     pub fn reset(&mut self, max_resident: usize) -> bool {
-        self.working_set.set_limit(max_resident / page_bytes());
+        self.working_set.begin(max_resident / page_bytes());
         let size = std::mem::take(&mut self.size);
         let fresh = std::mem::replace(&mut self.fresh, false);
         // A guest probably uses all pages that it adds. Of a large initial size, it probably uses only the start, and

@@ -27,6 +27,7 @@ pub struct WorkingSet {
     heat: Vec<u8>,
     size: usize,
     limit: usize,
+    used: usize,
     calls: u32,
     has_candidates: bool,
 }
@@ -37,9 +38,15 @@ impl WorkingSet {
         self.size
     }
 
-    /// Sets the maximum size. Pages beyond it leave as usual.
-    pub fn set_limit(&mut self, pages: usize) {
-        self.limit = pages;
+    /// Begins the records of a call, after which the set has at most `limit` pages, except those that it already has.
+    pub fn begin(&mut self, limit: usize) {
+        self.limit = limit;
+        self.used = 0;
+    }
+
+    /// Pages that the last call used for certain.
+    pub fn used_pages(&self) -> usize {
+        self.used
     }
 
     /// Records that `page` has contents after a call; in a `sample`, the call used it. Returns whether the page is in
@@ -50,6 +57,7 @@ impl WorkingSet {
             Some(&heat) if heat > CANDIDATE => {
                 if sample {
                     self.heat[page] = FULL;
+                    self.used += 1;
                 }
                 true
             }
@@ -65,6 +73,7 @@ impl WorkingSet {
         let joins = self.heat[page] == CANDIDATE && self.size < self.limit;
         self.heat[page] = if joins { FULL } else { CANDIDATE };
         self.size += usize::from(joins);
+        self.used += 1;
         self.has_candidates |= !joins;
         joins
     }
