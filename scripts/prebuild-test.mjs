@@ -4,7 +4,8 @@
 //
 //   node scripts/prebuild-test.mjs linux-arm64-musl …    only these
 import { spawnSync } from 'node:child_process';
-import { existsSync } from 'node:fs';
+import { existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { hostTarget, prebuildPath, TARGETS, targetNamed } from './prebuild-targets.mjs';
@@ -13,6 +14,7 @@ import { arm64Emulator, muslNode, node } from './prebuild-tools.mjs';
 const root = fileURLToPath(new URL('..', import.meta.url));
 const wanted = process.argv.length > 2 ? process.argv.slice(2).map(targetNamed) : TARGETS;
 const host = hostTarget();
+const work = mkdtempSync(join(tmpdir(), 'cc-lb-prebuilds-'));
 const rows = {};
 const failures = [];
 for (const target of wanted) {
@@ -24,6 +26,7 @@ for (const target of wanted) {
     rows[`${target.name}, ${how}`] = check(target, command, env);
   }
 }
+rmSync(work, { recursive: true });
 console.table(rows);
 for (const failure of failures) console.error(`✗ ${failure}`);
 process.exit(failures.length === 0 ? 0 : 1);
@@ -48,7 +51,8 @@ function nodesOf({ platform, arch, libc, name }) {
 function check(target, command, env) {
   const { libc, name, platform, arch } = target;
   const started = Date.now();
-  const smoke = run(command, ['scripts/prebuild-smoke.mjs'], env);
+  const settings = JSON.stringify(command.length > 1 ? { compileExecutable: executable(command) } : {});
+  const smoke = run(command, ['scripts/prebuild-smoke.mjs'], { ...env, CC_LB_PACK_TEST_CONFIG: settings });
   const row = { result: smoke.ok ? smoke.text : 'FAILED', seconds: Math.round((Date.now() - started) / 100) / 10 };
   if (!smoke.ok) failures.push(`${name}: ${smoke.text}`);
   if (libc === undefined) return row;
@@ -62,6 +66,14 @@ function check(target, command, env) {
   const explained = text.includes(`start Node with LIBC=${libc} in its environment`);
   if (!explained) failures.push(`${name}, wrong libc: ${text}`);
   return { ...row, 'wrong libc': explained ? 'explained' : 'FAILED' };
+}
+
+/** Writes an executable for a command of several words: the system cannot start the Node of an emulator or a loader. */
+function executable(command) {
+  const path = join(work, 'node');
+  const words = command.map((word) => `'${word}'`).join(' ');
+  writeFileSync(path, `#!/bin/sh\nexec ${words} "$@"\n`, { mode: 0o755 });
+  return path;
 }
 
 function run([program, ...first], args, env) {
