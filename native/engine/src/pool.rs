@@ -5,8 +5,8 @@
 //! every call and multiply what is resident.
 //!
 //! Resetting takes time for each resident page, so calls that use little memory do not share it with calls that use much:
-//! the class of a call is that of its request's size ([`class_of`]), and each class limits what stays resident. A module
-//! of which one call used more than this limit is in the next class from then on.
+//! the class of a call is that of its request's size, and each class limits what stays resident. A module of which one
+//! call used more than this limit is in the next class from then on.
 //!
 //! A memory is charged to the budget when it first becomes idle and whenever its working set changes, and stays charged
 //! while a call uses it: a call in the steady state writes nothing that other threads read. When the budget is exhausted,

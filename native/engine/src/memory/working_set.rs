@@ -11,7 +11,7 @@
 const WINDOW: u32 = 32;
 /// The interval of samples in calls: so long that they are not among the slowest hundredth of requests. It is prime, so that
 /// the samples of modules that take turns fall on all of them.
-const SAMPLE_EVERY: u32 = 509;
+pub const SAMPLE_EVERY: u32 = 509;
 /// Samples without a use until a page leaves.
 const LIVES: u8 = 8;
 

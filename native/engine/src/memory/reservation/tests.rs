@@ -1,5 +1,6 @@
 //! Tests of memories that are reused.
 
+use super::super::working_set::SAMPLE_EVERY;
 use super::*;
 
 const MIB: usize = 1 << 20;
@@ -73,7 +74,7 @@ fn a_call_that_touches_every_page_once_leaves_none_resident() {
 #[test]
 fn a_call_in_many_begins_without_resident_pages() {
     let mut reservation = reservation(MIB);
-    let empty = (0..512)
+    let empty = (0..2 * SAMPLE_EVERY)
         .filter(|_| {
             assert!(call(&mut reservation, MIB, &[7]));
             resident(&reservation).is_empty()
