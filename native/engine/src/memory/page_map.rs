@@ -44,6 +44,11 @@ impl Entry {
     }
 }
 
+/// Whether none of the pages has contents.
+pub fn none_has_contents(entries: &[Entry]) -> bool {
+    !Entry(entries.iter().fold(0, |all, entry| all | entry.0)).has_contents()
+}
+
 /// Calls `see` with the entries of the `count` pages from address `start`, at most [`BLOCK`]. Returns false without calling
 /// it if the kernel provides no entries.
 pub fn look(start: usize, count: usize, see: impl FnOnce(&[Entry])) -> bool {

@@ -17,6 +17,8 @@ const END_BYTES: usize = 64 << 10;
 /// replaces 512.
 const HUGE_AFTER: usize = 4 << 20;
 const HUGE_PAGE: usize = 2 << 20;
+/// Entries of the page map that are compared at once.
+const CHUNK: usize = 16;
 
 /// Mapped address space: an inaccessible region, the memory of which the first bytes are accessible, and inaccessible
 /// space after it. While it is idle, the whole memory reads as zero, and no page outside the working set is resident.
@@ -225,19 +227,25 @@ impl Reservation {
         let working_set = &mut self.working_set;
         let known = page_map_is_reliable()
             && page_map::look(run.base as usize + from, count, |entries| {
-                for (page, entry) in (first..).zip(entries) {
-                    let action = if !entry.has_contents() {
-                        if fresh {
-                            working_set.unused(page);
+                for (page, entries) in (first..).step_by(CHUNK).zip(entries.chunks(CHUNK)) {
+                    // Most pages have no contents.
+                    if !fresh && run.action == Action::None && page_map::none_has_contents(entries) {
+                        continue;
+                    }
+                    for (page, entry) in (page..).zip(entries) {
+                        let action = if !entry.has_contents() {
+                            if fresh {
+                                working_set.unused(page);
+                            }
+                            Action::None
+                        } else if working_set.used(page, fresh) && entry.is_present() {
+                            Action::Zero
+                        } else {
+                            Action::Discard
+                        };
+                        if action != run.action {
+                            run.end(page, action);
                         }
-                        Action::None
-                    } else if working_set.used(page, fresh) && entry.is_present() {
-                        Action::Zero
-                    } else {
-                        Action::Discard
-                    };
-                    if action != run.action {
-                        run.end(page, action);
                     }
                 }
             });
