@@ -1,5 +1,5 @@
 /** Compiling in a separate process and on a thread: limits, every kind of process exit, and the resulting errors. */
-import { readdirSync, readFileSync, readlinkSync } from 'node:fs';
+import { readdirSync, readFileSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { isDeepStrictEqual } from 'node:util';
 import { beforeEach, describe, expect, it } from 'vitest';
@@ -14,6 +14,7 @@ import {
   type WasmtimeRuntime,
 } from '../../src/index.ts';
 import { children, childrenUntil, compilingChild } from '../support/children.ts';
+import { descriptorCount } from '../support/descriptors.ts';
 import { rejected, thrown } from '../support/errors.ts';
 import { guest } from '../support/guest.ts';
 import { plugin } from '../support/plugins.ts';
@@ -28,15 +29,6 @@ const slow = () => unique(HOSTILE_MODULES['loops nested 50,000 deep']!());
 const fresh = () => unique(guest());
 /** Limits of which only the time limit can stop the compiler. */
 const ROOMY = { maxCompileBytes: 8 * 2 ** 30, maxTotalCompileBytes: 64 * 2 ** 30 };
-
-/** Whether a descriptor of this process is open, and not the page map. */
-function isNotPageMap(descriptor: string): boolean {
-  try {
-    return !readlinkSync(`/proc/self/fd/${descriptor}`).endsWith('/pagemap');
-  } catch {
-    return false;
-  }
-}
 
 const COMPILE_IN: { compileIn: 'process' | 'thread' }[] = [{ compileIn: 'process' }, { compileIn: 'thread' }];
 
@@ -180,13 +172,11 @@ describe('the compile process', () => {
     const impatient = isolatedRuntime({ compileSpareMs: 0, compileTimeoutMs: 300, ...ROOMY });
     const count = (folder: string) =>
       readFileSync('/proc/self/status', 'utf8').match(new RegExp(`${folder}:\\s+(\\d+)`))![1];
-    // Each thread that calls guests, such as probes, opens the page map once.
-    const descriptors = () => readdirSync('/proc/self/fd').filter(isNotPageMap).length;
     // The pipes of a process are closed just after it is reaped, so the counts are those that two readings agree on.
     const counts = async () => {
       await childrenUntil((found) => found === 0);
       for (let last: unknown; ; ) {
-        const now = [descriptors(), count('Threads')];
+        const now = [descriptorCount(), count('Threads')];
         if (isDeepStrictEqual(now, last)) return now;
         last = now;
         await sleep(50);

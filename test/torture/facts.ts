@@ -1,5 +1,6 @@
 /** Resource usage of this process as the operating system reports it, and its growth over a run. */
-import { readdirSync, readFileSync } from 'node:fs';
+import { readFileSync } from 'node:fs';
+import { descriptorCount } from '../support/descriptors.ts';
 import { type Figure, grouped } from './scenario.ts';
 
 const KIB = 1024;
@@ -12,11 +13,11 @@ export function anonymousBytes(): number {
   return Number(/RssAnon:\s+(\d+) kB/.exec(readFileSync('/proc/self/status', 'utf8'))![1]) * KIB;
 }
 
-/** The file descriptors, mappings and threads of the process; undefined on systems that do not report them. */
+/** The file descriptors (see `descriptorCount`), mappings and threads of the process; undefined on systems that do not report them. */
 export function handles(): Record<'descriptors' | 'mappings' | 'threads', number> | undefined {
   if (!onLinux) return undefined;
   return {
-    descriptors: readdirSync('/proc/self/fd').length,
+    descriptors: descriptorCount(),
     mappings: readFileSync('/proc/self/maps', 'utf8').split('\n').length - 1,
     threads: Number(/Threads:\s+(\d+)/.exec(readFileSync('/proc/self/status', 'utf8'))![1]),
   };
