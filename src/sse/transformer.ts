@@ -55,9 +55,10 @@ const NOTHING = Buffer.alloc(0);
  * Transforms the server-sent events of a response with a plugin. Events that the plugin leaves unchanged are copied
  * byte for byte, and so are comments and blocks without an event.
  *
- * `failure` is set when the plugin fails, an event is too large, or the context's headers have a content-encoding. Under `pass-through`, if the output equals the input
- * so far, the rest is copied unchanged. Otherwise, and always under `fail-closed`, an `error` event ends the output,
- * and no further byte is copied. An InvalidArgumentError or a ClosedError destroys the stream.
+ * `failure` is set when the plugin fails, an event is too large, or the context's headers have a content-encoding.
+ * Under `pass-through`, if the output equals the input so far, the rest is copied unchanged. Otherwise, and always under
+ * `fail-closed`, an `error` event ends the output, and no further byte is copied. An InvalidArgumentError or a
+ * ClosedError destroys the stream.
  *
  * See `towardsClient` for the headers to send. If `failure` is already set before the first byte, the headers of the
  * original still apply under `pass-through`; `PluginChain.transformEvents` handles this case.

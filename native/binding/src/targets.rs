@@ -52,7 +52,7 @@ impl Drop for Registration {
             free.push(self.0);
             targets[self.0 as usize].take()
         });
-        // After the list is no longer borrowed.
+        // Outside the borrow, because dropping a module may run more code.
         drop(removed);
     }
 }

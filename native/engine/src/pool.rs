@@ -33,7 +33,7 @@ const CLASSES: usize = 4;
 /// Maximum request bytes of the first class. Each next class has requests up to 16 times as large; the last one has no
 /// maximum.
 const SMALL_REQUEST_BYTES: usize = 16 << 10;
-/// Maximum resident bytes of an idle memory of each class: room for the stack, the data and several copies of the
+/// Maximum resident bytes of an idle memory of each class: enough for the stack, the data and several copies of the
 /// request.
 const MAX_RESIDENT_BYTES: [usize; CLASSES] = [256 << 10, 5 << 20, 80 << 20, usize::MAX];
 

@@ -180,7 +180,8 @@ impl Reservation {
     }
 
     /// Makes the whole memory read as zero after its instance was dropped, and keeps the pages of the working set
-    /// resident, at most `max_resident` bytes. Returns false if the kernel refused: the contents are then undefined, and the memory must be dropped.
+    /// resident, at most `max_resident` bytes. Returns false if the kernel refused: the contents are then undefined, and
+    /// the memory must be dropped.
     pub fn reset(&mut self, max_resident: usize) -> bool {
         self.working_set.begin(max_resident / page_bytes());
         let size = std::mem::take(&mut self.size);
