@@ -223,12 +223,13 @@ describe('answers', () => {
     expect(head.headers).toMatchObject({ 'content-length': '5' });
   });
 
-  it('are reported to observers chunk by chunk, with their tokens', async () => {
+  it('are reported to observers as they arrive, with their tokens', async () => {
     const server = await upstream(async (_, response) => {
       response.writeHead(200, SSE);
       response.write('event: message_start\r\ndata: {"message":{"usage":{"input_tokens":3,"cache_rea');
       await delay(20);
-      response.write('d_input_tokens":7}}}\r\n\r\ndata: {}\n\n');
+      response.write('d_input_tokens":7}}}\r\n\r\n');
+      response.write('data: {}\n\n');
       await delay(20);
       response.end('event: message_delta\ndata: {"usage":{"output_tokens":9}}\n\n');
     });

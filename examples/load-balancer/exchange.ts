@@ -58,6 +58,14 @@ const NO_STAGES: readonly StageReport[] = [];
 /** The body of a request never changes. */
 const SHARED_BODY: AsyncCallOptions = { sharesBody: true };
 
+/** Chunks of an answer that arrived in one iteration of the event loop. They are reported as one event. */
+interface ChunkBatch {
+  readonly type: 'chunk';
+  readonly batchIndex: number;
+  eventCount: number;
+  totalBytes: number;
+}
+
 /** One request and its answer. */
 export class Exchange implements AttemptOwner {
   readonly #shared: Shared;
@@ -77,7 +85,9 @@ export class Exchange implements AttemptOwner {
   #attempt: Attempt | undefined;
   #stages = NO_STAGES;
   #usage: UsageReader | undefined;
-  #chunks = 0;
+  /** The number of batches so far, and the one that is not reported yet. */
+  #batches = 0;
+  #batch: ChunkBatch | undefined;
   /** Aborts plugin calls when the client disconnects; created on the first use. */
   #aborter: AbortController | undefined;
   #isClosed = false;
@@ -189,7 +199,16 @@ export class Exchange implements AttemptOwner {
     if (this.#usage === undefined) return;
     const eventCount = this.#usage.feed(chunk);
     if (!this.#plugins.hasObservers) return;
-    this.#observe({ type: 'chunk', batchIndex: this.#chunks++, eventCount, totalBytes: chunk.length });
+    if (this.#batch === undefined) {
+      const batch: ChunkBatch = { type: 'chunk', batchIndex: this.#batches++, eventCount: 0, totalBytes: 0 };
+      this.#batch = batch;
+      this.#shared.events.add(() => {
+        this.#batch = undefined;
+        this.#report(batch);
+      });
+    }
+    this.#batch.eventCount += eventCount;
+    this.#batch.totalBytes += chunk.length;
   }
 
   completed({ upstream }: Attempt): void {
@@ -372,13 +391,15 @@ export class Exchange implements AttemptOwner {
 
   /** Observers run on this thread, so that they receive events in order. The deadline of their slot limits their time. */
   #observe(event: ObserveEvent): void {
-    this.#shared.events.add(() => {
-      try {
-        for (const error of this.#plugins.chain.observe(event)) this.#log('warn', 'an observer failed', error);
-      } catch (error) {
-        this.#log('error', 'an event could not be observed', error);
-      }
-    });
+    this.#shared.events.add(() => this.#report(event));
+  }
+
+  #report(event: ObserveEvent): void {
+    try {
+      for (const error of this.#plugins.chain.observe(event)) this.#log('warn', 'an observer failed', error);
+    } catch (error) {
+      this.#log('error', 'an event could not be observed', error);
+    }
   }
 
   #record(): RequestRecord {

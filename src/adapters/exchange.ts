@@ -154,8 +154,18 @@ function learn(input: TransformContext, oauthPrincipalKind: string): Remembered 
     responseStatus: statusOf(status),
     responseHeaders: headers,
   };
-  const given = { principalId: id, principalKind: kind, claims: flatClaims, baseUrl, status, lines };
-  return { value, encoding: encodingOf(headers), prefix: new Prefix(EXCHANGE_FIELDS), oauthPrincipalKind, ...given };
+  return {
+    value,
+    encoding: encodingOf(headers),
+    prefix: new Prefix(EXCHANGE_FIELDS),
+    oauthPrincipalKind,
+    principalId: id,
+    principalKind: kind,
+    claims: flatClaims,
+    baseUrl,
+    status,
+    lines,
+  };
 }
 
 function plainLines(headers: unknown): string[] | null {

@@ -37,7 +37,7 @@ import {
   type WrapError,
 } from './adapter.ts';
 import { streamExchangeOf } from './exchange.ts';
-import { type EventTransform, type OpenStream, StreamTransform, unchangedEvents } from './stream.ts';
+import { type EventTransform, eventInput, type OpenStream, StreamTransform, unchangedEvents } from './stream.ts';
 import { checkDecoded, ResponseCall, SseEventCall, toTransformError } from './transform.ts';
 import { bodyOf, principalFor, principalValue, upstreamUrl } from './values.ts';
 
@@ -140,14 +140,14 @@ export class WasmtimeUpstreamDialect extends Adapter<'shape'> {
     }
     if (version.options.instance === 'event' || !isEnforced) {
       return {
-        transform: (event, options) => this.transformSseEventAsync({ ...context, event }, options),
+        transform: (event, options) => this.transformSseEventAsync(eventInput(context, event), options),
         close() {},
       };
     }
     if (!schema) return unchangedEvents;
     const { config } = this.core;
     const call = (event: SseEvent, options: AsyncCallOptions | undefined, stream: OpenStream) =>
-      this.anywhere(new SseEventCall(version, config, { ...context, event }, options, stream), options);
+      this.anywhere(new SseEventCall(version, config, eventInput(context, event), options, stream), options);
     return new StreamTransform(version.module, context, call);
   }
 

@@ -1,7 +1,7 @@
 /** The events of one stream: calls of `transform_sse_event` on one instance, which keeps its state between events. */
 import { InvalidArgumentError } from '../errors.ts';
 import type { NativeModule, NativeStream } from '../native/addon.ts';
-import type { SseEvent, TransformContext, TransformSseEventOutput } from '../types.ts';
+import type { SseEvent, TransformContext, TransformSseEventInput, TransformSseEventOutput } from '../types.ts';
 import { checkString } from '../validate.ts';
 import type { AsyncCallOptions } from './adapter.ts';
 
@@ -23,6 +23,15 @@ export const unchangedEvents: EventTransform = {
   },
   close() {},
 };
+
+/**
+ * Returns the input of a call with one event. The fields are named, because adding a property to a spread object is an
+ * operation of V8's runtime, which takes a tenth of a call.
+ */
+export function eventInput(context: TransformContext, event: SseEvent): TransformSseEventInput {
+  const { requestId, principal, upstream, requestMethod, requestPath, canonicalModelId, status, headers } = context;
+  return { requestId, principal, upstream, requestMethod, requestPath, canonicalModelId, status, headers, event };
+}
 
 /** A native stream, and its number for calls on this thread. */
 export interface OpenStream {

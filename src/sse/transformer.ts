@@ -2,7 +2,7 @@ import { Transform, type TransformCallback } from 'node:stream';
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import * as z from 'zod';
 import type { AsyncCallOptions } from '../adapters/adapter.ts';
-import type { EventTransform } from '../adapters/stream.ts';
+import { type EventTransform, eventInput } from '../adapters/stream.ts';
 import { deadlineSchema } from '../config.ts';
 import { InvalidArgumentError, ResponseTransformError, type WasmtimeRuntimeError } from '../errors.ts';
 import { isPluginFailure, type PluginFailurePolicy } from '../policy/failure.ts';
@@ -103,6 +103,11 @@ export class SseTransformer extends Transform {
   #lastPassed = true;
   #events: EventTransform | undefined;
   #failure: WasmtimeRuntimeError | undefined;
+  /** The output since the last push. */
+  #output: Uint8Array[] = [];
+  #outputBytes = 0;
+  /** Whether the reader's buffer is full, and the function that continues when it has room. */
+  #isFull = false;
   #resume: (() => void) | undefined;
 
   /** @throws InvalidArgumentError for invalid arguments; ClosedError */
@@ -139,6 +144,11 @@ export class SseTransformer extends Transform {
     settle(this.#consume(chunk), callback);
   }
 
+  /** @internal Chunks that were written while an earlier one was transformed. */
+  override _writev(chunks: readonly { readonly chunk: Uint8Array }[], callback: TransformCallback): void {
+    settle(this.#consumeAll(chunks), callback);
+  }
+
   /** @internal */
   override _flush(callback: TransformCallback): void {
     settle(this.#finish(), callback);
@@ -146,6 +156,7 @@ export class SseTransformer extends Transform {
 
   /** @internal */
   override _read(size: number): void {
+    this.#isFull = false;
     const resume = this.#resume;
     if (resume === undefined) {
       super._read(size);
@@ -162,18 +173,24 @@ export class SseTransformer extends Transform {
     super._destroy(error, callback);
   }
 
+  async #consumeAll(chunks: readonly { readonly chunk: Uint8Array }[]): Promise<void> {
+    for (const { chunk } of chunks) await this.#consume(chunk);
+  }
+
   async #consume(chunk: Uint8Array): Promise<void> {
     if (this.#mode === 'transforming') {
       this.#splitter.feed(chunk);
       await this.#drain();
     } else if (this.#mode === 'passing') {
-      await this.#send(chunk);
+      this.#send(chunk);
     }
+    if (this.#isFull) await this.#room();
   }
 
   async #drain(): Promise<void> {
     let began = performance.now();
     while (this.#mode === 'transforming' && !this.destroyed) {
+      if (this.#isFull) await this.#room();
       // One chunk may contain thousands of events, whose inline calls would block the event loop.
       if (performance.now() - began > TURN_MS) {
         await nextTurn();
@@ -183,7 +200,7 @@ export class SseTransformer extends Transform {
       if (block === null) return;
       if (block === TOO_LARGE) {
         const problem = `an event takes more than maxEventBytes (${this.#maxEventBytes})`;
-        await this.#stop(new ResponseTransformError('runtime', problem, { hook: 'transform_sse_event' }), NOTHING);
+        this.#stop(new ResponseTransformError('runtime', problem, { hook: 'transform_sse_event' }), NOTHING);
       } else {
         await this.#handle(block);
       }
@@ -192,15 +209,17 @@ export class SseTransformer extends Transform {
 
   /** Handles an event that the end of the stream cuts off, because some clients accept it. */
   async #finish(): Promise<void> {
-    if (this.#mode !== 'transforming') return;
-    const bytes = this.#splitter.rest();
-    if (bytes.length > 0) await this.#handle({ bytes, belongsToPrevious: false });
+    if (this.#mode === 'transforming') {
+      const bytes = this.#splitter.rest();
+      if (bytes.length > 0) await this.#handle({ bytes, belongsToPrevious: false });
+    }
+    this.#push();
     this.#events?.close();
   }
 
   async #handle({ bytes, belongsToPrevious }: Block): Promise<void> {
     if (belongsToPrevious) {
-      if (this.#lastPassed) await this.#send(bytes);
+      if (this.#lastPassed) this.#send(bytes);
       return;
     }
     const parsed = parseBlock(bytes, this.#isFirst);
@@ -212,13 +231,13 @@ export class SseTransformer extends Transform {
         out = await this.#transformed({ event, data }, streamFields, bytes);
       } catch (error) {
         if (this.#destroyed.signal.aborted || !isPluginFailure(error)) throw error;
-        await this.#stop(error, bytes);
+        this.#stop(error, bytes);
         return;
       }
     }
     this.#lastPassed = out === bytes;
     if (!this.#lastPassed) this.#changed = true;
-    await this.#send(out);
+    this.#send(out);
   }
 
   /** Returns the output for an event: its own bytes, replacement bytes, or none. */
@@ -236,18 +255,18 @@ export class SseTransformer extends Transform {
   #open(): EventTransform {
     if (this.#dialect.openSseStream !== undefined) return this.#dialect.openSseStream(this.#context);
     return {
-      transform: (event, options) => this.#dialect.transformSseEventAsync({ ...this.#context, event }, options),
+      transform: (event, options) => this.#dialect.transformSseEventAsync(eventInput(this.#context, event), options),
       close() {},
     };
   }
 
   /** Stops transforming; `bytes` are those of the failed event. */
-  async #stop(failure: WasmtimeRuntimeError, bytes: Buffer): Promise<void> {
+  #stop(failure: WasmtimeRuntimeError, bytes: Buffer): void {
     const rest = this.#splitter.rest();
     this.#fail(failure);
     if (this.#mode !== 'passing') return;
-    await this.#send(bytes);
-    await this.#send(rest);
+    this.#send(bytes);
+    this.#send(rest);
   }
 
   /** Applies the failure policy to the rest of the stream. */
@@ -256,7 +275,8 @@ export class SseTransformer extends Transform {
     this.#events?.close();
     if (this.#changed || this.#dialect.failurePolicy === 'fail-closed') {
       this.#mode = 'ended';
-      this.push(ERROR_EVENT);
+      this.#send(ERROR_EVENT);
+      this.#push();
       this.push(null);
     } else {
       this.#mode = 'passing';
@@ -264,10 +284,28 @@ export class SseTransformer extends Transform {
     }
   }
 
-  /** Writes bytes to the output and waits while its buffer is full, because one chunk may contain many events. */
-  async #send(bytes: Uint8Array): Promise<void> {
-    if (bytes.length === 0 || this.push(bytes)) return;
-    await new Promise<void>((resolve) => {
+  /**
+   * Adds bytes to the output. Events that arrived together are pushed as one chunk, because each chunk costs a system
+   * call when it is sent. No event waits for a plugin that runs on another thread: a tick runs before every wait.
+   */
+  #send(bytes: Uint8Array): void {
+    if (bytes.length === 0) return;
+    this.#outputBytes += bytes.length;
+    if (this.#output.push(bytes) === 1) process.nextTick(() => this.#push());
+    if (this.#outputBytes >= this.readableHighWaterMark) this.#push();
+  }
+
+  #push(): void {
+    const output = this.#output;
+    if (output.length === 0 || this.destroyed) return;
+    this.#output = [];
+    this.#outputBytes = 0;
+    this.#isFull = !this.push(output.length === 1 ? output[0] : Buffer.concat(output));
+  }
+
+  /** Resolves when the reader's buffer has room, because one chunk may contain many events. */
+  #room(): Promise<void> {
+    return new Promise((resolve) => {
       this.#resume = resolve;
     });
   }

@@ -319,6 +319,27 @@ describe('SseTransformer as a stream', () => {
     expect(chunks).toHaveLength(100);
   });
 
+  it('pushes the events of several writes together, but none waits for a call that takes long', async () => {
+    let release = () => {};
+    const dialect: SseDialect = {
+      async transformSseEventAsync({ event }) {
+        if (latin1(event.data) === '3') await new Promise<void>((resolve) => (release = resolve));
+        return unchanged;
+      },
+    };
+    const transformer = new SseTransformer(dialect, context);
+    const chunks: string[] = [];
+    transformer.on('data', (chunk) => chunks.push(latin1(chunk)));
+    for (const data of ['0', '1', '2', '3', '4', '5']) transformer.write(`data: ${data}\n\n`);
+    await new Promise((resolve) => setImmediate(resolve));
+    expect(chunks.join('')).toBe('data: 0\n\ndata: 1\n\ndata: 2\n\n');
+    expect(chunks.length).toBeLessThan(3);
+    release();
+    await new Promise((resolve) => setImmediate(resolve));
+    expect(chunks.at(-1)).toBe('data: 3\n\ndata: 4\n\ndata: 5\n\n');
+    transformer.destroy();
+  });
+
   it('passes deadlineMs and where to every call', async () => {
     const seen: unknown[] = [];
     const dialect: SseDialect = {
