@@ -49,7 +49,7 @@ export class UnchangedAnswer implements Answer {
     this.#events = events;
     this.#length = Number(headers['content-length']);
     response.writeHead(status, towardsClientUnchanged(headers));
-    if (events !== undefined) response.flushHeaders();
+    events?.begin();
   }
 
   data(chunk: Buffer): boolean {
@@ -79,7 +79,7 @@ export class TransformedEvents implements Answer {
     this.#transformer = transformer;
     this.#resume = resume;
     response.writeHead(context.status, towardsClient(context.headers, { replacedBody: true }).flat());
-    response.flushHeaders();
+    events?.begin();
     transformer.on('data', (chunk: Buffer) => {
       events?.sent(chunk);
       if (response.write(chunk)) return;

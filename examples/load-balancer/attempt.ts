@@ -9,7 +9,7 @@ export interface AttemptOwner {
   /** The head of the answer arrived; returns the receiver of its body. */
   answered(attempt: Attempt, status: number, headers: IncomingHttpHeaders): Answer;
   /** A chunk is about to be forwarded. */
-  received(chunk: Buffer): void;
+  received(attempt: Attempt, chunk: Buffer): void;
   /** The answer is complete. */
   completed(attempt: Attempt): void;
   failed(attempt: Attempt, error: Error): void;
@@ -27,6 +27,7 @@ export class Attempt implements Dispatcher.DispatchHandler {
   readonly resume = (): void => this.#controller?.resume();
   readonly #owner: AttemptOwner;
   readonly #isTrial: boolean;
+  /** Refers to the body of the request; undefined before the request starts and after it ends. */
   #controller: Dispatcher.DispatchController | undefined;
   #answer: Answer | undefined;
   #isAbandoned = false;
@@ -66,17 +67,19 @@ export class Attempt implements Dispatcher.DispatchHandler {
 
   onResponseData(controller: Dispatcher.DispatchController, chunk: Buffer): void {
     if (this.#isAbandoned) return;
-    this.#owner.received(chunk);
+    this.#owner.received(this, chunk);
     if (!this.#answer!.data(chunk)) controller.pause();
   }
 
   onResponseEnd(): void {
+    this.#controller = undefined;
     if (this.#isAbandoned) return;
     this.#answer!.end();
     this.#owner.completed(this);
   }
 
   onResponseError(_: Dispatcher.DispatchController, error: Error): void {
+    this.#controller = undefined;
     if (this.#isAbandoned) return;
     if (this.#answer === undefined) this.upstream.breaker.failed();
     this.#owner.failed(this, error);

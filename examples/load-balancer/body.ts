@@ -57,6 +57,11 @@ export function readBody(
     else rest.push(chunk);
   });
   request.on('end', () => {
-    if (!isRefused) take(rest === undefined ? (first ?? NO_BODY) : Buffer.concat(rest, size));
+    if (isRefused) return;
+    const whole = rest === undefined ? (first ?? NO_BODY) : Buffer.concat(rest, size);
+    // The listeners live as long as the request, and the garbage collector would keep the chunks for them.
+    first = undefined;
+    rest = undefined;
+    take(whole);
   });
 }

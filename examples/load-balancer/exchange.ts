@@ -155,6 +155,8 @@ export class Exchange implements AttemptOwner {
       this.#observe({ type: 'request_finished', status: this.status, ...this.#usageSoFar(), durationMs });
     }
     this.#shared.accessLog?.(this.#record());
+    this.#release();
+    this.#prompt = undefined;
   }
 
   /** Closes the connection. */
@@ -163,6 +165,13 @@ export class Exchange implements AttemptOwner {
   }
 
   answered(attempt: Attempt, status: number, headers: IncomingHttpHeaders): Answer {
+    const answer = this.#answerOf(attempt, status, headers);
+    // After an answer there is no other attempt.
+    this.#release();
+    return answer;
+  }
+
+  #answerOf(attempt: Attempt, status: number, headers: IncomingHttpHeaders): Answer {
     const type = headers['content-type'];
     const isStream = isEventStream(type);
     const { chain, hasFilters, hasObservers, transformsEvents, transformsResponses } = this.#plugins;
@@ -195,9 +204,11 @@ export class Exchange implements AttemptOwner {
     return DISCARDED;
   }
 
-  received(chunk: Buffer): void {
+  received({ upstream }: Attempt, chunk: Buffer): void {
     if (this.#usage === undefined) return;
     const eventCount = this.#usage.feed(chunk);
+    // A stream begins with the usage of the prompt.
+    if (eventCount > 0) this.#learn(upstream.id);
     if (!this.#plugins.hasObservers) return;
     if (this.#batch === undefined) {
       const batch: ChunkBatch = { type: 'chunk', batchIndex: this.#batches++, eventCount: 0, totalBytes: 0 };
@@ -212,10 +223,7 @@ export class Exchange implements AttemptOwner {
   }
 
   completed({ upstream }: Attempt): void {
-    if (this.#prompt === undefined) return;
-    const { cacheReadInputTokens, cacheCreationInputTokens } = this.#usageSoFar();
-    const cached = Number(cacheReadInputTokens ?? 0) + Number(cacheCreationInputTokens ?? 0);
-    this.#shared.ledger.learn(upstream.id, this.#prompt, cached);
+    this.#learn(upstream.id);
   }
 
   failed(attempt: Attempt, error: Error): void {
@@ -241,6 +249,7 @@ export class Exchange implements AttemptOwner {
   }
 
   #route(body: Body): void {
+    if (this.#isClosed) return;
     this.#body = body;
     this.#targets = this.#view.inTurn();
     const routed = this.#plugins.hasFilters ? this.#filter() : this.#send();
@@ -273,6 +282,7 @@ export class Exchange implements AttemptOwner {
 
   /** Sends the request to the next of the targets. */
   async #send(): Promise<void> {
+    if (this.#isClosed) return;
     const target = this.#targets[this.#next++];
     if (target === undefined) {
       if (this.#view.targets.length > 0) throw noneAvailable();
@@ -346,17 +356,33 @@ export class Exchange implements AttemptOwner {
 
   #transformContext({ upstream }: Attempt, status: number, headers: IncomingHttpHeaders): TransformContext {
     const { method, path } = this.#contextOf();
-    this.#prompt ??= new Prompt(this.#body as Buffer);
+    const { model } = this.#prompt ?? new Prompt(this.#body as Buffer);
     return {
       requestId: this.#requestId,
       principal: this.#principal!,
       upstream: { kind: 'anthropic_direct', baseUrl: upstream.baseUrl },
       requestMethod: method,
       requestPath: path,
-      canonicalModelId: this.#prompt.model,
+      canonicalModelId: model,
       status,
       headers: linesOf(headers),
     };
+  }
+
+  /** Teaches the ledger as soon as the answer reports cached tokens. The prompt is not needed afterwards. */
+  #learn(upstreamId: string): void {
+    if (this.#prompt === undefined) return;
+    const { cacheReadInputTokens, cacheCreationInputTokens } = this.#usageSoFar();
+    if (cacheReadInputTokens === null && cacheCreationInputTokens === null) return;
+    const cached = (cacheReadInputTokens ?? 0) + (cacheCreationInputTokens ?? 0);
+    this.#shared.ledger.learn(upstreamId, this.#prompt, cached);
+    this.#prompt = undefined;
+  }
+
+  /** Releases the body. Node's objects of a connection refer to this exchange until the connection's next request. */
+  #release(): void {
+    this.#body = undefined;
+    this.#context = undefined;
   }
 
   /** The signal for off-thread plugin calls. Calls for small requests finish before their client can disconnect. */

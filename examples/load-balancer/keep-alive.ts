@@ -8,6 +8,7 @@ const RETURN = 0x0d;
 /** An event stream to a client. */
 export class EventStream {
   readonly response: ServerResponse;
+  #hasBegun = false;
   /** Whether something was sent since the last check. */
   isActive = true;
   /** Whether a comment may be sent: inside an event it would be a part of the event. */
@@ -17,8 +18,16 @@ export class EventStream {
     this.response = response;
   }
 
+  /** Sends the head of the response, with the first events if they arrive in this iteration of the event loop. */
+  begin(): void {
+    setImmediate(() => {
+      if (!this.#hasBegun && !this.response.writableEnded) this.response.flushHeaders();
+    });
+  }
+
   /** To be called with each chunk that is sent. */
   sent(chunk: Uint8Array): void {
+    this.#hasBegun = true;
     this.isActive = true;
     const { length } = chunk;
     const last = chunk[length - 1];

@@ -14,9 +14,9 @@ const LIST_END = 0x5d;
 export class Prompt {
   readonly model: string;
   readonly serviceTier: string | null;
-  readonly #body: Buffer;
+  #body: Buffer | undefined;
   readonly #fields: ReadonlyMap<string, Span>;
-  #prefixes: readonly string[] | undefined;
+  #prefixes: readonly string[] = [];
 
   constructor(body: Buffer) {
     this.#body = body;
@@ -27,7 +27,10 @@ export class Prompt {
 
   /** The digest of each prefix that ends with a message, the complete prompt first; computed on the first use. */
   get prefixes(): readonly string[] {
-    this.#prefixes ??= prefixDigests(this.#body, this.#fields);
+    if (this.#body !== undefined) {
+      this.#prefixes = prefixDigests(this.#body, this.#fields);
+      this.#body = undefined;
+    }
     return this.#prefixes;
   }
 }

@@ -168,7 +168,8 @@ export class SseTransformer extends Transform {
 
   /** @internal */
   override _destroy(error: Error | null, callback: (error?: Error | null) => void): void {
-    this.#destroyed.abort();
+    // After the last event no call runs that the abort could end.
+    if (!this.writableFinished) this.#destroyed.abort();
     this.#events?.close();
     super._destroy(error, callback);
   }
@@ -228,7 +229,7 @@ export class SseTransformer extends Transform {
     if (parsed !== null) {
       try {
         const { event, data, streamFields } = parsed;
-        out = await this.#transformed({ event, data }, streamFields, bytes);
+        out = outputOf(await this.#events!.transform({ event, data }, this.#options), streamFields, bytes);
       } catch (error) {
         if (this.#destroyed.signal.aborted || !isPluginFailure(error)) throw error;
         this.#stop(error, bytes);
@@ -238,18 +239,6 @@ export class SseTransformer extends Transform {
     this.#lastPassed = out === bytes;
     if (!this.#lastPassed) this.#changed = true;
     this.#send(out);
-  }
-
-  /** Returns the output for an event: its own bytes, replacement bytes, or none. */
-  async #transformed(event: TransformSseEventInput['event'], streamFields: string, bytes: Buffer): Promise<Buffer> {
-    const answer = await this.#events!.transform(event, this.#options);
-    if (answer.kind === 'unchanged') return bytes;
-    if (answer.kind === 'drop') return NOTHING;
-    if (!answer.events.every((replacement) => isEventType(replacement.event))) {
-      const problem = "the answer has a line break in an event's type";
-      throw new ResponseTransformError('runtime', problem, { hook: 'transform_sse_event' });
-    }
-    return serializeEvents(answer.events, streamFields);
   }
 
   #open(): EventTransform {
@@ -309,6 +298,17 @@ export class SseTransformer extends Transform {
       this.#resume = resolve;
     });
   }
+}
+
+/** Returns the output for an event: its own bytes, replacement bytes, or none. */
+function outputOf(answer: TransformSseEventOutput, streamFields: string, bytes: Buffer): Buffer {
+  if (answer.kind === 'unchanged') return bytes;
+  if (answer.kind === 'drop') return NOTHING;
+  if (!answer.events.every((replacement) => isEventType(replacement.event))) {
+    const problem = "the answer has a line break in an event's type";
+    throw new ResponseTransformError('runtime', problem, { hook: 'transform_sse_event' });
+  }
+  return serializeEvents(answer.events, streamFields);
 }
 
 function settle(work: Promise<void>, callback: TransformCallback): void {
