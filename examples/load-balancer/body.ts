@@ -59,7 +59,7 @@ export function readBody(
   request.on('end', () => {
     if (isRefused) return;
     const whole = rest === undefined ? (first ?? NO_BODY) : Buffer.concat(rest, size);
-    // The listeners live as long as the request, and the garbage collector would keep the chunks for them.
+    // The listeners live as long as the answer.
     first = undefined;
     rest = undefined;
     take(whole);

@@ -379,7 +379,10 @@ export class Exchange implements AttemptOwner {
     this.#prompt = undefined;
   }
 
-  /** Releases the body. Node's objects of a connection refer to this exchange until the connection's next request. */
+  /**
+   * Releases the body, which is not sent again. This exchange lives as long as the answer, and after that in the old
+   * generation of V8's heap until a full collection.
+   */
   #release(): void {
     this.#body = undefined;
     this.#context = undefined;

@@ -1,9 +1,11 @@
 /** Plugins and routes are published, connections are closed, and metrics are collected while the load balancer runs. */
 import { setTimeout as delay } from 'node:timers/promises';
+import { setFlagsFromString } from 'node:v8';
+import { runInNewContext } from 'node:vm';
 import { ModuleRejectedError, SlotKey } from 'cc-lb-runtime-wasmtime';
 import { Agent, request } from 'undici';
 import { describe, expect, it, onTestFinished } from 'vitest';
-import { guest, loadBalancer, ok, plugin, reply, routes, until, upstream } from './support.ts';
+import { guest, loadBalancer, ok, plugin, post, reply, routes, until, upstream } from './support.ts';
 
 describe('publish', () => {
   it('swaps plugins, then evicts unused slots', async () => {
@@ -42,6 +44,36 @@ describe('publish', () => {
     expect(JSON.parse((await reply(url)).text).error.code).toBe('route_no_upstream_after_filter');
   });
 });
+
+it('keeps nothing of the body of a request while its answer is streamed', async () => {
+  const body = Buffer.alloc(8 * 2 ** 20, '{}');
+  let end = () => {};
+  const server = await upstream((_, response) => {
+    response.writeHead(200, { 'content-type': 'text/event-stream' });
+    response.write('data: {"usage":{"cache_read_input_tokens":1}}\n\n');
+    end = () => response.end();
+  });
+  const plugins = [plugin('filter', 'cache-aware'), plugin('shape', 'rewrite')];
+  const { url } = await loadBalancer(routes([server], { plugins }));
+  const before = await bufferBytes();
+  const { body: answer } = await post(url, { body });
+  const parts = answer.iterator();
+  await parts.next();
+  expect((await bufferBytes()) - before).toBeLessThan(body.length / 2);
+  end();
+  expect(await parts.next()).toEqual({ done: true });
+});
+
+/** Returns the bytes of all live buffers. */
+async function bufferBytes(): Promise<number> {
+  setFlagsFromString('--expose-gc');
+  const collect: () => void = runInNewContext('gc');
+  for (let round = 0; round < 3; round++) {
+    collect();
+    await delay(5);
+  }
+  return process.memoryUsage().arrayBuffers;
+}
 
 describe('close', () => {
   it('does not wait for connections that become idle', async () => {
