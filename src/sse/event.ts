@@ -19,26 +19,34 @@ export interface ParsedEvent extends SseEvent {
  * or fields without data. The event's type is `''` if the block has none.
  */
 export function parseBlock(block: Buffer, isFirst: boolean): ParsedEvent | null {
-  const from = isFirst && block.subarray(0, 3).equals(BYTE_ORDER_MARK) ? 3 : 0;
-  const data: Buffer[] = [];
+  let data: Buffer | null = null;
+  let more: Buffer[] | null = null;
   let event = '';
   let id = '';
   let retry = '';
-  for (const line of lines(block, from)) {
-    let value = fieldValue('data', line);
-    if (value !== null) {
-      data.push(value);
+  const lines = new Lines(block, isFirst && block.subarray(0, 3).equals(BYTE_ORDER_MARK) ? 3 : 0);
+  while (lines.next()) {
+    const { start, end } = lines;
+    let from = valueOf('data', block, start, end);
+    if (from >= 0) {
+      const value = block.subarray(from, end);
+      if (data === null) data = value;
+      else if (more === null) more = [data, END_OF_LINE, value];
+      else more.push(END_OF_LINE, value);
       continue;
     }
-    value = fieldValue('event', line);
-    if (value !== null) event = value.toString();
-    value = fieldValue('id', line);
-    if (value !== null && !value.includes(0)) id = `id: ${value.toString()}\n`;
-    value = fieldValue('retry', line);
-    if (value !== null && /^[0-9]+$/.test(value.toString('latin1'))) retry = `retry: ${value.toString('latin1')}\n`;
+    from = valueOf('event', block, start, end);
+    if (from >= 0) event = block.toString('utf8', from, end);
+    from = valueOf('id', block, start, end);
+    if (from >= 0 && !block.subarray(from, end).includes(0)) id = `id: ${block.toString('utf8', from, end)}\n`;
+    from = valueOf('retry', block, start, end);
+    if (from >= 0) {
+      const digits = block.toString('latin1', from, end);
+      if (/^[0-9]+$/.test(digits)) retry = `retry: ${digits}\n`;
+    }
   }
-  if (data.length === 0) return null;
-  return { event, data: data.length === 1 ? data[0]! : joined(data), streamFields: id + retry };
+  if (data === null) return null;
+  return { event, data: more === null ? data : Buffer.concat(more), streamFields: id + retry };
 }
 
 /**
@@ -52,7 +60,8 @@ export function serializeEvents(events: readonly SseEvent[], streamFields: strin
     if (index === events.length - 1) head += streamFields;
     if (head !== '') parts.push(Buffer.from(head));
     const bytes = Buffer.from(data.buffer, data.byteOffset, data.byteLength);
-    for (const line of lines(bytes, 0)) parts.push(DATA, line, END_OF_LINE);
+    const lines = new Lines(bytes, 0);
+    while (lines.next()) parts.push(DATA, bytes.subarray(lines.start, lines.end), END_OF_LINE);
     parts.push(END_OF_LINE);
   });
   return Buffer.concat(parts);
@@ -63,17 +72,34 @@ export function isEventType(text: string): boolean {
   return !/[\r\n]/.test(text);
 }
 
-/** The lines without their ends, including the one after the last line end. */
-function* lines(bytes: Buffer, from: number): Generator<Buffer> {
-  let lf = -1;
-  let cr = -1;
-  for (let at = from; ; ) {
-    if (lf < at) lf = found(bytes.indexOf(LF, at), bytes);
-    if (cr < at) cr = found(bytes.indexOf(CR, at), bytes);
-    const end = Math.min(lf, cr);
-    yield bytes.subarray(at, end);
-    if (end === bytes.length) return;
-    at = bytes[end] === CR && bytes[end + 1] === LF ? end + 2 : end + 1;
+/** The lines of a text without their ends, including the one after the last line end. */
+class Lines {
+  start = 0;
+  end: number;
+  readonly #bytes: Buffer;
+  #next: number;
+  /** The first line feed and carriage return from `#next` on; the length if there is none. */
+  #lf = -1;
+  #cr = -1;
+
+  constructor(bytes: Buffer, from: number) {
+    this.#bytes = bytes;
+    this.#next = from;
+    this.end = from;
+  }
+
+  /** Sets `start` and `end` to those of the next line; returns false if there is none. */
+  next(): boolean {
+    const bytes = this.#bytes;
+    const start = this.#next;
+    if (start > bytes.length) return false;
+    if (this.#lf < start) this.#lf = found(bytes.indexOf(LF, start), bytes);
+    if (this.#cr < start) this.#cr = found(bytes.indexOf(CR, start), bytes);
+    const end = Math.min(this.#lf, this.#cr);
+    this.start = start;
+    this.end = end;
+    this.#next = bytes[end] === CR && bytes[end + 1] === LF ? end + 2 : end + 1;
+    return true;
   }
 }
 
@@ -81,15 +107,11 @@ function found(index: number, bytes: Buffer): number {
   return index === -1 ? bytes.length : index;
 }
 
-/** Returns the value of the line if it is of the field, without the optional space after the colon; else null. */
-function fieldValue(field: string, line: Buffer): Buffer | null {
-  const { length } = field;
-  for (let i = 0; i < length; i++) if (line[i] !== field.charCodeAt(i)) return null;
-  if (line.length === length) return line.subarray(length);
-  if (line[length] !== COLON) return null;
-  return line.subarray(line[length + 1] === SPACE ? length + 2 : length + 1);
-}
-
-function joined(data: readonly Buffer[]): Buffer {
-  return Buffer.concat(data.flatMap((line, index) => (index === 0 ? [line] : [END_OF_LINE, line])));
+/** Returns the start of the line's value, after the optional space, if the line is of the field; else -1. */
+function valueOf(field: string, bytes: Buffer, start: number, end: number): number {
+  for (let i = 0; i < field.length; i++) if (bytes[start + i] !== field.charCodeAt(i)) return -1;
+  const colon = start + field.length;
+  if (colon === end) return end;
+  if (bytes[colon] !== COLON) return -1;
+  return bytes[colon + 1] === SPACE ? colon + 2 : colon + 1;
 }

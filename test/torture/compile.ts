@@ -72,6 +72,8 @@ export const compile: Scenario = {
       await Promise.all(attack);
       running = false;
       await others;
+      // The package returns memory when the last compile process ends, so garbage is collected before that.
+      await collect();
       await quiet(runtime);
       await collect();
       resident.push(process.memoryUsage.rss());

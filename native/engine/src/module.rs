@@ -1,9 +1,9 @@
 //! A compiled module, ready for instantiation, with the indices of its exports.
 
 use std::panic::resume_unwind;
-use std::sync::Mutex;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::atomic::{AtomicU32, AtomicUsize};
+use std::sync::{Mutex, PoisonError};
 use std::thread;
 
 use wasmtime::{Engine, ExternType, FuncType, InstancePre, Linker, Module, ModuleExport, ValType};
@@ -22,10 +22,12 @@ pub fn content_hash(policy_version: u32, memory_max_pages: u32, wasm: &[u8]) -> 
     hasher.finalize().to_hex().to_string()
 }
 
-/// Reads an image on a thread of its own. glibc keeps freed memory for the threads that allocated it, and a hostile module
-/// takes megabytes to read. A new thread continues with the memory of the last one that ended, whereas each thread of a pool
-/// would keep its own.
+/// Reads one image at a time, on a thread of its own. glibc keeps freed memory for the threads that allocated it, and a
+/// hostile module takes megabytes to read. A new thread continues with the memory of the last one that ended, whereas
+/// concurrent ones, or the threads of a pool, would keep memory of their own.
 fn deserialize(engine: &Engine, image: &[u8]) -> wasmtime::Result<Module> {
+    static TURN: Mutex<()> = Mutex::new(());
+    let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
     // SAFETY: the compiler created the image: it came through a pipe from a process that this one started, or with a MAC
     // that only the holder of the cache directory's key can create.
     let read = || unsafe { Module::deserialize(engine, image) };

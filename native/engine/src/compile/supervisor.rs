@@ -15,6 +15,7 @@ use super::refusals::Refusals;
 use super::{COMPILE_STACK, CompileIn, Request, host_failure, module_failure, took_too_long};
 use crate::code::compile_code;
 use crate::failure::{CompileReason, Failure, Resource, chain, panic_text};
+use crate::heap;
 
 /// Interval of checking the queue for compilations whose waiting time has elapsed.
 const QUEUE_LOOK: Duration = Duration::from_millis(100);
@@ -126,11 +127,18 @@ struct Supervisor {
 impl Supervisor {
     fn run(mut self) {
         let mut watched = Vec::new();
+        let mut was_idle = true;
         loop {
             self.wake.clear();
             self.advance();
             self.start_jobs();
             self.keep_spare();
+            let is_idle = self.processes.is_empty() && self.threads.is_empty();
+            if is_idle && !was_idle {
+                // Modules, their images and what the loader used temporarily were many times as large as a request.
+                heap::return_freed_memory();
+            }
+            was_idle = is_idle;
             watched.clear();
             self.wake.watch(&mut watched);
             self.processes.iter().for_each(|process| process.watch(&mut watched));
