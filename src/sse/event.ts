@@ -27,7 +27,7 @@ export function parseBlock(block: Buffer, isFirst: boolean): ParsedEvent | null 
   const lines = new Lines(block, isFirst && block.subarray(0, 3).equals(BYTE_ORDER_MARK) ? 3 : 0);
   while (lines.next()) {
     const { start, end } = lines;
-    let from = valueOf('data', block, start, end);
+    let from = startOfValue('data', block, start, end);
     if (from >= 0) {
       const value = block.subarray(from, end);
       if (data === null) data = value;
@@ -35,11 +35,11 @@ export function parseBlock(block: Buffer, isFirst: boolean): ParsedEvent | null 
       else more.push(END_OF_LINE, value);
       continue;
     }
-    from = valueOf('event', block, start, end);
+    from = startOfValue('event', block, start, end);
     if (from >= 0) event = block.toString('utf8', from, end);
-    from = valueOf('id', block, start, end);
+    from = startOfValue('id', block, start, end);
     if (from >= 0 && !block.subarray(from, end).includes(0)) id = `id: ${block.toString('utf8', from, end)}\n`;
-    from = valueOf('retry', block, start, end);
+    from = startOfValue('retry', block, start, end);
     if (from >= 0) {
       const digits = block.toString('latin1', from, end);
       if (/^[0-9]+$/.test(digits)) retry = `retry: ${digits}\n`;
@@ -108,7 +108,7 @@ function found(index: number, bytes: Buffer): number {
 }
 
 /** Returns the start of the line's value, after the optional space, if the line is of the field; else -1. */
-function valueOf(field: string, bytes: Buffer, start: number, end: number): number {
+function startOfValue(field: string, bytes: Buffer, start: number, end: number): number {
   for (let i = 0; i < field.length; i++) if (bytes[start + i] !== field.charCodeAt(i)) return -1;
   const colon = start + field.length;
   if (colon === end) return end;
