@@ -177,7 +177,7 @@ export interface ChunkEvent {
   readonly batchIndex: number | bigint;
   /** Events in the batch. */
   readonly eventCount: number | bigint;
-  /** Bytes of the response so far. */
+  /** Bytes in the batch. */
   readonly totalBytes: number | bigint;
 }
 

@@ -224,14 +224,18 @@ describe('answers', () => {
   });
 
   it('are reported to observers as they arrive, with their tokens', async () => {
+    const batches = [
+      ['event: message_start\r\ndata: {"message":{"usage":{"input_tokens":3,"cache_rea'],
+      ['d_input_tokens":7}}}\r\n\r\n', 'data: {}\n\n'],
+      ['event: message_delta\ndata: {"usage":{"output_tokens":9}}\n\n'],
+    ];
     const server = await upstream(async (_, response) => {
       response.writeHead(200, SSE);
-      response.write('event: message_start\r\ndata: {"message":{"usage":{"input_tokens":3,"cache_rea');
-      await delay(20);
-      response.write('d_input_tokens":7}}}\r\n\r\n');
-      response.write('data: {}\n\n');
-      await delay(20);
-      response.end('event: message_delta\ndata: {"usage":{"output_tokens":9}}\n\n');
+      for (const batch of batches) {
+        for (const part of batch) response.write(part);
+        await delay(20);
+      }
+      response.end();
     });
     const { url, events } = await loadBalancer(routes([server], { plugins: [plugin('observe', 'lifecycle')] }));
     await reply(url, { headers: { 'user-agent': 'tester' } });
@@ -240,7 +244,9 @@ describe('answers', () => {
       ...['request_started', 'authn_complete', 'upstream_chosen', 'chunk', 'chunk', 'chunk', 'request_finished'],
     ]);
     expect(events[0]).toMatchObject({ downstreamUserAgent: 'tester' });
-    expect(events.filter((event) => event.type === 'chunk').map(({ eventCount }) => eventCount)).toEqual([0, 2, 1]);
+    const chunks = events.filter((event) => event.type === 'chunk');
+    expect(chunks.map(({ eventCount }) => eventCount)).toEqual([0, 2, 1]);
+    expect(chunks.map(({ totalBytes }) => totalBytes)).toEqual(batches.map((parts) => parts.join('').length));
     const counts = { inputTokens: 3, outputTokens: 9, cacheReadInputTokens: 7, cacheCreationInputTokens: null };
     expect(events.at(-1)).toMatchObject({ status: 200, ...counts });
   });

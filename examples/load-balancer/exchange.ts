@@ -58,7 +58,7 @@ const NO_STAGES: readonly StageReport[] = [];
 /** The body of a request never changes. */
 const SHARED_BODY: AsyncCallOptions = { sharesBody: true };
 
-/** Chunks of an answer that arrived in one iteration of the event loop. They are reported as one event. */
+/** The chunks of an answer that arrived since the last report. They are reported as one event. */
 interface ChunkBatch {
   readonly type: 'chunk';
   readonly batchIndex: number;
@@ -209,7 +209,7 @@ export class Exchange implements AttemptOwner {
     const eventCount = this.#usage.feed(chunk);
     // A stream begins with the usage of the prompt.
     if (eventCount > 0) this.#learn(upstream.id);
-    if (!this.#plugins.hasObservers) return;
+    if (!this.#plugins.hasObservers || this.#isClosed) return;
     if (this.#batch === undefined) {
       const batch: ChunkBatch = { type: 'chunk', batchIndex: this.#batches++, eventCount: 0, totalBytes: 0 };
       this.#batch = batch;
@@ -369,7 +369,7 @@ export class Exchange implements AttemptOwner {
     };
   }
 
-  /** Teaches the ledger as soon as the answer reports cached tokens. The prompt is not needed afterwards. */
+  /** Teaches the ledger when the answer first reports cached tokens: they are those of the prompt, so they are final. */
   #learn(upstreamId: string): void {
     if (this.#prompt === undefined) return;
     const { cacheReadInputTokens, cacheCreationInputTokens } = this.#usageSoFar();
@@ -380,8 +380,8 @@ export class Exchange implements AttemptOwner {
   }
 
   /**
-   * Releases the body, which is not sent again. This exchange lives as long as the answer, and after that in the old
-   * generation of V8's heap until a full collection.
+   * Releases the body, which is not sent again. undici keeps what it sent until the answer is complete, and this exchange
+   * may be in the old generation of V8's heap until a full collection.
    */
   #release(): void {
     this.#body = undefined;
@@ -403,6 +403,7 @@ export class Exchange implements AttemptOwner {
   }
 
   #unavailable(outcome: Unavailable): void {
+    if (this.#isClosed) return;
     if (outcome.error !== undefined) this.#observeError('plugin', outcome.error);
     sendOutcome(this.#response, outcome);
   }

@@ -25,8 +25,8 @@ export const unchangedEvents: EventTransform = {
 };
 
 /**
- * Returns the input of a call with one event. The fields are named, because adding a property to a spread object is an
- * operation of V8's runtime, which takes a tenth of a call.
+ * Returns the input of a call with one event. The fields are named, because V8 adds a property to a spread object in its
+ * runtime instead of in compiled code.
  */
 export function eventInput(context: TransformContext, event: SseEvent): TransformSseEventInput {
   const { requestId, principal, upstream, requestMethod, requestPath, canonicalModelId, status, headers } = context;

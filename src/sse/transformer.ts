@@ -106,8 +106,9 @@ export class SseTransformer extends Transform {
   /** The output since the last push. */
   #output: Uint8Array[] = [];
   #outputBytes = 0;
-  /** Whether the reader's buffer is full, and the function that continues when it has room. */
+  /** Whether the reader's buffer is full. */
   #isFull = false;
+  /** Continues at the next read. */
   #resume: (() => void) | undefined;
 
   /** @throws InvalidArgumentError for invalid arguments; ClosedError */
@@ -185,13 +186,14 @@ export class SseTransformer extends Transform {
     } else if (this.#mode === 'passing') {
       this.#send(chunk);
     }
-    if (this.#isFull) await this.#room();
+    // After the end of the output there is no read.
+    if (this.#isFull && this.#mode !== 'ended') await this.#nextRead();
   }
 
   async #drain(): Promise<void> {
     let began = performance.now();
     while (this.#mode === 'transforming' && !this.destroyed) {
-      if (this.#isFull) await this.#room();
+      if (this.#isFull) await this.#nextRead();
       // One chunk may contain thousands of events, whose inline calls would block the event loop.
       if (performance.now() - began > TURN_MS) {
         await nextTurn();
@@ -280,7 +282,7 @@ export class SseTransformer extends Transform {
   #send(bytes: Uint8Array): void {
     if (bytes.length === 0) return;
     this.#outputBytes += bytes.length;
-    if (this.#output.push(bytes) === 1) process.nextTick(() => this.#push());
+    if (this.#output.push(bytes) === 1) process.nextTick(() => this.#pushOrDestroy());
     if (this.#outputBytes >= this.readableHighWaterMark) this.#push();
   }
 
@@ -292,8 +294,17 @@ export class SseTransformer extends Transform {
     this.#isFull = !this.push(output.length === 1 ? output[0] : Buffer.concat(output));
   }
 
-  /** Resolves when the reader's buffer has room, because one chunk may contain many events. */
-  #room(): Promise<void> {
+  /** Destroys the stream with what a listener throws, as if it were thrown during a write. */
+  #pushOrDestroy(): void {
+    try {
+      this.#push();
+    } catch (error) {
+      this.destroy(error as Error);
+    }
+  }
+
+  /** Resolves when the reader reads again. One chunk may contain more events than its buffer holds. */
+  #nextRead(): Promise<void> {
     return new Promise((resolve) => {
       this.#resume = resolve;
     });

@@ -340,6 +340,33 @@ describe('SseTransformer as a stream', () => {
     transformer.destroy();
   });
 
+  it('accepts the rest of the input when it fails while the buffer of its reader is full', async () => {
+    let calls = 0;
+    const dialect: SseDialect = {
+      failurePolicy: 'fail-closed',
+      async transformSseEventAsync() {
+        await new Promise((resolve) => setTimeout(resolve, 5));
+        if (++calls === 4) throw failed;
+        return unchanged;
+      },
+    };
+    const transformer = new SseTransformer(dialect, context);
+    const events = [300, 10_000, 8_000, 10, 10].map((size) => `data: ${'x'.repeat(size)}\n\n`);
+    const slow = new Writable({ highWaterMark: 100, write: (_chunk, _encoding, done) => void setTimeout(done, 50) });
+    await pipeline(Readable.from([bytes(events.join(''))]), transformer, slow);
+    expect(transformer.failure).toBe(failed);
+  });
+
+  it('is destroyed by what a listener throws', async () => {
+    const transformer = new SseTransformer(dialectOf(() => unchanged).dialect, context);
+    const thrown = new Error('thrown by a listener');
+    transformer.on('data', () => {
+      throw thrown;
+    });
+    const [error] = await Promise.all([once(transformer, 'error'), transformer.write('data: 1\n\n')]);
+    expect(error).toEqual([thrown]);
+  });
+
   it('passes deadlineMs and where to every call', async () => {
     const seen: unknown[] = [];
     const dialect: SseDialect = {

@@ -19,8 +19,8 @@ pub fn keep_freed_memory() {
     ONCE.call_once(|| unsafe { libc::free(black_box(libc::malloc(BLOCK_BYTES))) });
 }
 
-/// Returns the freed memory of glibc's heap to the system, as far as whole pages are free. It takes 5 ms if 60 MiB are
-/// free, and threads that allocate wait for it. Other C libraries return memory themselves.
+/// Returns the freed memory of glibc's heap to the system, as far as whole pages are free. Threads that allocate wait for
+/// this, some milliseconds if much is free. Other C libraries return memory themselves.
 pub fn return_freed_memory() {
     #[cfg(all(target_os = "linux", target_env = "gnu"))]
     // SAFETY: the function has no requirements; memory in use is not affected.

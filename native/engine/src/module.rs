@@ -26,8 +26,8 @@ pub fn content_hash(policy_version: u32, memory_max_pages: u32, wasm: &[u8]) -> 
 /// hostile module takes megabytes to read. A new thread continues with the memory of the last one that ended, whereas
 /// concurrent ones, or the threads of a pool, would keep memory of their own.
 fn deserialize(engine: &Engine, image: &[u8]) -> wasmtime::Result<Module> {
-    static TURN: Mutex<()> = Mutex::new(());
-    let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+    static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+    let _reading = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
     // SAFETY: the compiler created the image: it came through a pipe from a process that this one started, or with a MAC
     // that only the holder of the cache directory's key can create.
     let read = || unsafe { Module::deserialize(engine, image) };

@@ -135,7 +135,7 @@ impl Supervisor {
             self.keep_spare();
             let is_idle = self.processes.is_empty() && self.threads.is_empty();
             if is_idle && !was_idle {
-                // Modules, their images and what the loader used temporarily were many times as large as a request.
+                // Modules, their images and the loader's temporary blocks leave free pages that requests do not need.
                 heap::return_freed_memory();
             }
             was_idle = is_idle;
