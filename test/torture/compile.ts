@@ -11,7 +11,7 @@ import {
 } from '../../src/index.ts';
 import { children } from '../support/children.ts';
 import { append, customSection } from '../support/wat.ts';
-import { collect, handles } from './facts.ts';
+import { collect, handles, quiet } from './facts.ts';
 import { guest, plugin } from './guests.ts';
 import { HOSTILE_MODULES } from './hostile-modules.ts';
 import { HostileSource } from './hostile-source.ts';
@@ -72,7 +72,7 @@ export const compile: Scenario = {
       await Promise.all(attack);
       running = false;
       await others;
-      // The package returns memory when the last compile process ends, so garbage is collected before that.
+      // Freed memory is returned when the last compile process ends, so garbage is collected before that.
       await collect();
       await quiet(runtime);
       await collect();
@@ -158,11 +158,6 @@ async function goodAfterHostile(runtime: WasmtimeRuntime, unique: (bytes: Uint8A
   const took = (await good) - (await killed);
   await Promise.all(attack);
   return took;
-}
-
-/** Waits until no compile process is left. */
-async function quiet(runtime: WasmtimeRuntime): Promise<void> {
-  while (runtime.stats().engine.compileProcesses > 0) await sleep(100);
 }
 
 function median(values: readonly number[]): number {

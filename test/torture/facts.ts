@@ -1,5 +1,7 @@
 /** Resource usage of this process as the operating system reports it, and its growth over a run. */
 import { readFileSync } from 'node:fs';
+import { setTimeout as sleep } from 'node:timers/promises';
+import type { WasmtimeRuntime } from '../../src/index.ts';
 import { descriptorCount } from '../support/descriptors.ts';
 import { type Figure, grouped } from './scenario.ts';
 
@@ -29,6 +31,11 @@ export async function collect(): Promise<void> {
     globalThis.gc!();
     await new Promise((resolve) => setImmediate(resolve));
   }
+}
+
+/** Resolves when no compile process is left and the memory that compilations freed is returned to the system. */
+export async function quiet(runtime: WasmtimeRuntime): Promise<void> {
+  while (runtime.stats().engine.compileProcesses > 0) await sleep(100);
 }
 
 interface Sample {

@@ -1,6 +1,6 @@
 /** Many slots with separate modules: resident memory and mappings of each after a call. */
 import { SlotKey, WasmtimeFilterPlugin, WasmtimeRuntime } from '../../src/index.ts';
-import { anonymousBytes, collect, handles } from './facts.ts';
+import { anonymousBytes, collect, handles, quiet } from './facts.ts';
 import { caller, candidates, plugin, request } from './guests.ts';
 import { ensure, grouped, type Scenario } from './scenario.ts';
 import { distinct } from './seeker.ts';
@@ -32,6 +32,7 @@ export const slots: Scenario = {
     for (let count = 0; count < 10; count++) add();
     serve();
     await collect();
+    await quiet(runtime);
     const before = { bytes: process.memoryUsage.rss(), anonymous: anonymousBytes(), mappings: handles()?.mappings };
     const first = adapters.length;
     while (run.hasMore) {
@@ -40,6 +41,7 @@ export const slots: Scenario = {
     }
     serve();
     await collect();
+    await quiet(runtime);
     const count = adapters.length - first;
     const perSlot = (process.memoryUsage.rss() - before.bytes) / count;
     const anonymous = (anonymousBytes() - before.anonymous) / count;
