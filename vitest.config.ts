@@ -8,5 +8,7 @@ export default defineConfig({
     maxWorkers: 2,
     testTimeout: 60_000,
     hookTimeout: 60_000,
+    // On a busy machine, what a test waits for may take many times as long as the second of the default.
+    expect: { poll: { timeout: 30_000 } },
   },
 });

@@ -64,7 +64,7 @@ describe('breaker of a slot', () => {
       await expire();
       return slot.status.breaker?.state;
     };
-    await expect.poll(expired, { timeout: 20_000 }).toBe('open');
+    await expect.poll(expired).toBe('open');
     refused();
     const { calls, failures } = slot.status;
     expect(failures.expired).toBeGreaterThanOrEqual(3);
