@@ -1,5 +1,6 @@
 // Other gateways, installed from their registries into a temporary folder that later runs reuse.
 import { spawn, spawnSync } from 'node:child_process';
+import { randomBytes } from 'node:crypto';
 import { existsSync, mkdirSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -59,7 +60,9 @@ async function startLiteLlm({ url: upstreamUrl }) {
     JSON.stringify({ model_list: [{ model_name: 'claude-3-haiku-20240307', litellm_params: model }] }),
   );
   const port = await freePort();
-  const environment = { ...process.env, LITELLM_LOCAL_MODEL_COST_MAP: 'True', LITELLM_LOG: 'ERROR' };
+  const key = `sk-${randomBytes(32).toString('hex')}`;
+  const settings = { LITELLM_LOCAL_MODEL_COST_MAP: 'True', LITELLM_LOG: 'ERROR', LITELLM_MASTER_KEY: key };
+  const environment = { ...process.env, ...settings };
   const args = ['--config', config, '--port', String(port), '--host', '127.0.0.1', '--telemetry', 'False'];
   const child = spawn(program, args, { stdio: 'ignore', env: environment });
   const url = `http://127.0.0.1:${port}`;
@@ -69,7 +72,9 @@ async function startLiteLlm({ url: upstreamUrl }) {
     child.kill('SIGKILL');
     throw error;
   }
-  return { name: 'LiteLLM', url, headers: {}, pids: () => [child.pid], close: () => child.kill('SIGKILL') };
+  // It starts only with a key, which it checks for every request.
+  const headers = { authorization: `Bearer ${key}`, 'x-api-key': key };
+  return { name: 'LiteLLM', url, headers, pids: () => [child.pid], close: () => child.kill('SIGKILL') };
 }
 
 function install(command, args, cwd) {
