@@ -1,4 +1,5 @@
 import type { SseEvent } from '../types.ts';
+import { LineEnds } from './line-ends.ts';
 
 const LF = 0x0a;
 const CR = 0x0d;
@@ -19,8 +20,7 @@ export interface ParsedEvent extends SseEvent {
  * or fields without data. The event's type is `''` if the block has none.
  */
 export function parseBlock(block: Buffer, isFirst: boolean): ParsedEvent | null {
-  let data: Buffer | null = null;
-  let more: Buffer[] | null = null;
+  const data: Buffer[] = [];
   let event = '';
   let id = '';
   let retry = '';
@@ -29,10 +29,8 @@ export function parseBlock(block: Buffer, isFirst: boolean): ParsedEvent | null 
     const { start, end } = lines;
     let from = startOfValue('data', block, start, end);
     if (from >= 0) {
-      const value = block.subarray(from, end);
-      if (data === null) data = value;
-      else if (more === null) more = [data, END_OF_LINE, value];
-      else more.push(END_OF_LINE, value);
+      if (data.length > 0) data.push(END_OF_LINE);
+      data.push(block.subarray(from, end));
       continue;
     }
     from = startOfValue('event', block, start, end);
@@ -45,8 +43,8 @@ export function parseBlock(block: Buffer, isFirst: boolean): ParsedEvent | null 
       if (/^[0-9]+$/.test(digits)) retry = `retry: ${digits}\n`;
     }
   }
-  if (data === null) return null;
-  return { event, data: more === null ? data : Buffer.concat(more), streamFields: id + retry };
+  if (data.length === 0) return null;
+  return { event, data: data.length === 1 ? data[0]! : Buffer.concat(data), streamFields: id + retry };
 }
 
 /**
@@ -75,36 +73,26 @@ export function isEventType(text: string): boolean {
 /** The lines of a text without their ends, including the one after the last line end. */
 class Lines {
   start = 0;
-  end: number;
+  end = 0;
   readonly #bytes: Buffer;
+  readonly #ends: LineEnds;
   #next: number;
-  /** The first line feed and carriage return from `#next` on; the length if there is none. */
-  #lf = -1;
-  #cr = -1;
 
   constructor(bytes: Buffer, from: number) {
     this.#bytes = bytes;
+    this.#ends = new LineEnds(bytes);
     this.#next = from;
-    this.end = from;
   }
 
   /** Sets `start` and `end` to those of the next line; returns false if there is none. */
   next(): boolean {
     const bytes = this.#bytes;
-    const start = this.#next;
-    if (start > bytes.length) return false;
-    if (this.#lf < start) this.#lf = found(bytes.indexOf(LF, start), bytes);
-    if (this.#cr < start) this.#cr = found(bytes.indexOf(CR, start), bytes);
-    const end = Math.min(this.#lf, this.#cr);
-    this.start = start;
-    this.end = end;
-    this.#next = bytes[end] === CR && bytes[end + 1] === LF ? end + 2 : end + 1;
+    if (this.#next > bytes.length) return false;
+    this.start = this.#next;
+    this.end = this.#ends.next(this.start);
+    this.#next = this.end + (bytes[this.end] === CR && bytes[this.end + 1] === LF ? 2 : 1);
     return true;
   }
-}
-
-function found(index: number, bytes: Buffer): number {
-  return index === -1 ? bytes.length : index;
 }
 
 /** Returns the start of the line's value, after the optional space, if the line is of the field; else -1. */

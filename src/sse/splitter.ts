@@ -1,3 +1,5 @@
+import { LineEnds } from './line-ends.ts';
+
 const LF = 0x0a;
 const CR = 0x0d;
 const NOTHING = Buffer.alloc(0);
@@ -28,9 +30,7 @@ export class SseSplitter {
   /** The start of the current block in the chunk, and the end of the scanned bytes. */
   #from = 0;
   #at = 0;
-  /** The next line feed and carriage return from `#at` on; the length of the chunk if there is none. */
-  #lf = 0;
-  #cr = 0;
+  #lineEnds = new LineEnds(NOTHING);
   #atLineStart = true;
   #afterCr = false;
 
@@ -44,8 +44,7 @@ export class SseSplitter {
     this.#chunk = Buffer.from(chunk.buffer, chunk.byteOffset, chunk.byteLength);
     this.#from = 0;
     this.#at = 0;
-    this.#lf = -1;
-    this.#cr = -1;
+    this.#lineEnds = new LineEnds(this.#chunk);
   }
 
   /** Returns the next complete block; null if another chunk is required. */
@@ -63,7 +62,7 @@ export class SseSplitter {
       }
     }
     for (;;) {
-      const end = this.#nextLineEnd();
+      const end = this.#lineEnds.next(this.#at);
       if (end === chunk.length) return this.#keepRest();
       const isBlank = this.#atLineStart && end === this.#at;
       this.#at = end + 1;
@@ -82,13 +81,6 @@ export class SseSplitter {
   /** Returns all bytes that `next` has not returned, unchanged. */
   rest(): Buffer {
     return this.#take(this.#chunk.length);
-  }
-
-  #nextLineEnd(): number {
-    const chunk = this.#chunk;
-    if (this.#lf < this.#at) this.#lf = found(chunk.indexOf(LF, this.#at), chunk);
-    if (this.#cr < this.#at) this.#cr = found(chunk.indexOf(CR, this.#at), chunk);
-    return Math.min(this.#lf, this.#cr);
   }
 
   #keepRest(): typeof TOO_LARGE | null {
@@ -114,8 +106,4 @@ export class SseSplitter {
     this.#partsBytes = 0;
     return whole;
   }
-}
-
-function found(index: number, chunk: Buffer): number {
-  return index === -1 ? chunk.length : index;
 }

@@ -186,7 +186,7 @@ export class SseTransformer extends Transform {
     } else if (this.#mode === 'passing') {
       this.#send(chunk);
     }
-    // After the end of the output there is no read.
+    // The reader reads nothing after the end of the output.
     if (this.#isFull && this.#mode !== 'ended') await this.#nextRead();
   }
 
