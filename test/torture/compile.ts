@@ -11,7 +11,7 @@ import {
 } from '../../src/index.ts';
 import { children } from '../support/children.ts';
 import { append, customSection } from '../support/wat.ts';
-import { collect, handles, quiet } from './facts.ts';
+import { handles, quiet } from './facts.ts';
 import { guest, plugin } from './guests.ts';
 import { HOSTILE_MODULES } from './hostile-modules.ts';
 import { HostileSource } from './hostile-source.ts';
@@ -72,10 +72,7 @@ export const compile: Scenario = {
       await Promise.all(attack);
       running = false;
       await others;
-      // Freed memory is returned when the last compile process ends, so garbage is collected before that.
-      await collect();
       await quiet(runtime);
-      await collect();
       resident.push(process.memoryUsage.rss());
     }
     await source.close();

@@ -15,7 +15,10 @@ export function anonymousBytes(): number {
   return Number(/RssAnon:\s+(\d+) kB/.exec(readFileSync('/proc/self/status', 'utf8'))![1]) * KIB;
 }
 
-/** The file descriptors (see `descriptorCount`), mappings and threads of the process; undefined on systems that do not report them. */
+/**
+ * The file descriptors (see `descriptorCount`), mappings and threads of the process; undefined on systems that do not
+ * report them.
+ */
 export function handles(): Record<'descriptors' | 'mappings' | 'threads', number> | undefined {
   if (!onLinux) return undefined;
   return {
@@ -33,9 +36,14 @@ export async function collect(): Promise<void> {
   }
 }
 
-/** Resolves when no compile process is left and the memory that compilations freed is returned to the system. */
+/**
+ * Resolves when no compile process is left, garbage is collected, and freed memory is returned to the system, which
+ * happens when the last compile process ends.
+ */
 export async function quiet(runtime: WasmtimeRuntime): Promise<void> {
+  await collect();
   while (runtime.stats().engine.compileProcesses > 0) await sleep(100);
+  await collect();
 }
 
 interface Sample {

@@ -1,6 +1,6 @@
 /** Many slots with separate modules: resident memory and mappings of each after a call. */
 import { SlotKey, WasmtimeFilterPlugin, WasmtimeRuntime } from '../../src/index.ts';
-import { anonymousBytes, collect, handles, quiet } from './facts.ts';
+import { anonymousBytes, handles, quiet } from './facts.ts';
 import { caller, candidates, plugin, request } from './guests.ts';
 import { ensure, grouped, type Scenario } from './scenario.ts';
 import { distinct } from './seeker.ts';
@@ -31,7 +31,6 @@ export const slots: Scenario = {
     // The first slots include the cost of shared resources.
     for (let count = 0; count < 10; count++) add();
     serve();
-    await collect();
     await quiet(runtime);
     const before = { bytes: process.memoryUsage.rss(), anonymous: anonymousBytes(), mappings: handles()?.mappings };
     const first = adapters.length;
@@ -40,7 +39,6 @@ export const slots: Scenario = {
       run.count(1);
     }
     serve();
-    await collect();
     await quiet(runtime);
     const count = adapters.length - first;
     const perSlot = (process.memoryUsage.rss() - before.bytes) / count;
