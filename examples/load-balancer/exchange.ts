@@ -3,7 +3,6 @@ import { randomUUID } from 'node:crypto';
 import { type IncomingHttpHeaders, IncomingMessage, type ServerResponse } from 'node:http';
 import {
   type AsyncCallOptions,
-  type ObserveEvent,
   type RequestContext,
   type StageReport,
   type TransformContext,
@@ -23,9 +22,10 @@ import { Attempt, type AttemptOwner } from './attempt.ts';
 import type { Batch } from './batch.ts';
 import { type Body, readBody } from './body.ts';
 import type { CacheLedger } from './cache-ledger.ts';
-import { codeOf, noneAvailable, refusalOf } from './failure.ts';
+import { noneAvailable, refusalOf } from './failure.ts';
 import { endToEnd, linesOf, towardsUpstream } from './headers.ts';
 import type { KeepAlive } from './keep-alive.ts';
+import { Observation } from './observation.ts';
 import { Prompt } from './prompt.ts';
 import type { LogEntry, RequestRecord } from './record.ts';
 import { Refusal, sendRefusal } from './refusal.ts';
@@ -58,14 +58,6 @@ const NO_STAGES: readonly StageReport[] = [];
 /** The body of a request never changes. */
 const SHARED_BODY: AsyncCallOptions = { sharesBody: true };
 
-/** The chunks of an answer that arrived since the last report. They are reported as one event. */
-interface ChunkBatch {
-  readonly type: 'chunk';
-  readonly batchIndex: number;
-  eventCount: number;
-  totalBytes: number;
-}
-
 /** One request and its answer. */
 export class Exchange implements AttemptOwner {
   readonly #shared: Shared;
@@ -76,6 +68,8 @@ export class Exchange implements AttemptOwner {
   readonly #view: View;
   readonly #principal: PrincipalRoute | undefined;
   readonly #plugins: Plugins;
+  /** Absent without observers. */
+  readonly #observation: Observation | undefined;
   readonly #began = performance.now();
   #body: Body | undefined;
   #context: RequestContext | undefined;
@@ -85,9 +79,6 @@ export class Exchange implements AttemptOwner {
   #attempt: Attempt | undefined;
   #stages = NO_STAGES;
   #usage: UsageReader | undefined;
-  /** The number of batches so far, and the one that is not reported yet. */
-  #batches = 0;
-  #batch: ChunkBatch | undefined;
   /** Aborts plugin calls when the client disconnects; created on the first use. */
   #aborter: AbortController | undefined;
   #isClosed = false;
@@ -99,6 +90,10 @@ export class Exchange implements AttemptOwner {
     this.#view = view;
     this.#principal = view.principalOf(keyOf(request.headers));
     this.#plugins = view.pluginsOf(this.#principal);
+    if (this.#plugins.hasObservers) {
+      const log = (level: LogEntry['level'], message: string, error: unknown) => this.#log(level, message, error);
+      this.#observation = new Observation(this.#plugins.chain, shared.events, log);
+    }
   }
 
   /** Seconds since the request came. */
@@ -114,15 +109,14 @@ export class Exchange implements AttemptOwner {
   /** Begins to answer the request. What fails is answered too; the exchange ends when its response closes. */
   start(): void {
     try {
-      if (this.#plugins.hasObservers) {
-        const downstreamUserAgent = this.#request.headers['user-agent'] ?? null;
-        this.#observe({ type: 'request_started', requestId: this.#requestId, downstreamUserAgent });
-      }
+      this.#observation?.add({
+        type: 'request_started',
+        requestId: this.#requestId,
+        downstreamUserAgent: this.#request.headers['user-agent'] ?? null,
+      });
       const principal = this.#principal;
       if (principal === undefined) throw new Refusal(401, 'authentication_error', 'no principal has this key');
-      if (this.#plugins.hasObservers) {
-        this.#observe({ type: 'authn_complete', principalId: principal.id, principalKind: principal.kind });
-      }
+      this.#observation?.add({ type: 'authn_complete', principalId: principal.id, principalKind: principal.kind });
       if (hasDotSegments(this.#request.url!)) {
         throw new Refusal(400, 'invalid_request_error', 'the target must be a path without dot segments');
       }
@@ -150,10 +144,12 @@ export class Exchange implements AttemptOwner {
       this.#attempt?.abandon();
       this.#aborter?.abort(CLIENT_LEFT_REASON);
     }
-    if (this.#plugins.hasObservers) {
-      const durationMs = Math.round(performance.now() - this.#began);
-      this.#observe({ type: 'request_finished', status: this.status, ...this.#usageSoFar(), durationMs });
-    }
+    this.#observation?.add({
+      type: 'request_finished',
+      status: this.status,
+      ...this.#usageSoFar(),
+      durationMs: Math.round(performance.now() - this.#began),
+    });
     this.#shared.accessLog?.(this.#record());
     this.#release();
     this.#prompt = undefined;
@@ -166,7 +162,7 @@ export class Exchange implements AttemptOwner {
 
   answered(attempt: Attempt, status: number, headers: IncomingHttpHeaders): Answer {
     const answer = this.#answerOf(attempt, status, headers);
-    // After an answer there is no other attempt.
+    // The request is not sent again.
     this.#release();
     return answer;
   }
@@ -209,17 +205,7 @@ export class Exchange implements AttemptOwner {
     const eventCount = this.#usage.feed(chunk);
     // A stream begins with the usage of the prompt.
     if (eventCount > 0) this.#learn(upstream.id);
-    if (!this.#plugins.hasObservers || this.#isClosed) return;
-    if (this.#batch === undefined) {
-      const batch: ChunkBatch = { type: 'chunk', batchIndex: this.#batches++, eventCount: 0, totalBytes: 0 };
-      this.#batch = batch;
-      this.#shared.events.add(() => {
-        this.#batch = undefined;
-        this.#report(batch);
-      });
-    }
-    this.#batch.eventCount += eventCount;
-    this.#batch.totalBytes += chunk.length;
+    if (!this.#isClosed) this.#observation?.addChunk(chunk, eventCount);
   }
 
   completed({ upstream }: Attempt): void {
@@ -241,7 +227,7 @@ export class Exchange implements AttemptOwner {
     if (this.#isClosed) return;
     if (!(error instanceof Refusal)) {
       this.#log('error', 'a request failed', error);
-      this.#observeError(error instanceof WasmtimeRuntimeError ? 'plugin' : 'upstream', error);
+      this.#observation?.addError(error instanceof WasmtimeRuntimeError ? 'plugin' : 'upstream', error);
     }
     // An incomplete answer must not look complete.
     if (this.#response.headersSent) this.#response.destroy();
@@ -327,9 +313,10 @@ export class Exchange implements AttemptOwner {
     options: Omit<Dispatcher.DispatchOptions, 'method'> & { method: string },
   ): void {
     if (this.#isClosed) return;
-    if (this.#plugins.hasObservers) {
-      this.#observe({ type: 'upstream_chosen', upstream: { kind: 'anthropic_direct', baseUrl: route.baseUrl } });
-    }
+    this.#observation?.add({
+      type: 'upstream_chosen',
+      upstream: { kind: 'anthropic_direct', baseUrl: route.baseUrl },
+    });
     const attempt = new Attempt(this, upstream);
     this.#attempt = attempt;
     const isElsewhere = options.origin !== undefined && options.origin !== upstream.origin;
@@ -380,8 +367,8 @@ export class Exchange implements AttemptOwner {
   }
 
   /**
-   * Releases the body, which is not sent again. undici keeps what it sent until the answer is complete, and this exchange
-   * may be in the old generation of V8's heap until a full collection.
+   * Releases the body. undici keeps what it sent until the answer is complete, and this exchange may be in the old
+   * generation of V8's heap until a full collection.
    */
   #release(): void {
     this.#body = undefined;
@@ -404,32 +391,13 @@ export class Exchange implements AttemptOwner {
 
   #unavailable(outcome: Unavailable): void {
     if (this.#isClosed) return;
-    if (outcome.error !== undefined) this.#observeError('plugin', outcome.error);
+    if (outcome.error !== undefined) this.#observation?.addError('plugin', outcome.error);
     sendOutcome(this.#response, outcome);
   }
 
   #pluginFailed(message: string, error: Error): void {
     this.#log('warn', message, error);
-    this.#observeError('plugin', error);
-  }
-
-  #observeError(source: string, error: unknown): void {
-    if (!this.#plugins.hasObservers) return;
-    const message = error instanceof Error ? error.message : String(error);
-    this.#observe({ type: 'error', code: codeOf(error) || 'unknown', message, source });
-  }
-
-  /** Observers run on this thread, so that they receive events in order. The deadline of their slot limits their time. */
-  #observe(event: ObserveEvent): void {
-    this.#shared.events.add(() => this.#report(event));
-  }
-
-  #report(event: ObserveEvent): void {
-    try {
-      for (const error of this.#plugins.chain.observe(event)) this.#log('warn', 'an observer failed', error);
-    } catch (error) {
-      this.#log('error', 'an event could not be observed', error);
-    }
+    this.#observation?.addError('plugin', error);
   }
 
   #record(): RequestRecord {
