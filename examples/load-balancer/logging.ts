@@ -1,5 +1,6 @@
 /** Structured logs with pino, one JSON object per line. */
 import pino from 'pino';
+import { LogDestination } from './log-destination.ts';
 import type { LogEntry, RequestRecord } from './record.ts';
 
 /** The config of the log. */
@@ -11,22 +12,12 @@ export interface LogOptions {
 /** The logger. */
 export type Logger = pino.Logger;
 
-/** Maximum bytes of an atomic write to a pipe, so that lines of several processes are not interleaved. */
-const PIPE_BYTES = 4_096;
 /** Control characters, which a terminal would execute: JSON escapes only those below space. */
 // biome-ignore lint/suspicious/noControlCharactersInRegex: the pattern matches control characters
 const CONTROLS = /[\u0000-\u001f\u007f-\u009f\u2028\u2029]/g;
 
-/** A logger to standard output. */
-export function createLogger({ level }: LogOptions): Logger {
-  const destination = pino.destination({ dest: 1, sync: false, maxWrite: PIPE_BYTES });
-  process.on('exit', () => {
-    try {
-      destination.flushSync();
-    } catch {
-      // Nothing was written yet.
-    }
-  });
+/** A logger to standard output, or to another destination. */
+export function createLogger({ level }: LogOptions, destination = new LogDestination()): Logger {
   return pino({ level, base: { pid: process.pid }, timestamp: pino.stdTimeFunctions.isoTime }, destination);
 }
 

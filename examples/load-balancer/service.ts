@@ -6,6 +6,7 @@ import { type Config, readConfig } from './config.ts';
 import { Deployment } from './deployment.ts';
 import type { DryRun, Explanation } from './explain.ts';
 import { listening } from './load-balancer.ts';
+import { LogDestination } from './log-destination.ts';
 import { createLogger, type Logger } from './logging.ts';
 import { type FolderChange, PluginFolder } from './plugin-folder.ts';
 import { pluginsOf, type Status, statusOf } from './status.ts';
@@ -33,7 +34,9 @@ export class Service implements Operations {
     this.#config = config;
     this.token = config.admin.token;
     const { workers: count, listen, log, engine, limits, timeouts, breaker } = config;
-    this.#logger = createLogger(log);
+    const destination = new LogDestination();
+    destination.register(this.#registry);
+    this.#logger = createLogger(log, destination);
     this.#workers = new Workers({ count, listen, log, engine, limits, timeouts, breaker, logger: this.#logger });
     this.#deployment = new Deployment(this.#workers, this.#logger, config.routes);
     const registers = [this.#registry];

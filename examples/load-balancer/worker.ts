@@ -7,6 +7,7 @@ import type { Lesson } from './cache-ledger.ts';
 import { type DryRun, type Explanation, explain } from './explain.ts';
 import { type Port, post, serve } from './ipc.ts';
 import { type Address, LoadBalancer, type LoadBalancerOptions } from './load-balancer.ts';
+import { LogDestination } from './log-destination.ts';
 import { createLogger, type LogOptions, logEntry, logRequest } from './logging.ts';
 import type { LogEntry, RequestRecord } from './record.ts';
 import type { Routes } from './routes.ts';
@@ -102,7 +103,8 @@ export function serveWorker(port: Port, exit: () => void): void {
 
   const service: WorkerService = {
     async start({ log: logOptions, ...options }) {
-      const logger = createLogger(logOptions);
+      const destination = new LogDestination();
+      const logger = createLogger(logOptions, destination);
       if (await traceToOpenTelemetry()) logger.info('plugin calls are traced');
       const accessLog = (record: RequestRecord) => {
         statuses.set(record.status, (statuses.get(record.status) ?? 0) + 1);
@@ -112,6 +114,7 @@ export function serveWorker(port: Port, exit: () => void): void {
       };
       const log = (entry: LogEntry) => logEntry(logger, entry);
       balancer = new LoadBalancer({ ...options, log, accessLog, onLesson });
+      destination.register(balancer.registry);
     },
     prepare: async (routes) => running().prepare(routes),
     async commit(routes) {

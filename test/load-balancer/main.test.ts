@@ -1,10 +1,13 @@
-import { readFileSync, writeFileSync } from 'node:fs';
+import { spawn } from 'node:child_process';
+import { openSync, readFileSync, writeFileSync } from 'node:fs';
+import { createServer } from 'node:http';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { request } from 'undici';
-import { beforeAll, describe, expect, it } from 'vitest';
+import { beforeAll, describe, expect, it, onTestFinished } from 'vitest';
+import { listening } from '../../examples/load-balancer/load-balancer.ts';
 import { compileProgram, configFor, GUESTS, startProgram, temporaryFolder } from './program.ts';
-import { until, untilAsync, upstream } from './support.ts';
+import { ok, reply, until, untilAsync, upstream } from './support.ts';
 
 const example = fileURLToPath(new URL('../../examples/load-balancer/config.example.json', import.meta.url));
 let compiled: string;
@@ -66,4 +69,35 @@ describe.skipIf(process.platform === 'win32')('main.js', () => {
     expect(await (await running).body.text()).toBe('late');
     expect(await ended).toEqual({ code: 0, signal: null });
   });
+
+  it.runIf(process.platform === 'linux')('serves and ends while its log cannot be written', async () => {
+    const server = await upstream(ok);
+    const [listen, admin] = [await freeAddress(), await freeAddress()];
+    const file = join(temporaryFolder(), 'config.json');
+    writeFileSync(file, JSON.stringify(configFor([server], { listen, admin, log: { level: 'info' } })));
+    // Every write fails as on a full disk.
+    const stdio = ['ignore', openSync('/dev/full', 'w'), 'inherit'] as const;
+    const child = spawn(process.execPath, [join(compiled, 'main.js'), file], { stdio: [...stdio] });
+    onTestFinished(() => void child.kill('SIGKILL'));
+    const get = async (path: string) => {
+      const answer = await request(`http://127.0.0.1:${admin.port}${path}`, { reset: true }).catch(() => null);
+      return { status: answer?.statusCode, text: await answer?.body.text() };
+    };
+    await untilAsync(async () => (await get('/readyz')).status === 200);
+    for (let i = 0; i < 4; i++) expect(await reply(`http://127.0.0.1:${listen.port}`)).toMatchObject({ status: 200 });
+    const dropped = async () => /^cc_lb_log_lines_dropped_total (\d+)$/m.exec((await get('/metrics')).text ?? '')?.[1];
+    // Of the workers, a line for each request, and of the primary the one of its start.
+    await untilAsync(async () => (await dropped()) === '5');
+    const ended = exitOf(child);
+    child.kill('SIGTERM');
+    expect(await ended).toEqual({ code: 0, signal: null });
+  });
 });
+
+/** An address that no server uses. */
+async function freeAddress(): Promise<{ host: string; port: number }> {
+  const server = createServer();
+  const { port } = new URL(await listening(server));
+  server.close();
+  return { host: '127.0.0.1', port: Number(port) };
+}
