@@ -32,9 +32,9 @@ const wireBoundsSchema = z
   .strictObject({
     /** Bytes of a whole answer, for filter, shape and the transforms. */
     outputBodyBytes: bytes.default(100 * MIB),
-    /** Header lines of a shaped request, counted before forbidden ones are removed. */
+    /** Header lines of a shaped request, counted before forbidden ones are removed, or of a transformed response. */
     maxHeaders: z.int().min(0).max(0xffff_ffff).default(100),
-    /** Bytes of one header value of a shaped request. */
+    /** Bytes of one header value of a shaped request or a transformed response. */
     maxHeaderValueBytes: z
       .int()
       .min(0)

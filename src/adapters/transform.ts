@@ -92,7 +92,7 @@ export class ResponseCall extends AdapterCall<TransformResponseOutput> {
     return {
       kind: 'replace',
       ...(status === null ? {} : { status }),
-      ...(headers === null ? {} : { headers: transformedHeaders(headers) }),
+      ...(headers === null ? {} : { headers: transformedHeaders(headers, this.config.wireBounds) }),
       ...(body === null ? {} : { body }),
     };
   }

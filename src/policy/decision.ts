@@ -3,13 +3,17 @@ import { parseUuid } from '../uuid.ts';
 import type { CandidateVerdict } from '../wire/messages/filter.ts';
 import type { ShapeResponse } from '../wire/messages/shape.ts';
 import { truncateUtf8, type WireBounds } from './bounds.ts';
-import { shapedHeaders } from './headers.ts';
+import { checkHeaderCount, shapedHeaders } from './headers.ts';
 import { originAllowed, type ShapeOriginPolicy } from './origin.ts';
 import { InvalidAnswerError, quoted } from './refusal.ts';
 import { isToken } from './token.ts';
 
 /** The decision that keeps a candidate. The comparison is exact: `Accept` rejects. */
 const ACCEPT = 'accept';
+/** A rejection's meaning is searched in this many characters of its label. */
+const MAX_LABEL_UNITS = 1_024;
+/** Longest URL of an answer: parsing one of megabytes would block the event loop. */
+const MAX_URL_UNITS = 65_536;
 
 /**
  * Converts a filter's results to its verdict. Repeated and unknown ids are preserved: the chain rejects them. `sent`
@@ -39,10 +43,14 @@ export function filterOutput(
   return { keptUpstreamIds, reason, perCandidateReasons };
 }
 
-/** Returns the meaning of a plugin's label for a rejection. ASCII case is ignored, and `-` equals `_`. */
-export function rejectionReason(label: string): RejectionReason {
+/**
+ * Returns the meaning of a plugin's label for a rejection, by its first 1,024 characters. ASCII case is ignored, and `-`
+ * equals `_`.
+ */
+export function rejectionReason(text: string): RejectionReason {
   // The label of nearly every rejection.
-  if (label === 'reject') return 'rejected_by_plugin';
+  if (text === 'reject') return 'rejected_by_plugin';
+  const label = text.slice(0, MAX_LABEL_UNITS);
   if (/rate[-_]limit/i.test(label)) return 'rate_limited';
   if (/quota/i.test(label)) return 'insufficient_quota';
   if (/unhealthy/i.test(label)) return 'unhealthy';
@@ -59,13 +67,7 @@ export function shapedRequest(
   baseUrl: URL | null,
   rules: { readonly originPolicy: ShapeOriginPolicy; readonly bounds: WireBounds },
 ): ShapedRequest {
-  const lines = answer.headers.length / 2;
-  if (lines > rules.bounds.maxHeaders) {
-    throw new InvalidAnswerError(
-      'max_headers',
-      `the answer has ${lines} headers, more than maxHeaders (${rules.bounds.maxHeaders})`,
-    );
-  }
+  checkHeaderCount(answer.headers, rules.bounds);
   const url = parseUrl(answer.url);
   if (!originAllowed(url, baseUrl, rules.originPolicy)) {
     throw new InvalidAnswerError(
@@ -89,6 +91,9 @@ export function checkStatus(status: number): void {
 }
 
 function parseUrl(text: string): URL {
+  if (text.length > MAX_URL_UNITS) {
+    throw new InvalidAnswerError('url', `the answer's URL has ${text.length} characters, more than ${MAX_URL_UNITS}`);
+  }
   try {
     return new URL(text);
   } catch {

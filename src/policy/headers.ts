@@ -6,7 +6,7 @@ import type { HeadersInput } from '../types.ts';
 import { isGone } from '../views.ts';
 import type { WireBounds } from './bounds.ts';
 import { InvalidAnswerError, quoted } from './refusal.ts';
-import { asciiLowerCase, headerName, isHeaderValue } from './token.ts';
+import { headerName, isHeaderValue } from './token.ts';
 
 /**
  * Header lines one after the other: `[name, value, name, value, …]`. Names are lower-case and grouped by their first
@@ -27,8 +27,15 @@ const HOP_BY_HOP = [
 ];
 /** Request headers that are withheld from plugins. */
 const WITHHELD = new Set(['authorization', 'x-api-key', 'host', 'proxy-authorization']);
-/** Headers that the load balancer sets for the upstream. `proxy-connection` is not among them. */
-const DROPPED_BY_SHAPE = new Set([...HOP_BY_HOP, 'host', 'content-length', 'authorization', 'x-api-key']);
+/**
+ * Headers that the load balancer sets for the upstream. `proxy-connection` is not among them. The expression reads only
+ * the start of a name, whose length is not limited yet. Without the flag `u`, `i` ignores the case of ASCII letters
+ * alone: the Kelvin sign is not a `k`.
+ */
+const SET_BY_BALANCER = [...HOP_BY_HOP, 'host', 'content-length', 'authorization', 'x-api-key'];
+const DROPPED_BY_SHAPE = new RegExp(`^(?:x-anthropic-|(?:${SET_BY_BALANCER.join('|')})$)`, 'i');
+/** Longest reported name of a dropped header. */
+const MAX_REPORTED_UNITS = 256;
 const DROPPED_TOWARDS_CLIENT = new Set([...HOP_BY_HOP, 'proxy-connection', 'content-length']);
 
 /** Groups of header names, one bit each; a reader drops the lines of some of them. */
@@ -39,7 +46,7 @@ interface KnownName {
   readonly name: string;
   readonly lower: string;
   readonly groups: number;
-  /** The last valid value, because most values recur; null for names whose values are secret. */
+  /** The last valid value of a caller, because most values recur; null for names whose values are secret. */
   value: string | null;
 }
 
@@ -80,37 +87,47 @@ export function shapedHeaders(
   const kept: string[] = [];
   for (let i = 0; i < headers.length; i += 2) {
     const name = headers[i] as string;
-    const value = headers[i + 1]!;
     const known = knownName(name);
-    if (known === undefined ? isDroppedByShape(asciiLowerCase(name)) : known.groups & GROUP.droppedByShape) continue;
-    if (value.length > bounds.maxHeaderValueBytes) {
-      throw new InvalidAnswerError(
-        'header_value_size',
-        `header ${quoted(name)} has a value of ${value.length} bytes, more than maxHeaderValueBytes (${bounds.maxHeaderValueBytes})`,
-      );
-    }
-    pushAnswered(kept, known, name, value);
+    if (known === undefined ? isDroppedByShape(name) : known.groups & GROUP.droppedByShape) continue;
+    pushAnswered(kept, known, name, headers[i + 1]!, bounds);
   }
   return toPairs(grouped(kept));
 }
 
-/** The names of the lines that `shapedHeaders` drops, in lower case. */
+/** The names of the lines that `shapedHeaders` drops, in lower case, cut to 256 characters. */
 export function droppedByShape(headers: readonly (string | Uint8Array)[]): string[] {
-  const names = headers.filter((_, index) => index % 2 === 0).map((name) => asciiLowerCase(name as string));
-  return names.filter(isDroppedByShape);
+  const names = headers.filter((_, index) => index % 2 === 0) as string[];
+  return names.filter(isDroppedByShape).map((name) => name.slice(0, MAX_REPORTED_UNITS).toLowerCase());
 }
 
 /**
  * Returns the headers of a transform's answer. Every line is kept and must be valid.
  * @throws InvalidAnswerError
  */
-export function transformedHeaders(headers: readonly (string | Uint8Array)[]): [string, string][] {
+export function transformedHeaders(
+  headers: readonly (string | Uint8Array)[],
+  bounds: Pick<WireBounds, 'maxHeaders' | 'maxHeaderValueBytes'>,
+): [string, string][] {
+  checkHeaderCount(headers, bounds);
   const kept: string[] = [];
   for (let i = 0; i < headers.length; i += 2) {
     const name = headers[i] as string;
-    pushAnswered(kept, knownName(name), name, headers[i + 1]!);
+    pushAnswered(kept, knownName(name), name, headers[i + 1]!, bounds);
   }
   return toPairs(grouped(kept));
+}
+
+/**
+ * Rejects an answer with too many header lines.
+ * @throws InvalidAnswerError
+ */
+export function checkHeaderCount(
+  headers: readonly (string | Uint8Array)[],
+  { maxHeaders }: Pick<WireBounds, 'maxHeaders'>,
+): void {
+  const lines = headers.length / 2;
+  if (lines <= maxHeaders) return;
+  throw new InvalidAnswerError('max_headers', `the answer has ${lines} headers, more than maxHeaders (${maxHeaders})`);
 }
 
 /**
@@ -172,8 +189,8 @@ export function rereadable(input: HeadersInput): HeadersInput {
   return iterator === input ? [...input] : input;
 }
 
-function isDroppedByShape(lowerName: string): boolean {
-  return DROPPED_BY_SHAPE.has(lowerName) || lowerName.startsWith('x-anthropic-');
+function isDroppedByShape(name: string): boolean {
+  return DROPPED_BY_SHAPE.test(name);
 }
 
 /** Returns the memoized facts of a name; undefined if it is not a valid header name. */
@@ -199,7 +216,7 @@ function knownNameAt(index: number, name: string): KnownName | undefined {
   return known;
 }
 
-/** Whether `value` is a valid header value. */
+/** Whether a caller's value is valid. */
 function checkValue(name: KnownName, value: string): boolean {
   if (value === name.value) return true;
   if (!isHeaderValue(value)) return false;
@@ -266,11 +283,26 @@ function push(kept: string[], name: unknown, value: unknown, drops: number, inde
   return null;
 }
 
-/** Appends a line of a plugin's answer. */
-function pushAnswered(kept: string[], known: KnownName | undefined, name: string, value: string | Uint8Array): void {
+/**
+ * Appends a line of a plugin's answer. Its value is not memoized: it may be a substring that keeps a larger text of the
+ * answer in memory.
+ */
+function pushAnswered(
+  kept: string[],
+  known: KnownName | undefined,
+  name: string,
+  value: string | Uint8Array,
+  { maxHeaderValueBytes }: Pick<WireBounds, 'maxHeaderValueBytes'>,
+): void {
+  if (value.length > maxHeaderValueBytes) {
+    throw new InvalidAnswerError(
+      'header_value_size',
+      `header ${quoted(name)} has a value of ${value.length} bytes, more than maxHeaderValueBytes (${maxHeaderValueBytes})`,
+    );
+  }
   if (known === undefined) throw new InvalidAnswerError('header_name', `${quoted(name)} is not a valid header name`);
   const text = typeof value === 'string' ? value : latin1(value);
-  if (!checkValue(known, text)) {
+  if (text !== known.value && !isHeaderValue(text)) {
     throw new InvalidAnswerError(
       'header_value',
       `header ${quoted(name)} has a value with characters that are not allowed in a header`,

@@ -118,10 +118,21 @@ describe('transformed response', () => {
     expect(transformed('status:999')).toMatchObject({ status: 999 });
   });
 
-  it('is limited only by outputBodyBytes', () => {
-    const config = { wireBounds: { outputBodyBytes: 60_000, maxHeaders: 1, maxHeaderValueBytes: 1 } };
-    expect(transformed('many-headers:500', {}, config)).toMatchObject({ kind: 'replace' });
-    expect(transformed('long-header:50000', {}, config)).toMatchObject({ kind: 'replace' });
+  it('is limited by maxHeaders and maxHeaderValueBytes', () => {
+    const config = { wireBounds: { maxHeaders: 20, maxHeaderValueBytes: 500 } };
+    expect(transformed('many-headers:20', {}, config)).toMatchObject({ kind: 'replace' });
+    expect(transformed('long-header:500', {}, config)).toMatchObject({ kind: 'replace' });
+    for (const [change, rule] of [
+      ['many-headers:21', 'max_headers'],
+      ['long-header:501', 'header_value_size'],
+    ]) {
+      const error = thrown(ResponseTransformError, () => transformed(change!, {}, config));
+      expect(error.cause).toMatchObject({ rule });
+    }
+  });
+
+  it('is limited by outputBodyBytes', () => {
+    const config = { wireBounds: { outputBodyBytes: 60_000 } };
     const error = thrown(ResponseTransformError, () => transformed('large-body:60000', {}, config));
     expect(error.cause).toBeInstanceOf(InvalidAnswerError);
     expect(() => sseTransformed('large:60000', config)).toThrow(ResponseTransformError);

@@ -86,6 +86,8 @@ it.each([
   ['\u00fcnhealthy', 'rejected_by_plugin'],
   ['', 'rejected_by_plugin'],
   ['accept ', 'rejected_by_plugin'],
+  [`${'x'.repeat(1_019)}quota`, 'insufficient_quota'],
+  [`${'x'.repeat(1_020)}quota`, 'rejected_by_plugin'],
 ])('reads the label %j as %s', (label, reason) => {
   expect(rejectionReason(label)).toBe(reason);
 });
@@ -141,6 +143,14 @@ describe('shapedRequest', () => {
 
   it.each(['', '/v1/messages', 'https://', 'https://a b/', 'http://[::1'])('rejects the URL %j', (url) => {
     expect(ruleOf({ url }, null)).toBe('url');
+  });
+
+  it('limits the URL to 65,536 characters and the method to 65,535', () => {
+    const url = 'https://api.example.test/'.padEnd(65_536, 'x');
+    const request = shapedRequest({ ...good, url, method: 'M'.repeat(65_535) }, base, selected);
+    expect(request.url.href).toBe(url);
+    expect(ruleOf({ url: `${url}x` })).toBe('url');
+    expect(ruleOf({ method: 'M'.repeat(65_536) })).toBe('method');
   });
 });
 

@@ -1,7 +1,10 @@
+import { setFlagsFromString } from 'node:v8';
+import { runInNewContext } from 'node:vm';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { InvalidArgumentError } from '../../src/errors.ts';
 import {
+  droppedByShape,
   passThroughHeaders,
   requestHeaders,
   responseHeaders,
@@ -216,18 +219,58 @@ describe('shapedHeaders', () => {
     expect(ruleOf(['a', new Uint8Array(11).fill(0xff)], 10)).toBe('header_value_size');
   });
 
-  it('lower-cases only ASCII: a name with a Kelvin sign is not keep-alive', () => {
+  it('ignores the case of ASCII letters alone: a name with a Kelvin sign is not keep-alive', () => {
     expect(ruleOf(['\u212aeep-alive', 'x'])).toBe('header_name');
+    expect(ruleOf(['ho\u017ft', 'x'])).toBe('header_name');
+  });
+
+  it('rejects or drops a name of 100 MB', () => {
+    // Converting such a name to lower case letter by letter ends the process.
+    const long = 'Aa'.repeat(50_000_000);
+    expect(ruleOf([long, 'x'])).toBe('header_name');
+    expect(ruleOf([`X-Anthropic-${long}`, 'x'])).toBeUndefined();
+    expect(droppedByShape([`X-Anthropic-${long}`, 'x'])).toHaveLength(1);
   });
 });
 
-it('transformedHeaders keeps every line and rejects invalid ones', () => {
-  expect(transformedHeaders(['Connection', 'close', 'x-api-key', 'k'])).toEqual([
-    ['connection', 'close'],
-    ['x-api-key', 'k'],
-  ]);
-  expect(() => transformedHeaders(['a b', ''])).toThrow(InvalidAnswerError);
-  expect(() => transformedHeaders(['a', '\0'])).toThrow(InvalidAnswerError);
+it('shapedHeaders does not keep the texts of answers in memory', () => {
+  setFlagsFromString('--expose-gc');
+  const gc = runInNewContext('gc') as () => void;
+  gc();
+  const before = process.memoryUsage().heapUsed;
+  for (let i = 0; i < 900; i++) {
+    // A substring, as the decoder returns it, keeps the whole text.
+    const window = 'x'.repeat(16_384).concat(String(i));
+    shapedHeaders([`x-answer-${i}`, window.substring(0, 40)], { maxHeaderValueBytes: 8192 });
+  }
+  gc();
+  expect(process.memoryUsage().heapUsed - before).toBeLessThan(8 * 1024 * 1024);
+});
+
+describe('droppedByShape', () => {
+  it('returns the names that shapedHeaders drops, in lower case and truncated', () => {
+    expect(droppedByShape(['Host', 'a', 'kept', 'b', 'X-Anthropic-Beta', 'c'])).toEqual(['host', 'x-anthropic-beta']);
+    expect(droppedByShape([`X-Anthropic-${'Aa'.repeat(1000)}`, ''])[0]).toMatch(/^x-anthropic-a{244}$/);
+  });
+});
+
+describe('transformedHeaders', () => {
+  const bounds = { maxHeaders: 2, maxHeaderValueBytes: 8192 };
+
+  it('keeps every line and rejects invalid ones', () => {
+    expect(transformedHeaders(['Connection', 'close', 'x-api-key', 'k'], bounds)).toEqual([
+      ['connection', 'close'],
+      ['x-api-key', 'k'],
+    ]);
+    expect(() => transformedHeaders(['a b', ''], bounds)).toThrow(InvalidAnswerError);
+    expect(() => transformedHeaders(['a', '\0'], bounds)).toThrow(InvalidAnswerError);
+  });
+
+  it('limits the number of lines and the size of a value', () => {
+    expect(() => transformedHeaders(['a', '', 'b', '', 'c', ''], bounds)).toThrow('maxHeaders (2)');
+    expect(transformedHeaders(['a', 'x'.repeat(8192)], bounds)).toHaveLength(1);
+    expect(() => transformedHeaders(['a', 'x'.repeat(8193)], bounds)).toThrow('maxHeaderValueBytes (8192)');
+  });
 });
 
 it('passThroughHeaders drops the headers that shapedHeaders drops', () => {
