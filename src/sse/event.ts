@@ -1,5 +1,5 @@
 import type { SseEvent } from '../types.ts';
-import { LineEnds } from './line-ends.ts';
+import { LineEnds, MAX_LINES } from './line-ends.ts';
 
 const LF = 0x0a;
 const CR = 0x0d;
@@ -11,7 +11,10 @@ const END_OF_LINE = Buffer.from('\n');
 
 /** An event with the fields that a plugin does not see. */
 export interface ParsedEvent extends SseEvent {
-  /** The fields `id` and `retry` as lines. They apply to the stream even if the event is dropped. */
+  /**
+   * The fields `id` and `retry` as lines, written with the replacement of the event. A dropped event drops them: many
+   * clients read a block of these fields alone as an event, and a client that reconnects asks for the event again.
+   */
   readonly streamFields: string;
 }
 
@@ -48,21 +51,39 @@ export function parseBlock(block: Buffer, isFirst: boolean): ParsedEvent | null 
 }
 
 /**
- * Serializes events for a stream. Each line of the data becomes a field; `streamFields` are written with the last
- * event, so that a client that received its id has received all events. An event's type must not contain a line break.
+ * Serializes events for a stream; returns null if their data has more than `MAX_LINES` lines. Each line becomes a field;
+ * `streamFields` are written with the last event, so that a client that received its id has received all events. An
+ * event's type must not contain a line break.
  */
-export function serializeEvents(events: readonly SseEvent[], streamFields: string): Buffer {
-  const parts: Buffer[] = [];
-  events.forEach(({ event, data }, index) => {
-    let head = event === '' ? '' : `event: ${event}\n`;
-    if (index === events.length - 1) head += streamFields;
-    if (head !== '') parts.push(Buffer.from(head));
-    const bytes = Buffer.from(data.buffer, data.byteOffset, data.byteLength);
-    const lines = new Lines(bytes, 0);
-    while (lines.next()) parts.push(DATA, bytes.subarray(lines.start, lines.end), END_OF_LINE);
-    parts.push(END_OF_LINE);
+export function serializeEvents(events: readonly SseEvent[], streamFields: string): Buffer | null {
+  const parts = events.map(({ event, data }, index) => {
+    const type = event === '' ? '' : `event: ${event}\n`;
+    const head = index === events.length - 1 ? type + streamFields : type;
+    return { head, bytes: Buffer.from(data.buffer, data.byteOffset, data.byteLength) };
   });
-  return Buffer.concat(parts);
+  let size = 0;
+  let count = 0;
+  for (const { head, bytes } of parts) {
+    size += Buffer.byteLength(head) + 1;
+    const lines = new Lines(bytes, 0);
+    while (lines.next()) {
+      if (++count > MAX_LINES) return null;
+      size += DATA.length + lines.end - lines.start + 1;
+    }
+  }
+  const out = Buffer.allocUnsafe(size);
+  let at = 0;
+  for (const { head, bytes } of parts) {
+    at += out.write(head, at);
+    const lines = new Lines(bytes, 0);
+    while (lines.next()) {
+      at += DATA.copy(out, at);
+      at += bytes.copy(out, at, lines.start, lines.end);
+      out[at++] = LF;
+    }
+    out[at++] = LF;
+  }
+  return out;
 }
 
 /** Whether the text is a valid event type: a line break would start another field. */

@@ -1,3 +1,6 @@
+/** Maximum number of lines of an event, or of all events that replace one: a line of a byte costs a hundred. */
+export const MAX_LINES = 100_000;
+
 const LF = 0x0a;
 const CR = 0x0d;
 

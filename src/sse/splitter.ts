@@ -1,4 +1,4 @@
-import { LineEnds } from './line-ends.ts';
+import { LineEnds, MAX_LINES } from './line-ends.ts';
 
 const LF = 0x0a;
 const CR = 0x0d;
@@ -13,19 +13,22 @@ export interface Block {
   readonly belongsToPrevious: boolean;
 }
 
-/** An event exceeds the limit. */
+/** An event exceeds `maxBytes`. */
 export const TOO_LARGE = Symbol('event too large');
+/** An event exceeds `MAX_LINES`. */
+export const TOO_MANY_LINES = Symbol('event with too many lines');
 
 /**
  * Splits a stream of server-sent events at the blank lines between them, however it is chunked. A line ends with CRLF,
- * LF or CR. Every byte is scanned once, and an event is concatenated once, when it is complete. An event does not wait
- * for the line feed that may follow a carriage return.
+ * LF or CR. Every byte is scanned once. An event does not wait for the line feed that may follow a carriage return.
  */
 export class SseSplitter {
   readonly #maxBytes: number;
-  /** The parts of the incomplete block in earlier chunks. */
-  #parts: Buffer[] = [];
-  #partsBytes = 0;
+  /** The part of the incomplete block in earlier chunks: the first `#keptBytes` of a buffer that grows. */
+  #kept: Buffer = NOTHING;
+  #keptBytes = 0;
+  /** Complete lines of the current block. */
+  #lines = 0;
   #chunk: Buffer = NOTHING;
   /** The start of the current block in the chunk, and the end of the scanned bytes. */
   #from = 0;
@@ -48,12 +51,12 @@ export class SseSplitter {
   }
 
   /** Returns the next complete block; null if another chunk is required. */
-  next(): Block | typeof TOO_LARGE | null {
+  next(): Block | typeof TOO_LARGE | typeof TOO_MANY_LINES | null {
     const chunk = this.#chunk;
     if (this.#afterCr && this.#at < chunk.length) {
       this.#afterCr = false;
       if (chunk[this.#at] === LF) {
-        const endsBlock = this.#partsBytes === 0 && this.#from === this.#at;
+        const endsBlock = this.#keptBytes === 0 && this.#from === this.#at;
         this.#at++;
         if (endsBlock) {
           this.#from = this.#at;
@@ -71,8 +74,9 @@ export class SseSplitter {
         else if (chunk[this.#at] === LF) this.#at++;
       }
       this.#atLineStart = true;
+      if (++this.#lines > MAX_LINES) return TOO_MANY_LINES;
       if (isBlank) {
-        if (this.#partsBytes + end + 1 - this.#from > this.#maxBytes) return TOO_LARGE;
+        if (this.#keptBytes + end + 1 - this.#from > this.#maxBytes) return TOO_LARGE;
         return { bytes: this.#take(this.#at), belongsToPrevious: false };
       }
     }
@@ -86,24 +90,35 @@ export class SseSplitter {
   #keepRest(): typeof TOO_LARGE | null {
     const chunk = this.#chunk;
     if (this.#at < chunk.length) this.#atLineStart = false;
-    if (this.#partsBytes + chunk.length - this.#from > this.#maxBytes) return TOO_LARGE;
-    if (this.#from < chunk.length) {
-      // Copied, because the writer may reuse the chunk after the write callback.
-      this.#parts.push(Buffer.from(chunk.subarray(this.#from)));
-      this.#partsBytes += chunk.length - this.#from;
-    }
+    if (this.#keptBytes + chunk.length - this.#from > this.#maxBytes) return TOO_LARGE;
+    // Copied, because the writer may reuse the chunk after the write callback.
+    this.#keep(chunk.subarray(this.#from));
     this.feed(NOTHING);
     return null;
+  }
+
+  /** Appends a part of the incomplete block. One buffer, because a block may arrive in millions of chunks. */
+  #keep(part: Buffer): void {
+    const bytes = this.#keptBytes + part.length;
+    if (bytes > this.#kept.length) {
+      const larger = Buffer.allocUnsafe(Math.max(bytes, 2 * this.#kept.length));
+      this.#kept.copy(larger, 0, 0, this.#keptBytes);
+      this.#kept = larger;
+    }
+    part.copy(this.#kept, this.#keptBytes);
+    this.#keptBytes = bytes;
   }
 
   #take(end: number): Buffer {
     const last = this.#chunk.subarray(this.#from, end);
     this.#from = end;
     this.#at = end;
-    if (this.#partsBytes === 0) return last;
-    const whole = Buffer.concat([...this.#parts, last]);
-    this.#parts = [];
-    this.#partsBytes = 0;
+    this.#lines = 0;
+    if (this.#keptBytes === 0) return last;
+    this.#keep(last);
+    const whole = this.#kept.subarray(0, this.#keptBytes);
+    this.#kept = NOTHING;
+    this.#keptBytes = 0;
     return whole;
   }
 }

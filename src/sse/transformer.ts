@@ -10,7 +10,8 @@ import { rereadable } from '../policy/headers.ts';
 import type { TransformContext, TransformSseEventInput, TransformSseEventOutput } from '../types.ts';
 import { checkObject, parseArgument } from '../validate.ts';
 import { isEventType, parseBlock, serializeEvents } from './event.ts';
-import { type Block, SseSplitter, TOO_LARGE } from './splitter.ts';
+import { MAX_LINES } from './line-ends.ts';
+import { type Block, SseSplitter, TOO_LARGE, TOO_MANY_LINES } from './splitter.ts';
 
 /** The part of a shape plugin that the transformer uses; `WasmtimeUpstreamDialect` implements it. */
 export interface SseDialect {
@@ -55,7 +56,8 @@ const NOTHING = Buffer.alloc(0);
  * Transforms the server-sent events of a response with a plugin. Events that the plugin leaves unchanged are copied
  * byte for byte, and so are comments and blocks without an event.
  *
- * `failure` is set when the plugin fails, an event is too large, or the context's headers have a content-encoding.
+ * `failure` is set when the plugin fails, an event is too large or has more than 100,000 lines, or the context's headers
+ * have a content-encoding.
  * Under `pass-through`, if the output equals the input so far, the rest is copied unchanged. Otherwise, and always under
  * `fail-closed`, an `error` event ends the output, and no further byte is copied. An InvalidArgumentError or a
  * ClosedError destroys the stream.
@@ -202,8 +204,9 @@ export class SseTransformer extends Transform {
       const block = this.#splitter.next();
       if (block === null) return;
       if (block === TOO_LARGE) {
-        const problem = `an event takes more than maxEventBytes (${this.#maxEventBytes})`;
-        this.#stop(new ResponseTransformError('runtime', problem, { hook: 'transform_sse_event' }), NOTHING);
+        this.#stop(failureOf(`an event takes more than maxEventBytes (${this.#maxEventBytes})`), NOTHING);
+      } else if (block === TOO_MANY_LINES) {
+        this.#stop(failureOf(`an event has more than ${MAX_LINES} lines`), NOTHING);
       } else {
         await this.#handle(block);
       }
@@ -316,10 +319,15 @@ function outputOf(answer: TransformSseEventOutput, streamFields: string, bytes: 
   if (answer.kind === 'unchanged') return bytes;
   if (answer.kind === 'drop') return NOTHING;
   if (!answer.events.every((replacement) => isEventType(replacement.event))) {
-    const problem = "the answer has a line break in an event's type";
-    throw new ResponseTransformError('runtime', problem, { hook: 'transform_sse_event' });
+    throw failureOf("the answer has a line break in an event's type");
   }
-  return serializeEvents(answer.events, streamFields);
+  const serialized = serializeEvents(answer.events, streamFields);
+  if (serialized === null) throw failureOf(`the events of the answer have more than ${MAX_LINES} lines`);
+  return serialized;
+}
+
+function failureOf(problem: string): ResponseTransformError {
+  return new ResponseTransformError('runtime', problem, { hook: 'transform_sse_event' });
 }
 
 function settle(work: Promise<void>, callback: TransformCallback): void {

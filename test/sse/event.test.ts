@@ -11,7 +11,7 @@ const serialize = (events: { event: string; data: string }[], streamFields = '')
   serializeEvents(
     events.map(({ event, data }) => ({ event, data: Buffer.from(data, 'latin1') })),
     streamFields,
-  ).toString('latin1');
+  )!.toString('latin1');
 
 describe('parseBlock', () => {
   it.each([
@@ -71,6 +71,13 @@ describe('event serialization', () => {
       'event: a\ndata: one\ndata: two\ndata: three\ndata: four\ndata: \n\nid: 7\ndata: \n\n',
     );
     expect(serialize([], 'id: 7\n')).toBe('');
+    expect(serialize([{ event: 'é', data: 'a' }])).toBe('event: \u00c3\u00a9\ndata: a\n\n');
+  });
+
+  it('accepts 100,000 lines of all events', () => {
+    const event = { event: '', data: Buffer.alloc(49_999, '\n') };
+    expect(serializeEvents([event, event], '')).toHaveLength(100_000 * 'data: \n'.length + 2);
+    expect(serializeEvents([event, event, { event: '', data: Buffer.alloc(0) }], '')).toBeNull();
   });
 
   it('round-trips through a parser', () => {

@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { SseSplitter, TOO_LARGE } from '../../src/sse/splitter.ts';
+import { SseSplitter, TOO_LARGE, TOO_MANY_LINES } from '../../src/sse/splitter.ts';
 import { blocksOf, chunksOf, sizes, streams } from './streams.ts';
 
 const bytes = (text: string) => Buffer.from(text, 'latin1');
@@ -13,7 +13,7 @@ function split(chunks: readonly Uint8Array[], maxBytes = 1000): string[] | undef
     splitter.feed(chunk);
     for (;;) {
       const block = splitter.next();
-      if (block === TOO_LARGE) return undefined;
+      if (block === TOO_LARGE || block === TOO_MANY_LINES) return undefined;
       if (block === null) break;
       if (block.belongsToPrevious) blocks[blocks.length - 1] += block.bytes.toString('latin1');
       else blocks.push(block.bytes.toString('latin1'));
@@ -86,11 +86,23 @@ describe('maxBytes of SseSplitter', () => {
   });
 });
 
-it('SseSplitter takes linear time for every kind of line end', () => {
-  // Quadratic time would be minutes for these sizes.
-  const size = 1 << 20;
-  for (const fill of ['\n', 'a\n', ':\r', 'a\r\n']) {
-    const text = fill.repeat(size / fill.length);
-    expect(split(chunksOf(bytes(text), [4096]), size)?.join('')).toBe(text);
-  }
+describe('SseSplitter with long blocks', () => {
+  it('takes linear time for every kind of line end, and for chunks of one byte', () => {
+    // Quadratic time would be minutes for these sizes.
+    const size = 1 << 20;
+    for (const fill of ['\n', 'aaaaaaaaaaa\n', ':::::::::::\r', 'aaaaaaaaaaaaaa\r\n', 'a']) {
+      const text = fill.repeat(size / fill.length);
+      for (const cut of fill === 'a' ? [1] : [4096]) {
+        expect(split(chunksOf(bytes(text), [cut]), size)?.join('')).toBe(text);
+      }
+    }
+  });
+
+  it.each(['\n', '\r', '\r\n'])('limits one to 100,000 lines that end with %j', (end) => {
+    const text = `a${end}`.repeat(99_999) + end;
+    for (const cut of [text.length, 777]) {
+      expect(split(chunksOf(bytes(text.repeat(2)), [cut]), 1e6)).toEqual([text, text]);
+      expect(split(chunksOf(bytes(`a${end}${text}`), [cut]), 1e6)).toBeUndefined();
+    }
+  });
 });

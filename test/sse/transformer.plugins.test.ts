@@ -31,9 +31,14 @@ const stream =
   'event: message_stop\ndata: {"type":"message_stop"}\n\n';
 const dialect = dialectOf('transforms');
 
-async function transform(claims: Record<string, string>, where: 'inline' | 'thread', plugin: SseDialect = dialect) {
+async function transform(
+  claims: Record<string, string>,
+  where: 'inline' | 'thread',
+  plugin: SseDialect = dialect,
+  input = stream,
+) {
   const transformer = new SseTransformer(plugin, context(claims), { where });
-  const bytes = Buffer.from(stream);
+  const bytes = Buffer.from(input);
   for (let at = 0; at < bytes.length; at += 7) transformer.write(bytes.subarray(at, at + 7));
   transformer.end();
   const chunks: Uint8Array[] = [];
@@ -66,6 +71,13 @@ describe.each(['inline', 'thread'] as const)('SseTransformer with a plugin, wher
     const { text, failure } = await transform({ transform: change, event: 'content_block_delta' }, where);
     expect(text).toBe(stream);
     expect(failure).toBeInstanceOf(ResponseTransformError);
+  });
+
+  it('copies the rest of an unchanged stream after an answer of more than 100,000 lines', async () => {
+    const lines = `data: \n${'data\n'.repeat(10_000)}\n`;
+    const { text, failure } = await transform({ transform: 'repeat:10' }, where, dialect, lines);
+    expect(text).toBe(lines);
+    expect(failure).toMatchObject({ message: 'the events of the answer have more than 100000 lines' });
   });
 
   it('ends a changed stream with an error event when it traps', async () => {

@@ -235,6 +235,19 @@ describe('failure of a plugin', () => {
     expect(changed.text).toBe(ERROR_EVENT);
   });
 
+  it('includes an event of more than 100,000 lines, and an answer with more', async () => {
+    const long = `data: 1\n\n${'data\n'.repeat(100_001)}\n`;
+    for (const cuts of [[4096], [1e6]]) {
+      const passed = await run(chunksOf(bytes(long), cuts), () => unchanged);
+      expect(passed.text).toBe(long);
+      expect(passed.failure?.message).toBe('an event has more than 100000 lines');
+      expect((await run(chunksOf(bytes(long), cuts), () => drop)).text).toBe(ERROR_EVENT);
+    }
+    const answered = await run(whole('data: 1\n\n'), () => replace(['', ''], ['', '\n'.repeat(99_999)]));
+    expect(answered.text).toBe('data: 1\n\n');
+    expect(answered.failure?.message).toBe('the events of the answer have more than 100000 lines');
+  });
+
   it('buffers at most maxEventBytes of an event', async () => {
     const transformer = new SseTransformer(dialectOf(() => unchanged).dialect, context, { maxEventBytes: 1000 });
     let out = 0;
