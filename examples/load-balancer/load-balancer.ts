@@ -1,7 +1,7 @@
 /** The load balancer: a node:http server, the plugins of a runtime, and undici to the upstreams. */
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
-import type { AddressInfo } from 'node:net';
-import { setImmediate as nextTurn } from 'node:timers/promises';
+import type { AddressInfo, Socket } from 'node:net';
+import { setTimeout as delay } from 'node:timers/promises';
 import { type ObserveStage, prometheusSink, WasmtimeRuntime } from 'cc-lb-runtime-wasmtime';
 import { Registry } from 'prom-client';
 import { Agent } from 'undici';
@@ -91,6 +91,10 @@ const TIMEOUTS: Timeouts = {
 const BREAKER: BreakerOptions = { failures: 5, openMs: 10_000 };
 /** Interval of the check for requests that take too long. */
 const CHECK_MS = 5_000;
+/** Time for responses to emit `close` after their connections are closed. */
+const END_MS = 1_000;
+/** Requests that may wait for earlier ones on their connection. A client that sends more is disconnected. */
+const MAX_PIPELINED = 16;
 const OVERLOADED = new Refusal(503, 'overloaded_error', 'too many requests', 1);
 
 const TOO_MANY_HEADERS = new Refusal(431, 'invalid_request_error', 'too many header lines');
@@ -107,7 +111,12 @@ export class LoadBalancer {
   readonly #metrics: RequestMetrics;
   readonly #shared: Shared;
   readonly #limits: Limits;
+  /** The number of requests that wait for earlier ones, by connection. */
+  readonly #waiting = new WeakMap<Socket, number>();
+  #connections = 0;
   #isClosing = false;
+  /** Resolves `close` when the last request has ended. */
+  #whenIdle = () => {};
 
   constructor(options: LoadBalancerOptions = {}) {
     const { engine, observers = [], log = logToStderr, accessLog } = options;
@@ -139,7 +148,7 @@ export class LoadBalancer {
     // Created now, so that they exist when the registry is first read.
     this.runtime.publishPoolMetrics();
     this.#publisher = new Publisher({ runtime: this.runtime, upstreams: this.#upstreams, observers });
-    const handle = (request: IncomingMessage, response: ServerResponse) => this.#handle(request, response);
+    const handle = (request: IncomingMessage, response: ServerResponse) => this.#inTurn(request, response);
     this.#server = createServer(
       {
         maxHeaderSize: limits.headerBytes,
@@ -153,7 +162,10 @@ export class LoadBalancer {
     );
     // Node drops headers beyond its limit silently, so the limit is disabled and `#handle` counts headers.
     this.#server.maxHeadersCount = 0;
-    this.#server.maxConnections = limits.connections;
+    // In a worker of node:cluster, `maxConnections` returns excess connections to the primary, which assigns them again.
+    this.#server.on('connection', (socket) => this.#connected(socket));
+    // `destroyStalled` decides about connections with a request.
+    this.#server.timeout = idleMs;
     // Without this listener, Node would answer `Expect: 100-continue` before the limit of the body is checked.
     this.#server.on('checkContinue', handle);
   }
@@ -206,12 +218,43 @@ export class LoadBalancer {
     }, graceMs);
     await closed;
     clearTimeout(timer);
-    // The responses of closed connections emit their ends a little later.
-    while (this.#exchanges.size > 0) await nextTurn();
+    // The responses of closed connections emit `close` a little later.
+    if (this.#exchanges.size > 0) {
+      const idle = new Promise<void>((resolve) => (this.#whenIdle = resolve));
+      await Promise.race([idle, delay(END_MS, undefined, { ref: false })]);
+    }
     this.#shared.events.flush();
     this.#shared.keepAlive.stop();
     await Promise.all([this.#agent.destroy(), this.#upstreams.destroy()]);
     await this.runtime[Symbol.asyncDispose]();
+  }
+
+  #connected(socket: Socket): void {
+    this.#connections++;
+    socket.once('close', () => this.#connections--);
+    if (this.#connections > this.#limits.connections) socket.destroy();
+  }
+
+  /**
+   * Handles a request after the earlier ones of its connection. Node emits no `close` for a response that still waits
+   * for its turn, so a request that never has one must not be started.
+   */
+  #inTurn(request: IncomingMessage, response: ServerResponse): void {
+    if (response.socket !== null) {
+      this.#handle(request, response);
+      return;
+    }
+    const { socket } = request;
+    const waiting = this.#waiting.get(socket) ?? 0;
+    if (waiting === MAX_PIPELINED) {
+      socket.destroy();
+      return;
+    }
+    this.#waiting.set(socket, waiting + 1);
+    response.once('socket', () => {
+      this.#waiting.set(socket, this.#waiting.get(socket)! - 1);
+      this.#handle(request, response);
+    });
   }
 
   #handle(request: IncomingMessage, response: ServerResponse): void {
@@ -228,15 +271,25 @@ export class LoadBalancer {
     }
     const exchange = new Exchange(this.#shared, this.view, request, response);
     this.#exchanges.add(exchange);
+    response.on('timeout', destroyStalled);
     response.on('close', () => {
       this.#exchanges.delete(exchange);
       this.#metrics.ended(exchange.status, exchange.seconds);
       exchange.closed();
       // The connection has become idle, and nothing else would close it before its time limit.
       if (this.#isClosing) setImmediate(() => this.#server.closeIdleConnections());
+      if (this.#exchanges.size === 0) this.#whenIdle();
     });
     exchange.start();
   }
+}
+
+/**
+ * Closes the connection of a client that has not read for the time limit. The connection of a request without unread
+ * bytes is kept: it waits for plugins or its upstream, which have their own time limits.
+ */
+function destroyStalled(this: ServerResponse): void {
+  if (this.writableLength > 0) this.destroy();
 }
 
 function completed<Options extends object>(defaults: Options, given: Some<Options> = {}): Options {

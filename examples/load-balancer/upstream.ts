@@ -9,7 +9,7 @@ export interface UpstreamTimeouts {
   readonly connectMs: number;
   /** For the head of an answer. */
   readonly headersMs: number;
-  /** Between two chunks of an answer. */
+  /** Between two chunks of an answer, and for a client to read. */
   readonly idleMs: number;
 }
 

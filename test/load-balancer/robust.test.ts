@@ -138,6 +138,8 @@ describe('a client that', () => {
   const WHOLE =
     'POST /v1/messages HTTP/1.1\r\nhost: lb\r\nx-api-key: me\r\ncontent-type: application/json\r\ncontent-length: 20\r\n\r\n' +
     '{"messages":[{}]}   ';
+  const pipelined = (path: string, isLast = false) =>
+    `POST ${path} HTTP/1.1\r\nhost: lb\r\nx-api-key: me\r\n${isLast ? 'connection: close\r\n' : ''}content-length: 2\r\n\r\n{}`;
 
   it('disconnects at any byte of its request affects only that request', async () => {
     const server = await upstream(ok);
@@ -197,6 +199,70 @@ describe('a client that', () => {
     await new Promise((resolve) => first.once('data', resolve));
     expect(await exchange(url, WHOLE)).toBe('');
     first.destroy();
+  });
+
+  it('pipelines requests receives the answers in order', async () => {
+    const server = await upstream(async ({ url }, response) => {
+      await delay(url === '/0' ? 50 : 0);
+      response.end(url);
+    });
+    const { url } = await loadBalancer(routes([server]));
+    const paths = ['/0', '/1', '/2'];
+    const answer = await exchange(url, paths.map((path) => pipelined(path, path === '/2')).join(''));
+    expect(answer.match(/\/\d(?!\.)/g)).toEqual(paths);
+  });
+
+  it('pipelines requests and disconnects leaves none in flight', async () => {
+    const server = await upstream(() => {});
+    const { url, balancer } = await loadBalancer(routes([server]), { limits: { requests: 2 } });
+    const { hostname, port } = new URL(url);
+    const socket = connect(Number(port), hostname, () => socket.write(pipelined('/').repeat(4)));
+    await until(() => server.received.length === 1);
+    expect(balancer.requestsInFlight).toBe(1);
+    socket.destroy();
+    await until(() => balancer.requestsInFlight === 0);
+    await balancer.close();
+    expect(server.received).toHaveLength(1);
+  });
+
+  it('pipelines more requests than may wait is disconnected', async () => {
+    const server = await upstream(() => {});
+    const { url } = await loadBalancer(routes([server]));
+    expect(await exchange(url, pipelined('/').repeat(100))).toBe('');
+  });
+
+  it('stops reading its answer is disconnected', async () => {
+    let left = false;
+    const server = await upstream((request, response) => {
+      request.socket.once('close', () => (left = true));
+      response.end(Buffer.alloc(64 * 2 ** 20));
+    });
+    const { url, balancer } = await loadBalancer(routes([server]), { timeouts: { idleMs: 200 } });
+    const { hostname, port } = new URL(url);
+    const socket = connect(Number(port), hostname, () => socket.write(WHOLE));
+    onTestFinished(() => void socket.destroy());
+    await until(() => server.received.length === 1);
+    await until(() => left && balancer.requestsInFlight === 0);
+  });
+
+  it('stops reading an answer that was transformed completely is disconnected', async () => {
+    const server = await upstream((_, response) => response.end(Buffer.alloc(16 * 2 ** 20)));
+    const plugins = [plugin('shape', 'transforms', { failurePolicy: 'pass-through' })];
+    const { url, balancer } = await loadBalancer(routes([server], { plugins }), { timeouts: { idleMs: 200 } });
+    const { hostname, port } = new URL(url);
+    const socket = connect(Number(port), hostname, () => socket.write(WHOLE));
+    onTestFinished(() => void socket.destroy());
+    await until(() => server.received.length === 1);
+    await until(() => balancer.requestsInFlight === 0);
+  });
+
+  it('waits longer than the time limit for reading receives its answer', async () => {
+    const server = await upstream(async (_, response) => {
+      await delay(500);
+      response.end('late');
+    });
+    const { url } = await loadBalancer(routes([server]), { timeouts: { idleMs: 100 } });
+    expect(await post(url)).toMatchObject({ status: 200, text: 'late' });
   });
 
   it('sends its request too slowly is disconnected', async () => {

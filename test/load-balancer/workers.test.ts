@@ -1,8 +1,10 @@
+import { once } from 'node:events';
 import { copyFileSync, mkdirSync, writeFileSync } from 'node:fs';
 import type { ServerResponse } from 'node:http';
+import { connect } from 'node:net';
 import { join } from 'node:path';
 import { Agent, request } from 'undici';
-import { beforeAll, describe, expect, it } from 'vitest';
+import { beforeAll, describe, expect, it, onTestFinished } from 'vitest';
 import { compileProgram, configFor, GUESTS, type Program, startProgram, temporaryFolder } from './program.ts';
 import { until, untilAsync, upstream } from './support.ts';
 
@@ -47,6 +49,23 @@ describe('workers', () => {
     expect(metrics).toContain('cc_lb_plugin_call_duration_seconds_count{plugin="keep",hook="filter"} 10');
     expect(metrics).toContain('cc_lb_plugin_memory_max_pages 2048');
     expect(metrics).toContain('cc_lb_workers 2');
+  });
+
+  it('close connections beyond their limit', async () => {
+    const server = await upstream(ok);
+    const running = await program(server, {}, { workers: 1, limits: { connections: 1 } });
+    const { hostname, port } = new URL(running.url);
+    const open = () => {
+      const socket = connect(Number(port), hostname);
+      onTestFinished(() => void socket.destroy());
+      return socket;
+    };
+    const first = open();
+    first.write('GET / HTTP/1.1\r\nhost: lb\r\nx-api-key: me\r\n\r\n');
+    await once(first, 'data');
+    await once(open().resume(), 'close');
+    first.destroy();
+    await untilAsync(async () => (await post(running).catch(() => null))?.status === 200);
   });
 
   it('all serve an admitted version, and none serves a rejected one', async () => {
