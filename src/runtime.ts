@@ -44,7 +44,7 @@ export interface RuntimeOptions extends z.input<typeof runtimeOptionsSchema> {}
 export interface RuntimeStats {
   /** Registered slots. */
   readonly slots: number;
-  /** Off-thread calls of this runtime that run or wait. */
+  /** Off-thread calls of this runtime that run or wait. All queued events of a slot count as one. */
   readonly inFlight: number;
   /** Off-thread calls of this JavaScript thread that wait for a permit. */
   readonly queued: number;
@@ -280,7 +280,7 @@ export class WasmtimeRuntime {
   stats(): RuntimeStats {
     const { dispatcher, engine: opened } = this.#core;
     const [engine, compileCache] = [opened.native.stats(), opened.cacheDir?.stats() ?? null];
-    return { slots: this.slotCount, inFlight: dispatcher.inFlight, queued: queueLength(), engine, compileCache };
+    return { slots: this.slotCount, inFlight: dispatcher.inFlight.count, queued: queueLength(), engine, compileCache };
   }
 
   /** Returns whether guests can run safely: traps reach the engine. */
@@ -310,7 +310,7 @@ export class WasmtimeRuntime {
    * shutdown. Without `close()`, it also waits for overlapping calls that start later.
    */
   drain(): Promise<void> {
-    return this.#core.dispatcher.drained();
+    return this.#core.dispatcher.inFlight.drained();
   }
 
   /** `close()`, then `drain()`. */

@@ -171,15 +171,16 @@ export abstract class Adapter<Kind extends SlotKind> {
    */
   protected inline<Answer>(call: AdapterCall<Answer>): Answer {
     const shadow = this.#shadowOf(call);
+    let output: Answer;
     try {
-      const output = call.isEnforced ? this.#core.dispatcher.inline(call) : call.unenforced();
-      if (shadow !== null) shadow.send({ output });
-      return output;
+      output = call.isEnforced ? this.#core.dispatcher.inline(call) : call.unenforced();
     } catch (error) {
       const wrapped = toHookError(error, call.hook, call.wrapError, call);
       shadow?.send({ error: wrapped });
       throw wrapped;
     }
+    shadow?.send({ output });
+    return output;
   }
 
   /** Returns a copy of the call for the monitored version of the slot; null if no monitored version samples it. */
@@ -207,17 +208,21 @@ export abstract class Adapter<Kind extends SlotKind> {
     checkSignal(signal);
     call.signal = signal;
     const shadow = this.#shadowOf(call);
+    let output: Answer;
     try {
       const made = call.isEnforced ? this.#place(call, options) : call.unenforced();
-      const output = made instanceof Promise ? await made : made;
-      if (shadow !== null) shadow.send({ output });
-      return output;
+      output = made instanceof Promise ? await made : made;
     } catch (error) {
-      if (isAbort(error, signal)) throw error;
+      if (isAbort(error, signal)) {
+        shadow?.drop();
+        throw error;
+      }
       const wrapped = toHookError(error, call.hook, call.wrapError, call);
       shadow?.send({ error: wrapped });
       throw wrapped;
     }
+    shadow?.send({ output });
+    return output;
   }
 
   #place<Answer>(call: AdapterCall<Answer>, options: AsyncCallOptions | undefined): Answer | Promise<Answer> {

@@ -24,12 +24,18 @@ import { encodeRequest } from '../wire/encode.ts';
 import type { Prefix } from '../wire/prefix.ts';
 import type { Message } from '../wire/rkyv.ts';
 import { onAbort } from './abort.ts';
+import { InFlight } from './in-flight.ts';
 import { enqueue } from './queue.ts';
 import { type CallScratch, leaseScratch, returnScratch } from './scratch.ts';
 
 const NO_BODY = new Uint8Array(0);
-/** The one failure that JavaScript, not the addon, creates. */
-const QUEUE_FULL: NativeFailure = {
+/** A failure of a call. `neverFits` is the reason why a limit rejects the same call each time. */
+interface CallFailure extends NativeFailure {
+  readonly neverFits?: string;
+}
+type Staged = Exclude<ReturnType<NativeModule['stage']>, NativeFailure>;
+/** A failure that JavaScript, not the addon, creates; the other one is that of `#stageEncoded`. */
+const QUEUE_FULL: CallFailure = {
   failed: true,
   kind: 'saturated',
   message: '',
@@ -80,10 +86,9 @@ export interface HookCall<Answer> {
 /** Calls the hooks of one runtime and counts outcomes. */
 export class Dispatcher {
   readonly config: HotEngineConfig;
+  readonly inFlight = new InFlight();
   readonly #metrics: MetricsSink;
   #closed = false;
-  #inFlight = 0;
-  #idle: (() => void)[] = [];
 
   constructor(config: HotEngineConfig, metrics: MetricsSink) {
     this.config = config;
@@ -99,16 +104,6 @@ export class Dispatcher {
     return this.#closed;
   }
 
-  /** Off-thread calls that run or wait. */
-  get inFlight(): number {
-    return this.#inFlight;
-  }
-
-  /** Resolves when no call is in flight. */
-  async drained(): Promise<void> {
-    if (this.#inFlight > 0) await new Promise<void>((resolve) => this.#idle.push(resolve));
-  }
-
   /** Throws ClosedError after `close()`. */
   checkOpen(): void {
     if (this.#closed) throw new ClosedError();
@@ -116,29 +111,18 @@ export class Dispatcher {
 
   /** Counts the outcome of one call, after everything that it leased was returned. */
   #count(call: HookCall<unknown>, failure: NativeFailure | null, seconds: number): void {
-    if (!Number.isNaN(seconds)) {
-      const plugin = call.guard === null ? call.plugin : call.guard.label(call.plugin);
-      this.#metrics.call(plugin, call.hook, seconds);
-      if (failure?.kind === 'trap') this.#countTrap(call, plugin, failure.phase!, failure.trap);
-      else if (failure?.kind === 'rejected') this.#countTrap(call, plugin, 'reject', null);
-    } else if (failure?.kind === 'saturated') {
-      this.countSaturation(failure.resource!, call);
-    }
+    // A call may be rejected after its guest ran, when its repetition off the thread does not fit.
+    if (failure?.kind === 'saturated') this.countSaturation(failure.resource!, call);
+    if (Number.isNaN(seconds)) return;
+    const plugin = call.guard === null ? call.plugin : call.guard.label(call.plugin);
+    this.#metrics.call(plugin, call.hook, seconds);
+    if (failure?.kind === 'trap') this.#countTrap(call, plugin, failure.phase!, failure.trap);
+    else if (failure?.kind === 'rejected') this.#countTrap(call, plugin, 'reject', null);
   }
 
   #countTrap(call: HookCall<unknown>, plugin: string, phase: string, trap: string | null): void {
     this.#metrics.trap(plugin, call.hook, phase);
     publishTrap(call, phase, trap);
-  }
-
-  /** Marks work as in flight, which `drained` waits for. The returned function ends it. */
-  begin(): () => void {
-    this.#inFlight++;
-    return () => this.#end();
-  }
-
-  #end(): void {
-    if (--this.#inFlight === 0) for (const resolve of this.#idle.splice(0)) resolve();
   }
 
   /** Counts the end of a call that the guard of its version admitted and that other code made. */
@@ -205,12 +189,12 @@ export class Dispatcher {
     const { guard } = call;
     const began = guard === null ? 0 : guard.enter(call.principal, call);
     const scratch = leaseScratch();
-    let failure: NativeFailure | null = null;
+    let failure: CallFailure | null = null;
     let seconds = Number.NaN;
     let value: Answer | undefined;
     let refused: { error: unknown } | null = null;
     let outcome: CallOutcome = 'none';
-    let staged: ReturnType<NativeModule['stage']> | null = null;
+    let staged: Staged | CallFailure | null = null;
     try {
       encode(call, scratch);
       const { bytes, start, headLength, tailLength } = scratch;
@@ -259,7 +243,7 @@ export class Dispatcher {
     call.signal?.throwIfAborted();
     const { guard } = call;
     const began = guard === null ? 0 : guard.enter(call.principal, call);
-    let staged: ReturnType<NativeModule['stage']> | undefined;
+    let staged: Staged | CallFailure | undefined;
     try {
       staged = this.#stage(call);
     } finally {
@@ -272,7 +256,7 @@ export class Dispatcher {
     return this.#run(call, began, staged, 0);
   }
 
-  #stage(call: HookCall<unknown>): ReturnType<NativeModule['stage']> {
+  #stage(call: HookCall<unknown>): Staged | CallFailure {
     const scratch = leaseScratch();
     try {
       encode(call, scratch);
@@ -282,28 +266,19 @@ export class Dispatcher {
     }
   }
 
-  #stageEncoded(call: HookCall<unknown>, scratch: CallScratch): ReturnType<NativeModule['stage']> {
+  #stageEncoded(call: HookCall<unknown>, scratch: CallScratch): Staged | CallFailure {
+    const { maxStagingBytes } = this.config;
     const body = scratch.body ?? NO_BODY;
-    this.#checkStaging(call, scratch.headLength + scratch.tailLength + body.length);
+    const bytes = scratch.headLength + scratch.tailLength + body.length;
+    if (bytes > maxStagingBytes) {
+      const neverFits = `the request takes ${bytes} bytes, more than maxStagingBytes (${maxStagingBytes})`;
+      return { ...QUEUE_FULL, resource: 'staging', neverFits };
+    }
     setParameters(scratch, call, 0);
     return (call.stream ?? call.module).stage(scratch.bytes, body);
   }
 
-  /** Rejects a request that exceeds the whole staging budget: no wait could make it fit. */
-  #checkStaging(call: HookCall<unknown>, bytes: number): void {
-    const { maxStagingBytes } = this.config;
-    if (bytes <= maxStagingBytes) return;
-    this.countSaturation('staging', call);
-    const neverFits = `the request takes ${bytes} bytes, more than maxStagingBytes (${maxStagingBytes})`;
-    throw new PoolSaturatedError('staging', call.context(), neverFits);
-  }
-
-  async #run<Answer>(
-    call: HookCall<Answer>,
-    began: number,
-    staged: Exclude<ReturnType<NativeModule['stage']>, NativeFailure>,
-    slicedSeconds: number,
-  ): Promise<Answer> {
+  async #run<Answer>(call: HookCall<Answer>, began: number, staged: Staged, slicedSeconds: number): Promise<Answer> {
     const { guard, principal, signal } = call;
     const run = () => {
       try {
@@ -323,7 +298,7 @@ export class Dispatcher {
       guard?.exit(began, principal, full ? 'saturated' : 'none', 0);
       throw full ? this.#failed(call, QUEUE_FULL, Number.NaN) : error;
     }
-    this.#inFlight++;
+    this.inFlight.begin();
     let stopListening: (() => void) | undefined;
     let ended: CallOutcome = 'none';
     let seconds = 0;
@@ -367,7 +342,7 @@ export class Dispatcher {
     } finally {
       stopListening?.();
       guard?.exit(began, principal, ended, seconds);
-      this.#end();
+      this.inFlight.end();
     }
   }
 
@@ -404,7 +379,10 @@ function outcomeOfRefusal(error: unknown): CallOutcome {
   return error instanceof WireError || error instanceof InvalidAnswerError ? 'invalid-answer' : 'none';
 }
 
-function failureOf(failure: NativeFailure, call: HookCall<unknown>): Error {
+function failureOf(failure: CallFailure, call: HookCall<unknown>): Error {
+  if (failure.neverFits !== undefined) {
+    return new PoolSaturatedError(failure.resource!, call.context(), failure.neverFits);
+  }
   if (failure.kind === 'answer-size') return new InvalidAnswerError('size', failure.message);
   return errorOf(failure, call.context());
 }

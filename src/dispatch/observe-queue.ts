@@ -54,12 +54,14 @@ export class ObserveQueue {
     this.#dispatcher.checkOpen();
     const { stats } = call.guard;
     const { maxQueuedEvents, maxQueuedEventBytes } = this.#dispatcher.config;
-    const existing = this.#lines.get(stats);
-    const bytes = (existing?.events.length ?? 0) < maxQueuedEvents ? encodedCopy(call) : null;
-    if (bytes === null || this.#bytes + bytes.length > maxQueuedEventBytes) {
+    const isFull = () => (this.#lines.get(stats)?.events.length ?? 0) >= maxQueuedEvents;
+    const bytes = isFull() ? null : encodedCopy(call);
+    // Encoding runs the caller's getters, which may queue events too.
+    if (bytes === null || isFull() || this.#bytes + bytes.length > maxQueuedEventBytes) {
       stats.droppedEvents++;
       return false;
     }
+    const existing = this.#lines.get(stats);
     this.#bytes += bytes.length;
     if (existing !== undefined) {
       existing.events.push({ call, bytes });
@@ -67,12 +69,13 @@ export class ObserveQueue {
     }
     const line: Line = { stats, events: [{ call, bytes }] };
     this.#lines.set(stats, line);
-    const done = this.#dispatcher.begin();
+    const { inFlight } = this.#dispatcher;
+    inFlight.begin();
     // The batch starts in a microtask, so that further events of the same synchronous code share it.
     queueMicrotask(() => {
       this.#serve(line).finally(() => {
         this.#lines.delete(stats);
-        done();
+        inFlight.end();
       });
     });
     return true;
@@ -111,14 +114,14 @@ export class ObserveQueue {
   }
 }
 
-/** Returns the leading events with the same module and deadline, within the bounds of a batch. */
+/** Returns the leading events of the same version with the same deadline, within the bounds of a batch. */
 function batchOf(events: readonly QueuedEvent[]): QueuedEvent[] {
   const [first] = events;
   const batch: QueuedEvent[] = [];
   let bytes = 0;
   for (const event of events) {
-    const { module, deadlineMs } = event.call;
-    if (module !== first?.call.module || deadlineMs !== first.call.deadlineMs) break;
+    const { guard, deadlineMs } = event.call;
+    if (guard !== first?.call.guard || deadlineMs !== first.call.deadlineMs) break;
     bytes += event.bytes.length;
     if (batch.length === BATCH_EVENTS || (batch.length > 0 && bytes > BATCH_BYTES)) break;
     batch.push(event);

@@ -8,9 +8,12 @@ import type { Version } from '../versions.ts';
 import type { Dispatcher, HookCall } from './call.ts';
 import { type CallScratch, encodedCopy } from './scratch.ts';
 
-/** A copied request. `send` calls the monitored version when the enforced outcome is known. */
+/** A copied request, which counts as a monitored call in flight until one of the methods ends it. */
 export interface Shadow {
+  /** Calls the monitored version, when the enforced outcome is known. */
   send(enforced: MonitoredAnswer): void;
+  /** Drops the copy of a call that has no enforced outcome, because it was aborted. */
+  drop(): void;
 }
 
 /** A call that can be repeated with another version. */
@@ -26,13 +29,18 @@ export function shadowOf<Answer>(dispatcher: Dispatcher, call: Shadowed<Answer>)
   if (monitor === null || !monitor.samples(call.bodyBytes)) return null;
   try {
     const monitored = call.forVersion(monitor.version as Version);
-    if (monitored === null) return null;
+    if (monitored === null) {
+      monitor.release();
+      return null;
+    }
     const copy = new CopiedCall(monitored);
     return {
       send(enforced) {
-        const done = dispatcher.begin();
-        monitor.run(call.hook, () => dispatcher.threaded(copy), enforced).finally(done);
+        const { inFlight } = dispatcher;
+        inFlight.beginReport();
+        monitor.run(call.hook, () => dispatcher.threaded(copy), enforced).finally(() => inFlight.endReport());
       },
+      drop: () => monitor.release(),
     };
   } catch {
     // Usually an invalid argument, which the enforced call reports unless only the monitored version's schema has the

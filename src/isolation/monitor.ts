@@ -68,6 +68,7 @@ export class Monitor<V extends MonitoredVersion = MonitoredVersion> {
   readonly #listener: (report: MonitorReport) => void;
   readonly counts = { agreed: 0, differed: 0, failed: 0, skipped: 0 };
   readonly #limits: MonitorLimits;
+  /** Calls that `samples` accepted and that are not finished. */
   #inFlight = 0;
 
   constructor(key: SlotKey, version: V, limits: MonitorLimits, listener: (report: MonitorReport) => void) {
@@ -77,31 +78,42 @@ export class Monitor<V extends MonitoredVersion = MonitoredVersion> {
     this.#listener = listener;
   }
 
-  /** Returns whether a call with a body of this many bytes is copied. Counts a sampled call that is skipped. */
+  /**
+   * Returns whether a call with a body of this many bytes is copied; `run`, `skip`, or `release` must then end it.
+   * Counts a sampled call that exceeds a limit.
+   */
   samples(bytes: number): boolean {
     const { sample } = this.version.options;
     if (sample < 1 && Math.random() >= sample) return false;
     const { maxMonitoredBodyBytes, maxMonitoredCalls } = this.#limits;
-    if (bytes <= maxMonitoredBodyBytes && this.#inFlight < maxMonitoredCalls) return true;
-    this.skip();
-    return false;
+    if (bytes > maxMonitoredBodyBytes || this.#inFlight >= maxMonitoredCalls) {
+      this.counts.skipped++;
+      return false;
+    }
+    this.#inFlight++;
+    return true;
   }
 
-  /** Counts a sampled call that is not made. */
+  /** Ends an accepted call whose request cannot be copied, and counts it as skipped. */
   skip(): void {
     this.counts.skipped++;
+    this.release();
   }
 
-  /** Makes the monitored call and compares its answer. Never throws. */
+  /** Ends an accepted call that is not made, without counting it. */
+  release(): void {
+    this.#inFlight--;
+  }
+
+  /** Makes an accepted call and compares its answer. Never throws. */
   async run(hook: HookKind, call: () => Promise<unknown>, enforced: MonitoredAnswer): Promise<void> {
-    this.#inFlight++;
     let monitored: MonitoredAnswer;
     try {
       monitored = { output: await call() };
     } catch (error) {
       monitored = { error };
     } finally {
-      this.#inFlight--;
+      this.release();
     }
     const agreed = sameDecision(hook, monitored, enforced);
     if ('error' in monitored) this.counts.failed++;

@@ -92,6 +92,41 @@ describe('observeQueued', () => {
     expect(calls + unavailable).toBe(50);
   });
 
+  it('does not deliver events of several versions in one batch, even if they share a module', async () => {
+    const { runtime, good } = observers({ breaker: { enabled: true } });
+    for (let at = 0; at < 3; at++) good.hook.observe(event('unreachable'));
+    expect(good.slot.status.breaker?.state).toBe('open');
+    runtime.registerObserve(goodKey, 'good', plugin('lifecycle'));
+    runtime.rollback(goodKey);
+    const current = WasmtimeObservabilityHook.follow(runtime, goodKey);
+    const { calls } = good.slot.status;
+    good.hook.observeQueued(event());
+    for (let at = 0; at < 5; at++) current.observeQueued(event());
+    await runtime.drain();
+    expect(good.slot.status.calls).toBe(calls + 5);
+    expect(good.slot.status).toMatchObject({ unavailable: 1, breaker: { state: 'closed' } });
+  });
+
+  it('keeps one line for a slot if a getter of an event queues another one', async () => {
+    const { runtime, good } = observers({ maxQueuedEvents: 2 });
+    const nested: boolean[] = [];
+    const outer = () => ({
+      ...event(),
+      get requestId() {
+        nested.push(good.hook.observeQueued(event()));
+        return 'outer';
+      },
+    });
+    expect(good.hook.observeQueued(outer())).toBe(true);
+    expect(runtime.stats().inFlight).toBe(1);
+    await runtime.drain();
+    expect(good.hook.observeQueued(event())).toBe(true);
+    expect(good.hook.observeQueued(outer())).toBe(false);
+    expect(nested).toEqual([true, true]);
+    await runtime.drain();
+    expect(good.slot.status).toMatchObject({ calls: 4, droppedEvents: 1 });
+  });
+
   it('delivers queued events after close, and rejects new ones', async () => {
     const { runtime, good } = observers();
     good.hook.observeQueued(event());

@@ -202,7 +202,8 @@ const OFF = { where: 'thread' } as const;
 function misbehave(config: HotEngineConfigInput) {
   const { sink, take } = recorder();
   const runtime = isolatedRuntime({ deadlineMs: 60_000, ...config }, { metrics: sink });
-  const filter = new WasmtimeFilterPlugin(runtime, runtime.registerFilter(key, 'm', plugin('misbehave')));
+  const slot = runtime.registerFilter(key, 'm', plugin('misbehave'));
+  const filter = new WasmtimeFilterPlugin(runtime, slot);
   take();
   /** Starts a guest that runs until `end` is called, and waits until it runs. */
   const busy = async () => {
@@ -211,7 +212,7 @@ function misbehave(config: HotEngineConfigInput) {
     await expect.poll(() => runtime.stats().engine.running, { interval: 1 }).toBe(1);
     return { end: () => end(call) };
   };
-  return { runtime, filter, take, busy };
+  return { runtime, slot, filter, take, busy };
 }
 
 /** A signal for endless calls, and a way to end them by it. */
@@ -310,7 +311,7 @@ describe('saturation', () => {
   });
 
   it('is not retryable for a request that exceeds maxStagingBytes', async () => {
-    const { filter, take } = misbehave({ maxStagingBytes: 3000 });
+    const { filter, take, slot } = misbehave({ maxStagingBytes: 3000 });
     const call = filter.filterAsync(request({ body: Buffer.alloc(3000) }), caller(), [], OFF);
     const error = await rejected(FilterError, call);
     expect(error).toMatchObject({ retryable: false, plugin: 'm' });
@@ -318,6 +319,21 @@ describe('saturation', () => {
     expect(error.cause).toMatchObject({ resource: 'staging', retryable: false, plugin: 'm', versionId: 1 });
     expect(error.message).toMatch(/the request takes \d+ bytes, more than maxStagingBytes \(3000\)/);
     expect(take()).toEqual(['saturation staging']);
+    expect(slot.status).toMatchObject({ calls: 1, failures: { saturated: 1 } });
+  });
+
+  it.each([
+    ['has no space', 2000, true],
+    ['can never fit', 3000, false],
+  ])('is reported for a call that exceeds its slice and whose repetition %s', async (_, bytes, retryable) => {
+    const { filter, take, slot } = misbehave({ maxStagingBytes: 3000, inlineSliceMs: 1 });
+    const { signal, end } = ending();
+    const first = filter.filterAsync(request({ body: Buffer.alloc(2000) }), LOOP, [], { ...OFF, signal });
+    const call = filter.filterAsync(request({ body: Buffer.alloc(bytes) }), LOOP, []);
+    expect((await rejected(FilterError, call)).cause).toMatchObject({ resource: 'staging', retryable });
+    expect(take()).toEqual(['saturation staging', 'call m filter']);
+    expect(slot.status).toMatchObject({ calls: 1, failures: { saturated: 1 } });
+    await end(first);
   });
 
   it('is reported for observers', async () => {

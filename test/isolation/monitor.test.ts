@@ -13,7 +13,7 @@ import {
   WasmtimeUpstreamDialect,
 } from '../../src/index.ts';
 import { instanceWithGetters } from '../support/classes.ts';
-import { thrown } from '../support/errors.ts';
+import { rejected, thrown } from '../support/errors.ts';
 import { guest } from '../support/guest.ts';
 import { plugin } from '../support/plugins.ts';
 import { newRuntime, recorder } from '../support/runtimes.ts';
@@ -43,6 +43,14 @@ function monitorCacheAware(monitored: string, options: SlotOptions = MONITOR) {
   const filter = WasmtimeFilterPlugin.follow(runtime, key);
   take();
   return { runtime, reports, slot, filter, take };
+}
+
+/** Registers a monitored version of which one call at a time is copied. */
+function limitedToOne() {
+  const runtime = newRuntime({ maxMonitoredCalls: 1 });
+  const slot = runtime.registerFilter(key, 'enforcing', plugin('cache-aware'));
+  runtime.registerFilter(key, 'monitored', plugin('cache-aware'), MONITOR);
+  return { runtime, slot, filter: WasmtimeFilterPlugin.follow(runtime, key) };
 }
 
 describe('a monitored version in a slot with an enforcing version', () => {
@@ -117,6 +125,42 @@ describe('a monitored version in a slot with an enforcing version', () => {
     for (let at = 0; at < 3; at++) filter.filter(request({ body: Buffer.alloc(100) }), caller(), candidates(1));
     expect(slot.status.monitor?.skipped).toBe(1 + 1);
     await runtime.drain();
+  });
+
+  it('copies at most maxMonitoredCalls of the calls that run at once', async () => {
+    const { slot, filter, runtime } = limitedToOne();
+    const call = () => filter.filterAsync(request(), caller(), candidates(1), { where: 'thread' });
+    await Promise.all(Array.from({ length: 20 }, call));
+    await runtime.drain();
+    expect(slot.status.monitor).toMatchObject({ agreed: 1, skipped: 19 });
+  });
+
+  it('does not count a finished, an aborted, or an invalid call as in flight', async () => {
+    const { slot, filter, runtime } = limitedToOne();
+    const monitored = async () => {
+      filter.filter(request(), caller(), candidates(1));
+      await runtime.drain();
+    };
+    await monitored();
+    const controller = new AbortController();
+    const options = { where: 'thread', signal: controller.signal } as const;
+    const aborted = filter.filterAsync(request(), caller(), candidates(1), options);
+    controller.abort(new Error('the client left'));
+    await rejected(Error, aborted);
+    await monitored();
+    const invalid = request({ requestId: 5 as unknown as string });
+    thrown(InvalidArgumentError, () => filter.filter(invalid, caller(), candidates(1)));
+    await monitored();
+    expect(slot.status.monitor).toMatchObject({ agreed: 3, skipped: 1 });
+  });
+
+  it('is one call in flight, and drain waits for its report', async () => {
+    const { runtime, filter, reports } = monitorCacheAware('cache-aware-v2');
+    filter.filter(request(), caller(), candidates(1));
+    expect(runtime.stats().inFlight).toBe(1);
+    await runtime.drain();
+    expect(reports).toHaveLength(1);
+    expect(runtime.stats().inFlight).toBe(0);
   });
 
   it('reports failures of the enforcing version too', async () => {
