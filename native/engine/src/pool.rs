@@ -18,7 +18,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 use crate::charge::Charge;
 use crate::deadline;
 use crate::idle::IdleMemories;
-use crate::memory::{Exchange, Reservation};
+use crate::memory::{Exchange, Reservation, Reusable};
 use crate::module::CompiledModule;
 
 /// The cost of a memory in addition to its resident pages: page tables, two mappings and the pool's own data.
@@ -44,7 +44,7 @@ pub struct Pool {
     charged: Arc<AtomicUsize>,
     classes: [IdleMemories; CLASSES],
     /// The time of the next check of idle memories, in nanoseconds of [`deadline::now`].
-    next_look: AtomicU64,
+    next_release: AtomicU64,
 }
 
 /// Returns the class of a request of this many bytes.
@@ -61,9 +61,14 @@ pub struct Lease<'a> {
 }
 
 impl Lease<'_> {
-    /// Frees address space if the system had none for the requested memory. Returns whether a retry may succeed.
+    /// Whether the last instance failed because the system had no address space for its memory.
+    pub fn lacks_address_space(&self) -> bool {
+        self.exchange.take_refusal()
+    }
+
+    /// Frees address space. Returns whether a retry may succeed.
     pub fn frees_address_space(&self) -> bool {
-        self.exchange.take_refusal() && self.pool.release_all()
+        self.pool.release_all()
     }
 }
 
@@ -78,7 +83,7 @@ impl Drop for Lease<'_> {
 impl Pool {
     /// Creates a pool with a budget of `budget` bytes.
     pub fn new(budget: usize) -> Pool {
-        Pool { budget, charged: Arc::default(), classes: Default::default(), next_look: AtomicU64::new(IDLE_NS) }
+        Pool { budget, charged: Arc::default(), classes: Default::default(), next_release: AtomicU64::new(IDLE_NS) }
     }
 
     /// Supplies the next instance of this thread, which must be one of `module`, with an idle memory or a new one.
@@ -108,8 +113,8 @@ impl Pool {
         }
         let now = deadline::now();
         self.classes[class].put(memory, now);
-        let next = self.next_look.load(Relaxed);
-        if now >= next && self.next_look.compare_exchange(next, now + IDLE_NS / 2, Relaxed, Relaxed).is_ok() {
+        let next = self.next_release.load(Relaxed);
+        if now >= next && self.next_release.compare_exchange(next, now + IDLE_NS / 2, Relaxed, Relaxed).is_ok() {
             self.release_idle(now.saturating_sub(IDLE_NS));
         }
     }

@@ -34,6 +34,7 @@ pub enum Exit {
     /// It exited.
     Code(i32),
     /// A signal ended it.
+    #[cfg_attr(not(unix), expect(dead_code, reason = "signals exist on Unix alone"))]
     Signal(i32),
     /// Other code in this process reaped it, so its status is unknown.
     Unknown,

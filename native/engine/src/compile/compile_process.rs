@@ -94,11 +94,11 @@ impl CompileProcess {
     /// The latest time of the next call of [`CompileProcess::advance`].
     pub fn deadline(&self, now: Instant) -> Option<Instant> {
         /// Interval of polling for an exit that the kernel does not report.
-        const LOOK_EVERY: Duration = Duration::from_millis(2);
+        const CHECK_INTERVAL: Duration = Duration::from_millis(2);
         let limit = self.limit().filter(|_| !self.killed).map(|limit| self.since + limit);
         let ending = self.killed || self.process.output_closed();
-        let look = (ending && !self.process.end_is_watched()).then(|| now + LOOK_EVERY);
-        limit.into_iter().chain(look).min()
+        let check = (ending && !self.process.end_is_watched()).then(|| now + CHECK_INTERVAL);
+        limit.into_iter().chain(check).min()
     }
 
     fn limit(&self) -> Option<Duration> {

@@ -157,7 +157,7 @@ mod unix {
     fn watch_memory(memory: u64) {
         use super::super::protocol::EXIT_MEMORY;
 
-        const LOOK_EVERY: Duration = Duration::from_millis(10);
+        const CHECK_INTERVAL: Duration = Duration::from_millis(10);
 
         fn footprint() -> u64 {
             // SAFETY: the structure holds only numbers and matches the requested flavor.
@@ -174,7 +174,7 @@ mod unix {
                 if footprint() > limit {
                     super::super::exit::exit(EXIT_MEMORY);
                 }
-                std::thread::sleep(LOOK_EVERY);
+                std::thread::sleep(CHECK_INTERVAL);
             }
         });
     }

@@ -11,7 +11,7 @@ pub use super::command::Command;
 pub use super::command::Exit;
 
 /// Interval at which the supervisor checks its processes.
-const LOOK_EVERY: Duration = Duration::from_millis(5);
+const CHECK_INTERVAL: Duration = Duration::from_millis(5);
 /// Bytes of stdout that are buffered before the process blocks.
 const MAX_UNREAD: usize = 4 << 20;
 
@@ -171,7 +171,7 @@ impl Wake {
 /// Blocks until woken or until the time has elapsed, but at most for the polling interval.
 pub fn wait(wake: &Wake, _watched: &mut [Watched], timeout: Option<Duration>, processes: bool) {
     let mut woken = wake.woken.lock().unwrap_or_else(PoisonError::into_inner);
-    let timeout = if processes { Some(timeout.map_or(LOOK_EVERY, |timeout| timeout.min(LOOK_EVERY))) } else { timeout };
+    let timeout = if processes { Some(timeout.map_or(CHECK_INTERVAL, |timeout| timeout.min(CHECK_INTERVAL))) } else { timeout };
     while !*woken {
         let Some(timeout) = timeout else {
             woken = wake.changed.wait(woken).unwrap_or_else(PoisonError::into_inner);

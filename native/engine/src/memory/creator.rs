@@ -61,7 +61,7 @@ struct Memory {
 impl Drop for Memory {
     fn drop(&mut self) {
         if let Some(reservation) = self.reservation.take().filter(|_| self.linear) {
-            exchange::give_back(reservation);
+            exchange::return_memory(reservation);
         }
     }
 }

@@ -70,7 +70,7 @@ pub(super) fn refused() {
 
 /// Returns the memory of a dropped store to the running call. Without one it is unmapped.
 #[cfg_attr(not(target_os = "linux"), expect(dead_code, reason = "memories are wasmtime's own"))]
-pub(super) fn give_back(memory: Box<Reservation>) {
+pub(super) fn return_memory(memory: Box<Reservation>) {
     // The state of an ending thread may already be destroyed.
     let _ = STATE.try_with(|state| {
         let mut state = state.borrow_mut();

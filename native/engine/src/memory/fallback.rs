@@ -2,24 +2,26 @@
 
 use wasmtime::Config;
 
+use super::Reusable;
 use crate::charge::Charge;
 
 /// Reservations do not exist here.
 pub enum Reservation {}
 
-impl Reservation {
-    /// Nothing to reset.
-    pub fn reset(&mut self) -> bool {
+impl Reusable for Reservation {
+    fn reset(&mut self, _max_resident: usize) -> bool {
         match *self {}
     }
 
-    /// Nothing is resident.
-    pub fn resident_bytes(&self) -> usize {
+    fn resident_bytes(&self) -> usize {
         match *self {}
     }
 
-    /// Counts as 0 bytes.
-    pub fn charge(&mut self) -> &mut Option<Charge> {
+    fn used_bytes(&self) -> usize {
+        match *self {}
+    }
+
+    fn charge(&mut self) -> &mut Option<Charge> {
         match *self {}
     }
 }
@@ -30,4 +32,16 @@ pub fn serve(_config: &mut Config, _front: usize, _length: usize) {}
 /// Always false.
 pub fn usable() -> bool {
     false
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_memory_is_reused() {
+        serve(&mut Config::new(), 0, 0);
+        assert!(!usable());
+        assert!(std::iter::empty::<Reservation>().all(|mut memory| memory.reset(0)));
+    }
 }

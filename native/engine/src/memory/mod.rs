@@ -38,7 +38,8 @@ mod reservation;
 #[cfg(target_os = "linux")]
 mod working_set;
 
-#[cfg(not(target_os = "linux"))]
+// Tests on Linux compile it too, because a build for another system is rare.
+#[cfg(any(test, not(target_os = "linux")))]
 mod fallback;
 #[cfg(not(target_os = "linux"))]
 use fallback::{self as creator, self as reservation};
@@ -46,3 +47,22 @@ use fallback::{self as creator, self as reservation};
 pub use creator::serve;
 pub use exchange::Exchange;
 pub use reservation::{Reservation, usable};
+
+use crate::charge::Charge;
+
+/// What the pool does with the memory of a finished call, on every system.
+pub trait Reusable {
+    /// Makes the whole memory read as zero after its instance was dropped, and keeps at most `max_resident` bytes
+    /// resident. Returns false if the kernel refused: the contents are then undefined, and the memory must be dropped.
+    fn reset(&mut self, max_resident: usize) -> bool;
+
+    /// Bytes that may be resident while it is idle.
+    fn resident_bytes(&self) -> usize;
+
+    /// Bytes that the call before the last reset used for certain: of a call that found resident pages, those that it
+    /// added.
+    fn used_bytes(&self) -> usize;
+
+    /// Its bytes in the budget of its engine.
+    fn charge(&mut self) -> &mut Option<Charge>;
+}

@@ -49,9 +49,9 @@ pub fn none_has_contents(entries: &[Entry]) -> bool {
     !Entry(entries.iter().fold(0, |all, entry| all | entry.0)).has_contents()
 }
 
-/// Calls `see` with the entries of the `count` pages from address `start`, at most [`BLOCK`]. Returns false without calling
-/// it if the kernel provides no entries.
-pub fn look(start: usize, count: usize, see: impl FnOnce(&[Entry])) -> bool {
+/// Calls `use_entries` with the entries of the `count` pages from address `start`, at most [`BLOCK`]. Returns false without
+/// calling it if the kernel provides no entries.
+pub fn with_entries(start: usize, count: usize, use_entries: impl FnOnce(&[Entry])) -> bool {
     FILE.with(|file| {
         let Some(file) = file else { return false };
         BUFFER.with_borrow_mut(|buffer| {
@@ -59,7 +59,7 @@ pub fn look(start: usize, count: usize, see: impl FnOnce(&[Entry])) -> bool {
             let entries = &mut buffer[..count];
             let known = read(file, start, entries);
             if known {
-                see(entries);
+                use_entries(entries);
             }
             known
         })

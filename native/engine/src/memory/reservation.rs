@@ -4,13 +4,14 @@ use std::io::Error;
 use std::ptr::{self, NonNull};
 use std::sync::LazyLock;
 
+use super::Reusable;
 use super::page_map::{self, BLOCK, page_bytes};
 use super::working_set::WorkingSet;
 use crate::charge::Charge;
 
 /// Maximum bytes of a memory's initial size whose pages are reset individually. Reading the page map of a large memory
 /// of which little is used costs more than returning its pages without reading it.
-const LOOK_BYTES: usize = 4 << 20;
+const READ_BYTES: usize = 4 << 20;
 /// Bytes at the end of a memory's initial size whose pages are reset individually too.
 const END_BYTES: usize = 64 << 10;
 /// Bytes of growth after which huge pages are used: a call that grows this far fills most of each, and one fault
@@ -126,22 +127,6 @@ impl Reservation {
         self.length
     }
 
-    /// Bytes that may be resident while it is idle.
-    pub fn resident_bytes(&self) -> usize {
-        self.working_set.len() * page_bytes()
-    }
-
-    /// Bytes that the call before the last reset used for certain: of a call that found resident pages, those that it
-    /// added.
-    pub fn used_bytes(&self) -> usize {
-        self.working_set.used_pages() * page_bytes()
-    }
-
-    /// Its bytes in the budget of its engine.
-    pub fn charge(&mut self) -> &mut Option<Charge> {
-        &mut self.charge
-    }
-
     /// Makes `size` bytes accessible. Bytes that were not accessible since the last reset read as zero.
     pub fn resize(&mut self, size: usize) -> Result<(), Error> {
         if size > self.length {
@@ -179,33 +164,6 @@ impl Reservation {
         }
     }
 
-    /// Makes the whole memory read as zero after its instance was dropped, and keeps the pages of the working set
-    /// resident, at most `max_resident` bytes. Returns false if the kernel refused: the contents are then undefined, and
-    /// the memory must be dropped.
-    pub fn reset(&mut self, max_resident: usize) -> bool {
-        self.working_set.begin(max_resident / page_bytes());
-        let size = std::mem::take(&mut self.size);
-        let fresh = std::mem::replace(&mut self.fresh, false);
-        // A guest probably uses all pages that it adds. Of a large initial size, it probably uses only the start, and
-        // the end, where allocators mark the limit of their heap.
-        let start = if self.initial <= LOOK_BYTES { size } else { LOOK_BYTES };
-        let end = self.initial.saturating_sub(END_BYTES).max(start);
-        let reset = self.reset_range(0, start, fresh) && self.discard(start, end) && self.reset_range(end, size, fresh);
-        if !reset {
-            return false;
-        }
-        if fresh {
-            self.working_set.unused_from(size / page_bytes());
-        }
-        self.resident_end = self.resident_end.max(size);
-        if self.working_set.end_call() {
-            self.fresh = true;
-            let end = std::mem::take(&mut self.resident_end);
-            return self.discard(0, end);
-        }
-        true
-    }
-
     /// Resets the memory from byte `from` to byte `to`. Returns false if the kernel refused.
     fn reset_range(&mut self, from: usize, to: usize, fresh: bool) -> bool {
         let mut at = from;
@@ -227,7 +185,7 @@ impl Reservation {
         let mut run = Run { base: self.base(), first, action: Action::None, refused: false };
         let working_set = &mut self.working_set;
         let known = page_map_is_reliable()
-            && page_map::look(run.base as usize + from, count, |entries| {
+            && page_map::with_entries(run.base as usize + from, count, |entries| {
                 for (page, entries) in (first..).step_by(CHUNK).zip(entries.chunks(CHUNK)) {
                     // Most pages have no contents.
                     if !fresh && run.action == Action::None && page_map::none_has_contents(entries) {
@@ -236,7 +194,7 @@ impl Reservation {
                     for (page, entry) in (page..).zip(entries) {
                         let action = if !entry.has_contents() {
                             if fresh {
-                                working_set.unused(page);
+                                working_set.unused(page..page + 1);
                             }
                             Action::None
                         } else if working_set.used(page, fresh) && entry.is_present() {
@@ -260,8 +218,47 @@ impl Reservation {
 
     /// Returns the pages from byte `from` to byte `to` to the kernel, so that they read as zero. Returns false if it
     /// refused.
-    pub fn discard(&self, from: usize, to: usize) -> bool {
+    pub fn discard(&mut self, from: usize, to: usize) -> bool {
         discard(self.base(), from, to)
+    }
+}
+
+impl Reusable for Reservation {
+    fn reset(&mut self, max_resident: usize) -> bool {
+        self.working_set.begin(max_resident / page_bytes());
+        let size = std::mem::take(&mut self.size);
+        let fresh = std::mem::replace(&mut self.fresh, false);
+        // A guest probably uses all pages that it adds. Of a large initial size, it probably uses only the start, and
+        // the end, where allocators mark the limit of their heap.
+        let start = if self.initial <= READ_BYTES { size } else { READ_BYTES };
+        let end = self.initial.saturating_sub(END_BYTES).max(start);
+        let reset = self.reset_range(0, start, fresh) && self.discard(start, end) && self.reset_range(end, size, fresh);
+        if !reset {
+            return false;
+        }
+        if fresh {
+            self.working_set.unused(start.div_ceil(page_bytes())..end / page_bytes());
+            self.working_set.unused(size / page_bytes()..usize::MAX);
+        }
+        self.resident_end = self.resident_end.max(size);
+        if self.working_set.end_call() {
+            self.fresh = true;
+            let end = std::mem::take(&mut self.resident_end);
+            return self.discard(0, end);
+        }
+        true
+    }
+
+    fn resident_bytes(&self) -> usize {
+        self.working_set.len() * page_bytes()
+    }
+
+    fn used_bytes(&self) -> usize {
+        self.working_set.used_pages() * page_bytes()
+    }
+
+    fn charge(&mut self) -> &mut Option<Charge> {
+        &mut self.charge
     }
 }
 

@@ -7,6 +7,8 @@
 //! in, so a page that a tenth of the calls use belongs in the set, and one that joins by mistake costs little until it
 //! leaves.
 
+use std::ops::Range;
+
 /// Maximum number of calls between two uses of a page that add it to the working set.
 const WINDOW: u32 = 32;
 /// The interval of samples in calls: so long that they are not among the slowest hundredth of requests. It is prime, so that
@@ -79,19 +81,18 @@ impl WorkingSet {
         joins
     }
 
-    /// Records that a sample did not use `page`.
-    pub fn unused(&mut self, page: usize) {
-        let Some(heat) = self.heat.get_mut(page).filter(|heat| **heat > CANDIDATE) else { return };
-        *heat -= 1;
-        if *heat == CANDIDATE {
-            *heat = 0;
-            self.size -= 1;
+    /// Records that a sample did not use these pages.
+    pub fn unused(&mut self, pages: Range<usize>) {
+        let end = pages.end.min(self.heat.len());
+        for heat in self.heat.get_mut(pages.start..end).unwrap_or_default() {
+            if *heat > CANDIDATE {
+                *heat -= 1;
+                if *heat == CANDIDATE {
+                    *heat = 0;
+                    self.size -= 1;
+                }
+            }
         }
-    }
-
-    /// Records that a sample could not access the pages from `page` on.
-    pub fn unused_from(&mut self, page: usize) {
-        (page..self.heat.len()).for_each(|page| self.unused(page));
     }
 
     /// Ends a call. Returns whether the next one is a sample.
@@ -116,7 +117,7 @@ mod tests {
             let resident =
                 pages.contains(&page) || (!sample && set.heat.get(page).is_some_and(|heat| *heat > CANDIDATE));
             if !resident && sample {
-                set.unused(page);
+                set.unused(page..page + 1);
             } else if resident && set.used(page, sample) {
                 kept.push(page);
             }
@@ -173,7 +174,7 @@ mod tests {
         call(&mut set, &[2, 7, 15], false);
         for _ in 1..LIVES {
             call(&mut set, &[7], true);
-            set.unused_from(16);
+            set.unused(16..usize::MAX);
             assert_eq!(set.len(), 3);
         }
         call(&mut set, &[2, 7], true);

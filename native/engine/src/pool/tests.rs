@@ -8,6 +8,7 @@ use crate::engine::HotEngine;
 use crate::failure::Failure;
 use crate::hook::Hook;
 use crate::options::EngineOptions;
+use crate::stream::Stream;
 use crate::testing;
 
 /// A guest whose hook of each number does something else with its memory.
@@ -102,6 +103,20 @@ fn a_large_request_leaves_small_ones_their_memory() {
     for body in [&[] as &[u8], &large, &[], &large] {
         run_with(&engine, &module, FILTER, body).expect("an answer");
     }
+    assert_eq!(engine.pool.classes.each_ref().map(IdleMemories::count), [1, 1, 0, 0]);
+}
+
+#[test]
+fn a_stream_with_a_large_first_event_leaves_large_requests_their_memory() {
+    let engine = engine("streams", 256 << 20);
+    let module = module(&engine, "2", 1);
+    let large = vec![0; SMALL_REQUEST_BYTES + 1];
+    run_with(&engine, &module, FILTER, &large).expect("an answer");
+    let stream = Arc::new(Stream::new(&engine, &module, "one".to_owned()));
+    let target = Target { engine: Arc::clone(&engine), module, stream: Some(Arc::clone(&stream)) };
+    let request = Request { head: b"a", body: &large, tail: b"" };
+    call(&testing::call_of(&target, FILTER), request, |_| ()).result.expect("an answer");
+    stream.close();
     assert_eq!(engine.pool.classes.each_ref().map(IdleMemories::count), [1, 1, 0, 0]);
 }
 
