@@ -118,4 +118,8 @@ impl Waiting for Arc<Job> {
     fn bytes(&self) -> u64 {
         self.request.wasm.len() as u64
     }
+
+    fn urgent(&self) -> bool {
+        self.request.urgent
+    }
 }

@@ -17,9 +17,11 @@ pub trait Waiting {
     fn principal(&self) -> &Principal;
     /// Bytes that it occupies while it waits.
     fn bytes(&self) -> u64;
+    /// Whether a thread blocks until it ends.
+    fn urgent(&self) -> bool;
 }
 
-/// The FIFO queue (line) of one principal.
+/// The queue (line) of one principal: urgent entries first, each kind in order of arrival.
 struct Line<T> {
     principal: Principal,
     entries: VecDeque<T>,
@@ -45,10 +47,10 @@ impl<T: Waiting> Queue<T> {
         self.count
     }
 
-    /// Adds an entry to its principal's line, at the front if it is urgent. Returns the entry if the queue would have
-    /// more entries or bytes than the limits, or the principal more than its share. A principal without entries may
+    /// Adds an entry to its principal's line, before all that are not urgent if it is urgent. Returns the entry if the queue
+    /// would have more entries or bytes than the limits, or the principal more than its share. A principal without entries may
     /// always add one, whatever its size, if the limits of the queue allow it.
-    pub fn push(&mut self, entry: T, urgent: bool, max_count: u64, max_bytes: u64) -> Result<(), T> {
+    pub fn push(&mut self, entry: T, max_count: u64, max_bytes: u64) -> Result<(), T> {
         let bytes = entry.bytes();
         if self.count >= max_count || self.bytes.saturating_add(bytes) > max_bytes {
             return Err(entry);
@@ -68,11 +70,8 @@ impl<T: Waiting> Queue<T> {
         line.bytes += bytes;
         self.bytes += bytes;
         self.count += 1;
-        if urgent {
-            line.entries.push_front(entry);
-        } else {
-            line.entries.push_back(entry);
-        }
+        let urgent = line.entries.iter().take_while(|earlier| earlier.urgent()).count();
+        line.entries.insert(if entry.urgent() { urgent } else { line.entries.len() }, entry);
         Ok(())
     }
 
@@ -105,6 +104,10 @@ impl<T: Waiting> Queue<T> {
     pub fn remove(&mut self, unwanted: impl Fn(&T) -> bool) -> Vec<T> {
         let mut removed = Vec::new();
         for line in &mut self.lines {
+            // The usual case copies nothing.
+            if !line.entries.iter().any(&unwanted) {
+                continue;
+            }
             let (out, kept): (VecDeque<T>, VecDeque<T>) = line.entries.drain(..).partition(&unwanted);
             line.entries = kept;
             line.bytes = line.entries.iter().map(Waiting::bytes).sum();
@@ -122,7 +125,7 @@ mod tests {
     use super::*;
 
     #[derive(Debug, PartialEq)]
-    struct Entry(Principal, u32, u64);
+    struct Entry(Principal, u32, u64, bool);
 
     impl Waiting for Entry {
         fn principal(&self) -> &Principal {
@@ -131,10 +134,13 @@ mod tests {
         fn bytes(&self) -> u64 {
             self.2
         }
+        fn urgent(&self) -> bool {
+            self.3
+        }
     }
 
     fn entry(principal: &str, number: u32) -> Entry {
-        Entry(Some(principal.to_owned()), number, 10)
+        Entry(Some(principal.to_owned()), number, 10, false)
     }
 
     fn order(queue: &mut Queue<Entry>) -> Vec<u32> {
@@ -145,26 +151,29 @@ mod tests {
     fn principals_take_turns_and_each_is_served_in_order() {
         let mut queue = Queue::default();
         for (principal, number) in [("a", 1), ("a", 2), ("a", 3), ("b", 4), ("b", 5), ("c", 6)] {
-            queue.push(entry(principal, number), false, 100, 1_000).expect("the limits allow it");
+            queue.push(entry(principal, number), 100, 1_000).expect("the limits allow it");
         }
         assert_eq!(order(&mut queue), [1, 4, 6, 2, 5, 3]);
         assert_eq!(queue.len(), 0);
     }
 
     #[test]
-    fn an_urgent_entry_goes_first_in_its_own_line_alone() {
+    fn urgent_entries_go_first_in_their_own_line_alone_and_in_order() {
         let mut queue = Queue::default();
-        for (principal, number, urgent) in [("a", 1, false), ("b", 2, false), ("b", 3, true)] {
-            queue.push(entry(principal, number), urgent, 100, 1_000).expect("the limits allow it");
+        for (principal, number, urgent) in
+            [("a", 1, false), ("b", 2, false), ("b", 3, true), ("b", 4, true), ("b", 5, false)]
+        {
+            let entry = Entry(Some(principal.to_owned()), number, 10, urgent);
+            queue.push(entry, 100, 1_000).expect("the limits allow it");
         }
-        assert_eq!(order(&mut queue), [1, 3, 2]);
+        assert_eq!(order(&mut queue), [1, 3, 4, 2, 5]);
     }
 
     #[test]
     fn an_entry_that_may_not_start_keeps_its_turn_and_stops_nobody_else() {
         let mut queue = Queue::default();
         for (principal, number) in [("a", 1), ("b", 2)] {
-            queue.push(entry(principal, number), false, 100, 1_000).expect("the limits allow it");
+            queue.push(entry(principal, number), 100, 1_000).expect("the limits allow it");
         }
         assert_eq!(queue.take(|_| false, |entry| entry.1 != 1), Some(entry("b", 2)));
         assert_eq!(queue.take(|_| false, |entry| entry.1 != 1), None);
@@ -175,7 +184,7 @@ mod tests {
     fn an_attached_entry_keeps_its_place_and_delays_no_later_one() {
         let mut queue = Queue::default();
         for (principal, number) in [("a", 1), ("a", 2), ("b", 3)] {
-            queue.push(entry(principal, number), false, 100, 1_000).expect("the limits allow it");
+            queue.push(entry(principal, number), 100, 1_000).expect("the limits allow it");
         }
         let first_attached = |entry: &Entry| entry.1 == 1;
         assert_eq!(queue.take(first_attached, |_| true), Some(entry("a", 2)));
@@ -188,32 +197,32 @@ mod tests {
     #[test]
     fn one_principal_fills_half_of_the_queue_and_leaves_the_rest_to_others() {
         let mut queue = Queue::default();
-        queue.push(entry("a", 1), false, 4, 1_000).expect("the first");
-        queue.push(entry("a", 2), false, 4, 1_000).expect("half");
-        assert!(queue.push(entry("a", 3), false, 4, 1_000).is_err());
-        queue.push(entry("b", 4), false, 4, 1_000).expect("the other half");
-        queue.push(entry("c", 5), false, 4, 1_000).expect("the other half");
-        assert!(queue.push(entry("d", 6), false, 4, 1_000).is_err());
+        queue.push(entry("a", 1), 4, 1_000).expect("the first");
+        queue.push(entry("a", 2), 4, 1_000).expect("half");
+        assert!(queue.push(entry("a", 3), 4, 1_000).is_err());
+        queue.push(entry("b", 4), 4, 1_000).expect("the other half");
+        queue.push(entry("c", 5), 4, 1_000).expect("the other half");
+        assert!(queue.push(entry("d", 6), 4, 1_000).is_err());
     }
 
     #[test]
     fn bytes_are_limited_like_entries() {
         let mut queue = Queue::default();
-        queue.push(Entry(None, 1, 60), false, 100, 100).expect("one may be larger than half");
-        assert!(queue.push(Entry(None, 2, 1), false, 100, 100).is_err());
-        assert!(queue.push(Entry(Some("b".to_owned()), 3, 41), false, 100, 100).is_err());
-        queue.push(Entry(Some("b".to_owned()), 4, 40), false, 100, 100).expect("the limits allow it");
+        queue.push(Entry(None, 1, 60, false), 100, 100).expect("one may be larger than half");
+        assert!(queue.push(Entry(None, 2, 1, false), 100, 100).is_err());
+        assert!(queue.push(Entry(Some("b".to_owned()), 3, 41, false), 100, 100).is_err());
+        queue.push(Entry(Some("b".to_owned()), 4, 40, false), 100, 100).expect("the limits allow it");
     }
 
     #[test]
-    fn removed_entries_leave_their_room_to_others() {
+    fn removed_entries_no_longer_count() {
         let mut queue = Queue::default();
         for number in 1..=4 {
-            queue.push(entry("a", number), false, 8, 1_000).expect("the limits allow it");
+            queue.push(entry("a", number), 8, 1_000).expect("the limits allow it");
         }
         let removed = queue.remove(|entry| entry.1 % 2 == 0);
         assert_eq!(removed.iter().map(|entry| entry.1).collect::<Vec<_>>(), [2, 4]);
-        queue.push(entry("a", 5), false, 8, 1_000).expect("the limits allow it");
+        queue.push(entry("a", 5), 8, 1_000).expect("the limits allow it");
         assert_eq!(order(&mut queue), [1, 3, 5]);
     }
 }

@@ -18,7 +18,7 @@ use crate::failure::{CompileReason, Failure, Resource, chain, panic_text};
 use crate::heap;
 
 /// Interval of checking the queue for compilations whose waiting time has elapsed.
-const QUEUE_LOOK: Duration = Duration::from_millis(100);
+const QUEUE_INTERVAL: Duration = Duration::from_millis(100);
 
 /// State shared by the supervisor and the submitting threads.
 #[derive(Default)]
@@ -62,9 +62,9 @@ pub fn submit(request: Request) -> Result<Arc<Job>, Failure> {
             Arc::clone(shared.wake.insert(wake))
         }
     };
-    let (urgent, capacity) = (request.urgent, request.capacity);
+    let capacity = request.capacity;
     let job = Arc::new(Job::new(request));
-    let pushed = shared.queue.push(Arc::clone(&job), urgent, capacity.waiting, capacity.waiting_bytes);
+    let pushed = shared.queue.push(Arc::clone(&job), capacity.waiting, capacity.waiting_bytes);
     pushed.map_err(|_| Failure::Saturated(Resource::Compile))?;
     drop(shared);
     wake.wake();
@@ -153,7 +153,7 @@ impl Supervisor {
         shared.counts =
             Counts { running: self.jobs().count() as u64, waiting: 0, processes: self.processes.len() as u64 };
         let now = Instant::now();
-        let of_queue = (shared.queue.len() > 0).then(|| now + QUEUE_LOOK);
+        let of_queue = (shared.queue.len() > 0).then(|| now + QUEUE_INTERVAL);
         drop(shared);
         let of_threads =
             self.threads.iter().filter(|one| !one.job.has_ended()).map(|one| one.since + one.job.request.limits.time);
