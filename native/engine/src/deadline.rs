@@ -122,6 +122,8 @@ pub fn watch(engine: &Engine) -> std::io::Result<()> {
 struct Limits {
     /// The deadline in nanoseconds since `EPOCH`.
     end: u64,
+    /// Nanoseconds from the start to the deadline.
+    limit: u64,
     /// The slice of CPU time of the guest on this thread in nanoseconds, if any.
     slice: Option<u64>,
     /// Wall-clock and CPU time of the thread at the first check, after half of the slice or of the deadline: a call
@@ -131,13 +133,16 @@ struct Limits {
     sliced: bool,
 }
 
-/// Half of a slice or of a deadline passes before CPU time is measured.
-const UNMEASURED: u64 = 2;
+/// The part of a slice or of a deadline that passes before CPU time is measured: half of it.
+const UNMEASURED_DIVISOR: u64 = 2;
+/// A guest passes a check at least this often while its thread runs, in nanoseconds: several times the duration of the
+/// longest operation, a bulk write of a whole memory.
+const LONGEST_OPERATION: u64 = 500_000_000;
 /// The shortest time between two checks of a slice, in nanoseconds.
 const RECHECK: u64 = 500_000;
 
 thread_local! {
-    static LIMITS: Cell<Limits> = const { Cell::new(Limits { end: NEVER, slice: None, base: None, sliced: false }) };
+    static LIMITS: Cell<Limits> = const { Cell::new(Limits { end: NEVER, limit: 0, slice: None, base: None, sliced: false }) };
 }
 
 /// A deadline that is active on this thread until it is dropped.
@@ -155,8 +160,8 @@ pub fn arm(limit: Duration, slice: Option<Duration>, cancel: Option<Arc<Cancel>>
     let (limit, slice) = (nanos(limit), slice.map(nanos));
     let now = now();
     let end = now.saturating_add(limit).min(NEVER - 1);
-    let mut first_check = end.min(now.saturating_add(slice.map_or(limit, |slice| slice.min(limit)) / UNMEASURED));
-    LIMITS.set(Limits { end, slice, base: None, sliced: false });
+    let mut first_check = end.min(now.saturating_add(slice.map_or(limit, |slice| slice.min(limit)) / UNMEASURED_DIVISOR));
+    LIMITS.set(Limits { end, limit, slice, base: None, sliced: false });
     NEXT_CHECK.with(|next_check| {
         let mut state = cancel.as_deref().map(Cancel::lock);
         if let Some(state) = &mut state {
@@ -186,9 +191,13 @@ pub enum Interruption {
 impl Armed {
     /// Returns why the guest was interrupted.
     pub fn interruption(&self) -> Interruption {
-        let Limits { base, sliced, .. } = LIMITS.get();
+        let Limits { limit, base, sliced, .. } = LIMITS.get();
         if sliced {
             return Interruption::Slice;
+        }
+        if base.is_none() && limit - limit / UNMEASURED_DIVISOR >= LONGEST_OPERATION {
+            // Its thread did not run when it was to be checked, for example because the machine was suspended.
+            return Interruption::Deadline(Some(0.0));
         }
         let share = base.zip(cpu_time::thread_nanos()).map(|((wall, cpu), cpu_now)| {
             let elapsed = now().saturating_sub(wall).max(1);
@@ -225,18 +234,11 @@ fn check(next_check: &AtomicU64, due: u64, now: u64) -> bool {
     if due == 0 || now >= limits.end {
         return true;
     }
-    let Some(cpu) = cpu_time::thread_nanos() else {
-        // The platform has no CPU clock. The first check is at half of the slice, and the other half is measured in
-        // wall-clock time.
-        limits.sliced = limits.slice.is_some() && limits.base.is_some();
-        limits.base = Some((now, 0));
-        LIMITS.set(limits);
-        let next = limits.slice.map_or(limits.end, |slice| limits.end.min(now.saturating_add(slice / UNMEASURED)));
-        return limits.sliced || next_check.compare_exchange(due, next, SeqCst, SeqCst).is_err();
-    };
+    // A platform without a CPU clock measures the rest of the slice in wall-clock time.
+    let cpu = cpu_time::thread_nanos().unwrap_or(now);
     let (_, cpu_at_base) = *limits.base.get_or_insert((now, cpu));
     let next = limits.slice.map_or(limits.end, |slice| {
-        let left = (slice - slice / UNMEASURED).saturating_sub(cpu.saturating_sub(cpu_at_base));
+        let left = (slice - slice / UNMEASURED_DIVISOR).saturating_sub(cpu.saturating_sub(cpu_at_base));
         limits.sliced = left == 0;
         limits.end.min(now.saturating_add(left.max(RECHECK)))
     });
@@ -253,7 +255,7 @@ pub fn prepare<T>(store: &mut Store<T>) {
 }
 
 /// Disables interruption until [`bind`], for an instantiation without a start function. It runs only code that the engine
-/// generates, such as copies of initial data, which is short.
+/// generates, which initializes globals, tables and memory from the module: the size of the module bounds it.
 pub fn unbind<T>(store: &mut Store<T>) {
     store.set_epoch_deadline(u64::from(u32::MAX));
 }
@@ -313,6 +315,22 @@ impl State {
     fn tick(&self) {
         for engine in self.engines.iter().filter_map(EngineWeak::upgrade) {
             engine.increment_epoch();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_expiry_without_a_check_is_not_the_guests() {
+        for (millis, share) in [(1_200, Some(0.0)), (100, None)] {
+            let limit = Duration::from_millis(millis);
+            let armed = arm(limit, None, None);
+            std::thread::sleep(limit);
+            assert!(must_end());
+            assert!(matches!(armed.interruption(), Interruption::Deadline(found) if found == share), "{millis} ms");
         }
     }
 }
