@@ -157,7 +157,7 @@ export class GuestTrapError extends WasmtimeRuntimeError {
 }
 
 /** The limited resources of the runtime. */
-export type SaturatedResource = 'stores' | 'pool' | 'queue' | 'staging' | 'compile' | 'streams';
+export type SaturatedResource = 'stores' | 'pool' | 'queue' | 'staging' | 'compile' | 'streams' | 'address-space';
 
 /** A limit of the runtime is reached, temporarily or for any call of this size; `resource` names it. */
 export class PoolSaturatedError extends WasmtimeRuntimeError {

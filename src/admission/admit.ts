@@ -151,7 +151,7 @@ function* admission(
   const { metadata, schemas, problems, facts } = judge(inspection.facts, kind);
   const context: ErrorContext = { plugin: metadata?.name };
   if (problems.length > 0 || metadata === null) throw new ModuleRejectedError(problems[0]!, context);
-  const input = { engine, source, hash: inspection.hash, hasStart: facts.start, principal };
+  const input = { engine, source, hash: inspection.hash, principal };
   const compiled = yield* perform<NativeModule | NativeFailure>({
     sync: () => compile(input),
     async: (signal) => compileAsync(input, offThread, signal, () => dispatcher.closed),

@@ -24,7 +24,6 @@ export interface CompileInput {
   readonly engine: OpenEngine;
   readonly source: NativeSource;
   readonly hash: string;
-  readonly hasStart: boolean;
   /** The owner of the module; null is shared by all modules without one. */
   readonly principal: string | null;
 }
@@ -97,6 +96,6 @@ function start(
   return native.startCompile(content, options, cacheDir);
 }
 
-function contentOf({ engine, source, hash, hasStart }: CompileInput): NativeContent {
-  return new native.NativeContent(engine.native, source, hash, hasStart);
+function contentOf({ engine, source, hash }: CompileInput): NativeContent {
+  return new native.NativeContent(engine.native, source, hash);
 }

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use cc_lb_engine::compile::{CacheDir, Lookup};
+use cc_lb_engine::compile::CacheDir;
 use cc_lb_engine::failure::{Failure, catching};
 use napi::bindgen_prelude::{AsyncTask, Either};
 use napi::{Env, Result, Task};
@@ -103,12 +103,9 @@ pub struct FindTask {
 impl FindTask {
     fn find(&self) -> Option<NativeModule> {
         let name = self.content.image_name().ok()?;
-        let Lookup::Found(image) = self.directory.find(&name, self.max_image_bytes) else { return None };
-        let loaded = self.content.load(&image);
-        if loaded.is_err() {
-            self.directory.reject(&name);
-        }
-        loaded.ok()
+        let image = self.directory.find(&name, self.max_image_bytes)?;
+        // An image that cannot be loaded now is compiled again, which replaces the file.
+        self.content.load(&image).ok()
     }
 }
 

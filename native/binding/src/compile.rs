@@ -57,7 +57,7 @@ impl NativeCompileOptions {
         // TypeScript's schema excludes negative numbers.
         let bytes = |value: i64| u64::try_from(value).unwrap_or(0);
         Request {
-            code: content.engine.code_settings(&content.wasm),
+            code: content.code_settings(),
             wasm: Arc::clone(&content.wasm),
             hash: content.hash.clone(),
             principal: self.principal,

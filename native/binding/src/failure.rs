@@ -19,7 +19,7 @@ pub struct NativeFailure {
     #[napi(ts_type = "'invalid' | 'time' | 'memory' | 'image' | 'crash'")]
     pub reason: Option<&'static str>,
     /// The limited resource, for the kind `saturated`. TypeScript creates the failures of `queue`.
-    #[napi(ts_type = "'stores' | 'pool' | 'queue' | 'staging' | 'compile' | 'streams'")]
+    #[napi(ts_type = "'stores' | 'pool' | 'queue' | 'staging' | 'compile' | 'streams' | 'address-space'")]
     pub resource: Option<&'static str>,
     /// Whether the host may be able to run a compile process later.
     pub retryable: bool,

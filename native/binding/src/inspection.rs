@@ -149,7 +149,7 @@ impl From<ModuleFacts> for NativeModuleFacts {
             types: facts.types,
             functions: facts.functions,
             code_bytes: facts.code_bytes,
-            start: facts.start,
+            start: facts.needs.start,
             parse_error: facts.parse_error.map(Into::into),
         }
     }

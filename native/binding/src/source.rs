@@ -1,9 +1,9 @@
 //! The bytes of a module, and their inspection.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use cc_lb_engine::failure::{Failure, catching};
-use cc_lb_engine::inspect::inspect;
+use cc_lb_engine::inspect::{InstanceNeeds, inspect};
 use cc_lb_engine::module_bytes::ModuleBytes;
 use napi::bindgen_prelude::AsyncTask;
 use napi::{Env, Error, Result, Task};
@@ -21,6 +21,8 @@ pub fn content_hash(policy_version: u32, memory_max_pages: u32, wasm: &[u8]) -> 
 #[napi]
 pub struct NativeSource {
     pub(crate) wasm: Arc<ModuleBytes>,
+    /// What an inspection found.
+    needs: Arc<OnceLock<InstanceNeeds>>,
 }
 
 /// The content hash and the facts of a module.
@@ -39,7 +41,7 @@ impl NativeSource {
     pub fn new(wasm: &[u8]) -> Result<NativeSource> {
         let copy = ModuleBytes::copy(wasm)
             .map_err(|error| Error::from_reason(format!("no memory for the module: {error}")))?;
-        Ok(NativeSource { wasm: Arc::new(copy) })
+        Ok(NativeSource { wasm: Arc::new(copy), needs: Arc::default() })
     }
 
     /// Hashes and inspects, without running anything.
@@ -60,13 +62,22 @@ impl NativeSource {
     }
 
     fn task(&self, policy_version: u32, memory_max_pages: u32, max_entries: u32) -> InspectTask {
-        InspectTask { wasm: Arc::clone(&self.wasm), policy_version, memory_max_pages, max_entries }
+        let (wasm, needs) = (Arc::clone(&self.wasm), Arc::clone(&self.needs));
+        InspectTask { wasm, needs, policy_version, memory_max_pages, max_entries }
+    }
+}
+
+impl NativeSource {
+    /// What its instances need, if it was inspected and parses.
+    pub(crate) fn needs(&self) -> Option<InstanceNeeds> {
+        self.needs.get().copied()
     }
 }
 
 /// The task of an inspection.
 pub struct InspectTask {
     wasm: Arc<ModuleBytes>,
+    needs: Arc<OnceLock<InstanceNeeds>>,
     policy_version: u32,
     memory_max_pages: u32,
     max_entries: u32,
@@ -75,7 +86,11 @@ pub struct InspectTask {
 impl InspectTask {
     fn run(&self) -> NativeInspection {
         let hash = content_hash(self.policy_version, self.memory_max_pages, &self.wasm);
-        NativeInspection { hash, facts: inspect(&self.wasm, self.max_entries as usize).into() }
+        let facts = inspect(&self.wasm, self.max_entries as usize);
+        if facts.parse_error.is_none() {
+            self.needs.get_or_init(|| facts.needs);
+        }
+        NativeInspection { hash, facts: facts.into() }
     }
 }
 

@@ -34,14 +34,14 @@ struct Staged {
 impl Staged {
     fn copy(engine: &Arc<HotEngine>, request: Request<'_>) -> std::result::Result<Staged, Failure> {
         let Request { head, body, tail } = request;
-        let length = (head.len() + body.len() + tail.len()) as u64;
+        let length = request.bytes() as u64;
         let limit = engine.options.max_staging_bytes;
         engine
             .staged
             .fetch_update(SeqCst, SeqCst, |staged| (staged + length <= limit).then_some(staged + length))
             .map_err(|_| Failure::Saturated(Resource::Staging))?;
         let mut bytes = BUFFERS.lock().unwrap_or_else(PoisonError::into_inner).pop().unwrap_or_default();
-        if bytes.try_reserve(head.len() + body.len() + tail.len()).is_err() {
+        if bytes.try_reserve(request.bytes()).is_err() {
             engine.staged.fetch_sub(length, SeqCst);
             return Err(Failure::Saturated(Resource::Staging));
         }

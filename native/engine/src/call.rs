@@ -8,7 +8,7 @@ use wasmtime::Trap;
 
 use crate::deadline::{self, Cancel, Interruption};
 use crate::engine::HotEngine;
-use crate::failure::{Failure, GuestTrap, Phase, catching};
+use crate::failure::{Failure, GuestTrap, Phase, Resource, catching};
 use crate::hook::Hook;
 use crate::instance::Instance;
 use crate::module::CompiledModule;
@@ -32,7 +32,7 @@ pub struct Request<'a> {
 
 impl Request<'_> {
     /// Its bytes in total.
-    fn bytes(&self) -> usize {
+    pub fn bytes(&self) -> usize {
         self.head.len() + self.body.len() + self.tail.len()
     }
 }
@@ -145,7 +145,8 @@ fn attempt<R>(
         result
     };
     if let Some(stream) = stream {
-        return stream.with(|| create(call, &engine.pool.lease(module, request.bytes())), serve);
+        // The memory serves all events, whatever the size of the first one.
+        return stream.with(|| create(call, &engine.pool.lease(module, 0)), serve);
     }
     // Outlives the instance, whose memory it resets and keeps, also after a panic.
     let lease = engine.pool.lease(module, request.bytes());
@@ -155,9 +156,13 @@ fn attempt<R>(
 
 fn create(call: &Call<'_>, lease: &Lease<'_>) -> Result<Instance, Failure> {
     loop {
-        match Instance::new(&call.target.module, call.hook) {
-            Err(_) if lease.frees_address_space() => {}
-            instance => return instance,
+        let created = Instance::new(&call.target.module, call.hook);
+        if created.is_ok() || !lease.lacks_address_space() {
+            return created;
+        }
+        // The module is not the cause.
+        if !lease.frees_address_space() {
+            return Err(Failure::Saturated(Resource::AddressSpace));
         }
     }
 }

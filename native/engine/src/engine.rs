@@ -15,7 +15,7 @@ use crate::deadline;
 use crate::failure::{Failure, chain};
 use crate::heap;
 use crate::host::InstanceLimits;
-use crate::inspect;
+use crate::inspect::InstanceNeeds;
 use crate::memory;
 use crate::module::CompiledModule;
 use crate::options::{CodeSettings, EngineOptions};
@@ -92,31 +92,31 @@ impl HotEngine {
     }
 
     /// Returns the settings with which this engine's image of a module is compiled.
-    pub fn code_settings(&self, wasm: &[u8]) -> CodeSettings {
-        self.options.code_settings(self.reuses_memories_of(wasm))
+    pub fn code_settings(&self, needs: &InstanceNeeds) -> CodeSettings {
+        self.options.code_settings(self.reuses_memories_of(needs))
     }
 
     /// Loads the image that [`crate::code::compile_code`] returned for this module and its [`HotEngine::code_settings`].
     ///
     /// The image is native code that runs without a sandbox, so it must come from a trusted compiler.
-    pub fn load(&self, wasm: &[u8], image: &[u8], has_start: bool) -> Result<CompiledModule, Failure> {
+    pub fn load(&self, image: &[u8], needs: InstanceNeeds) -> Result<CompiledModule, Failure> {
         let limits = InstanceLimits {
             memory_bytes: (self.options.memory_max_pages as usize) << 16,
             tables: self.options.max_tables as usize,
             table_elements: self.options.max_table_elements as usize,
         };
-        let reuses_memories = self.reuses_memories_of(wasm);
-        CompiledModule::load(self.engine_for(reuses_memories)?, image, has_start, limits, reuses_memories)
+        let reuses_memories = self.reuses_memories_of(&needs);
+        CompiledModule::load(self.engine_for(reuses_memories)?, image, needs, limits, reuses_memories)
     }
 
     /// Returns the name of the image of a module with this content hash in a cache directory.
-    pub fn image_name(&self, wasm: &[u8], content_hash: &str) -> Result<ImageName, Failure> {
-        let engine = self.engine_for(self.reuses_memories_of(wasm))?;
+    pub fn image_name(&self, needs: &InstanceNeeds, content_hash: &str) -> Result<ImageName, Failure> {
+        let engine = self.engine_for(self.reuses_memories_of(needs))?;
         Ok(ImageName::new(content_hash, engine.precompile_compatibility_hash()))
     }
 
-    fn reuses_memories_of(&self, wasm: &[u8]) -> bool {
-        self.options.reuses_memories() && inspect::initial_data_fits(wasm, COPIED_DATA_BYTES)
+    fn reuses_memories_of(&self, needs: &InstanceNeeds) -> bool {
+        self.options.reuses_memories() && needs.data_bytes <= COPIED_DATA_BYTES
     }
 
     /// The engine of modules whose memories are reused or not reused.

@@ -81,6 +81,8 @@ pub enum Resource {
     Compile,
     /// Bytes of the instances of streams.
     Streams,
+    /// Address space of the process for memories.
+    AddressSpace,
 }
 
 /// What the host or the guest was doing when the guest trapped.
@@ -183,6 +185,7 @@ impl Resource {
             Resource::Staging => "staging",
             Resource::Compile => "compile",
             Resource::Streams => "streams",
+            Resource::AddressSpace => "address-space",
         }
     }
 }

@@ -107,23 +107,26 @@ pub struct ModuleFacts {
     pub functions: u32,
     /// The size of the code in bytes.
     pub code_bytes: u32,
-    /// Whether it has a start function.
-    pub start: bool,
+    /// What its instances need.
+    pub needs: InstanceNeeds,
     /// The error of a failed parse.
     pub parse_error: Option<ParseError>,
 }
 
-/// Whether the initial data of a module, counted with a page for each segment, has at most `max_bytes` bytes.
-pub fn initial_data_fits(wasm: &[u8], max_bytes: usize) -> bool {
-    let mut bytes = 0;
-    for payload in Parser::new(0).parse_all(wasm).map_while(Result::ok) {
-        if let Payload::DataSection(reader) = payload {
-            // A small segment may occupy a page of its own.
-            bytes += reader.range().len() + reader.count() as usize * 4096;
-        }
-    }
-    bytes <= max_bytes
+/// What the instances of a module need.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct InstanceNeeds {
+    /// Whether instantiation runs guest code, the start function.
+    pub start: bool,
+    /// Bytes of initial data. Each segment counts as a page in addition, because a small one may occupy a page of its
+    /// own.
+    pub data_bytes: usize,
+    /// Maximum bytes that the host allocates for the globals and the element segments of an instance.
+    pub host_bytes: usize,
 }
+
+/// Bytes of a global, and of an element of a segment, in an instance.
+const ENTRY_BYTES: usize = 16;
 
 fn external_kind(kind: ExternalKind) -> &'static str {
     match kind {
@@ -163,7 +166,7 @@ pub fn inspect(wasm: &[u8], max_entries: usize) -> ModuleFacts {
         types: 0,
         functions: 0,
         code_bytes: 0,
-        start: false,
+        needs: InstanceNeeds::default(),
         parse_error: None,
     };
     let mut signatures = Signatures { max_entries, ..Signatures::default() };
@@ -334,7 +337,13 @@ fn walk<'a>(wasm: &'a [u8], facts: &mut ModuleFacts, signatures: &mut Signatures
                     }
                 }
             }
-            Payload::StartSection { .. } => facts.start = true,
+            Payload::StartSection { .. } => facts.needs.start = true,
+            Payload::GlobalSection(section) => facts.needs.host_bytes += section.count() as usize * ENTRY_BYTES,
+            // An element takes at least a byte of its section.
+            Payload::ElementSection(section) => facts.needs.host_bytes += section.range().len() * ENTRY_BYTES,
+            Payload::DataSection(section) => {
+                facts.needs.data_bytes += section.range().len() + section.count() as usize * 4096;
+            }
             Payload::CodeSectionStart { size, .. } => facts.code_bytes = size,
             Payload::CustomSection(section) if section.name().starts_with(PREFIX) => {
                 let data = section.data();

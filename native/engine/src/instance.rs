@@ -25,9 +25,9 @@ impl Instance {
             (export(&module.memory)?, export(&module.alloc)?, export(&module.hooks[hook as usize])?);
         let state = HostState::new(module.limits);
         let mut store = Store::new(module.pre.module().engine(), state);
-        store.limiter(|state| &mut state.limits);
+        store.limiter(|state| state);
         deadline::prepare(&mut store);
-        if module.has_start {
+        if module.needs.start {
             deadline::bind(&mut store);
         } else {
             deadline::unbind(&mut store);
@@ -52,6 +52,11 @@ impl Instance {
     /// The guest's memory.
     pub fn memory(&self) -> &[u8] {
         self.memory.data(&self.store)
+    }
+
+    /// Bytes of its memory and its tables.
+    pub fn bytes(&self) -> usize {
+        self.memory().len() + self.store.data().table_bytes()
     }
 
     /// The guest's memory for writing.

@@ -8,9 +8,10 @@ use std::thread;
 
 use wasmtime::{Engine, ExternType, FuncType, InstancePre, Linker, Module, ModuleExport, ValType};
 
-use crate::failure::{CompileReason, Failure, chain};
+use crate::failure::{Failure, chain};
 use crate::hook::Hook;
 use crate::host::{HostState, InstanceLimits};
+use crate::inspect::InstanceNeeds;
 
 /// The index of an export of the contract, or why it cannot be called.
 pub type Export = Result<ModuleExport, String>;
@@ -47,8 +48,8 @@ pub struct CompiledModule {
     pub alloc: Export,
     /// The hooks, by discriminant.
     pub hooks: [Export; Hook::ALL.len()],
-    /// Whether instantiation runs guest code.
-    pub has_start: bool,
+    /// What its instances need.
+    pub needs: InstanceNeeds,
     /// The limits of its instances.
     pub limits: InstanceLimits,
     /// Bytes of compiled code and data.
@@ -83,12 +84,15 @@ impl CompiledModule {
     pub fn load(
         engine: &Engine,
         image: &[u8],
-        has_start: bool,
+        needs: InstanceNeeds,
         limits: InstanceLimits,
         reuses_memories: bool,
     ) -> Result<CompiledModule, Failure> {
-        let module = deserialize(engine, image)
-            .map_err(|error| Failure::Compile { reason: CompileReason::Invalid, message: chain(&error) })?;
+        // The image is valid for the engine, so only the host can be the cause.
+        let module = deserialize(engine, image).map_err(|error| Failure::CompileProcess {
+            retryable: true,
+            message: format!("the compiled module cannot be loaded: {}", chain(&error)),
+        })?;
         let pre = Linker::new(engine).instantiate_pre(&module).map_err(|error| Failure::Instantiate(chain(&error)))?;
         let range = module.image_range();
         let i32s = |count| vec![ValType::I32; count];
@@ -116,7 +120,7 @@ impl CompiledModule {
             memory,
             alloc,
             hooks,
-            has_start,
+            needs,
             limits,
             image_bytes: range.end as usize - range.start as usize,
             reuses_memories,

@@ -77,7 +77,7 @@ impl Stream {
             State::New => {
                 let mut charge = StreamCharge::new(&self.engine.streams, &self.principal);
                 let instance = create()?;
-                if !charge.set(instance.memory().len() as u64) {
+                if !charge.set(self.bytes_of(&instance)) {
                     self.release(instance);
                     return Err(Failure::Saturated(Resource::Streams));
                 }
@@ -92,7 +92,7 @@ impl Stream {
         let result = event(&mut instance);
         if result.is_err() {
             self.release(instance);
-        } else if charge.set(instance.memory().len() as u64) {
+        } else if charge.set(self.bytes_of(&instance)) {
             *state = State::Live(instance, charge);
         } else {
             self.release(instance);
@@ -111,6 +111,11 @@ impl Stream {
         }
     }
 
+    /// Bytes that an instance holds.
+    fn bytes_of(&self, instance: &Instance) -> u64 {
+        (instance.bytes() + self.module.needs.host_bytes) as u64
+    }
+
     /// Drops the instance, and resets and keeps its memory for other calls.
     fn release(&self, instance: Instance) {
         let _lease = self.engine.pool.collect(&self.module);
@@ -121,5 +126,49 @@ impl Stream {
 impl Drop for Stream {
     fn drop(&mut self) {
         self.close();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::call::{Request, Target, call};
+    use crate::hook::Hook;
+    use crate::testing;
+
+    /// Makes one event on a stream of a module with these additional definitions; returns the bytes that are charged.
+    fn charged(group: &str, definitions: &str) -> Result<u64, Failure> {
+        let wasm = wat::parse_str(format!(
+            r#"(module {definitions}
+            (memory (export "memory") 1)
+            (func (export "cc_lb_alloc") (param i32 i32) (result i32) i32.const 1024)
+            (func (export "cc_lb_free") (param i32 i32 i32))
+            (func (export "cc_lb_transform_sse_event") (param i32 i32) (result i64) i64.const 0x0000_0400_0000_0001))"#
+        ));
+        let Target { engine, module, .. } = testing::load(testing::options(group), &wasm.expect("valid text"));
+        let stream = Some(Arc::new(Stream::new(&engine, &module, "one".to_owned())));
+        let target = Target { engine: Arc::clone(&engine), module, stream };
+        let request = Request { head: b"a", body: b"", tail: b"" };
+        call(&testing::call_of(&target, Hook::TransformSseEvent), request, |_| ()).result?;
+        Ok(engine.streams.held())
+    }
+
+    #[test]
+    fn memory_tables_globals_and_elements_are_charged() {
+        const PAGE: u64 = 1 << 16;
+        let memory = charged("charged memory", "").expect("it fits");
+        assert_eq!(memory, PAGE);
+        let table = charged("charged table", "(table 1000 funcref)").expect("it fits");
+        assert_eq!(table, PAGE + 8_000);
+        let global = charged("charged global", &"(global i32 (i32.const 0))".repeat(100)).expect("it fits");
+        assert_eq!(global, PAGE + 1_600);
+        let elements = charged("charged elements", r#"(func $f) (elem func $f $f $f $f)"#).expect("it fits");
+        assert!(elements >= PAGE + 64);
+    }
+
+    #[test]
+    fn tables_alone_can_exhaust_the_budget() {
+        let result = charged("charged tables", "(table 200000 funcref)");
+        assert!(matches!(result, Err(Failure::Saturated(Resource::Streams))));
     }
 }

@@ -8,6 +8,7 @@ use crate::call::{Call, Target};
 use crate::code::compile_code;
 use crate::engine::HotEngine;
 use crate::hook::Hook;
+use crate::inspect::inspect;
 use crate::options::EngineOptions;
 
 /// Options of a small engine on demand. Tests of different groups share no engine.
@@ -37,8 +38,9 @@ pub fn options(group: &str) -> EngineOptions {
 /// Compiles and loads a module in the engine of these options.
 pub fn load(options: EngineOptions, wasm: &[u8]) -> Target {
     let engine = HotEngine::open(options).expect("an engine");
-    let image = compile_code(&engine.code_settings(wasm), wasm).expect("it compiles");
-    let module = Arc::new(engine.load(wasm, &image, false).expect("it loads"));
+    let needs = inspect(wasm, usize::MAX).needs;
+    let image = compile_code(&engine.code_settings(&needs), wasm).expect("it compiles");
+    let module = Arc::new(engine.load(&image, needs).expect("it loads"));
     Target { engine, module, stream: None }
 }
 

@@ -54,14 +54,6 @@ pub struct CacheDir {
     temporary: AtomicU64,
 }
 
-/// The result of a lookup.
-pub enum Lookup {
-    /// The bytes of an image with a valid MAC.
-    Found(Vec<u8>),
-    /// The image does not exist or was rejected.
-    Missing,
-}
-
 /// The location of an image.
 pub struct ImageName([u8; blake3::OUT_LEN]);
 
@@ -108,15 +100,15 @@ impl CacheDir {
         Ok(directory)
     }
 
-    /// Returns the bytes of an image up to a size limit. A rejected file is removed.
-    pub fn find(&self, name: &ImageName, max_image_bytes: u64) -> Lookup {
+    /// Returns the bytes of an image with a valid MAC, up to a size limit. A rejected file is removed.
+    pub fn find(&self, name: &ImageName, max_image_bytes: u64) -> Option<Vec<u8>> {
         let path = self.path_of(name);
         match self.read(&path, name, max_image_bytes) {
             Ok(image) => {
                 self.counters.hits.fetch_add(1, Relaxed);
                 // The modification time orders eviction. It cannot be set on a read-only disk.
                 let _ = File::open(&path).and_then(|file| file.set_modified(SystemTime::now()));
-                Lookup::Found(image)
+                Some(image)
             }
             Err(error) => {
                 if says_nothing_about_the_file(&error) {
@@ -124,7 +116,7 @@ impl CacheDir {
                 } else {
                     self.reject(name);
                 }
-                Lookup::Missing
+                None
             }
         }
     }
@@ -146,7 +138,7 @@ impl CacheDir {
     }
 
     /// Counts and removes a rejected file.
-    pub fn reject(&self, name: &ImageName) {
+    fn reject(&self, name: &ImageName) {
         self.counters.rejected.fetch_add(1, Relaxed);
         let _ = fs::remove_file(self.path_of(name));
     }

@@ -43,7 +43,7 @@ use cache_dir_elsewhere as cache_dir;
 #[cfg(not(unix))]
 use process_elsewhere as process;
 
-pub use cache_dir::{CacheDir, CacheDirStats, ImageName, Lookup};
+pub use cache_dir::{CacheDir, CacheDirStats, ImageName};
 pub use child::run as run_compile_process;
 pub use command::Command;
 pub use compilation::{Compilation, submit};

@@ -28,10 +28,7 @@ impl Drop for Temporary {
 }
 
 fn found(directory: &CacheDir, name: &ImageName) -> Option<Vec<u8>> {
-    match directory.find(name, 1_000) {
-        Lookup::Found(image) => Some(image),
-        Lookup::Missing => None,
-    }
+    directory.find(name, 1_000)
 }
 
 #[test]
