@@ -66,13 +66,16 @@ describe('native stack', () => {
 
 // Only Linux limits address space.
 it.runIf(process.platform === 'linux').each(['1800000', '4000000'])(
-  'on-demand calls succeed when address space is scarce, and a pool reports the setting to lower: %s KiB',
+  'calls succeed when address space is scarce, a pool reports the setting to lower, and streams are rejected: %s KiB',
   async (limit) => {
-    const ended = await run('address-space', [], `ulimit -v ${limit};`);
-    expect(ended).toMatchObject({
-      ...SUCCESS,
-      stdout: 'the pool names the setting to lower\non-demand calls answer\n',
-    });
+    const { stdout, ...ended } = await run('address-space', [], `ulimit -v ${limit};`);
+    expect(ended).toMatchObject({ code: SUCCESS.code, signal: SUCCESS.signal });
+    expect(stdout.trim().split('\n')).toEqual([
+      'the pool names the setting to lower',
+      'on-demand calls answer',
+      'streams are rejected: address-space',
+      'closed streams free it',
+    ]);
   },
 );
 

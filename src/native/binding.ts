@@ -27,8 +27,8 @@ export declare class NativeCompilation {
 
 /** The content of a module in one engine. */
 export declare class NativeContent {
-  /** The content of `source`, which has this hash. `has_start` is whether it has a start function. */
-  constructor(engine: NativeEngine, source: NativeSource, hash: string, hasStart: boolean)
+  /** The content of `source`, which has this hash. Throws if `source` was not inspected, or does not parse. */
+  constructor(engine: NativeEngine, source: NativeSource, hash: string)
 }
 
 /** An engine; every handle to equal options is a handle to the same engine. */
@@ -274,7 +274,7 @@ export interface NativeFailure {
   /** What is wrong with a module that does not compile, for the kind `compile`. */
   reason: 'invalid' | 'time' | 'memory' | 'image' | 'crash' | null
   /** The limited resource, for the kind `saturated`. TypeScript creates the failures of `queue`. */
-  resource: 'stores' | 'pool' | 'queue' | 'staging' | 'compile' | 'streams' | null
+  resource: 'stores' | 'pool' | 'queue' | 'staging' | 'compile' | 'streams' | 'address-space' | null
   /** Whether the host may be able to run a compile process later. */
   retryable: boolean
   /**

@@ -8,7 +8,7 @@ use std::thread;
 
 use wasmtime::{Engine, ExternType, FuncType, InstancePre, Linker, Module, ModuleExport, ValType};
 
-use crate::failure::{Failure, chain};
+use crate::failure::{CompileReason, Failure, chain};
 use crate::hook::Hook;
 use crate::host::{HostState, InstanceLimits};
 use crate::inspect::InstanceNeeds;
@@ -88,11 +88,9 @@ impl CompiledModule {
         limits: InstanceLimits,
         reuses_memories: bool,
     ) -> Result<CompiledModule, Failure> {
-        // The image is valid for the engine, so only the host can be the cause.
-        let module = deserialize(engine, image).map_err(|error| Failure::CompileProcess {
-            retryable: true,
-            message: format!("the compiled module cannot be loaded: {}", chain(&error)),
-        })?;
+        // An engine with a pool rejects a module that does not fit into it.
+        let module = deserialize(engine, image)
+            .map_err(|error| Failure::Compile { reason: CompileReason::Invalid, message: chain(&error) })?;
         let pre = Linker::new(engine).instantiate_pre(&module).map_err(|error| Failure::Instantiate(chain(&error)))?;
         let range = module.image_range();
         let i32s = |count| vec![ValType::I32; count];

@@ -1,5 +1,17 @@
-/** Runs under an address-space limit: creating a pool fails with the setting to lower, and on-demand calls succeed. */
-import { EngineInitError, WasmtimeRuntime } from '../../../src/index.ts';
+/**
+ * Runs under an address-space limit: creating a pool fails with the setting to lower, on-demand calls succeed, and streams
+ * are rejected as saturated when their instances have used it up.
+ */
+import { readFileSync } from 'node:fs';
+import {
+  EngineInitError,
+  PoolSaturatedError,
+  ResponseTransformError,
+  SlotKey,
+  WasmtimeRuntime,
+  WasmtimeUpstreamDialect,
+} from '../../../src/index.ts';
+import { exchange } from '../../support/samples.ts';
 import { Misbehave } from '../guests.ts';
 
 try {
@@ -11,9 +23,23 @@ try {
 }
 
 const guest = new Misbehave();
-for (let index = 0; index < 5_000; index++) {
-  guest.call();
-  // The pause lets the preparation thread allocate instances.
-  if (index % 500 === 0) await new Promise((resolve) => setTimeout(resolve, 5));
-}
+for (let index = 0; index < 5_000; index++) guest.call();
 console.log('on-demand calls answer');
+
+const key = SlotKey.global('masker');
+const masker = readFileSync('test/plugins/wasm/masker.wasm');
+guest.runtime.registerShape(key, 'masker', masker, { instance: 'stream' });
+const dialect = WasmtimeUpstreamDialect.follow(guest.runtime, key);
+const streams: ReturnType<WasmtimeUpstreamDialect['openSseStream']>[] = [];
+let failure: unknown;
+while (failure === undefined) {
+  const stream = dialect.openSseStream(exchange());
+  streams.push(stream);
+  await stream.transform({ event: 'message', data: Buffer.from('text') }).catch((error) => {
+    failure = error instanceof ResponseTransformError ? error.cause : error;
+  });
+}
+console.log(failure instanceof PoolSaturatedError ? `streams are rejected: ${failure.resource}` : String(failure));
+for (const stream of streams) stream.close();
+guest.call();
+console.log('closed streams free it');

@@ -1,7 +1,7 @@
 //! A child process and its pipes, which never block the parent.
 
 use std::io::{self, ErrorKind, PipeReader, PipeWriter, Read, Write};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{Child, ChildStderr, ChildStdin, ChildStdout};
 use std::time::Duration;
@@ -240,6 +240,7 @@ fn never_block(descriptor: BorrowedFd<'_>) -> io::Result<()> {
 /// Requires Linux 5.3. The id cannot have been reused, because the process has not been reaped.
 #[cfg(target_os = "linux")]
 fn descriptor_of(child: &Child) -> Option<OwnedFd> {
+    use std::os::fd::FromRawFd;
     let id = libc::pid_t::try_from(child.id()).ok()?;
     // SAFETY: the system call does not access memory of this process.
     let descriptor = RawFd::try_from(unsafe { libc::syscall(libc::SYS_pidfd_open, id, 0) }).ok()?;
