@@ -3,20 +3,20 @@
 /** The label of calls of a version whose slot was evicted or has had two other names. */
 export const RETIRED_LABEL = '(retired)';
 
-/** Counts the slots that use each label. */
+/** Counts the users of each label: the slots of a runtime, or the sinks of a registry. */
 export class Labels {
-  readonly #slots = new Map<string, number>();
+  readonly #users = new Map<string, number>();
 
-  /** Adds a use of `label` by a slot. */
+  /** Adds a user of `label`. */
   acquire(label: string): void {
-    this.#slots.set(label, (this.#slots.get(label) ?? 0) + 1);
+    this.#users.set(label, (this.#users.get(label) ?? 0) + 1);
   }
 
-  /** Removes a use of `label`. Returns true if no slot uses it, so that its series must be removed. */
+  /** Removes a user of `label`. Returns true if it was the last one, so that its series must be removed. */
   release(label: string): boolean {
-    const left = (this.#slots.get(label) ?? 1) - 1;
-    if (left > 0) this.#slots.set(label, left);
-    else this.#slots.delete(label);
+    const left = (this.#users.get(label) ?? 1) - 1;
+    if (left > 0) this.#users.set(label, left);
+    else this.#users.delete(label);
     return left === 0;
   }
 }

@@ -1,6 +1,7 @@
 import { createRequire } from 'node:module';
 import type * as PromClient from 'prom-client';
 import { InvalidArgumentError } from '../errors.ts';
+import { Labels } from '../isolation/labels.ts';
 import { HOOK_KINDS } from '../types.ts';
 import type { PrometheusClient, PrometheusRegistry } from './prometheus-client.ts';
 import { CallDurations, type DurationHistogram } from './prometheus-durations.ts';
@@ -58,10 +59,28 @@ const AGGREGATORS: Readonly<Record<string, PromClient.Aggregator>> = {
   cc_lb_plugin_memory_guard_bytes: 'max',
 };
 
+type TrapLabels = Readonly<Record<'plugin' | 'hook' | 'phase', string>>;
+
+/** What the sinks of one registry share. */
+interface Shared {
+  /** Counts the sinks that use each `plugin` label. */
+  readonly labels: Labels;
+  /** The label sets of traps by their `plugin` label, to be removed when no sink uses the label. */
+  readonly trapPhases: Map<string, Map<string, TrapLabels>>;
+}
+
+const registries = new WeakMap<PrometheusRegistry, Shared>();
+
+function sharedBy(registry: PrometheusRegistry): Shared {
+  const shared = registries.get(registry) ?? { labels: new Labels(), trapPhases: new Map() };
+  registries.set(registry, shared);
+  return shared;
+}
+
 /**
- * Returns a sink that records the runtime's metrics in a prom-client Registry. Requires prom-client 15 or later,
- * installed or, in a bundle, passed as `client`. Existing series of the registry are reused, so that any number of
- * runtimes can share it.
+ * Returns a sink that records the metrics of one runtime in a prom-client Registry. Requires prom-client 15 or later,
+ * installed or, in a bundle, passed as `client`. Any number of runtimes can share a registry, each with a sink of its
+ * own: counters are the sum over the runtimes, gauges of slots the maximum.
  * @throws InvalidArgumentError if `registry` or `client` is invalid, or prom-client is missing
  */
 export function prometheusSink(
@@ -99,8 +118,17 @@ export function prometheusSink(
 
   const refusals = () => counter(REFUSALS, ['code']);
   const slots = new SlotSeries(registry, client as typeof PromClient);
-  /** The label sets of traps by their `plugin` label, to be removed when the label is no longer used. */
-  const trapPhases = new Map<string, Map<string, { plugin: string; hook: string; phase: string }>>();
+  const { labels, trapPhases } = sharedBy(registry);
+  const used = new Set<string>();
+  /** Returns the `plugin` label of a name, and records that this sink uses it. */
+  const use = (name: string): string => {
+    const label = labelValue(name);
+    if (!used.has(label)) {
+      used.add(label);
+      labels.acquire(label);
+    }
+    return label;
+  };
 
   // Created immediately, so that they can be queried before the first call.
   durations();
@@ -108,13 +136,13 @@ export function prometheusSink(
   saturations();
   refusals();
   return {
-    call: (plugin, hook, seconds) => durations().observe({ plugin: labelValue(plugin), hook }, seconds),
+    call: (plugin, hook, seconds) => durations().observe({ plugin: use(plugin), hook }, seconds),
     trap: (name, hook, phase) => {
-      const plugin = labelValue(name);
-      const labels = { plugin, hook, phase };
-      const known = trapPhases.get(plugin) ?? new Map();
-      trapPhases.set(plugin, known.set(`${hook} ${phase}`, labels));
-      traps().inc(labels);
+      const plugin = use(name);
+      const trapLabels = { plugin, hook, phase };
+      const known = trapPhases.get(plugin) ?? new Map<string, TrapLabels>();
+      trapPhases.set(plugin, known.set(`${hook} ${phase}`, trapLabels));
+      traps().inc(trapLabels);
     },
     saturation: (resource) => saturations().inc({ resource }),
     gauge: (name, value) => gauge(name).set(value),
@@ -129,8 +157,10 @@ export function prometheusSink(
       slots.remove(key);
       if (name === null) return;
       const plugin = labelValue(name);
+      // Another sink of the registry may still use the label.
+      if (!used.delete(plugin) || !labels.release(plugin)) return;
       for (const hook of HOOK_KINDS) durations().remove({ plugin, hook });
-      for (const labels of trapPhases.get(plugin)?.values() ?? []) traps().remove(labels);
+      for (const trapLabels of trapPhases.get(plugin)?.values() ?? []) traps().remove(trapLabels);
       trapPhases.delete(plugin);
     },
     refusal: (code) => refusals().inc({ code }),

@@ -3,11 +3,12 @@ import { runInThisContext } from 'node:vm';
 import { buildSync } from 'esbuild';
 import promClient, { AggregatorRegistry, Counter, Histogram, Registry } from 'prom-client';
 import { describe, expect, it } from 'vitest';
+import { FilterError, SlotKey, WasmtimeFilterPlugin, type WasmtimeRuntime } from '../../src/index.ts';
 import { prometheusSink } from '../../src/metrics/prometheus.ts';
 import { type MetricsSink, type PoolStats, publishPoolMetrics } from '../../src/metrics/sink.ts';
-import { SlotKey } from '../../src/slot-key.ts';
 import { plugin } from '../support/plugins.ts';
 import { isolatedRuntime, newRuntime } from '../support/runtimes.ts';
+import { caller, candidates, request } from '../support/samples.ts';
 
 const stats: PoolStats = {
   engine: 'e',
@@ -35,6 +36,11 @@ async function boundsOf(registry: Registry, sink: MetricsSink, name: string): Pr
   const text = await registry.getSingleMetricAsString(name);
   registry.resetMetrics();
   return [...text.matchAll(/le="([\d.e-]+)"/g)].map(([, limit]) => Number(limit));
+}
+
+interface Shared {
+  readonly runtime: WasmtimeRuntime;
+  readonly filter: WasmtimeFilterPlugin;
 }
 
 describe('prometheusSink', () => {
@@ -151,6 +157,65 @@ describe('prometheusSink', () => {
     const sink = prometheusSink(registry);
     for (const total of [5, 2, 3]) sink.counter('cc_lb_compiled_module_cache_hits_total', total, 'engine');
     expect(await samples(registry)).toContain('cc_lb_compiled_module_cache_hits_total 8');
+  });
+
+  it('sums the counters of slots with one key, and keeps them and their calls while a runtime has one', async () => {
+    const registry = new Registry();
+    const key = SlotKey.global('shared');
+    const [old, next] = [0, 1].map(() => {
+      const runtime = newRuntime({ breaker: { enabled: true } }, { metrics: prometheusSink(registry) });
+      runtime.registerFilter(key, 'p', plugin('misbehave'));
+      return { runtime, filter: WasmtimeFilterPlugin.follow(runtime, key) };
+    }) as [Shared, Shared];
+    const fail = ({ filter }: Shared) =>
+      expect(() => filter.filter(request(), caller({ do: 'unreachable' }), [])).toThrow(FilterError);
+    const labels = 'principal="__global__",plugin="shared"';
+    const published = async (...all: Shared[]) => {
+      for (const { runtime } of all) runtime.publishPoolMetrics();
+      return samples(registry);
+    };
+
+    for (let at = 0; at < 5; at++) old.filter.filter(request(), caller(), candidates(1));
+    for (let at = 0; at < 3; at++) fail(next);
+    for (const all of [
+      [old, next],
+      [next, old, old],
+    ]) {
+      const lines = await published(...all);
+      expect(lines).toContain(`cc_lb_plugin_slot_calls_total{${labels}} 8`);
+      expect(lines).toContain(`cc_lb_plugin_slot_failures_total{${labels},failure="trap"} 3`);
+      expect(lines).toContain(`cc_lb_plugin_slot_breaker_open_principals{${labels}} 1`);
+    }
+
+    old.runtime.close();
+    const lines = await published(next);
+    expect(lines).toContain(`cc_lb_plugin_slot_calls_total{${labels}} 8`);
+    expect(lines.filter((line) => line.startsWith('cc_lb_plugin_slot_info'))).toHaveLength(1);
+    expect(lines).toContain('cc_lb_plugin_call_duration_seconds_count{plugin="p",hook="filter"} 8');
+    expect(lines).toContain('cc_lb_plugin_trap_total{plugin="p",hook="filter",phase="cc_lb_filter"} 3');
+
+    next.runtime.close();
+    const left = await samples(registry);
+    expect(left.filter((line) => line.includes('plugin="p"') || line.includes('plugin="shared"'))).toEqual([]);
+  });
+
+  it('exports only the current version of a slot, and continues its counters after a swap', async () => {
+    const registry = new Registry();
+    const key = SlotKey.global('swapped');
+    const runtimes = [0, 1].map(() => newRuntime({}, { metrics: prometheusSink(registry) }));
+    for (const runtime of runtimes) runtime.registerFilter(key, 'a', plugin('cache-aware'));
+    const [swapped] = runtimes as [WasmtimeRuntime];
+    const filter = WasmtimeFilterPlugin.follow(swapped, key);
+    for (const name of ['b', 'c', 'd']) {
+      filter.filter(request(), caller(), candidates(1));
+      for (const runtime of runtimes) runtime.publishPoolMetrics();
+      swapped.registerFilter(key, name, plugin(name === 'c' ? 'cache-aware' : 'cache-aware-v2'));
+    }
+    for (const runtime of runtimes) runtime.publishPoolMetrics();
+    const lines = await samples(registry);
+    expect(lines).toContain('cc_lb_plugin_slot_calls_total{principal="__global__",plugin="swapped"} 3');
+    const infos = lines.filter((line) => line.startsWith('cc_lb_plugin_slot_info'));
+    expect(infos.map((line) => /name="(.)"/.exec(line)?.[1]).sort()).toEqual(['a', 'd']);
   });
 
   it('registers its series again after the registry is cleared', async () => {
