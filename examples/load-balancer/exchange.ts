@@ -172,8 +172,7 @@ export class Exchange implements AttemptOwner {
     const isStream = isEventStream(type);
     const { chain, hasFilters, hasObservers, transformsEvents, transformsResponses } = this.#plugins;
     if (hasFilters || hasObservers) this.#usage = usageReader(type);
-    const events =
-      isStream && headers['content-length'] === undefined ? this.#shared.keepAlive.watch(this.#response) : undefined;
+    const events = isStream && takesComments(headers) ? this.#shared.keepAlive.watch(this.#response) : undefined;
     const recipient: Recipient = {
       response: this.#response,
       resume: attempt.resume,
@@ -423,6 +422,12 @@ export class Exchange implements AttemptOwner {
   #log(level: LogEntry['level'], message: string, error: unknown): void {
     this.#shared.log({ level, requestId: this.#requestId, message, error });
   }
+}
+
+/** Whether comments may be sent in an event stream: neither its length is given, nor are its bytes encoded. */
+function takesComments(headers: IncomingHttpHeaders): boolean {
+  const { 'content-length': length, 'content-encoding': encoding = 'identity' } = headers;
+  return length === undefined && encoding === 'identity';
 }
 
 /** Discards the body of an answer that is not forwarded. */

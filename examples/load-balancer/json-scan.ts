@@ -62,8 +62,8 @@ export function endOfValue(text: Buffer, from: number): number {
   return depth === 0 && at > from ? at : -1;
 }
 
-/** Returns the spans of an object's values by their keys; null for other values. */
-export function fieldsOf(body: Buffer): Map<string, Span> | null {
+/** Returns the spans of an object's values for these keys; null for other values. */
+export function fieldsOf(body: Buffer, keys: readonly string[]): Map<string, Span> | null {
   let at = skipSpace(body, 0);
   if (body[at] !== OBJECT) return null;
   const fields = new Map<string, Span>();
@@ -73,15 +73,24 @@ export function fieldsOf(body: Buffer): Map<string, Span> | null {
     if (body[at] !== QUOTE) return null;
     const endOfKey = endOfString(body, at);
     if (endOfKey < 0) return null;
-    const key = body.toString('latin1', at + 1, endOfKey - 1);
+    const key = keyIn(body, at + 1, endOfKey - 1, keys);
     at = skipSpace(body, endOfKey);
     if (body[at] !== COLON) return null;
     const start = skipSpace(body, at + 1);
     const end = endOfValue(body, start);
     if (end < 0) return null;
-    fields.set(key, [start, end]);
+    if (key !== undefined) fields.set(key, [start, end]);
     at = skipSpace(body, end);
     if (body[at] === OBJECT_END) return fields;
     if (body[at] !== COMMA) return null;
   }
+}
+
+/** Returns the key that a range of bytes is. Bytes are compared, because a body may have millions of other keys. */
+function keyIn(body: Buffer, start: number, end: number, keys: readonly string[]): string | undefined {
+  return keys.find((key) => {
+    if (key.length !== end - start) return false;
+    for (let i = 0; i < key.length; i++) if (body[start + i] !== key.charCodeAt(i)) return false;
+    return true;
+  });
 }

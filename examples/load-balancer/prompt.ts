@@ -1,9 +1,10 @@
 /** Reads the fields of a `/v1/messages` body that filters receive, without parsing the prompt. */
-import { createHash, type Hash } from 'node:crypto';
+import { createHash } from 'node:crypto';
 import { endOfValue, fieldsOf, type Span, skipSpace } from './json-scan.ts';
 
 /** The maximum number of messages between the end of a cached prefix and the end of the prompt. */
 const LOOK_BACK = 20;
+const FIELDS = ['model', 'service_tier', 'tools', 'system', 'messages'];
 const NO_FIELDS: ReadonlyMap<string, Span> = new Map();
 const QUOTE = 0x22;
 const COMMA = 0x2c;
@@ -20,7 +21,7 @@ export class Prompt {
 
   constructor(body: Buffer) {
     this.#body = body;
-    this.#fields = fieldsOf(body) ?? NO_FIELDS;
+    this.#fields = fieldsOf(body, FIELDS) ?? NO_FIELDS;
     this.model = textOf(body, this.#fields.get('model')) ?? '';
     this.serviceTier = textOf(body, this.#fields.get('service_tier'));
   }
@@ -35,20 +36,30 @@ export class Prompt {
   }
 }
 
-/** Returns the spans of a list's elements; empty for other values. */
-function spansOf(body: Buffer, list: Span | undefined): Span[] {
-  const spans: Span[] = [];
-  if (list === undefined || body[list[0]] !== LIST) return spans;
-  let at = list[0];
-  for (;;) {
-    const start = skipSpace(body, at + 1);
-    if (body[start] === LIST_END) return spans;
+/** The messages of a prompt. */
+interface Messages {
+  readonly start: number;
+  /** The ends of the last `LOOK_BACK` messages, in order. */
+  readonly ends: readonly number[];
+}
+
+/** Finds the messages in a list; null for other values and for an empty list. A body may have millions of messages. */
+function messagesIn(body: Buffer, list: Span | undefined): Messages | null {
+  if (list === undefined || body[list[0]] !== LIST) return null;
+  const first = skipSpace(body, list[0] + 1);
+  const ring: number[] = [];
+  let count = 0;
+  for (let start = first; body[start] !== LIST_END; ) {
     const end = endOfValue(body, start);
-    if (end < 0 || end > list[1]) return spans;
-    spans.push([start, end]);
-    at = skipSpace(body, end);
-    if (body[at] !== COMMA) return spans;
+    if (end < 0 || end > list[1]) break;
+    ring[count++ % LOOK_BACK] = end;
+    const next = skipSpace(body, end);
+    if (body[next] !== COMMA) break;
+    start = skipSpace(body, next + 1);
   }
+  if (count === 0) return null;
+  const oldest = count > LOOK_BACK ? count % LOOK_BACK : 0;
+  return { start: first, ends: [...ring.slice(oldest), ...ring.slice(0, oldest)] };
 }
 
 function textOf(body: Buffer, span: Span | undefined): string | null {
@@ -60,23 +71,23 @@ function textOf(body: Buffer, span: Span | undefined): string | null {
   }
 }
 
-/** Returns digests of the keys of an upstream's prompt cache: model, tools and system, then each message. */
+/** Returns digests of the keys of an upstream's prompt cache: model, tools and system, then the messages. */
 function prefixDigests(body: Buffer, fields: ReadonlyMap<string, Span>): string[] {
-  const messages = spansOf(body, fields.get('messages'));
-  if (messages.length === 0) return [];
+  const messages = messagesIn(body, fields.get('messages'));
+  if (messages === null) return [];
   const hash = createHash('sha256');
-  for (const name of ['model', 'tools', 'system']) add(hash, body, fields.get(name));
-  const digests: string[] = [];
-  for (let i = 0; i < messages.length; i++) {
-    add(hash, body, messages[i]);
-    if (i < messages.length - 1 && i >= messages.length - LOOK_BACK) digests.push(hash.copy().digest('base64url'));
+  for (const name of ['model', 'tools', 'system']) {
+    const span = fields.get(name);
+    if (span !== undefined) hash.update(body.subarray(span[0], span[1]));
+    // The separator cannot occur in JSON, so that no two sequences of values are the same bytes.
+    hash.update('\0');
   }
-  digests.push(hash.digest('base64url'));
+  const digests: string[] = [];
+  let { start } = messages;
+  for (const end of messages.ends) {
+    hash.update(body.subarray(start, end));
+    digests.push(hash.copy().digest('base64url'));
+    start = end;
+  }
   return digests.reverse();
-}
-
-/** The separator cannot occur in JSON, so that no two sequences of values are the same bytes. */
-function add(hash: Hash, body: Buffer, span: Span | undefined): void {
-  if (span !== undefined) hash.update(body.subarray(span[0], span[1]));
-  hash.update('\0');
 }

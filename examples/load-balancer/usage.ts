@@ -34,6 +34,7 @@ const FIELDS = {
 } as const;
 /** Larger bodies and lines are not parsed. */
 const MAX_TEXT_BYTES = 4 * 1024 * 1024;
+const USAGE = ['usage'];
 const NEWLINE = 0x0a;
 const RETURN = 0x0d;
 
@@ -92,7 +93,7 @@ class JsonUsage extends Counts implements UsageReader {
     if (this.#chunks.length === 0 || this.#size > MAX_TEXT_BYTES) return super.usage();
     const chunks = this.#chunks.splice(0);
     const body = chunks.length === 1 ? chunks[0]! : Buffer.concat(chunks);
-    const span = body.includes('"usage"') ? fieldsOf(body)?.get('usage') : undefined;
+    const span = body.includes('"usage"') ? fieldsOf(body, USAGE)?.get('usage') : undefined;
     if (span !== undefined) this.read(`{"usage":${body.toString('utf8', ...span)}}`);
     return super.usage();
   }
@@ -117,6 +118,7 @@ class StreamUsage extends Counts implements UsageReader {
   }
 
   #add(part: Buffer): void {
+    if (part.length === 0) return;
     this.#begunSize += part.length;
     if (this.#begunSize <= MAX_TEXT_BYTES) this.#begun.push(part);
     else this.#begun = [];

@@ -1,6 +1,7 @@
+import { createHash } from 'node:crypto';
 import fc from 'fast-check';
-import { describe, expect, it } from 'vitest';
-import { endOfString, endOfValue } from '../../examples/load-balancer/json-scan.ts';
+import { describe, expect, it, onTestFinished, vi } from 'vitest';
+import { endOfString, endOfValue, fieldsOf } from '../../examples/load-balancer/json-scan.ts';
 import { Prompt } from '../../examples/load-balancer/prompt.ts';
 
 const read = (body: string) => new Prompt(Buffer.from(body));
@@ -25,6 +26,18 @@ describe('the scanner', () => {
 
   it.each(['{', '[1,', '{"a":"', '[[]'])('reports that the value %s has no end', (text) => {
     expect(endOfValue(Buffer.from(text), 0)).toBe(-1);
+  });
+});
+
+describe('the fields of a body', () => {
+  it('are those with the given keys, the last of equal ones', () => {
+    const body = Buffer.from('{"a":1,"model":"x","models":2,"mode":3,"Model":4,"model":"y","\\u0061":5}');
+    const found = fieldsOf(body, ['model', 'a', 'none']);
+    const texts = [...found!].map(([key, span]) => [key, body.toString('utf8', ...span)]);
+    expect(texts).toEqual([
+      ['a', '1'],
+      ['model', '"y"'],
+    ]);
   });
 });
 
@@ -58,9 +71,18 @@ describe('a prompt', () => {
     );
   });
 
-  it('keeps the prefixes of its last twenty messages', () => {
-    const messages = Array.from({ length: 50 }, (_, index) => ({ content: String(index) }));
-    expect(read(JSON.stringify({ messages })).prefixes).toHaveLength(20);
+  it.each([1, 19, 20, 21, 39, 40, 50])('keeps the prefixes of the last twenty of %i messages', (length) => {
+    const messages = Array.from({ length }, (_, index) => ({ content: String(index) }));
+    const prefixesOf = (count: number) => read(JSON.stringify({ messages: messages.slice(0, count) })).prefixes;
+    const kept = Math.min(20, length);
+    expect(prefixesOf(length)).toEqual(Array.from({ length: kept }, (_, index) => prefixesOf(length - index)[0]));
+  });
+
+  it('is hashed in few steps if it has many messages', () => {
+    const update = vi.spyOn(Object.getPrototypeOf(createHash('sha256')), 'update');
+    onTestFinished(() => update.mockRestore());
+    expect(read(JSON.stringify({ messages: Array(100_000).fill(0) })).prefixes).toHaveLength(20);
+    expect(update.mock.calls.length).toBeLessThan(50);
   });
 
   it.each([

@@ -1,6 +1,7 @@
 import type { AddressInfo, Socket } from 'node:net';
 import { connect, createServer } from 'node:net';
 import { setTimeout as delay } from 'node:timers/promises';
+import { createGzip, gunzipSync } from 'node:zlib';
 import { request } from 'undici';
 import { describe, expect, it, onTestFinished } from 'vitest';
 import { loadBalancer, plugin, routes, until, upstream } from './support.ts';
@@ -314,6 +315,20 @@ describe('an event stream that is silent', () => {
     const { url } = await loadBalancer(routes([server]), { timeouts: { streamCommentMs: 20 } });
     const { text } = await post(url);
     expect(text).toMatch(/^(: keep-alive\n\n)*data: 1\n\n(: keep-alive\n\n)+data: 2\ndata: 3\n\n$/);
+  });
+
+  it('receives no comments if it is compressed', async () => {
+    const server = await upstream(async (_, response) => {
+      response.writeHead(200, { ...sse, 'content-encoding': 'gzip' });
+      const gzip = createGzip();
+      gzip.pipe(response);
+      response.flushHeaders();
+      await delay(200);
+      gzip.end('data: 1\n\n');
+    });
+    const { url } = await loadBalancer(routes([server]), { timeouts: { streamCommentMs: 20 } });
+    const { body } = await request(url, { method: 'POST', headers: { 'x-api-key': 'me' }, body: '{}' });
+    expect(gunzipSync(await body.bytes()).toString()).toBe('data: 1\n\n');
   });
 
   it('receives comments also with a transform', async () => {
