@@ -313,6 +313,19 @@ describe('transforms', () => {
     const closed = await loadBalancer(routes([server], withClaims(claims, 'fail-closed')));
     expect((await reply(closed.url)).status).toBe(503);
   });
+
+  it('that make a stream unavailable end it at its upstream', async () => {
+    let left = false;
+    const server = await upstream(async (request, response) => {
+      request.socket.once('close', () => (left = true));
+      response.writeHead(200, { ...SSE, 'content-encoding': 'x-unknown' });
+      response.write('begun');
+    });
+    const claims = { transform: 'drop', event: 'ping' };
+    const { url } = await loadBalancer(routes([server], withClaims(claims, 'fail-closed')));
+    expect((await reply(url)).status).toBe(503);
+    await until(() => left);
+  });
 });
 
 describe('saturation', () => {

@@ -2,6 +2,7 @@
 import type { IncomingHttpHeaders } from 'node:http';
 import type { Dispatcher } from 'undici';
 import type { Answer } from './answer.ts';
+import { isUnsendable } from './failure.ts';
 import type { Upstream } from './upstream.ts';
 
 /** Receives the events of an attempt. */
@@ -36,7 +37,7 @@ export class Attempt implements Dispatcher.DispatchHandler {
   constructor(owner: AttemptOwner, upstream: Upstream) {
     this.#owner = owner;
     this.upstream = upstream;
-    this.#isTrial = upstream.breaker.begin();
+    this.#isTrial = upstream.begin();
   }
 
   /** Whether the upstream may have received a part of the request. */
@@ -48,7 +49,7 @@ export class Attempt implements Dispatcher.DispatchHandler {
   abandon(): void {
     if (this.#isAbandoned) return;
     this.#isAbandoned = true;
-    if (this.#isTrial && this.#answer === undefined) this.upstream.breaker.abandoned();
+    this.#endTrial();
     this.#controller?.abort(ABANDONED);
   }
 
@@ -73,6 +74,7 @@ export class Attempt implements Dispatcher.DispatchHandler {
 
   onResponseEnd(): void {
     this.#controller = undefined;
+    this.upstream.ended();
     if (this.#isAbandoned) return;
     this.#answer!.end();
     this.#owner.completed(this);
@@ -80,8 +82,15 @@ export class Attempt implements Dispatcher.DispatchHandler {
 
   onResponseError(_: Dispatcher.DispatchController, error: Error): void {
     this.#controller = undefined;
+    this.upstream.ended();
     if (this.#isAbandoned) return;
-    if (this.#answer === undefined) this.upstream.breaker.failed();
+    if (isUnsendable(error)) this.#endTrial();
+    else if (this.#answer === undefined) this.upstream.breaker.failed();
     this.#owner.failed(this, error);
+  }
+
+  /** Ends a trial of the breaker without a result. */
+  #endTrial(): void {
+    if (this.#isTrial && this.#answer === undefined) this.upstream.breaker.abandoned();
   }
 }

@@ -1,4 +1,7 @@
-/** A circuit breaker: after consecutive failures an upstream receives no requests for a time, then one as a trial. */
+/**
+ * A circuit breaker: after consecutive failures an upstream receives no requests for a time, then one as a trial. A
+ * failure is a missing answer. An answer with any status, also 5xx, is none: its client decides about it.
+ */
 
 /** When a breaker opens and for how long. */
 export interface BreakerOptions {

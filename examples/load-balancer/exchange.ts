@@ -22,7 +22,7 @@ import { Attempt, type AttemptOwner } from './attempt.ts';
 import type { Batch } from './batch.ts';
 import { type Body, readBody } from './body.ts';
 import type { CacheLedger } from './cache-ledger.ts';
-import { noneAvailable, refusalOf } from './failure.ts';
+import { isUnsendable, noneAvailable, refusalOf } from './failure.ts';
 import { endToEnd, linesOf, towardsUpstream } from './headers.ts';
 import type { KeepAlive } from './keep-alive.ts';
 import { Observation } from './observation.ts';
@@ -195,6 +195,8 @@ export class Exchange implements AttemptOwner {
     if (outcome.kind === 'transforming') return new TransformedEvents(outcome.transformer, context, recipient, events);
     if (outcome.error !== undefined) recipient.pluginFailed('an event transform failed', outcome.error);
     if (outcome.kind === 'passed-through') return new UnchangedAnswer(status, headers, recipient, events);
+    // Reading the rest would cost the upstream's tokens.
+    attempt.abandon();
     sendOutcome(this.#response, outcome);
     return DISCARDED;
   }
@@ -213,7 +215,7 @@ export class Exchange implements AttemptOwner {
 
   failed(attempt: Attempt, error: Error): void {
     if (this.#isClosed) return;
-    if (attempt.hasBegun || this.#next >= this.#targets.length) {
+    if (attempt.hasBegun || isUnsendable(error) || this.#next >= this.#targets.length) {
       this.fail(error);
       return;
     }
@@ -291,7 +293,8 @@ export class Exchange implements AttemptOwner {
     const { apiKey } = target.route;
     if (apiKey !== undefined && url.origin === target.upstream.origin) flat.push('x-api-key', apiKey);
     const path = url.pathname + url.search;
-    this.#dispatch(target, { origin: url.origin, path, method, headers: flat, body: body.length === 0 ? null : body });
+    const sent = body.length === 0 ? null : body;
+    return this.#dispatch(target, { origin: url.origin, path, method, headers: flat, body: sent });
   }
 
   /** The original request without hop-by-hop headers. */
@@ -307,11 +310,13 @@ export class Exchange implements AttemptOwner {
     return { method: method!, headers: flat, body: body instanceof Buffer && body.length === 0 ? null : body };
   }
 
+  /** Sends the request, or tries the next target if this one has no free connection anymore. */
   #dispatch(
     { upstream, route }: Target,
     options: Omit<Dispatcher.DispatchOptions, 'method'> & { method: string },
-  ): void {
+  ): Promise<void> | undefined {
     if (this.#isClosed) return;
+    if (!upstream.admits) return this.#send();
     this.#observation?.add({
       type: 'upstream_chosen',
       upstream: { kind: 'anthropic_direct', baseUrl: route.baseUrl },
@@ -430,7 +435,7 @@ function takesComments(headers: IncomingHttpHeaders): boolean {
   return length === undefined && encoding === 'identity';
 }
 
-/** Discards the body of an answer that is not forwarded. */
+/** The answer of an abandoned attempt, which receives nothing. */
 const DISCARDED: Answer = { data: () => true, end() {} };
 
 function keyOf(headers: IncomingHttpHeaders): string {

@@ -62,7 +62,7 @@ export async function explain(
   const { targets } = view;
   const nameOf = (upstreamId: string) => targets.find(({ route }) => route.id === upstreamId)?.route.name ?? upstreamId;
   const candidates = targets
-    .filter(({ upstream }) => upstream.breaker.admits)
+    .filter(({ upstream }) => upstream.admits)
     .map(({ route: { id: upstreamId, name } }) => ({
       upstreamId,
       name,

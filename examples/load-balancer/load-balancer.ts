@@ -30,7 +30,7 @@ export interface Limits {
   readonly requests: number;
   /** Concurrent connections of clients; more are closed. */
   readonly connections: number;
-  /** Concurrent connections to one upstream; null is no limit. */
+  /** Concurrent requests to one upstream, each on its own connection; null is no limit. */
   readonly upstreamConnections: number | null;
 }
 

@@ -20,7 +20,7 @@ export interface RequestRecord {
   readonly durationMs: number;
   /** The decision of each filter, with its reason. */
   readonly decisions: readonly { readonly plugin: string; readonly kept: number | null; readonly reason: string }[];
-  /** Upstreams that could not be reached for this request. */
+  /** Upstreams that could not be reached for this request, or had no free connection. */
   readonly passedOver: number;
   /** `Date.now()` milliseconds. */
   readonly endedAt: number;

@@ -17,7 +17,7 @@ export interface UpstreamTimeouts {
 export interface UpstreamOptions {
   readonly timeouts: UpstreamTimeouts;
   readonly breaker: BreakerOptions;
-  /** Concurrent connections to one upstream; further requests wait. */
+  /** Concurrent connections to one upstream, each for one request; null is no limit. */
   readonly connections: number | null;
 }
 
@@ -31,6 +31,8 @@ export class Upstream {
   readonly basePath: string;
   readonly dispatcher: Dispatcher;
   readonly breaker: Breaker;
+  readonly #maxRequests: number;
+  #requests = 0;
 
   constructor({ id, name, baseUrl }: UpstreamRoute, { timeouts, breaker, connections }: UpstreamOptions) {
     const url = new URL(baseUrl);
@@ -40,12 +42,32 @@ export class Upstream {
     this.baseUrl = baseUrl;
     this.basePath = url.pathname.replace(/\/$/, '');
     this.breaker = new Breaker(breaker);
+    this.#maxRequests = connections ?? Number.POSITIVE_INFINITY;
     this.dispatcher = new Pool(url.origin, {
       connections,
       connectTimeout: timeouts.connectMs,
       headersTimeout: timeouts.headersMs,
       bodyTimeout: timeouts.idleMs,
     });
+  }
+
+  /**
+   * Whether a request may be sent now: the breaker allows it and a connection is free. A request never waits for a
+   * connection, because undici limits neither the time nor the memory of waiting requests.
+   */
+  get admits(): boolean {
+    return this.#requests < this.#maxRequests && this.breaker.admits;
+  }
+
+  /** Reports a request, which must end in `ended`. Returns true if it is the trial of the breaker. */
+  begin(): boolean {
+    this.#requests++;
+    return this.breaker.begin();
+  }
+
+  /** The request does not use its connection anymore. */
+  ended(): void {
+    this.#requests--;
   }
 }
 
@@ -69,13 +91,12 @@ export class Upstreams {
     return upstream;
   }
 
-  /** Closes the other upstreams after their requests have ended. */
+  /**
+   * Removes the other upstreams. Requests that started before may still be sent to them, so their connections are not
+   * closed: undici closes idle ones.
+   */
   retain(kept: readonly Upstream[]): void {
-    for (const [key, upstream] of this.#known) {
-      if (kept.includes(upstream)) continue;
-      this.#known.delete(key);
-      void upstream.dispatcher.close();
-    }
+    for (const [key, upstream] of this.#known) if (!kept.includes(upstream)) this.#known.delete(key);
   }
 
   /** Closes every connection. */

@@ -35,6 +35,7 @@ const FIELDS = {
 /** Larger bodies and lines are not parsed. */
 const MAX_TEXT_BYTES = 4 * 1024 * 1024;
 const USAGE = ['usage'];
+const NO_BYTES = Buffer.alloc(0);
 const NEWLINE = 0x0a;
 const RETURN = 0x0d;
 
@@ -126,7 +127,8 @@ class StreamUsage extends Counts implements UsageReader {
 
   /** Whether the line was the empty one after an event. */
   #endLine(): boolean {
-    const bytes = this.#begun.length === 1 ? this.#begun[0]! : Buffer.concat(this.#begun);
+    const [first = NO_BYTES] = this.#begun;
+    const bytes = this.#begun.length <= 1 ? first : Buffer.concat(this.#begun);
     const line = bytes.at(-1) === RETURN ? bytes.subarray(0, -1) : bytes;
     const isEmpty = this.#begunSize - (bytes.length - line.length) === 0;
     this.#begun = [];

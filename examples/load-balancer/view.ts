@@ -75,7 +75,7 @@ export class View {
   }
 
   /**
-   * Returns the upstreams whose breakers allow a request, rotated for each call, because filters keep the first of
+   * Returns the upstreams that admit a request, rotated for each call, because filters keep the first of
    * equal ones.
    */
   inTurn(): Target[] {
@@ -84,7 +84,7 @@ export class View {
     const turn: Target[] = [];
     for (let i = 0; i < targets.length; i++) {
       const target = targets[(this.#first + i) % targets.length]!;
-      if (target.upstream.breaker.admits) turn.push(target);
+      if (target.upstream.admits) turn.push(target);
     }
     return turn;
   }

@@ -1,4 +1,5 @@
 /** Plugins and routes are published, connections are closed, and metrics are collected while the load balancer runs. */
+import { request as httpRequest } from 'node:http';
 import { setTimeout as delay } from 'node:timers/promises';
 import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
@@ -17,6 +18,20 @@ describe('publish', () => {
     expect(balancer.view).not.toBe(before);
     expect(balancer.runtime.slotCount).toBe(1);
     expect(balancer.runtime.getSlot(SlotKey.global('cache-aware'))!.current.versionId).toBe(2);
+  });
+
+  it('sends a request that began before to an upstream that is removed', async () => {
+    const server = await upstream(ok);
+    const { balancer, url } = await loadBalancer(routes([server]));
+    const sent = httpRequest(`${url}/v1/messages`, { method: 'POST', headers: { 'x-api-key': 'me' }, agent: false });
+    const answered = new Promise<number>((resolve, reject) => {
+      sent.on('response', (response) => resolve(response.resume().statusCode!)).on('error', reject);
+    });
+    sent.write('{');
+    await until(() => balancer.requestsInFlight === 1);
+    await balancer.publish(routes([]));
+    sent.end('}');
+    expect(await answered).toBe(200);
   });
 
   it('changes nothing when a plugin is rejected', async () => {

@@ -1,4 +1,4 @@
-import { describe, expect, it } from 'vitest';
+import { describe, expect, it, onTestFinished, vi } from 'vitest';
 import { Batch } from '../../examples/load-balancer/batch.ts';
 import { CacheLedger } from '../../examples/load-balancer/cache-ledger.ts';
 import { Prompt } from '../../examples/load-balancer/prompt.ts';
@@ -79,6 +79,15 @@ describe('usage readers', () => {
       expect(events).toBe(3);
       expect(reader.usage()).toEqual({ ...NO_USAGE, inputTokens: 3, outputTokens: 9 });
     }
+  });
+
+  it('copy no line of a stream that arrives complete', () => {
+    const concat = vi.spyOn(Buffer, 'concat');
+    onTestFinished(() => concat.mockRestore());
+    const reader = usageReader('text/event-stream');
+    for (const events of ['data: 1\n\n', 'data: {"usage":{"input_tokens":1}}\n\n']) reader.feed(Buffer.from(events));
+    expect(reader.usage()).toEqual({ ...NO_USAGE, inputTokens: 1 });
+    expect(concat).not.toHaveBeenCalled();
   });
 
   it('read a JSON body', () => {

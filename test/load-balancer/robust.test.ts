@@ -44,6 +44,10 @@ function exchange(url: string, text: string): Promise<string> {
   });
 }
 
+/** A request that may be followed by another one on its connection. */
+const pipelined = (path: string, isLast = false) =>
+  `POST ${path} HTTP/1.1\r\nhost: lb\r\nx-api-key: me\r\n${isLast ? 'connection: close\r\n' : ''}content-length: 2\r\n\r\n{}`;
+
 describe('an upstream that', () => {
   it('does not answer produces 504', async () => {
     const server = await upstream(() => {});
@@ -124,6 +128,61 @@ describe('an upstream that', () => {
     expect(good.received).toHaveLength(5);
   });
 
+  it('has no free connection receives no request, and no request waits for it', async () => {
+    const hung = await upstream(() => {});
+    const spare = await upstream(ok);
+    const limits = { upstreamConnections: 1 };
+    const { url, balancer } = await loadBalancer(routes([hung]), { limits });
+    const { hostname, port } = new URL(url);
+    const socket = connect(Number(port), hostname, () => socket.write(pipelined('/')));
+    await until(() => hung.received.length === 1);
+    expect(await post(url)).toMatchObject({ status: 503, headers: { 'retry-after': '1' } });
+    await balancer.publish(routes([hung, spare]));
+    for (let i = 0; i < 3; i++) expect((await post(url)).status).toBe(200);
+    await balancer.publish(routes([hung]));
+    socket.destroy();
+    await until(() => balancer.requestsInFlight === 0);
+    await until(() => balancer.view.targets[0]!.upstream.admits);
+    post(url).catch(() => {});
+    await until(() => hung.received.length === 2);
+  });
+
+  it.each([[[]], [[plugin('shape', 'rewrite')]]])(
+    'receives no more requests at once than it has connections',
+    async (plugins) => {
+      const answers: (() => void)[] = [];
+      const server = await upstream((_, response) => answers.push(() => response.end('ok')));
+      const { url } = await loadBalancer(routes([server], { plugins }), { limits: { upstreamConnections: 2 } });
+      const statuses: number[] = [];
+      const all = Array.from({ length: 10 }, async () => statuses.push((await post(url)).status));
+      await until(() => answers.length === 2 && statuses.length === 8);
+      expect(new Set(statuses)).toEqual(new Set([503]));
+      for (const answer of answers) answer();
+      await Promise.all(all);
+      expect(statuses.slice(8)).toEqual([200, 200]);
+    },
+  );
+
+  it.each(['theirs\n', 'theirs\u0100'])(
+    'has a key that cannot be sent (%j) keeps its breaker closed',
+    async (apiKey) => {
+      const server = await upstream(ok);
+      const { upstreams, ...rest } = routes([server, server]);
+      const served = { ...rest, upstreams: upstreams.map((route) => ({ ...route, apiKey })) };
+      const { url, balancer, log } = await loadBalancer(served, { breaker: { failures: 1, openMs: 60_000 } });
+      for (let i = 0; i < 3; i++) expect((await post(url)).status).toBe(500);
+      expect(balancer.view.targets.map(({ upstream: { breaker } }) => breaker.state)).toEqual(['closed', 'closed']);
+      expect(log.map(({ message }) => message)).toEqual(Array(3).fill('a request failed'));
+    },
+  );
+
+  it('answers 5xx keeps its breaker closed', async () => {
+    const server = await upstream((_, response) => response.writeHead(500).end());
+    const { url, balancer } = await loadBalancer(routes([server]), { breaker: { failures: 1, openMs: 60_000 } });
+    for (let i = 0; i < 3; i++) expect((await post(url)).status).toBe(500);
+    expect(balancer.view.targets[0]!.upstream.breaker.state).toBe('closed');
+  });
+
   it('differs from the origin of a shaped request receives neither request nor key', async () => {
     const server = await upstream(ok);
     const elsewhere = plugin('shape', 'misbehave', { failurePolicy: 'fail-closed' });
@@ -139,9 +198,6 @@ describe('a client that', () => {
   const WHOLE =
     'POST /v1/messages HTTP/1.1\r\nhost: lb\r\nx-api-key: me\r\ncontent-type: application/json\r\ncontent-length: 20\r\n\r\n' +
     '{"messages":[{}]}   ';
-  const pipelined = (path: string, isLast = false) =>
-    `POST ${path} HTTP/1.1\r\nhost: lb\r\nx-api-key: me\r\n${isLast ? 'connection: close\r\n' : ''}content-length: 2\r\n\r\n{}`;
-
   it('disconnects at any byte of its request affects only that request', async () => {
     const server = await upstream(ok);
     const { url, balancer } = await loadBalancer(routes([server], { plugins: [plugin('filter', 'cache-aware')] }));
