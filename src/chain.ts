@@ -191,10 +191,12 @@ export class PluginChain {
     const request = rereadableRequest(ctx);
     for (const stage of this.#filters) {
       if (run.isOver) break;
+      // Before the call: afterwards, a followed slot may be absent or have another version.
+      const { failurePolicy } = stage;
       try {
         run.take(stage, stage.filter(request, principal, run.survivors, options));
       } catch (error) {
-        run.fail(stage, error);
+        run.fail(stage, failurePolicy, error);
       }
     }
     return run.outcome();
@@ -214,11 +216,12 @@ export class PluginChain {
     const request = rereadableRequest(ctx);
     for (const stage of this.#filters) {
       if (run.isOver) break;
+      const { failurePolicy } = stage;
       try {
         run.take(stage, await stage.filterAsync(request, principal, run.survivors, options));
       } catch (error) {
         if (isAbort(error, options?.signal)) throw error;
-        run.fail(stage, error);
+        run.fail(stage, failurePolicy, error);
       }
     }
     return run.outcome();
@@ -230,10 +233,11 @@ export class PluginChain {
   shape(ctx: RequestContext, upstream: Upstream, principal: Principal, options?: CallOptions): ShapeOutcome {
     const request = rereadableRequest(ctx);
     if (this.#shape === undefined) return unshaped(request, upstream);
+    const { failurePolicy } = this.#shape;
     try {
       return { kind: 'shaped', request: this.#shape.shape(request, upstream, principal, options) };
     } catch (error) {
-      return afterFailedShape(this.#shape, error, request, upstream);
+      return afterFailedShape(this.#shape, failurePolicy, error, request, upstream);
     }
   }
 
@@ -246,11 +250,12 @@ export class PluginChain {
   ): Promise<ShapeOutcome> {
     const request = rereadableRequest(ctx);
     if (this.#shape === undefined) return unshaped(request, upstream);
+    const { failurePolicy } = this.#shape;
     try {
       return { kind: 'shaped', request: await this.#shape.shapeAsync(request, upstream, principal, options) };
     } catch (error) {
       if (isAbort(error, options?.signal)) throw error;
-      return afterFailedShape(this.#shape, error, request, upstream);
+      return afterFailedShape(this.#shape, failurePolicy, error, request, upstream);
     }
   }
 
@@ -343,10 +348,10 @@ class FilterRun {
     this.#ids = this.#ids.filter((id) => kept.has(id));
   }
 
-  fail(stage: FilterStage, error: unknown): void {
+  fail(stage: FilterStage, policy: PluginFailurePolicy, error: unknown): void {
     const failure = pluginFailureOrThrow(error);
     this.#stages.push({ plugin: stage.pluginName, error: failure });
-    if (stage.failurePolicy === 'fail-closed') this.#stopped = pluginFailed(failure);
+    if (policy === 'fail-closed') this.#stopped = pluginFailed(failure);
     else stage.countPassThrough?.();
   }
 
@@ -390,9 +395,15 @@ function canonicalIds(candidates: readonly UpstreamCandidate[]): string[] {
   return ids;
 }
 
-function afterFailedShape(stage: ShapeStage, error: unknown, ctx: RequestContext, upstream: Upstream): ShapeOutcome {
+function afterFailedShape(
+  stage: ShapeStage,
+  policy: PluginFailurePolicy,
+  error: unknown,
+  ctx: RequestContext,
+  upstream: Upstream,
+): ShapeOutcome {
   const failure = pluginFailureOrThrow(error);
-  const request = stage.failurePolicy === 'pass-through' ? passThroughRequest(ctx, upstream) : null;
+  const request = policy === 'pass-through' ? passThroughRequest(ctx, upstream) : null;
   if (request !== null) stage.countPassThrough?.();
   return request === null ? pluginFailed(failure) : { kind: 'passed-through', request, error: failure };
 }

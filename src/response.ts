@@ -74,10 +74,11 @@ export function resolveEvents(
   options?: SseTransformerOptions,
 ): EventsOutcome {
   const transformer = new SseTransformer(stage, context, options);
-  const { failure } = transformer;
-  if (failure === undefined) return { kind: 'transforming', transformer };
+  const { failure, isPassing } = transformer;
+  if (failure === undefined && !isPassing) return { kind: 'transforming', transformer };
   transformer.destroy();
-  return stage.failurePolicy === 'fail-closed' ? pluginFailed(failure) : { kind: 'passed-through', error: failure };
+  if (failure === undefined) return { kind: 'passed-through' };
+  return isPassing ? { kind: 'passed-through', error: failure } : pluginFailed(failure);
 }
 
 /**
@@ -88,10 +89,12 @@ export function resolveResponse(
   input: TransformResponseInput,
   options?: CallOptions,
 ): ResponseOutcome {
+  // Before the call: afterwards, a followed slot may be absent or have another version.
+  const { failurePolicy } = stage;
   try {
     return outcomeOf(stage, input, stage.transformResponse(input, options));
   } catch (error) {
-    return afterFailure(stage, error);
+    return afterFailure(stage, failurePolicy, error);
   }
 }
 
@@ -101,11 +104,12 @@ export async function resolveResponseAsync(
   input: TransformResponseInput,
   options?: AsyncCallOptions,
 ): Promise<ResponseOutcome> {
+  const { failurePolicy } = stage;
   try {
     return outcomeOf(stage, input, await stage.transformResponseAsync(input, options));
   } catch (error) {
     if (isAbort(error, options?.signal)) throw error;
-    return afterFailure(stage, error);
+    return afterFailure(stage, failurePolicy, error);
   }
 }
 
@@ -123,9 +127,9 @@ function outcomeOf(
   return { kind: 'transformed', status, headers, body };
 }
 
-function afterFailure(stage: ResponseStage, error: unknown): ResponseOutcome {
+function afterFailure(stage: ResponseStage, policy: PluginFailurePolicy, error: unknown): ResponseOutcome {
   const failure = pluginFailureOrThrow(error);
-  if (stage.failurePolicy === 'fail-closed') return pluginFailed(failure);
+  if (policy === 'fail-closed') return pluginFailed(failure);
   stage.countPassThrough?.();
   return { kind: 'passed-through', error: failure };
 }

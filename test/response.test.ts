@@ -1,3 +1,4 @@
+import { subscribe, unsubscribe } from 'node:diagnostics_channel';
 import { Readable, Writable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { describe, expect, it } from 'vitest';
@@ -7,11 +8,15 @@ import {
   type PluginFailurePolicy,
   ResponseTransformError,
   SlotKey,
+  type SlotOptions,
+  SseTransformer,
+  WasmtimeFilterPlugin,
   WasmtimeUpstreamDialect,
 } from '../src/index.ts';
 import { guest, misbehavesAfterProbe } from './support/guest.ts';
+import { plugin } from './support/plugins.ts';
 import { newRuntime } from './support/runtimes.ts';
-import { response } from './support/samples.ts';
+import { caller, candidates, request, response, upstream } from './support/samples.ts';
 
 const key = new SlotKey('tenant', 'shape');
 const HOOKS = ['shape', 'transform_response', 'transform_sse_event'] as const;
@@ -138,11 +143,79 @@ describe('PluginChain streams', () => {
     expect(open.chain.transformEvents(plain).kind).toBe('transforming');
   });
 
+  it.each(['rewrite', 'transforms-noop'])('are passed through without an active transform: %s', async (name) => {
+    const encoded = { ...input, headers: [['content-encoding', 'gzip']] as [string, string][] };
+    for (const instance of ['event', 'stream'] as const) {
+      const runtime = newRuntime();
+      const options = { failurePolicy: 'fail-closed', instance } as const;
+      const dialect = new WasmtimeUpstreamDialect(runtime, runtime.registerShape(key, name, plugin(name), options));
+      expect(new PluginChain({ shape: dialect }).transformEvents(encoded)).toEqual({ kind: 'passed-through' });
+      const transformer = new SseTransformer(dialect, encoded, { maxEventBytes: 10 });
+      transformer.end(Buffer.alloc(100, 0x1f));
+      expect(Buffer.concat(await transformer.toArray())).toEqual(Buffer.alloc(100, 0x1f));
+      expect(transformer.failure).toBeUndefined();
+    }
+  });
+
   it('throw for an invalid context', () => {
     expect(() => chainOf('pass-through').chain.transformEvents({ ...input, status: -1 })).toThrow(InvalidArgumentError);
   });
 
   it('are passed through without a shape', () => {
     expect(new PluginChain({}).transformEvents(input)).toEqual({ kind: 'passed-through' });
+  });
+});
+
+describe('the failure policy of a slot that is evicted or replaced during a call', () => {
+  const stopped = { kind: 'unavailable', code: 'plugin_failed', status: 503 };
+  const closed: SlotOptions = { failurePolicy: 'fail-closed' };
+  const traps = misbehavesAfterProbe('unreachable');
+
+  it('is the policy at the start of the call', async () => {
+    const runtime = newRuntime();
+    const filterKey = new SlotKey('tenant', 'filter');
+    runtime.registerFilter(filterKey, 'filter', guest({ hook: traps }), closed);
+    const shape = guest({ hooks: HOOKS, hook: { shape: traps, transform_response: traps } });
+    runtime.registerShape(key, 'shape', shape, closed);
+    const chain = new PluginChain({
+      filters: [WasmtimeFilterPlugin.follow(runtime, filterKey)],
+      shape: WasmtimeUpstreamDialect.follow(runtime, key),
+    });
+    const ctx = request({ body: Buffer.alloc(4096) });
+    const where = { where: 'thread' } as const;
+    const calls = [
+      chain.filterAsync(ctx, caller(), candidates(2), where),
+      chain.shapeAsync(ctx, upstream, caller(), where),
+      chain.transformResponseAsync(input, where),
+    ];
+    runtime.registerShape(key, 'shape', plugin('echo'), { failurePolicy: 'pass-through' });
+    runtime.evictSlot(filterKey);
+    for (const outcome of await Promise.all(calls)) expect(outcome).toMatchObject(stopped);
+  });
+
+  it('is the policy at the start of the call on the calling thread, where a listener may evict the slot', () => {
+    const runtime = newRuntime();
+    runtime.registerFilter(key, 'filter', guest({ hook: traps }), closed);
+    const chain = new PluginChain({ filters: [WasmtimeFilterPlugin.follow(runtime, key)] });
+    const evict = () => runtime.evictSlot(key);
+    subscribe('cc-lb-runtime-wasmtime:trap', evict);
+    const outcome = chain.filter(request({ body: Buffer.alloc(4096) }), caller(), candidates(2));
+    unsubscribe('cc-lb-runtime-wasmtime:trap', evict);
+    expect(runtime.getSlot(key)).toBeUndefined();
+    expect(outcome).toMatchObject(stopped);
+  });
+
+  it.each(['event', 'stream'] as const)('is the policy when a stream was opened (%s)', async (instance) => {
+    const runtime = newRuntime();
+    runtime.registerShape(key, 'masker', plugin('masker'), { ...closed, instance });
+    const outcome = new PluginChain({ shape: WasmtimeUpstreamDialect.follow(runtime, key) }).transformEvents(input, {
+      maxEventBytes: 100,
+    });
+    if (outcome.kind !== 'transforming') throw new Error('expected a transformer');
+    runtime.retainSlots([]);
+    outcome.transformer.end(`data: sk-secret ${'x'.repeat(200)}\n\n`);
+    const text = Buffer.concat(await outcome.transformer.toArray()).toString();
+    expect(text).toMatch(/^event: error\n/);
+    expect(text).not.toContain('sk-secret');
   });
 });

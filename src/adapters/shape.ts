@@ -36,8 +36,8 @@ import {
   FollowedKey,
   type WrapError,
 } from './adapter.ts';
-import { streamExchangeOf } from './exchange.ts';
-import { type EventTransform, eventInput, type OpenStream, StreamTransform, unchangedEvents } from './stream.ts';
+import { type Exchange, recurringExchangeOf, streamExchangeOf } from './exchange.ts';
+import { type EventTransform, type OpenStream, StreamTransform, unchangedEvents } from './stream.ts';
 import { checkDecoded, ResponseCall, SseEventCall, toTransformError } from './transform.ts';
 import { bodyOf, principalFor, principalValue, upstreamUrl } from './values.ts';
 
@@ -110,7 +110,7 @@ export class WasmtimeUpstreamDialect extends Adapter<'shape'> {
     checkObject(input, 'input');
     const version = this.versionFor('transform_sse_event', toTransformError);
     if (!version.schemas.transform_sse_event) return { kind: 'unchanged' };
-    return this.inline(new SseEventCall(version, this.core.config, input, options));
+    return this.inline(new SseEventCall(version, this.core.config, recurringExchangeOf(input), input.event, options));
   }
 
   /** The asynchronous form of `transformSseEvent`, on the thread that `options.where` selects. Rejects as it throws. */
@@ -121,34 +121,42 @@ export class WasmtimeUpstreamDialect extends Adapter<'shape'> {
     checkObject(input, 'input');
     const version = this.versionFor('transform_sse_event', toTransformError);
     if (!version.schemas.transform_sse_event) return { kind: 'unchanged' };
-    return this.anywhere(new SseEventCall(version, this.core.config, input, options), options);
+    const call = new SseEventCall(version, this.core.config, recurringExchangeOf(input), input.event, options);
+    return this.anywhere(call, options);
   }
 
   /**
-   * Opens the transform of one response's events. Close it when the stream ends. With `instance: 'stream'`, the events
-   * share an instance of the current version; otherwise each is a `transformSseEventAsync`. Throws
-   * ResponseTransformError for an absent slot and for an encoded body, InvalidArgument for an invalid context, and
-   * Closed.
+   * Opens the transform of one response's events. Close it when the stream ends. The context is read once. With
+   * `instance: 'stream'`, the events share an instance of the current version; otherwise each is like a
+   * `transformSseEventAsync`. If the current version has no hook for events, or it is in noop mode, all events stay
+   * unchanged. Throws ResponseTransformError for an absent slot and for an encoded body, InvalidArgument for an invalid
+   * context, and Closed.
    */
   openSseStream(context: TransformContext): EventTransform {
     checkObject(context, 'context');
     const version = this.versionFor('transform_sse_event', toTransformError);
-    const schema = version.schemas.transform_sse_event;
+    if (!version.schemas.transform_sse_event) return unchangedEvents;
+    const exchange = streamExchangeOf(context);
     const isEnforced = version.options.enforcement === 'enforce';
-    if (schema && isEnforced) {
-      checkDecoded(streamExchangeOf(context, schema.oauthPrincipalKind), version.contextOf('transform_sse_event'));
-    }
+    if (isEnforced) checkDecoded(exchange, version.contextOf('transform_sse_event'));
     if (version.options.instance === 'event' || !isEnforced) {
-      return {
-        transform: (event, options) => this.transformSseEventAsync(eventInput(context, event), options),
-        close() {},
-      };
+      return { transform: (event, options) => this.#transformEvent(exchange, event, options), close() {} };
     }
-    if (!schema) return unchangedEvents;
     const { config } = this.core;
     const call = (event: SseEvent, options: AsyncCallOptions | undefined, stream: OpenStream) =>
-      this.anywhere(new SseEventCall(version, config, eventInput(context, event), options, stream), options);
-    return new StreamTransform(version.module, context, call);
+      this.anywhere(new SseEventCall(version, config, exchange, event, options, stream), options);
+    return new StreamTransform(version.module, exchange.value.principal.id, call);
+  }
+
+  /** Transforms an event of a stream with a new instance of the current version. */
+  async #transformEvent(
+    exchange: Exchange,
+    event: SseEvent,
+    options: AsyncCallOptions | undefined,
+  ): Promise<TransformSseEventOutput> {
+    const version = this.versionFor('transform_sse_event', toTransformError);
+    if (!version.schemas.transform_sse_event) return { kind: 'unchanged' };
+    return this.anywhere(new SseEventCall(version, this.core.config, exchange, event, options), options);
   }
 
   #call(ctx: RequestContext, upstream: Upstream, principal: Principal, options: CallOptions | undefined): ShapeCall {

@@ -1,7 +1,7 @@
 /** The events of one stream: calls of `transform_sse_event` on one instance, which keeps its state between events. */
 import { InvalidArgumentError } from '../errors.ts';
 import type { NativeModule, NativeStream } from '../native/addon.ts';
-import type { SseEvent, TransformContext, TransformSseEventInput, TransformSseEventOutput } from '../types.ts';
+import type { SseEvent, TransformSseEventOutput } from '../types.ts';
 import { checkString } from '../validate.ts';
 import type { AsyncCallOptions } from './adapter.ts';
 
@@ -16,22 +16,13 @@ export interface EventTransform {
   close(): void;
 }
 
-/** The transform of a plugin that does not declare the hook or declares it in noop mode. */
+/** The transform of a plugin that does not declare the hook or declares it in noop mode. Its events need no parsing. */
 export const unchangedEvents: EventTransform = {
   async transform() {
     return { kind: 'unchanged' };
   },
   close() {},
 };
-
-/**
- * Returns the input of a call with one event. The fields are named, because V8 adds a property to a spread object in its
- * runtime instead of in compiled code.
- */
-export function eventInput(context: TransformContext, event: SseEvent): TransformSseEventInput {
-  const { requestId, principal, upstream, requestMethod, requestPath, canonicalModelId, status, headers } = context;
-  return { requestId, principal, upstream, requestMethod, requestPath, canonicalModelId, status, headers, event };
-}
 
 /** A native stream, and its number for calls on this thread. */
 export interface OpenStream {
@@ -51,10 +42,9 @@ export class StreamTransform implements EventTransform {
   readonly #call: CallEvent;
   #running = false;
 
-  /** @param call calls the hook with one event on the stream */
-  constructor(module: NativeModule, context: TransformContext, call: CallEvent) {
-    const principal = context.principal?.id;
-    checkString(principal, 'context.principal.id');
+  /** Throws InvalidArgument unless `principal` is a string. `call` calls the hook with one event on the stream. */
+  constructor(module: NativeModule, principal: unknown, call: CallEvent) {
+    checkString(principal, 'principal.id');
     const handle = module.openStream(principal);
     this.#stream = { handle, target: handle.target() };
     this.#call = call;

@@ -7,20 +7,14 @@ import type { NativeStream } from '../native/addon.ts';
 import { checkStatus } from '../policy/decision.ts';
 import { transformedHeaders } from '../policy/headers.ts';
 import { quoted } from '../policy/refusal.ts';
-import type {
-  TransformResponseInput,
-  TransformResponseOutput,
-  TransformSseEventInput,
-  TransformSseEventOutput,
-} from '../types.ts';
+import type { SseEvent, TransformResponseInput, TransformResponseOutput, TransformSseEventOutput } from '../types.ts';
 import { checkBytes, checkObject } from '../validate.ts';
 import type { Version } from '../versions.ts';
 import { decodeAnswer } from '../wire/decode.ts';
 import type { TransformResponseRequest, TransformSseEventRequest } from '../wire/messages/transform.ts';
-import type { Prefix } from '../wire/prefix.ts';
 import type { SchemaByHook } from '../wire/schemas.ts';
 import { AdapterCall, type CallOptions, type WrapError } from './adapter.ts';
-import { type Exchange, exchangeOf, streamExchangeOf } from './exchange.ts';
+import { type Exchange, exchangeOf } from './exchange.ts';
 import type { OpenStream } from './stream.ts';
 import { bodyOf } from './values.ts';
 
@@ -55,7 +49,7 @@ export class ResponseCall extends AdapterCall<TransformResponseOutput> {
     options: CallOptions | undefined,
   ) {
     const schema = version.schemas.transform_response!;
-    const exchange = exchangeOf(input, schema.oauthPrincipalKind);
+    const exchange = exchangeOf(input);
     const request = { ...exchange.value, body: bodyOf(input.body) };
     super('transform_response', version, options, {
       principal: request.principal.id,
@@ -102,27 +96,23 @@ export class ResponseCall extends AdapterCall<TransformResponseOutput> {
 export class SseEventCall extends AdapterCall<TransformSseEventOutput> {
   readonly wrapError = toTransformError;
   override readonly stream: NativeStream | null;
-  private readonly isEncoded: boolean;
   private readonly schema: SchemaByHook['transform_sse_event'];
   private readonly request: TransformSseEventRequest;
-  private readonly prefix: Prefix | null;
+  private readonly exchange: Exchange;
   private readonly config: HotEngineConfig;
-  private readonly input: TransformSseEventInput;
   private readonly options: CallOptions | undefined;
 
   constructor(
     version: Version<'shape'>,
     config: HotEngineConfig,
-    input: TransformSseEventInput,
+    exchange: Exchange,
+    event: SseEvent,
     options: CallOptions | undefined,
     stream: OpenStream | null = null,
   ) {
-    const { event } = input;
     checkObject(event, 'event');
     checkBytes(event.data, 'event.data');
-    const schema = version.schemas.transform_sse_event!;
-    const exchange = streamExchangeOf(input, schema.oauthPrincipalKind);
-    const { value, prefix } = exchange;
+    const { value } = exchange;
     super('transform_sse_event', version, options, {
       target: stream?.target,
       principal: value.principal.id,
@@ -130,9 +120,8 @@ export class SseEventCall extends AdapterCall<TransformSseEventOutput> {
       bodyBytes: event.data.length,
     });
     if (this.isEnforced) checkDecoded(exchange, this.context());
-    this.isEncoded = exchange.encoding !== null;
     this.stream = stream?.handle ?? null;
-    this.schema = schema;
+    this.schema = version.schemas.transform_sse_event!;
     this.request = {
       requestId: value.requestId,
       principal: value.principal,
@@ -144,15 +133,14 @@ export class SseEventCall extends AdapterCall<TransformSseEventOutput> {
       responseHeaders: value.responseHeaders,
       event,
     };
-    this.prefix = prefix;
+    this.exchange = exchange;
     this.config = config;
-    this.input = input;
     this.options = options;
   }
 
   forVersion(version: Version<'shape'>): SseEventCall | null {
-    if (!version.schemas.transform_sse_event || this.isEncoded) return null;
-    return new SseEventCall(version, this.config, this.input, this.options);
+    if (!version.schemas.transform_sse_event || this.exchange.encoding !== null) return null;
+    return new SseEventCall(version, this.config, this.exchange, this.request.event, this.options);
   }
 
   unenforced(): TransformSseEventOutput {
@@ -160,7 +148,7 @@ export class SseEventCall extends AdapterCall<TransformSseEventOutput> {
   }
 
   encode(scratch: CallScratch): void {
-    encodeMessage(this.schema.request, this.request, scratch, this.prefix);
+    encodeMessage(this.schema.request, this.request, scratch, this.exchange.prefix);
   }
 
   decode(bytes: Buffer, start: number, end: number, leased: boolean): TransformSseEventOutput {

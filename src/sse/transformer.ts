@@ -2,12 +2,12 @@ import { Transform, type TransformCallback } from 'node:stream';
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import * as z from 'zod';
 import type { AsyncCallOptions } from '../adapters/adapter.ts';
-import { type EventTransform, eventInput } from '../adapters/stream.ts';
+import { type EventTransform, unchangedEvents } from '../adapters/stream.ts';
 import { deadlineSchema } from '../config.ts';
 import { InvalidArgumentError, ResponseTransformError, type WasmtimeRuntimeError } from '../errors.ts';
 import { isPluginFailure, type PluginFailurePolicy } from '../policy/failure.ts';
 import { rereadable } from '../policy/headers.ts';
-import type { TransformContext, TransformSseEventInput, TransformSseEventOutput } from '../types.ts';
+import type { SseEvent, TransformContext, TransformSseEventInput, TransformSseEventOutput } from '../types.ts';
 import { checkObject, parseArgument } from '../validate.ts';
 import { isEventType, parseBlock, serializeEvents } from './event.ts';
 import { MAX_LINES } from './line-ends.ts';
@@ -28,7 +28,7 @@ export interface SseDialect {
 }
 
 /** Options of SseTransformer. */
-export interface SseTransformerOptions extends Omit<AsyncCallOptions, 'signal'> {
+export interface SseTransformerOptions extends Pick<AsyncCallOptions, 'deadlineMs' | 'where'> {
   /** The maximum size of an event in bytes; the default is 4 MiB. */
   readonly maxEventBytes?: number | undefined;
 }
@@ -92,6 +92,8 @@ const NOTHING = Buffer.alloc(0);
  */
 export class SseTransformer extends Transform {
   readonly #dialect: SseDialect;
+  /** Read before the first call: afterwards, a followed slot may be absent or have another version. */
+  readonly #failsClosed: boolean;
   readonly #context: TransformContext;
   readonly #options: AsyncCallOptions;
   readonly #maxEventBytes: number;
@@ -122,6 +124,7 @@ export class SseTransformer extends Transform {
     checkObject(context, 'context');
     const { maxEventBytes, deadlineMs, where } = parseArgument(optionsSchema, options, 'options');
     this.#dialect = dialect;
+    this.#failsClosed = dialect.failurePolicy === 'fail-closed';
     // Each field is read by name, because it may be a getter on the prototype of a class.
     const { requestId, principal, upstream, requestMethod, requestPath, canonicalModelId, status } = context;
     const headers = rereadable(context.headers);
@@ -131,6 +134,7 @@ export class SseTransformer extends Transform {
     this.#splitter = new SseSplitter(maxEventBytes);
     try {
       this.#events = this.#open();
+      if (this.#events === unchangedEvents) this.#mode = 'passing';
     } catch (error) {
       if (!isPluginFailure(error)) throw error;
       this.#fail(error);
@@ -140,6 +144,11 @@ export class SseTransformer extends Transform {
   /** The failure that ended the transformation before the stream ended. */
   get failure(): WasmtimeRuntimeError | undefined {
     return this.#failure;
+  }
+
+  /** @internal Whether the input is copied: the plugin does not transform events, or it has failed. */
+  get isPassing(): boolean {
+    return this.#mode === 'passing';
   }
 
   /** @internal */
@@ -267,7 +276,7 @@ export class SseTransformer extends Transform {
   #fail(failure: WasmtimeRuntimeError): void {
     this.#failure = failure;
     this.#events?.close();
-    if (this.#changed || this.#dialect.failurePolicy === 'fail-closed') {
+    if (this.#changed || this.#failsClosed) {
       this.#mode = 'ended';
       this.#send(ERROR_EVENT);
       this.#push();
@@ -328,6 +337,12 @@ function outputOf(answer: TransformSseEventOutput, streamFields: string, bytes: 
 
 function failureOf(problem: string): ResponseTransformError {
   return new ResponseTransformError('runtime', problem, { hook: 'transform_sse_event' });
+}
+
+/** The fields are named, because V8 adds a property to a spread object in its runtime instead of in compiled code. */
+function eventInput(context: TransformContext, event: SseEvent): TransformSseEventInput {
+  const { requestId, principal, upstream, requestMethod, requestPath, canonicalModelId, status, headers } = context;
+  return { requestId, principal, upstream, requestMethod, requestPath, canonicalModelId, status, headers, event };
 }
 
 function settle(work: Promise<void>, callback: TransformCallback): void {

@@ -1,10 +1,8 @@
 import { describe, expect, it } from 'vitest';
-import { exchangeOf, streamExchangeOf } from '../../src/adapters/exchange.ts';
+import { exchangeOf, recurringExchangeOf, streamExchangeOf } from '../../src/adapters/exchange.ts';
 import { InvalidArgumentError } from '../../src/errors.ts';
 import type { TransformContext } from '../../src/types.ts';
 import { thrown } from '../support/errors.ts';
-
-const OAUTH = 'oauth_subject';
 
 type Writable<T> = { -readonly [Key in keyof T]: T[Key] };
 
@@ -27,16 +25,16 @@ function context(changes: Partial<TransformContext> = {}): Writable<TransformCon
 
 /** Expects the value of an exchange that is encoded without a memo. */
 function expectRight(input: TransformContext): void {
-  expect(streamExchangeOf(input, OAUTH).value).toEqual(exchangeOf(input, OAUTH).value);
+  expect(recurringExchangeOf(input).value).toEqual(exchangeOf(input).value);
 }
 
-describe('streamExchangeOf', () => {
+describe('recurringExchangeOf', () => {
   it('returns the memoized exchange for every event and for an equal input of other objects', () => {
     const input = context();
-    const first = streamExchangeOf(input, OAUTH);
+    const first = recurringExchangeOf(input);
     expectRight(input);
-    expect(streamExchangeOf({ ...input }, OAUTH)).toBe(first);
-    expect(streamExchangeOf(context(), OAUTH)).toBe(first);
+    expect(recurringExchangeOf({ ...input })).toBe(first);
+    expect(recurringExchangeOf(context())).toBe(first);
     expect(first.prefix).not.toBeNull();
   });
 
@@ -77,13 +75,6 @@ describe('streamExchangeOf', () => {
     }
   });
 
-  it('spells OAuth callers as the schema does', () => {
-    const input = context({ principal: { id: 'p', kind: 'oauth_subject', claims: {} } });
-    for (const spelling of ['oauth_subject', 'o_auth_subject', 'oauth_subject']) {
-      expect(streamExchangeOf(input, spelling).value.principal.kind).toBe(spelling);
-    }
-  });
-
   it.each([
     ['headers of bytes', context({ headers: [['a', Buffer.from('b')]] })],
     ['headers as an object', context({ headers: { a: 'b', c: ['d', 'e'] } })],
@@ -94,10 +85,17 @@ describe('streamExchangeOf', () => {
     ],
     ['long text', context({ requestPath: `/${'p'.repeat(5_000)}` })],
     ['many lines', context({ headers: Array.from({ length: 100 }, (_, i) => [`x-${i}`, 'v'] as const) })],
-  ])('does not memoize %s', (_, input) => {
+  ])('memoizes %s', (_, input) => {
     expectRight(input);
-    expectRight(input);
-    expect(streamExchangeOf(input, OAUTH).prefix).toBeNull();
+    expect(recurringExchangeOf(input)).toBe(recurringExchangeOf(input));
+  });
+
+  it('keeps a limited number of characters', () => {
+    const first = recurringExchangeOf(context());
+    for (let i = 0; i < 5; i++) {
+      recurringExchangeOf(context({ requestId: `large-${i}`, headers: { a: 'x'.repeat(512 * 1024) } }));
+    }
+    expect(recurringExchangeOf(context())).not.toBe(first);
   });
 
   it('rejects an invalid input after a similar valid one', () => {
@@ -113,10 +111,21 @@ describe('streamExchangeOf', () => {
       [{ headers: [['content-type']] as never }, 'headers[0]'],
       [{ headers: null as never }, 'headers'],
     ];
-    streamExchangeOf(context({ principal: { id: 'p', kind: 'api_key', claims: { plan: 'team' } } }), OAUTH);
+    recurringExchangeOf(context({ principal: { id: 'p', kind: 'api_key', claims: { plan: 'team' } } }));
     for (const [changes, path] of cases) {
-      streamExchangeOf(context(), OAUTH);
-      expect(thrown(InvalidArgumentError, () => streamExchangeOf(context(changes), OAUTH)).path).toBe(path);
+      recurringExchangeOf(context());
+      expect(thrown(InvalidArgumentError, () => recurringExchangeOf(context(changes))).path).toBe(path);
     }
   });
+});
+
+it('streamExchangeOf copies the context, so that later changes do not affect the stream', () => {
+  const input = context();
+  const { value, prefix } = streamExchangeOf(input);
+  const copy = structuredClone(value);
+  Object.assign(input.principal.claims, { plan: 'other' });
+  Object.assign(input, { requestPath: '/other' });
+  (input.headers as [string, string][]).push(['late', 'v']);
+  expect(value).toEqual(copy);
+  expect(prefix).not.toBe(streamExchangeOf(input).prefix);
 });

@@ -169,6 +169,11 @@ it('SseTransformer reads a context whose fields are getters of a class', async (
   expect(inputs).toEqual([{ ...context, event: { event: '', data: bytes('1') } }]);
 });
 
+it('SseTransformer accepts every option of its type', () => {
+  const options: Required<SseTransformerOptions> = { maxEventBytes: 1, deadlineMs: 1, where: 'inline' };
+  expect(() => new SseTransformer(dialectOf(() => unchanged).dialect, context, options)).not.toThrow();
+});
+
 describe('failure of a plugin', () => {
   const failAt =
     (at: number, before: TransformSseEventOutput): Answer =>
