@@ -9,6 +9,18 @@ const NO_BODY = Buffer.alloc(0);
 /** A complete body, or the request that streams it. */
 export type Body = Buffer | IncomingMessage;
 
+/**
+ * Yields the chunks of a streamed body. If the receiver stops early, because the upstream has answered or failed, the
+ * rest is discarded: a client that reads only after its upload would otherwise never read the answer.
+ */
+export async function* chunksOf(request: IncomingMessage): AsyncGenerator<Buffer> {
+  try {
+    yield* request.iterator({ destroyOnReturn: false });
+  } finally {
+    request.resume();
+  }
+}
+
 /** Creates the refusal of a body that exceeds the limit. */
 function tooLarge(limit: number): Refusal {
   return new Refusal(413, 'request_too_large', `the body is larger than ${limit} bytes`);

@@ -20,7 +20,7 @@ import {
 } from './answer.ts';
 import { Attempt, type AttemptOwner } from './attempt.ts';
 import type { Batch } from './batch.ts';
-import { type Body, readBody } from './body.ts';
+import { type Body, chunksOf, readBody } from './body.ts';
 import type { CacheLedger } from './cache-ledger.ts';
 import { isUnsendable, noneAvailable, refusalOf } from './failure.ts';
 import { endToEnd, linesOf, towardsUpstream } from './headers.ts';
@@ -31,6 +31,7 @@ import type { LogEntry, RequestRecord } from './record.ts';
 import { Refusal, sendRefusal } from './refusal.ts';
 import type { PrincipalRoute } from './routes.ts';
 import { hasDotSegments, plainTarget } from './target.ts';
+import { inContext, methodsInContext } from './tracing.ts';
 import { isEventStream, NO_USAGE, type Usage, type UsageReader, usageReader } from './usage.ts';
 import type { Plugins, Target, View } from './view.ts';
 
@@ -47,6 +48,15 @@ export interface Shared {
   readonly routing: Batch;
   /** Reports events to observers after the requests of the iteration are sent, in their order. */
   readonly events: Batch;
+}
+
+/** A request as undici sends it. */
+interface SentRequest {
+  readonly origin?: string;
+  readonly path: string;
+  readonly method: string;
+  readonly headers: string[];
+  readonly body: Uint8Array | AsyncIterable<Buffer> | null;
 }
 
 /** The status of a request whose client disconnected before the answer. */
@@ -126,10 +136,10 @@ export class Exchange implements AttemptOwner {
         this.#request,
         this.#response,
         rules,
-        (body) => {
+        inContext((body) => {
           if (rules.needsWhole) this.#shared.routing.add(() => this.#route(body));
           else this.#route(body);
-        },
+        }),
         (refusal) => this.fail(refusal),
       );
     } catch (error) {
@@ -306,15 +316,15 @@ export class Exchange implements AttemptOwner {
     if (route.apiKey !== undefined) flat.push('x-api-key', route.apiKey);
     const body = this.#body!;
     // With the checked content-length, a stream that ends too early is an error at the upstream.
-    if (body instanceof IncomingMessage) flat.push('content-length', headers['content-length']!);
-    return { method: method!, headers: flat, body: body instanceof Buffer && body.length === 0 ? null : body };
+    if (body instanceof IncomingMessage) {
+      flat.push('content-length', headers['content-length']!);
+      return { method: method!, headers: flat, body: chunksOf(body) };
+    }
+    return { method: method!, headers: flat, body: body.length === 0 ? null : body };
   }
 
   /** Sends the request, or tries the next target if this one has no free connection anymore. */
-  #dispatch(
-    { upstream, route }: Target,
-    options: Omit<Dispatcher.DispatchOptions, 'method'> & { method: string },
-  ): Promise<void> | undefined {
+  #dispatch({ upstream, route }: Target, options: SentRequest): Promise<void> | undefined {
     if (this.#isClosed) return;
     if (!upstream.admits) return this.#send();
     this.#observation?.add({
@@ -325,7 +335,8 @@ export class Exchange implements AttemptOwner {
     this.#attempt = attempt;
     const isElsewhere = options.origin !== undefined && options.origin !== upstream.origin;
     const dispatcher = isElsewhere ? this.#shared.dispatcher : upstream.dispatcher;
-    dispatcher.dispatch(options as Dispatcher.DispatchOptions, attempt);
+    // The types of undici lack async iterables and methods beyond those of HTTP.
+    dispatcher.dispatch(options as Dispatcher.DispatchOptions, methodsInContext(attempt));
   }
 
   #contextOf(): RequestContext {

@@ -17,11 +17,14 @@ export class Refusal {
   }
 }
 
-/** Sends a refusal. Closes the connection if the request was not completely read. */
+/**
+ * Sends a refusal. Node discards the rest of the request, so that a client that reads only after its upload receives the
+ * answer. The connection is closed if the client may omit the body, because it waited for `100 Continue`.
+ */
 export function sendRefusal(request: IncomingMessage, response: ServerResponse, refusal: Refusal): void {
   const { status, type, message, retryAfterSeconds } = refusal;
   const headers: Record<string, string> = { 'content-type': 'application/json' };
-  if (!request.complete) headers.connection = 'close';
+  if (!request.complete && request.headers.expect !== undefined) headers.connection = 'close';
   if (retryAfterSeconds !== undefined) headers['retry-after'] = String(retryAfterSeconds);
   response.writeHead(status, headers).end(JSON.stringify({ type: 'error', error: { type, message } }));
 }

@@ -1,10 +1,32 @@
 /** OpenTelemetry spans of plugin calls, where @opentelemetry/api is installed and a tracer provider is registered. */
+import { AsyncResource } from 'node:async_hooks';
 import { tracingChannel } from 'node:diagnostics_channel';
 import type { Span } from '@opentelemetry/api';
 import type { CallEvent } from 'cc-lb-runtime-wasmtime';
 
-/** The name of the runtime's tracing channel for calls. */
-const CALLS = 'cc-lb-runtime-wasmtime:call';
+/** The runtime's tracing channel for calls. */
+const calls = tracingChannel<object, CallEvent>('cc-lb-runtime-wasmtime:call');
+
+/**
+ * Returns a function that runs in the current async context, so that the spans of its plugin calls have the active span
+ * as their parent. Without tracing, returns `work` itself.
+ */
+export function inContext<Arguments extends unknown[]>(work: (...args: Arguments) => void): typeof work {
+  return calls.start.hasSubscribers ? AsyncResource.bind(work) : work;
+}
+
+/** Like `inContext`, for all methods of an object. */
+export function methodsInContext<T extends object>(target: T): T {
+  if (!calls.start.hasSubscribers) return target;
+  const scope = new AsyncResource('cc-lb-request');
+  return new Proxy(target, {
+    get(_, name) {
+      const member: unknown = Reflect.get(target, name);
+      if (typeof member !== 'function') return member;
+      return (...args: unknown[]) => scope.runInAsyncScope(member as () => unknown, target, ...(args as []));
+    },
+  });
+}
 
 /**
  * Creates a span for each later plugin call, as a child of the active span. Returns false and subscribes to nothing if
@@ -24,7 +46,7 @@ export async function traceToOpenTelemetry(): Promise<boolean> {
       .end();
     spans.delete(call);
   };
-  tracingChannel<object, CallEvent>(CALLS).subscribe({
+  calls.subscribe({
     start(call) {
       const { plugin = '', principal = '', versionId = 0, hook = '' } = call as CallEvent;
       const attributes = {

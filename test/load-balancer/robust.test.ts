@@ -1,9 +1,11 @@
+import { once } from 'node:events';
 import type { AddressInfo, Socket } from 'node:net';
 import { connect, createServer } from 'node:net';
 import { setTimeout as delay } from 'node:timers/promises';
 import { createGzip, gunzipSync } from 'node:zlib';
 import { request } from 'undici';
 import { describe, expect, it, onTestFinished } from 'vitest';
+import type { PluginRoute } from '../../examples/load-balancer/routes.ts';
 import { loadBalancer, plugin, routes, until, upstream } from './support.ts';
 
 const ok = (_: unknown, response: { end(text: string): unknown }) => response.end('ok');
@@ -42,6 +44,13 @@ function exchange(url: string, text: string): Promise<string> {
     socket.on('error', () => {});
     socket.on('close', () => resolve(answer));
   });
+}
+
+/** What differs between uploads. */
+interface UploadCase {
+  readonly plugins?: readonly PluginRoute[];
+  readonly limits?: { readonly bodyBytes?: number };
+  readonly isChunked?: boolean;
 }
 
 /** A request that may be followed by another one on its connection. */
@@ -327,6 +336,39 @@ describe('a client that', () => {
     const { url } = await loadBalancer(routes([server]), { timeouts: { requestHeadersMs: 200, requestMs: 300 } });
     expect(await exchange(url, 'POST /v1/messages HTTP/1.1\r\nhost:')).toMatch(/^HTTP\/1\.1 408 /);
   });
+
+  it.each([
+    ['has no key', 'wrong', {}, 401],
+    ['is refused by its upstream before its end', 'me', {}, 413],
+    ['is refused by its upstream while a plugin reads it', 'me', { plugins: [plugin('filter', 'cache-aware')] }, 413],
+    ['exceeds the limit', 'me', { limits: { bodyBytes: 1_000_000 } }, 413],
+    ['exceeds the limit without content-length', 'me', { limits: { bodyBytes: 1_000_000 }, isChunked: true }, 413],
+  ] as const)(
+    'reads only after its upload receives the answer if the upload %s',
+    async (_, key, { plugins = [], limits = {}, isChunked = false }: UploadCase, status) => {
+      const server = await rawServer((socket) => {
+        socket.once('data', () => {
+          socket.pause();
+          socket.write('HTTP/1.1 413 Too Large\r\ncontent-length: 2\r\nconnection: close\r\n\r\nno');
+        });
+      });
+      const { url } = await loadBalancer(routes([server], { plugins }), { limits });
+      const { hostname, port } = new URL(url);
+      const bytes = 20_000_000;
+      const length = isChunked ? 'transfer-encoding: chunked' : `content-length: ${bytes}`;
+      const socket = connect(Number(port), hostname);
+      onTestFinished(() => void socket.destroy());
+      socket.write(`POST / HTTP/1.1\r\nhost: lb\r\nx-api-key: ${key}\r\n${length}\r\n\r\n`);
+      if (isChunked) socket.write(`${bytes.toString(16)}\r\n`);
+      await new Promise((resolve) => socket.write(Buffer.alloc(bytes), resolve));
+      if (isChunked) socket.write('\r\n0\r\n\r\n');
+      const [answer] = await once(socket, 'data');
+      expect(String(answer)).toContain(`HTTP/1.1 ${status} `);
+      // The connection is used again.
+      socket.write(pipelined('/'));
+      expect(String((await once(socket, 'data'))[0])).toContain('HTTP/1.1 413 ');
+    },
+  );
 
   it('uploads slowly has its bytes forwarded as they arrive', async () => {
     const parts: number[] = [];
