@@ -45,7 +45,7 @@ try {
   await check('draws the rate', async () => (await page.getAttribute('#line', 'points')).includes(' '));
 
   writeFileSync(join(folder, 'bad.wasm'), HOSTILE);
-  await check('shows rejected plugins', () => hasText(page, '#refusals', 'bad'));
+  await check('shows rejected plugins', () => hasText(page, '#rejections', 'bad'));
   await check('shows hostile names as text', async () => {
     const text = await page.textContent('#plugins');
     return (

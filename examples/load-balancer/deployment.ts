@@ -2,7 +2,8 @@
 import type { Logger } from './logging.ts';
 import { printable } from './logging.ts';
 import type { FolderChange } from './plugin-folder.ts';
-import type { PluginRoute, Routes } from './routes.ts';
+import { type PluginRoute, pluginKey, type Routes } from './routes.ts';
+import { SerialQueue } from './serial-queue.ts';
 
 /** Deploys a complete set, or rejects. */
 export interface Publishing {
@@ -10,12 +11,14 @@ export interface Publishing {
 }
 
 /** A rejected plugin and the reason. */
-export interface PluginRefusal {
+export interface PluginRejection {
   readonly plugin: string;
   readonly reason: string;
   /** ISO 8601. */
   readonly at: string;
 }
+
+type ReadChange = Exclude<FolderChange, { error: Error }>;
 
 /** The deployed set. All changes of it run here sequentially. */
 export class Deployment {
@@ -23,20 +26,16 @@ export class Deployment {
   readonly #logger: Logger;
   #configured: Routes;
   /** The last accepted version of each plugin of the folder, by file name. */
-  readonly #folder = new Map<string, PluginRoute>();
+  #folder: ReadonlyMap<string, PluginRoute> = new Map();
   /** The previous version of each plugin, by principal and name. */
   readonly #previous = new Map<string, PluginRoute>();
-  readonly #refusals = new Map<string, PluginRefusal>();
-  #turn: Promise<unknown> = Promise.resolve();
+  readonly #rejections = new Map<string, PluginRejection>();
+  readonly #queue = new SerialQueue();
 
-  constructor(publishing: Publishing, logger: Logger, configured: Routes, folder: readonly FolderChange[] = []) {
+  constructor(publishing: Publishing, logger: Logger, configured: Routes) {
     this.#publishing = publishing;
     this.#logger = logger;
     this.#configured = configured;
-    for (const change of folder) {
-      if ('error' in change) this.#refuse(change.name, change.error);
-      else if (change.route !== null) this.#folder.set(change.name, change.route);
-    }
   }
 
   /** Returns the current set. Plugins of the folder follow those of the config, by name. */
@@ -45,13 +44,13 @@ export class Deployment {
   }
 
   /** Plugins whose last version was rejected. */
-  get refusals(): readonly PluginRefusal[] {
-    return [...this.#refusals.values()];
+  get rejections(): readonly PluginRejection[] {
+    return [...this.#rejections.values()];
   }
 
   /** Replaces the routes of the config. Rejects without a change if a plugin is rejected. */
   configure(routes: Routes): Promise<void> {
-    return this.#inTurn(async () => {
+    return this.#queue.run(async () => {
       const before = this.routes;
       await this.#publishing.publish(this.#routesWith(routes, this.#folder));
       this.#configured = routes;
@@ -59,33 +58,31 @@ export class Deployment {
     });
   }
 
-  /** Applies changes of the folder separately: a rejected plugin keeps its version and does not affect the others. */
+  /**
+   * Applies changes of the folder: together, or, if this set is rejected, each alone. A rejected plugin keeps its
+   * version and does not affect the others.
+   */
   takeChanges(changes: readonly FolderChange[]): Promise<void> {
-    return this.#inTurn(async () => {
+    return this.#queue.run(async () => {
+      const read: ReadChange[] = [];
       for (const change of changes) {
-        try {
-          if ('error' in change) throw change.error;
-          const folder = new Map(this.#folder);
-          if (change.route === null) folder.delete(change.name);
-          else folder.set(change.name, change.route);
-          const before = this.routes;
-          await this.#publishing.publish(this.#routesWith(this.#configured, folder));
-          this.#folder.clear();
-          for (const [name, route] of folder) this.#folder.set(name, route);
-          this.#remember(before);
-          this.#refusals.delete(change.name);
-          this.#logger.info({ plugin: printable(change.name), removed: change.route === null }, 'a plugin was swapped');
-        } catch (error) {
-          this.#refuse(change.name, error);
-        }
+        if ('error' in change) this.#reject(change.name, change.error);
+        else read.push(change);
+      }
+      if (read.length === 0) return;
+      try {
+        await this.#apply(read);
+      } catch (error) {
+        if (read.length === 1) this.#reject(read[0]!.name, error);
+        else for (const change of read) await this.#apply([change]).catch((alone) => this.#reject(change.name, alone));
       }
     });
   }
 
   /** Deploys the previous version. Rejects if there is none. */
   rollback(plugin: string, principal?: string): Promise<void> {
-    return this.#inTurn(async () => {
-      const key = keyOf({ name: plugin, principal });
+    return this.#queue.run(async () => {
+      const key = pluginKey(plugin, principal);
       const previous = this.#previous.get(key);
       if (previous === undefined) throw new Error('there is no previous version');
       const swap = (route: PluginRoute) => (keyOf(route) === key ? previous : route);
@@ -93,7 +90,7 @@ export class Deployment {
       const folder = new Map([...this.#folder].map(([name, route]) => [name, swap(route)]));
       await this.#publishing.publish(this.#routesWith(configured, folder));
       this.#configured = configured;
-      for (const [name, route] of folder) this.#folder.set(name, route);
+      this.#folder = folder;
       // As in the runtime, a rollback cannot be rolled back.
       this.#previous.delete(key);
     });
@@ -101,7 +98,7 @@ export class Deployment {
 
   /** Whether a plugin with this name is deployed. */
   has(plugin: string, principal?: string): boolean {
-    const key = keyOf({ name: plugin, principal });
+    const key = pluginKey(plugin, principal);
     return this.routes.plugins.some((route) => keyOf(route) === key);
   }
 
@@ -121,19 +118,29 @@ export class Deployment {
     }
   }
 
-  #refuse(plugin: string, error: unknown): void {
-    const reason = error instanceof Error ? error.message : String(error);
-    this.#refusals.set(plugin, { plugin, reason, at: new Date().toISOString() });
-    this.#logger.warn({ plugin: printable(plugin), reason: printable(reason) }, 'a plugin was rejected');
+  async #apply(changes: readonly ReadChange[]): Promise<void> {
+    const folder = new Map(this.#folder);
+    for (const { name, route } of changes) {
+      if (route === null) folder.delete(name);
+      else folder.set(name, route);
+    }
+    const before = this.routes;
+    await this.#publishing.publish(this.#routesWith(this.#configured, folder));
+    this.#folder = folder;
+    this.#remember(before);
+    for (const { name, route } of changes) {
+      this.#rejections.delete(name);
+      this.#logger.info({ plugin: printable(name), removed: route === null }, 'a plugin was swapped');
+    }
   }
 
-  #inTurn<T>(change: () => Promise<T>): Promise<T> {
-    const done = this.#turn.then(change);
-    this.#turn = done.catch(() => {});
-    return done;
+  #reject(plugin: string, error: unknown): void {
+    const reason = error instanceof Error ? error.message : String(error);
+    this.#rejections.set(plugin, { plugin, reason, at: new Date().toISOString() });
+    this.#logger.warn({ plugin: printable(plugin), reason: printable(reason) }, 'a plugin was rejected');
   }
 }
 
-function keyOf({ name, principal }: Pick<PluginRoute, 'name' | 'principal'>): string {
-  return JSON.stringify([principal ?? null, name]);
+function keyOf({ name, principal }: PluginRoute): string {
+  return pluginKey(name, principal);
 }

@@ -1,6 +1,6 @@
 /**
  * Runs the load balancer with a config file: `node main.js config.json`. SIGHUP reads the file again and deploys its
- * routes, SIGTERM and SIGINT shut down gracefully.
+ * routes, SIGTERM and SIGINT shut down gracefully; during the shutdown, further signals have no effect.
  */
 import { ConfigError, readConfig } from './config.ts';
 import { Service } from './service.ts';
@@ -22,7 +22,7 @@ try {
 
 process.on('SIGHUP', () => void service.reload());
 for (const signal of ['SIGTERM', 'SIGINT'] as const) {
-  process.once(signal, async () => {
+  process.on(signal, async () => {
     await service.close();
     process.exit(0);
   });

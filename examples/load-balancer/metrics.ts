@@ -1,6 +1,8 @@
 /** The metrics of the load balancer, in addition to those of the runtime. */
 import { Counter, Gauge, Histogram, type Registry } from 'prom-client';
 
+/** The name of the counter of finished requests. */
+export const REQUESTS_TOTAL = 'cc_lb_requests_total';
 const BUCKETS = [0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300];
 
 /** The series of requests in one registry. */
@@ -22,7 +24,7 @@ export class RequestMetrics {
       },
     });
     new Counter({
-      name: 'cc_lb_requests_total',
+      name: REQUESTS_TOTAL,
       help: 'Finished requests; status 499 if the client disconnected before the answer',
       labelNames: ['status'],
       registers,

@@ -27,7 +27,7 @@ export const PAGE = `<!doctype html>
   <polyline id="line" fill="none" stroke="#2f81f7" stroke-width="1" vector-effect="non-scaling-stroke"/>
 </svg>
 <h2>Plugins</h2><table id="plugins"></table>
-<h2>Refused</h2><table id="refusals"></table>
+<h2>Rejected</h2><table id="rejections"></table>
 <h2>Upstreams</h2><table id="upstreams"></table>
 <h2>Workers</h2><table id="workers"></table>
 <h2>Last requests</h2><table id="recent"></table>
@@ -59,9 +59,9 @@ export const PAGE = `<!doctype html>
     at('restarts').textContent = status.restarts;
     const top = Math.max(1, ...rates);
     at('line').setAttribute('points', rates.map((rate, i) => i + ',' + (40 - (rate / top) * 38).toFixed(1)).join(' '));
-    fill('plugins', ['plugin', 'principal', 'kind', 'version', 'content hash', 'breaker', 'disabled', 'calls', 'failures', 'refused calls'],
+    fill('plugins', ['plugin', 'principal', 'kind', 'version', 'content hash', 'breaker', 'disabled', 'calls', 'failures', 'rejected calls'],
       status.plugins.map((p) => [p.plugin, p.principal ?? 'everybody', p.kind, p.version, p.contentHash.slice(0, 12), p.breaker, p.disabled, p.calls, p.failures, p.unavailable]));
-    fill('refusals', ['plugin', 'at', 'reason'], status.refusals.map((r) => [r.plugin, r.at, r.reason]));
+    fill('rejections', ['plugin', 'at', 'reason'], status.rejections.map((r) => [r.plugin, r.at, r.reason]));
     fill('upstreams', ['upstream', 'breaker'], status.upstreams.map((u) => [u.name, u.breaker]));
     fill('workers', ['process', 'serving', 'in flight', 'known prompts', 'resident memory'],
       status.workers.map((w) => [w.pid, w.isServing ? 'yes' : 'no', w.requestsInFlight, w.knownPrompts, (w.residentBytes / 1048576).toFixed(0) + ' MiB']));

@@ -1,12 +1,7 @@
 /** Deploys routes in two phases. */
-import {
-  admitWasmAsync,
-  type ObserveStage,
-  type PluginSlot,
-  SlotKey,
-  type WasmtimeRuntime,
-} from 'cc-lb-runtime-wasmtime';
-import { checkNames, type PluginRoute, type Routes } from './routes.ts';
+import { admitWasmAsync, type ObserveStage, type PluginSlot, type WasmtimeRuntime } from 'cc-lb-runtime-wasmtime';
+import { checkNames, type PluginRoute, type Routes, slotKeyOf } from './routes.ts';
+import { SerialQueue } from './serial-queue.ts';
 import type { Upstreams } from './upstream.ts';
 import { View } from './view.ts';
 
@@ -20,8 +15,8 @@ export interface PublisherParts {
 /** The view of requests, and its replacement. */
 export class Publisher {
   readonly #parts: PublisherParts;
+  readonly #queue = new SerialQueue();
   #view: View;
-  #turn: Promise<unknown> = Promise.resolve();
 
   constructor(parts: PublisherParts) {
     this.#parts = parts;
@@ -45,11 +40,14 @@ export class Publisher {
    */
   async prepare({ plugins }: Routes): Promise<void> {
     checkNames(plugins);
-    for (const { name, kind, bytes } of plugins) {
+    const { runtime } = this.#parts;
+    for (const { name, principal, kind, bytes } of plugins) {
       try {
-        await admitWasmAsync(this.#parts.runtime, bytes, kind);
+        const deployed = runtime.getSlot(slotKeyOf(name, principal))?.kind ?? kind;
+        if (deployed !== kind) throw new Error(`it is deployed as ${deployed}: remove it before it is a ${kind}`);
+        await admitWasmAsync(runtime, bytes, kind);
       } catch (error) {
-        throw new PluginRefused(name, error);
+        throw new PluginRejected(name, error);
       }
     }
   }
@@ -59,9 +57,7 @@ export class Publisher {
    * request uses a missing slot. Sets are committed in the order of the calls.
    */
   commit(routes: Routes): Promise<View> {
-    const committed = this.#turn.then(() => this.#commit(routes));
-    this.#turn = committed.catch(() => {});
-    return committed;
+    return this.#queue.run(() => this.#commit(routes));
   }
 
   async #commit(routes: Routes): Promise<View> {
@@ -83,9 +79,10 @@ export class Publisher {
     return new View(runtime, routes, slots, upstreams, observers);
   }
 
+  /** Registers a plugin and returns its slot. */
   #register({ kind, name, bytes, principal, failurePolicy, deadlineMs }: PluginRoute): Promise<PluginSlot> {
     const { runtime } = this.#parts;
-    const key = slotKeyOf({ principal, name });
+    const key = slotKeyOf(name, principal);
     const options = { failurePolicy, deadlineMs };
     switch (kind) {
       case 'filter':
@@ -98,18 +95,13 @@ export class Publisher {
   }
 }
 
-/** Registers a plugin and returns its slot. */
-export function slotKeyOf({ principal, name }: Pick<PluginRoute, 'principal' | 'name'>): SlotKey {
-  return principal === undefined ? SlotKey.global(name) : new SlotKey(principal, name);
-}
-
 /** A plugin was rejected; `cause` is the reason. */
-export class PluginRefused extends Error {
+export class PluginRejected extends Error {
   readonly plugin: string;
 
   constructor(plugin: string, cause: unknown) {
     super(`plugin ${JSON.stringify(plugin)} is rejected: ${cause instanceof Error ? cause.message : cause}`, { cause });
-    this.name = 'PluginRefused';
+    this.name = 'PluginRejected';
     this.plugin = plugin;
   }
 }

@@ -1,5 +1,5 @@
 /** Routes: upstreams, principals and plugins. Plain data, so that it can be sent between processes. */
-import type { Principal } from 'cc-lb-runtime-wasmtime';
+import { type Principal, SlotKey } from 'cc-lb-runtime-wasmtime';
 
 /** A server that answers requests. */
 export interface UpstreamRoute {
@@ -39,9 +39,19 @@ export interface Routes {
   readonly plugins: readonly PluginRoute[];
 }
 
+/** Returns the key of a plugin's slot. Without a principal, the plugin serves all principals. */
+export function slotKeyOf(plugin: string, principal?: string): SlotKey {
+  return principal === undefined ? SlotKey.global(plugin) : new SlotKey(principal, plugin);
+}
+
+/** Returns the text by which plugins are compared: two with the same text are versions of one slot. */
+export function pluginKey(plugin: string, principal?: string): string {
+  return slotKeyOf(plugin, principal).toString();
+}
+
 /** Throws if two plugins have the same name, because they would be two versions of one slot. */
 export function checkNames(plugins: readonly PluginRoute[]): void {
-  const names = plugins.map(({ principal, name }) => JSON.stringify([principal ?? null, name]));
-  const repeated = names.find((name, index) => names.indexOf(name) < index);
+  const keys = plugins.map(({ name, principal }) => pluginKey(name, principal));
+  const repeated = keys.find((key, index) => keys.indexOf(key) < index);
   if (repeated !== undefined) throw new Error(`plugin ${repeated} is listed twice`);
 }

@@ -9,6 +9,7 @@ import { listening } from './load-balancer.ts';
 import { LogDestination } from './log-destination.ts';
 import { createLogger, type Logger } from './logging.ts';
 import { type FolderChange, PluginFolder } from './plugin-folder.ts';
+import { pluginKey, type Routes } from './routes.ts';
 import { pluginsOf, type Status, statusOf } from './status.ts';
 import type { PluginName } from './worker.ts';
 import { Workers } from './workers.ts';
@@ -25,9 +26,9 @@ export class Service implements Operations {
   readonly #registry = new Registry();
   readonly #swaps: Counter;
   readonly #admin: Server;
-  #deployment: Deployment;
+  readonly #deployment: Deployment;
   #folder: PluginFolder | undefined;
-  #isDraining = false;
+  #closed: Promise<void> | undefined;
 
   constructor(file: string, config: Config) {
     this.#file = file;
@@ -38,7 +39,7 @@ export class Service implements Operations {
     destination.register(this.#registry);
     this.#logger = createLogger(log, destination);
     this.#workers = new Workers({ count, listen, log, engine, limits, timeouts, breaker, logger: this.#logger });
-    this.#deployment = new Deployment(this.#workers, this.#logger, config.routes);
+    this.#deployment = new Deployment({ publish: (routes) => this.#publish(routes) }, this.#logger, config.routes);
     const registers = [this.#registry];
     this.#swaps = new Counter({
       name: 'cc_lb_swaps_total',
@@ -60,7 +61,9 @@ export class Service implements Operations {
     this.#admin = adminServer(this);
   }
 
-  /** Starts the program. Rejects if a plugin of the config is rejected. Rejected plugins of the folder are skipped. */
+  /**
+   * Starts the program. Rejects if a plugin of the config is rejected. Rejected plugins of the folder are skipped.
+   */
   async start(): Promise<{ url: string; admin: string }> {
     const { pluginFolder, trustedKeys, engine, routes, admin } = this.#config;
     let found: readonly FolderChange[] = [];
@@ -69,21 +72,10 @@ export class Service implements Operations {
       this.#folder = new PluginFolder({ ...pluginFolder, trustedKeys, maxBytes });
       found = await this.#folder.read();
     }
-    const publishing = {
-      publish: async (changed: Config['routes']) => {
-        try {
-          await this.#workers.publish(changed);
-          this.#swaps.inc({ outcome: 'committed' });
-        } catch (error) {
-          this.#swaps.inc({ outcome: 'refused' });
-          throw error;
-        }
-      },
-    };
-    const url = await this.#workers.start(routes);
-    this.#deployment = new Deployment(publishing, this.#logger, routes);
-    // Applied separately, so that an invalid file in the folder does not affect the others.
+    await this.#workers.start(routes);
     await this.#deployment.takeChanges(found);
+    // Only now, so that no request is served without the plugins of the folder.
+    const url = await this.#workers.listen();
     this.#folder?.watch((changes) => this.#deployment.takeChanges(changes));
     const adminUrl = await listening(this.#admin, admin);
     this.#logger.info({ url, admin: adminUrl, workers: this.#config.workers }, 'started');
@@ -102,26 +94,26 @@ export class Service implements Operations {
   }
 
   /** Stops accepting requests, lets running ones finish for the configured grace period, then ends the program. */
-  async close(): Promise<void> {
-    if (this.#isDraining) return;
-    this.#isDraining = true;
-    this.#folder?.close();
-    await this.#workers.close(this.#config.graceMs);
-    this.#admin.close();
-    this.#admin.closeAllConnections();
+  close(): Promise<void> {
+    this.#closed ??= this.#close();
+    return this.#closed;
   }
 
   get isReady(): boolean {
-    return !this.#isDraining && this.#workers.isReady;
+    return this.#workers.isReady;
   }
 
   async problems(): Promise<readonly string[]> {
-    const reports = await this.#workers.reports();
-    return reports.flatMap(({ pid, isServing, report }) => {
+    const problems = (await this.#workers.reports()).flatMap(({ pid, isServing, report }) => {
       if (!isServing) return [];
       if (report === null) return [`worker ${pid} does not answer`];
       return report.health.problems.map((problem) => `worker ${pid}: ${problem}`);
     });
+    const { serving } = this.#workers;
+    const { workers } = this.#config;
+    if (serving === 0) problems.unshift('no worker serves');
+    else if (serving < workers) problems.unshift(`${serving} of ${workers} workers serve`);
+    return problems;
   }
 
   async metrics(): Promise<{ text: string; contentType: string }> {
@@ -131,8 +123,10 @@ export class Service implements Operations {
   }
 
   async status(): Promise<Status> {
-    const { routes, refusals } = this.#deployment;
-    return statusOf(await this.#workers.reports(), routes, refusals, this.#workers.restarts, this.isReady);
+    const [members, metrics] = await Promise.all([this.#workers.reports(), this.#workers.metrics()]);
+    const { routes, rejections } = this.#deployment;
+    const { restarts } = this.#workers;
+    return statusOf({ members, metrics, routes, rejections, restarts, isReady: this.isReady });
   }
 
   async plugins(): Promise<Status['plugins']> {
@@ -144,11 +138,13 @@ export class Service implements Operations {
   }
 
   async disable(name: PluginName & { readonly reason: string }): Promise<void> {
+    this.#check(name);
     this.#logger.warn({ ...name }, 'an operator disables a plugin');
     await this.#workers.disable(name);
   }
 
   async enable(name: PluginName): Promise<void> {
+    this.#check(name);
     this.#logger.warn({ ...name }, 'an operator enables a plugin');
     await this.#workers.enable(name);
   }
@@ -156,5 +152,29 @@ export class Service implements Operations {
   async rollback({ plugin, principal }: PluginName): Promise<void> {
     this.#logger.warn({ plugin, principal }, 'an operator rolls a plugin back');
     await this.#deployment.rollback(plugin, principal);
+  }
+
+  /** Throws for a name that is not deployed, such as a misspelled one. A disabled plugin may have been removed. */
+  #check(name: PluginName): void {
+    const { plugin, principal } = name;
+    if (this.#deployment.has(plugin, principal) || this.#workers.isDisabled(name)) return;
+    throw new Error(`plugin ${pluginKey(plugin, principal)} is not deployed`);
+  }
+
+  async #publish(routes: Routes): Promise<void> {
+    try {
+      await this.#workers.publish(routes);
+      this.#swaps.inc({ outcome: 'committed' });
+    } catch (error) {
+      this.#swaps.inc({ outcome: 'rejected' });
+      throw error;
+    }
+  }
+
+  async #close(): Promise<void> {
+    this.#folder?.close();
+    await this.#workers.close(this.#config.graceMs);
+    this.#admin.close();
+    this.#admin.closeAllConnections();
   }
 }

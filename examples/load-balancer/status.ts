@@ -1,8 +1,9 @@
 /** The status for the status page and `/plugins`: the combined reports of the workers. */
-import type { PluginRefusal } from './deployment.ts';
+import type { PluginRejection } from './deployment.ts';
+import { REQUESTS_TOTAL } from './metrics.ts';
 import type { RequestRecord } from './record.ts';
-import type { Routes } from './routes.ts';
-import type { SlotReport } from './worker.ts';
+import { type Routes, slotKeyOf } from './routes.ts';
+import type { Metrics, SlotReport } from './worker.ts';
 import type { MemberReport } from './workers.ts';
 
 /** A plugin, over all workers. */
@@ -35,13 +36,13 @@ export interface Status {
     readonly residentBytes: number;
     readonly knownPrompts: number;
   }[];
-  /** Requests by status since the workers started. */
+  /** Requests by status since the program started. */
   readonly statuses: Readonly<Record<string, number>>;
   readonly requestsInFlight: number;
   readonly upstreams: readonly { readonly name: string; readonly breaker: string }[];
   readonly plugins: readonly PluginStatus[];
   /** Plugins whose last version was rejected. */
-  readonly refusals: readonly PluginRefusal[];
+  readonly rejections: readonly PluginRejection[];
   /** The last requests with their decisions, newest first. */
   readonly recent: readonly RequestRecord[];
 }
@@ -49,18 +50,24 @@ export interface Status {
 const WORST_FIRST = ['open', 'half-open', 'closed'];
 const RECENT = 20;
 
+/** What the status combines. */
+export interface StatusParts {
+  readonly members: readonly MemberReport[];
+  /** The series of each worker, and of ended ones. */
+  readonly metrics: readonly Metrics[];
+  readonly routes: Routes;
+  readonly rejections: readonly PluginRejection[];
+  readonly restarts: number;
+  readonly isReady: boolean;
+}
+
 /** Combines the reports of the workers. */
-export function statusOf(
-  members: readonly MemberReport[],
-  routes: Routes,
-  refusals: readonly PluginRefusal[],
-  restarts: number,
-  isReady: boolean,
-): Status {
+export function statusOf({ members, metrics, routes, rejections, restarts, isReady }: StatusParts): Status {
   const reports = members.flatMap(({ report }) => report ?? []);
   const statuses: Record<string, number> = {};
-  for (const report of reports) {
-    for (const [status, count] of Object.entries(report.statuses)) statuses[status] = (statuses[status] ?? 0) + count;
+  for (const { name, values } of metrics.flat()) {
+    if (name !== REQUESTS_TOTAL) continue;
+    for (const { labels, value } of values) statuses[labels.status!] = (statuses[labels.status!] ?? 0) + value;
   }
   const recent = reports.flatMap((report) => report.recent).sort((a, b) => b.endedAt - a.endedAt);
   return {
@@ -82,7 +89,7 @@ export function statusOf(
       ),
     })),
     plugins: pluginsOf(members, routes),
-    refusals,
+    rejections,
     recent: recent.slice(0, RECENT),
   };
 }
@@ -91,9 +98,8 @@ export function statusOf(
 export function pluginsOf(members: readonly MemberReport[], { plugins }: Routes): PluginStatus[] {
   const slots = members.flatMap(({ report }) => report?.slots ?? []);
   return plugins.flatMap(({ name, principal }) => {
-    const same = slots.filter(
-      (slot) => slot.plugin === name && (principal === undefined || slot.principal === principal),
-    );
+    const key = slotKeyOf(name, principal);
+    const same = slots.filter((slot) => slot.plugin === key.plugin && slot.principal === key.principal);
     const [first] = same;
     if (first === undefined) return [];
     const sum = (count: (slot: SlotReport) => number) => same.reduce((total, slot) => total + count(slot), 0);

@@ -1,7 +1,7 @@
 /** A worker process: one load balancer, driven by the primary. */
 import { pathToFileURL } from 'node:url';
 import { setFlagsFromString } from 'node:v8';
-import { SlotKey, type SlotStatus } from 'cc-lb-runtime-wasmtime';
+import type { SlotStatus } from 'cc-lb-runtime-wasmtime';
 import type { MetricObjectWithValues, MetricValue } from 'prom-client';
 import type { Lesson } from './cache-ledger.ts';
 import { type DryRun, type Explanation, explain } from './explain.ts';
@@ -10,7 +10,7 @@ import { type Address, LoadBalancer, type LoadBalancerOptions } from './load-bal
 import { LogDestination } from './log-destination.ts';
 import { createLogger, type LogOptions, logEntry, logRequest } from './logging.ts';
 import type { LogEntry, RequestRecord } from './record.ts';
-import type { Routes } from './routes.ts';
+import { type Routes, slotKeyOf } from './routes.ts';
 import { traceToOpenTelemetry } from './tracing.ts';
 
 /** The options of a worker. */
@@ -34,14 +34,13 @@ export interface WorkerReport {
   readonly health: { readonly ok: boolean; readonly problems: readonly string[] };
   readonly slots: readonly SlotReport[];
   readonly upstreams: readonly { readonly name: string; readonly breaker: string }[];
-  /** Requests by status since the worker was started. */
-  readonly statuses: Readonly<Record<string, number>>;
   /** The last requests, newest first. */
   readonly recent: readonly RequestRecord[];
 }
 
-/** One series of a registry. */
+/** The series of a registry. */
 export type Metrics = MetricObjectWithValues<MetricValue<string>>[];
+
 /** Names a plugin. */
 export interface PluginName {
   readonly plugin: string;
@@ -52,8 +51,10 @@ export interface PluginName {
 /** The service of a worker for the primary. A type alias, so that it is assignable to `Service`. */
 export type WorkerService = {
   start(options: WorkerOptions): Promise<void>;
-  prepare(routes: Routes): Promise<void>;
-  commit(routes: Routes): Promise<void>;
+  /** Admits the plugins of routes, which `commit` deploys. */
+  prepare(set: { readonly id: number; readonly routes: Routes }): Promise<void>;
+  /** Deploys the set that was prepared last, which must have this id. */
+  commit(id: number): Promise<void>;
   listen(address: Address): Promise<string>;
   report(argument: null): Promise<WorkerReport>;
   metrics(argument: null): Promise<Metrics>;
@@ -82,7 +83,7 @@ const RECENT = 20;
 export function serveWorker(port: Port, exit: () => void): void {
   let balancer: LoadBalancer | undefined;
   const recent: RequestRecord[] = [];
-  const statuses = new Map<number, number>();
+  let prepared: { readonly id: number; readonly routes: Routes } | undefined;
   const running = (): LoadBalancer => {
     if (balancer === undefined) throw new Error('the worker was not started');
     return balancer;
@@ -107,7 +108,6 @@ export function serveWorker(port: Port, exit: () => void): void {
       const logger = createLogger(logOptions, destination);
       if (await traceToOpenTelemetry()) logger.info('plugin calls are traced');
       const accessLog = (record: RequestRecord) => {
-        statuses.set(record.status, (statuses.get(record.status) ?? 0) + 1);
         recent.unshift(record);
         if (recent.length > RECENT) recent.pop();
         logRequest(logger, record);
@@ -116,9 +116,14 @@ export function serveWorker(port: Port, exit: () => void): void {
       balancer = new LoadBalancer({ ...options, log, accessLog, onLesson });
       destination.register(balancer.registry);
     },
-    prepare: async (routes) => running().prepare(routes),
-    async commit(routes) {
-      await running().commit(routes);
+    async prepare(set) {
+      await running().prepare(set.routes);
+      prepared = set;
+    },
+    async commit(id) {
+      if (prepared?.id !== id) throw new Error('another set was prepared');
+      await running().commit(prepared.routes);
+      prepared = undefined;
     },
     listen: async (address) => running().listen(address),
     async report() {
@@ -133,16 +138,15 @@ export function serveWorker(port: Port, exit: () => void): void {
           return { ...rest, principal: key.principal, plugin: key.plugin, version: current.metadata.version };
         }),
         upstreams: view.targets.map(({ upstream }) => ({ name: upstream.name, breaker: upstream.breaker.state })),
-        statuses: Object.fromEntries(statuses),
         recent,
       };
     },
     metrics: async () => running().registry.getMetricsAsJSON(),
     async disable({ plugin, principal, reason }) {
-      running().runtime.disable(keyOf({ plugin, principal }), reason);
+      running().runtime.disable(slotKeyOf(plugin, principal), reason);
     },
-    async enable(name) {
-      running().runtime.enable(keyOf(name));
+    async enable({ plugin, principal }) {
+      running().runtime.enable(slotKeyOf(plugin, principal));
     },
     explain: async (run) => explain(running().view, run),
     async close({ graceMs }) {
@@ -151,10 +155,6 @@ export function serveWorker(port: Port, exit: () => void): void {
     },
   };
   serve(port, service);
-}
-
-function keyOf({ plugin, principal }: PluginName): SlotKey {
-  return principal === undefined ? SlotKey.global(plugin) : new SlotKey(principal, plugin);
 }
 
 /**

@@ -4,9 +4,12 @@ import { fileURLToPath } from 'node:url';
 import { type Port, post, Remote, RemoteError } from './ipc.ts';
 import type { Address } from './load-balancer.ts';
 import type { Logger } from './logging.ts';
-import type { Routes } from './routes.ts';
+import { pluginKey, type Routes } from './routes.ts';
+import { SerialQueue } from './serial-queue.ts';
+import { Totals } from './totals.ts';
 import {
   areLessons,
+  type Metrics,
   type PluginName,
   READY,
   type WorkerOptions,
@@ -21,11 +24,18 @@ export interface WorkersOptions extends WorkerOptions {
   readonly logger: Logger;
 }
 
-/** `starting` until it accepts requests, then `serving`. */
+/**
+ * `starting` until it has a runtime, `running` until the committed routes are deployed in it, `deployed` until it
+ * accepts requests, then `serving`.
+ */
+type MemberState = 'starting' | 'running' | 'deployed' | 'serving';
+
 interface Member {
   readonly worker: Worker;
   readonly remote: Remote<WorkerService>;
-  isServing: boolean;
+  state: MemberState;
+  /** The series that it reported last. */
+  metrics: Metrics;
 }
 
 /** The status of a worker for operators. */
@@ -39,6 +49,8 @@ export interface MemberReport {
 /** Admission compiles modules. A worker that takes longer is considered hung. */
 const PREPARE_MS = 120_000;
 const CALL_MS = 30_000;
+/** A worker that does not disable a plugin within this time is ended, because it still calls the plugin. */
+const DISABLE_MS = 5_000;
 const REPORT_MS = 5_000;
 /** The back-off in milliseconds before a dead worker is replaced, from the first value up to the last. */
 const BACK_OFF_MS = [100, 1_000, 5_000, 15_000, 30_000];
@@ -49,15 +61,18 @@ const STABLE_MS = 60_000;
 export class Workers {
   readonly #options: WorkersOptions;
   readonly #members = new Set<Member>();
-  /** The reasons of disabled keys, for workers that are started later. */
+  /** The reasons of disabled plugins, for workers that are started later. */
   readonly #disabled = new Map<string, PluginName & { readonly reason: string }>();
+  /** What ended workers have counted. */
+  readonly #ended = new Totals();
+  /** Serializes deployments and starts of workers, so that no worker misses a deployment. */
+  readonly #queue = new SerialQueue();
   #committed: Routes = { upstreams: [], principals: [], plugins: [] };
-  #url = '';
+  #lastSet = 0;
   #restarts = 0;
   #deathsInARow = 0;
+  #isListening = false;
   #isClosing = false;
-  /** Serializes changes and starts of workers, so that no worker misses a change. */
-  #turn: Promise<unknown> = Promise.resolve();
 
   constructor(options: WorkersOptions) {
     this.#options = options;
@@ -68,82 +83,105 @@ export class Workers {
     return this.#restarts;
   }
 
-  /** Whether requests are accepted. */
-  get isReady(): boolean {
-    return !this.#isClosing && [...this.#members].some(({ isServing }) => isServing);
+  /** The number of workers that accept requests. */
+  get serving(): number {
+    return this.#in('serving').length;
   }
 
-  /** Starts every worker with its first routes. Returns the address for requests. Rejects if a plugin is rejected. */
-  async start(routes: Routes): Promise<string> {
+  /** Whether requests are accepted. */
+  get isReady(): boolean {
+    return !this.#isClosing && this.serving > 0;
+  }
+
+  /** Starts every worker with its first routes. They accept no requests yet. Rejects if a plugin is rejected. */
+  async start(routes: Routes): Promise<void> {
     cluster.setupPrimary({ exec: fileURLToPath(new URL('./worker.js', import.meta.url)), serialization: 'advanced' });
     this.#committed = routes;
-    await this.#inTurn(() => Promise.all(Array.from({ length: this.#options.count }, () => this.#bringUp())));
-    return this.#url;
+    await this.#queue.run(() => Promise.all(Array.from({ length: this.#options.count }, () => this.#bringUp())));
+  }
+
+  /** Accepts requests in every worker, including workers that are started later. Returns the address for requests. */
+  listen(): Promise<string> {
+    return this.#queue.run(async () => {
+      this.#isListening = true;
+      const listening = await this.#call(this.#in('deployed'), 'listen', this.#options.listen, CALL_MS);
+      for (const { member } of listening) member.state = 'serving';
+      if (listening[0] === undefined) throw new Error('no worker could listen');
+      return listening[0].value;
+    });
   }
 
   /**
-   * Admits routes in every worker, then deploys them in every worker. If one worker rejects them, this rejects, and
-   * they are not deployed. A request uses the old or the new set, never both.
+   * Admits routes in every worker, then deploys them in every worker. Rejects if a worker rejects them, or if none
+   * admits them; they are not deployed then. A worker that does not answer is ended and does not count. A request uses
+   * the old or the new set, never both.
    */
   publish(routes: Routes): Promise<void> {
-    return this.#inTurn(async () => {
-      const serving = this.#serving();
-      const prepared = await Promise.allSettled(
-        serving.map(({ remote }) => remote.call('prepare', routes, PREPARE_MS)),
+    return this.#queue.run(async () => {
+      const id = ++this.#lastSet;
+      const prepared = await this.#call(this.#in('deployed', 'serving'), 'prepare', { id, routes }, PREPARE_MS);
+      if (prepared.length === 0) throw new Error('no worker could admit the plugins');
+      const committed = await Promise.allSettled(
+        prepared.map(({ member }) => member.remote.call('commit', id, CALL_MS)),
       );
-      for (const [index, result] of prepared.entries()) {
-        if (result.status === 'fulfilled') continue;
-        // A dead worker is replaced and does not count as a rejection. A hung worker is ended, so that it does not miss
-        // this change.
-        if (!isLost(result.reason)) throw result.reason;
-        serving[index]!.worker.process.kill('SIGKILL');
-      }
-      this.#committed = routes;
-      const committed = await Promise.allSettled(serving.map(({ remote }) => remote.call('commit', routes, CALL_MS)));
       for (const [index, result] of committed.entries()) {
         if (result.status === 'fulfilled') continue;
         this.#options.logger.error({ err: result.reason }, 'a worker could not commit and is replaced');
-        serving[index]!.worker.process.kill('SIGKILL');
+        end(prepared[index]!.member);
       }
+      if (committed.every(({ status }) => status === 'rejected')) throw new Error('no worker could commit');
+      this.#committed = routes;
     });
   }
 
-  /** Disables a plugin in every worker, including workers that are started later. */
+  /**
+   * Disables a plugin in every worker, including workers that are started later. Does not wait for deployments. A
+   * worker that does not answer is ended.
+   */
   async disable(name: PluginName & { readonly reason: string }): Promise<void> {
-    await this.#inTurn(async () => {
-      await Promise.all(this.#serving().map(({ remote }) => remote.call('disable', name, CALL_MS)));
-      this.#disabled.set(keyOf(name), name);
-    });
+    this.#disabled.set(pluginKey(name.plugin, name.principal), name);
+    await this.#call(this.#in('running', 'deployed', 'serving'), 'disable', name, DISABLE_MS);
   }
 
   /** Ends `disable`. */
   async enable(name: PluginName): Promise<void> {
-    await this.#inTurn(async () => {
-      this.#disabled.delete(keyOf(name));
-      await Promise.all(this.#serving().map(({ remote }) => remote.call('enable', name, CALL_MS)));
-    });
+    this.#disabled.delete(pluginKey(name.plugin, name.principal));
+    await this.#call(this.#in('running', 'deployed', 'serving'), 'enable', name, CALL_MS);
+  }
+
+  /** Whether a plugin is disabled. */
+  isDisabled({ plugin, principal }: PluginName): boolean {
+    return this.#disabled.has(pluginKey(plugin, principal));
   }
 
   /** Returns a serving worker. Throws if there is none. */
   get any(): Remote<WorkerService> {
-    const [first] = this.#serving();
+    const [first] = this.#in('serving');
     if (first === undefined) throw new Error('no worker serves');
     return first.remote;
   }
 
-  /** Returns the series of every worker. */
-  async metrics() {
-    const answers = this.#serving().map(({ remote }) => remote.call('metrics', null, REPORT_MS).catch(() => null));
-    return (await Promise.all(answers)).filter((metrics) => metrics !== null);
+  /**
+   * Returns the series of every worker, the last ones of a worker that does not answer, and the counters and histograms
+   * of ended workers, so that sums never fall.
+   */
+  async metrics(): Promise<Metrics[]> {
+    await Promise.all(
+      this.#in('deployed', 'serving').map(async (member) => {
+        member.metrics = await member.remote.call('metrics', null, REPORT_MS).catch(() => member.metrics);
+      }),
+    );
+    // In one turn, so that a worker that ends meanwhile is counted once.
+    return [...[...this.#members].map(({ metrics }) => metrics), this.#ended.metrics];
   }
 
   /** Returns the report of every worker. */
   reports(): Promise<MemberReport[]> {
     return Promise.all(
-      [...this.#members].map(async ({ worker, remote, isServing }) => ({
+      [...this.#members].map(async ({ worker, remote, state }) => ({
         pid: worker.process.pid ?? 0,
-        isServing,
-        report: isServing ? await remote.call('report', null, REPORT_MS).catch(() => null) : null,
+        isServing: state === 'serving',
+        report: state === 'serving' ? await remote.call('report', null, REPORT_MS).catch(() => null) : null,
       })),
     );
   }
@@ -151,73 +189,109 @@ export class Workers {
   /** Waits `graceMs` for running requests, then ends every worker. */
   async close(graceMs: number): Promise<void> {
     this.#isClosing = true;
-    const ended = [...this.#members].map(async ({ worker, remote }) => {
-      const exited = new Promise<void>((resolve) => {
-        if (worker.isDead()) resolve();
-        else worker.process.once('exit', () => resolve());
-      });
-      await remote.call('close', { graceMs }, graceMs + CALL_MS).catch(() => worker.process.kill('SIGKILL'));
+    const ended = [...this.#members].map(async (member) => {
+      if (member.worker.isDead()) return;
+      const exited = new Promise((resolve) => member.worker.once('exit', resolve));
+      const timer = setTimeout(() => end(member), graceMs + CALL_MS);
+      // A worker that does not serve has no requests, and may not accept calls yet.
+      if (member.state === 'serving') member.remote.call('close', { graceMs }, graceMs + CALL_MS).catch(() => {});
+      else end(member);
       await exited;
+      clearTimeout(timer);
     });
     await Promise.all(ended);
   }
 
-  #serving(): Member[] {
-    return [...this.#members].filter(({ isServing }) => isServing);
+  #in(...states: readonly MemberState[]): Member[] {
+    return [...this.#members].filter(({ state }) => states.includes(state));
   }
 
-  #inTurn<T>(change: () => Promise<T>): Promise<T> {
-    const done = this.#turn.then(change);
-    this.#turn = done.catch(() => {});
-    return done;
+  /**
+   * Calls workers and returns the answers. Ends workers that do not answer; they are replaced. Rejects if a worker
+   * rejects the call.
+   */
+  async #call<Name extends keyof WorkerService>(
+    members: readonly Member[],
+    name: Name,
+    argument: Parameters<WorkerService[Name]>[0],
+    timeoutMs: number,
+  ) {
+    const results = await Promise.allSettled(members.map(({ remote }) => remote.call(name, argument, timeoutMs)));
+    const answers: { member: Member; value: Awaited<ReturnType<WorkerService[Name]>> }[] = [];
+    const rejections: unknown[] = [];
+    for (const [index, result] of results.entries()) {
+      const member = members[index]!;
+      if (result.status === 'fulfilled') answers.push({ member, value: result.value });
+      else if (result.reason instanceof RemoteError && result.reason.isLost) end(member);
+      else rejections.push(result.reason);
+    }
+    if (rejections.length > 0) throw rejections[0];
+    return answers;
   }
 
-  /** Starts a worker and deploys the committed routes to it. */
+  /** Starts a worker and deploys the committed routes in it. */
   async #bringUp(): Promise<void> {
-    const { count: _, listen, logger, ...options } = this.#options;
+    const { count: _, listen, logger: __, ...options } = this.#options;
+    const member = this.#fork();
+    const { worker, remote } = member;
+    try {
+      await isReady(worker);
+      await remote.call('start', options, CALL_MS);
+      member.state = 'running';
+      // Sent in the turn in which later changes are sent too, so that these follow.
+      await Promise.all([...this.#disabled.values()].map((disabled) => remote.call('disable', disabled, CALL_MS)));
+      const id = ++this.#lastSet;
+      await remote.call('prepare', { id, routes: this.#committed }, PREPARE_MS);
+      await remote.call('commit', id, CALL_MS);
+      if (this.#isListening) await remote.call('listen', listen, CALL_MS);
+      member.state = this.#isListening ? 'serving' : 'deployed';
+    } catch (error) {
+      end(member);
+      throw error;
+    }
+  }
+
+  #fork(): Member {
     const worker = cluster.fork();
-    const member: Member = { worker, remote: new Remote(worker as unknown as Port), isServing: false };
+    const member: Member = { worker, remote: new Remote(worker as unknown as Port), state: 'starting', metrics: [] };
     this.#members.add(member);
     worker.on('message', (message: unknown) => {
       if (!areLessons(message)) return;
-      for (const other of this.#serving()) if (other !== member) post(other.worker as unknown as Port, message);
+      for (const other of this.#in('serving')) if (other !== member) post(other.worker as unknown as Port, message);
     });
     const began = performance.now();
     worker.once('exit', (code, signal) => {
       this.#members.delete(member);
-      if (!this.#isClosing && member.isServing) {
-        logger.error({ pid: worker.process.pid, code, signal }, 'a worker has died');
-        this.#replace(performance.now() - began > STABLE_MS);
-      }
+      this.#ended.add(member.metrics);
+      // `#bringUp` rejects for the others.
+      if (this.#isClosing || member.state === 'starting' || member.state === 'running') return;
+      this.#options.logger.error({ pid: worker.process.pid, code, signal }, 'a worker has died');
+      this.#replace(performance.now() - began > STABLE_MS);
     });
-    try {
-      await isReady(worker);
-      await member.remote.call('start', options, CALL_MS);
-      for (const disabled of this.#disabled.values()) await member.remote.call('disable', disabled, CALL_MS);
-      await member.remote.call('prepare', this.#committed, PREPARE_MS);
-      await member.remote.call('commit', this.#committed, CALL_MS);
-      this.#url = await member.remote.call('listen', listen, CALL_MS);
-      member.isServing = true;
-    } catch (error) {
-      worker.process.kill('SIGKILL');
-      throw error;
-    }
+    return member;
   }
 
   #replace(wasStable: boolean): void {
     if (wasStable) this.#deathsInARow = 0;
     const waitMs = BACK_OFF_MS[Math.min(this.#deathsInARow++, BACK_OFF_MS.length - 1)]!;
     setTimeout(() => {
-      this.#inTurn(async () => {
-        if (this.#isClosing) return;
-        this.#restarts++;
-        await this.#bringUp();
-      }).catch((error: unknown) => {
-        this.#options.logger.error({ err: error }, 'a worker could not be started');
-        if (!this.#isClosing) this.#replace(false);
-      });
+      this.#queue
+        .run(async () => {
+          if (this.#isClosing) return;
+          this.#restarts++;
+          await this.#bringUp();
+        })
+        .catch((error: unknown) => {
+          if (this.#isClosing) return;
+          this.#options.logger.error({ err: error }, 'a worker could not be started');
+          this.#replace(false);
+        });
     }, waitMs);
   }
+}
+
+function end({ worker }: Member): void {
+  worker.process.kill('SIGKILL');
 }
 
 /** Resolves when the worker accepts calls; rejects if it ends first. */
@@ -228,12 +302,4 @@ function isReady(worker: Worker): Promise<void> {
       if (message === READY) resolve();
     });
   });
-}
-
-function isLost(error: unknown): boolean {
-  return error instanceof RemoteError && error.isLost;
-}
-
-function keyOf({ principal, plugin }: PluginName): string {
-  return JSON.stringify([principal ?? null, plugin]);
 }

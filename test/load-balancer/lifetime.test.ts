@@ -40,8 +40,8 @@ describe('publish', () => {
     const { balancer, url } = await loadBalancer(served);
     const before = balancer.view;
     const plugins = [plugin('filter', 'cache-aware'), { ...plugin('shape', 'rewrite'), bytes: Buffer.from('no wasm') }];
-    const refused = await balancer.publish({ ...served, plugins }).catch((error: unknown) => error);
-    expect(refused).toMatchObject({ plugin: 'rewrite', cause: expect.any(ModuleRejectedError) });
+    const rejected = await balancer.publish({ ...served, plugins }).catch((error: unknown) => error);
+    expect(rejected).toMatchObject({ plugin: 'rewrite', cause: expect.any(ModuleRejectedError) });
     expect(balancer.view).toBe(before);
     expect(balancer.runtime.slots().map(({ key }) => key.plugin)).toEqual(['rewrite']);
     expect((await reply(url)).status).toBe(200);

@@ -1,12 +1,11 @@
 import { spawn } from 'node:child_process';
 import { openSync, readFileSync, writeFileSync } from 'node:fs';
-import { createServer } from 'node:http';
 import { join } from 'node:path';
+import { setTimeout as delay } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { request } from 'undici';
 import { beforeAll, describe, expect, it, onTestFinished } from 'vitest';
-import { listening } from '../../examples/load-balancer/load-balancer.ts';
-import { compileProgram, configFor, GUESTS, startProgram, temporaryFolder } from './program.ts';
+import { compileProgram, configFor, freeAddress, GUESTS, startProgram, temporaryFolder } from './program.ts';
 import { ok, reply, until, untilAsync, upstream } from './support.ts';
 
 const example = fileURLToPath(new URL('../../examples/load-balancer/config.example.json', import.meta.url));
@@ -65,6 +64,11 @@ describe.skipIf(process.platform === 'win32')('main.js', () => {
       const ready = await request(`${program.admin}/readyz`).catch(() => null);
       return ready?.statusCode === 503;
     });
+    // Further signals do not end it.
+    program.child.kill('SIGINT');
+    program.child.kill('SIGTERM');
+    await delay(100);
+    expect((await request(`${program.admin}/readyz`)).statusCode).toBe(503);
     answer();
     expect(await (await running).body.text()).toBe('late');
     expect(await ended).toEqual({ code: 0, signal: null });
@@ -93,11 +97,3 @@ describe.skipIf(process.platform === 'win32')('main.js', () => {
     expect(await ended).toEqual({ code: 0, signal: null });
   });
 });
-
-/** An address that no server uses. */
-async function freeAddress(): Promise<{ host: string; port: number }> {
-  const server = createServer();
-  const { port } = new URL(await listening(server));
-  server.close();
-  return { host: '127.0.0.1', port: Number(port) };
-}

@@ -158,17 +158,24 @@ describe('a deployment', () => {
     await deployed.takeChanges([change('a', one), change('b', one)]);
     await deployed.takeChanges([change('a', bad), change('b', two), { name: 'c', error: new Error('unreadable') }]);
     expect(published.at(-1)).toBe('a:one b:two');
-    expect(deployed.refusals.map(({ plugin, reason }) => [plugin, reason])).toEqual([
-      ['a', 'it is bad'],
+    expect(deployed.rejections.map(({ plugin, reason }) => [plugin, reason])).toEqual([
       ['c', 'unreadable'],
+      ['a', 'it is bad'],
     ]);
     await deployed.takeChanges([change('a', two)]);
-    expect(deployed.refusals.map(({ plugin }) => plugin)).toEqual(['c']);
+    expect(deployed.rejections.map(({ plugin }) => plugin)).toEqual(['c']);
+  });
+
+  it('publishes changes that are read together as one set', async () => {
+    const { deployment: deployed, published } = deployment();
+    await deployed.takeChanges([change('b', one), change('a', one)]);
+    expect(published).toEqual(['a:one b:one']);
   });
 
   it('rolls back to the previous version once', async () => {
     const { deployment: deployed, published } = deployment();
-    await deployed.takeChanges([change('a', one), change('a', two)]);
+    await deployed.takeChanges([change('a', one)]);
+    await deployed.takeChanges([change('a', two)]);
     await deployed.rollback('a');
     expect(published.at(-1)).toBe('a:one');
     await expect(deployed.rollback('a')).rejects.toThrow(/no previous version/);
@@ -178,7 +185,8 @@ describe('a deployment', () => {
 
   it('drops a removed plugin', async () => {
     const { deployment: deployed, published } = deployment();
-    await deployed.takeChanges([change('a', one), { name: 'a', route: null }]);
+    await deployed.takeChanges([change('a', one)]);
+    await deployed.takeChanges([{ name: 'a', route: null }]);
     expect(published.at(-1)).toBe('');
     expect(deployed.has('a')).toBe(false);
   });

@@ -1,12 +1,14 @@
 /** The load balancer as a program of several processes, for tests that start it. */
 import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { copyFileSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { createServer } from 'node:http';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { request } from 'undici';
+import { Agent, request } from 'undici';
 import { expect, onTestFinished } from 'vitest';
+import { listening } from '../../examples/load-balancer/load-balancer.ts';
 import type { Status } from '../../examples/load-balancer/status.ts';
 import { until } from './support.ts';
 
@@ -31,6 +33,14 @@ export function temporaryFolder(): string {
   const folder = mkdtempSync(join(tmpdir(), 'balancer-'));
   onTestFinished(() => rmSync(folder, { recursive: true, force: true }));
   return folder;
+}
+
+/** An address that no server uses. */
+export async function freeAddress(): Promise<{ host: string; port: number }> {
+  const server = createServer();
+  const { port } = new URL(await listening(server));
+  server.close();
+  return { host: '127.0.0.1', port: Number(port) };
 }
 
 /** A config for upstreams of tests, with principal and key `me`. */
@@ -105,4 +115,30 @@ export async function startProgram(compiled: string, file: string, content?: obj
       return { status: answer.statusCode, body: await answer.body.json() };
     },
   };
+}
+
+/** Starts the program with a plugin folder of copies of guests. */
+export async function startWithFolder(
+  compiled: string,
+  server: { url: string },
+  plugins: Readonly<Record<string, string>>,
+  rest: object = {},
+) {
+  const folder = temporaryFolder();
+  const path = join(folder, 'plugins');
+  mkdirSync(path);
+  const put = (name: string, guest: string) => copyFileSync(join(GUESTS, `${guest}.wasm`), join(path, `${name}.wasm`));
+  for (const [name, guest] of Object.entries(plugins)) put(name, guest);
+  const content = { ...configFor([server]), pluginFolder: { path, settleMs: 20 }, ...rest };
+  const started = await startProgram(compiled, join(folder, 'config.json'), content);
+  const write = (file: string, bytes: string | Buffer) => writeFileSync(join(path, file), bytes);
+  return { ...started, put, write };
+}
+
+/** Sends a request on a new connection, which node:cluster assigns to the next worker. */
+export async function postTo({ url }: Pick<Program, 'url'>, body = '{}') {
+  const dispatcher = new Agent({ pipelining: 0 });
+  const headers = { 'x-api-key': 'me' };
+  const answer = await request(`${url}/v1/messages`, { method: 'POST', headers, body, dispatcher });
+  return { status: answer.statusCode, text: await answer.body.text() };
 }

@@ -1,5 +1,5 @@
 /** The demo: plugins in the program with two workers. Each claim is checked before it is printed. */
-import { failures, refusal } from './failures.ts';
+import { failures, rejection } from './failures.ts';
 import { hotSwap } from './hot-swap.ts';
 import { metrics, operations } from './operations.ts';
 import { claim, section } from './report.ts';
@@ -18,7 +18,7 @@ export async function demo(guests: string): Promise<void> {
     await shaping(stage);
     await streaming(stage);
     await hotSwap(stage);
-    await refusal(stage);
+    await rejection(stage);
     await failures(stage);
     await operations(stage);
     await metrics(stage);

@@ -10,12 +10,14 @@ const WITH_IMPORT = Buffer.from('0061736d0100000001040160000002110103656e7609726
 const LATENESS_MS = 400;
 
 /** A module with an import is rejected, and the deployed plugins stay. */
-export async function refusal(stage: Stage): Promise<void> {
+export async function rejection(stage: Stage): Promise<void> {
   section('A module with an import, in the plugin folder');
   const { plugins: before } = await stage.status();
   stage.putBytes('spy', WITH_IMPORT);
-  const refused = await stage.until(async () => (await stage.status()).refusals.find(({ plugin }) => plugin === 'spy'));
-  claim('refused', /env\.read_file/.test(refused.reason), refused.reason);
+  const rejected = await stage.until(async () =>
+    (await stage.status()).rejections.find(({ plugin }) => plugin === 'spy'),
+  );
+  claim('rejected', /env\.read_file/.test(rejected.reason), rejected.reason);
   const { plugins: after } = await stage.status();
   const { status } = await post(stage.url, keyOf('team'), turn('tides', 1));
   claim('the deployed plugins stay', after.length === before.length && status === 200, `${status}`);
