@@ -1,5 +1,5 @@
 /** Checks of arguments. Objects of options are parsed by their own schemas instead. */
-import { isUint8Array } from 'node:util/types';
+import { isSharedArrayBuffer, isUint8Array } from 'node:util/types';
 import type * as z from 'zod';
 import { InvalidArgumentError } from './errors.ts';
 import { isGone } from './views.ts';
@@ -22,7 +22,7 @@ export function checkArray(value: unknown, path: string): asserts value is reado
 /** Throws an InvalidArgumentError unless `value` is a Uint8Array whose buffer is neither detached nor shared. */
 export function checkBytes(value: unknown, path: string): asserts value is Uint8Array {
   if (!isUint8Array(value)) throw new InvalidArgumentError(path, 'expected a Uint8Array');
-  if (value.buffer instanceof SharedArrayBuffer) {
+  if (isSharedArrayBuffer(value.buffer)) {
     throw new InvalidArgumentError(
       path,
       'expected a Uint8Array that is not over a SharedArrayBuffer, whose bytes may change during the call',

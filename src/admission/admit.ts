@@ -22,7 +22,7 @@ import { type DeclaredSchemas, findSchema } from '../wire/schemas.ts';
 import { calledSchemas } from './called.ts';
 import { compile, compileAsync } from './compile.ts';
 import { checkKind, judge, POLICY_VERSION } from './inspect.ts';
-import type { PluginMetadata } from './metadata.ts';
+import { frozenMetadata, type PluginMetadata } from './metadata.ts';
 import { type Probe, probesFor } from './probe.ts';
 
 /** The `plugin` label of probes. Names of unregistered modules would create an unbounded number of series. */
@@ -180,7 +180,7 @@ export function knownModule(engine: OpenEngine, contentHash: string): AdmittedMo
   const schemas = Object.fromEntries(
     Object.entries(fingerprints).map(([hook, fingerprint]) => [hook, findSchema(hook as HookKind, fingerprint)]),
   );
-  return { contentHash, metadata, schemas: calledSchemas(metadata, schemas), module };
+  return { contentHash, metadata: frozenMetadata(metadata), schemas: calledSchemas(metadata, schemas), module };
 }
 
 function* send(probe: Probe, module: NativeModule, metadata: PluginMetadata, dispatcher: Dispatcher): Steps<void> {

@@ -76,10 +76,17 @@ export function readMetadata(section: Uint8Array): MetadataReading {
   const { name, version, description, usage } = texts as Record<(typeof TEXT_FIELDS)[number], string>;
   const known = [...hooks].filter(([hook]) => isHookKind(hook));
   return {
-    metadata: { name, version, description, usage, hooks: Object.fromEntries(known) },
+    metadata: frozenMetadata({ name, version, description, usage, hooks: Object.fromEntries(known) }),
     problems: contentProblems(texts, hooks),
     badModes,
   };
+}
+
+/** Freezes the metadata of a plugin, which all versions of its content share. */
+export function frozenMetadata(metadata: PluginMetadata): PluginMetadata {
+  for (const hook of Object.values(metadata.hooks)) Object.freeze(hook);
+  Object.freeze(metadata.hooks);
+  return Object.freeze(metadata);
 }
 
 /**

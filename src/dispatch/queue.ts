@@ -187,8 +187,9 @@ function drain(): void {
       throw error;
     }
   }
-  // This thread is not notified when other threads return their permits, so it polls.
-  if (waiting > 0 && retry === undefined) retry = setTimeout(drainAgain, RETRY_MS);
+  // This thread is not notified when other threads return their permits, so it polls. If it holds all permits itself, the
+  // end of its work continues the queue.
+  if (waiting > 0 && running < PERMITS && retry === undefined) retry = setTimeout(drainAgain, RETRY_MS);
 }
 
 function drainAgain(): void {

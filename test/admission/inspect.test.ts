@@ -1,3 +1,4 @@
+import { runInNewContext } from 'node:vm';
 import { describe, expect, it } from 'vitest';
 import { POLICY_VERSION } from '../../src/admission/inspect.ts';
 import { InvalidArgumentError, inspectWasm } from '../../src/index.ts';
@@ -384,8 +385,11 @@ describe('inspectWasm', () => {
     },
   );
 
-  it('rejects a view of shared memory', () => {
-    const shared = new Uint8Array(new SharedArrayBuffer(8));
+  it.each([
+    ['this realm', new SharedArrayBuffer(8)],
+    ['another realm', runInNewContext('new SharedArrayBuffer(8)')],
+  ])('rejects a view of shared memory of %s', (_, buffer) => {
+    const shared = new Uint8Array(buffer);
     expect(thrown(InvalidArgumentError, () => inspectWasm(shared)).message).toMatch(/^bytes: .*SharedArrayBuffer/);
   });
 

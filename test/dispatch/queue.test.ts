@@ -53,6 +53,20 @@ describe('the queue', () => {
     expect(queueLength()).toBe(0);
   });
 
+  it('sets no timer while this thread holds every permit, because the end of its work continues the queue', async () => {
+    const timers = () => process.getActiveResourcesInfo().filter((kind) => kind === 'Timeout').length;
+    const before = timers();
+    const works = Array.from({ length: PERMITS + 1 }, work);
+    const queued = works.map(({ run }, at) => enqueue(run, ANY, `p${at}`));
+    expect(queueLength()).toBe(1);
+    expect(timers()).toBe(before);
+    for (const { state } of works) state.end();
+    await queued[0]?.done;
+    await new Promise(setImmediate);
+    works.at(-1)?.state.end();
+    await Promise.all(queued.map(({ done }) => done));
+  });
+
   it('returns the permit of work that cannot start', async () => {
     const fault = new RangeError('no stack');
     const failing = Array.from({ length: PERMITS * 3 }, () =>
