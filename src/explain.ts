@@ -33,9 +33,10 @@ export interface ExplainOptions {
 }
 
 /**
- * Calls a hook of `bytes` once, outside any serving runtime, and reports how it failed. `request` has the form
- * that `cc-lb-plugin call --print-sample` prints, with bytes or text as the body. Rejects if the plugin is not admitted,
- * and with InvalidArgument for an invalid request.
+ * Calls a hook of `bytes` once, outside any serving runtime and off this thread, and reports how it failed. `request`
+ * has the form that `cc-lb-plugin call --print-sample` prints, with bytes or text as the body. A sample of admission that
+ * fails is reported like the call. Rejects if the module is rejected or does not compile, and with InvalidArgument for
+ * an invalid request.
  *
  * @example
  * ```js
@@ -60,7 +61,7 @@ export async function explain(
 ): Promise<Explanation> {
   const runtime = new WasmtimeRuntime(config, { engineGroup: 'explain', explain: true });
   try {
-    const call = hookRequest(runtime, bytes, hook, request);
+    const call = await hookRequest(runtime, bytes, hook, request);
     return { output: await call.anywhere({ deadlineMs, where: 'thread' }), error: null, trap: null };
   } catch (error) {
     if (!(error instanceof WasmtimeRuntimeError) || error.hook === undefined) throw error;

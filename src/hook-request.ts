@@ -20,6 +20,7 @@ import type {
   UpstreamCandidate,
 } from './types.ts';
 import { checkObject } from './validate.ts';
+import type { SlotOptions } from './versions.ts';
 
 /** A registered plugin with a request that can be sent repeatedly. */
 export interface HookRequest {
@@ -32,15 +33,20 @@ export interface HookRequest {
 /**
  * Registers the plugin and converts `json`, an object with the arguments of the hook's adapter by name, to a request.
  * Bodies and data are text, bytes, or base64 in fields named `bodyBase64` and `dataBase64`.
- * @throws InvalidArgumentError if `json` has another form; and the errors of registration
+ * Rejects with InvalidArgumentError if `json` has another form, and with the errors of registration.
  */
-export function hookRequest(runtime: WasmtimeRuntime, bytes: Uint8Array, hook: HookKind, json: unknown): HookRequest {
+export async function hookRequest(
+  runtime: WasmtimeRuntime,
+  bytes: Uint8Array,
+  hook: HookKind,
+  json: unknown,
+): Promise<HookRequest> {
   checkObject(json, 'request');
   const request = withBytes(json);
   const key = SlotKey.global('plugin');
   switch (hook) {
     case 'filter': {
-      const filter = new WasmtimeFilterPlugin(runtime, runtime.registerFilter(key, 'plugin', bytes));
+      const filter = new WasmtimeFilterPlugin(runtime, await runtime.registerFilterAsync(key, 'plugin', bytes));
       type Arguments = { context: RequestContext; principal: Principal; candidates: UpstreamCandidate[] };
       const { context, principal, candidates } = request as Arguments;
       return {
@@ -49,7 +55,7 @@ export function hookRequest(runtime: WasmtimeRuntime, bytes: Uint8Array, hook: H
       };
     }
     case 'observe': {
-      const observer = new WasmtimeObservabilityHook(runtime, runtime.registerObserve(key, 'plugin', bytes));
+      const observer = new WasmtimeObservabilityHook(runtime, await runtime.registerObserveAsync(key, 'plugin', bytes));
       const event = request as ObserveEvent;
       return {
         inline: () => thrown(observer.observe(event)),
@@ -59,7 +65,8 @@ export function hookRequest(runtime: WasmtimeRuntime, bytes: Uint8Array, hook: H
     default: {
       // The events of a sequence share an instance, like those of a stream.
       const events = hook === 'transform_sse_event' ? (request as { events?: unknown }).events : undefined;
-      const slot = runtime.registerShape(key, 'plugin', bytes, events === undefined ? {} : { instance: 'stream' });
+      const options: SlotOptions = events === undefined ? {} : { instance: 'stream' };
+      const slot = await runtime.registerShapeAsync(key, 'plugin', bytes, options);
       // The adapter returns `unchanged` for a transform that is not declared, which would look like an answer of the
       // plugin.
       if (slot.current.metadata.hooks[hook] === undefined) {

@@ -1,9 +1,17 @@
+import diagnosticsChannel from 'node:diagnostics_channel';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, describe, expect, it } from 'vitest';
 import { run } from '../src/cli/run.ts';
-import { explain, FilterError, InvalidArgumentError, ModuleRejectedError, WasmtimeFilterPlugin } from '../src/index.ts';
+import {
+  explain,
+  FilterError,
+  InvalidArgumentError,
+  ModuleRejectedError,
+  ProbeFailedError,
+  WasmtimeFilterPlugin,
+} from '../src/index.ts';
 import { SlotKey } from '../src/slot-key.ts';
 import { thrown } from './support/errors.ts';
 import { guest, LONGER_THAN_PROBES } from './support/guest.ts';
@@ -75,6 +83,23 @@ describe('explain', () => {
     expect(trap).toBeNull();
     const answered = await explain(plugin('cache-aware'), 'filter', input);
     expect(answered).toMatchObject({ error: null, trap: null, output: { keptUpstreamIds: [expect.any(String)] } });
+  });
+
+  it('reports a sample of admission that fails like the call', async () => {
+    const { error, trap } = await explain(named(guest({ hook: 'unreachable' }), []), 'filter', input);
+    expect(error).toBeInstanceOf(ProbeFailedError);
+    expect(trap).toMatchObject({ phase: 'cc_lb_filter', frames: [{}] });
+  });
+
+  it('admits the module off this thread', async () => {
+    const events: unknown[] = [];
+    const listener = (event: unknown) => void events.push(event);
+    diagnosticsChannel.subscribe('cc-lb-runtime-wasmtime:admission', listener);
+    const explained = explain(plugin('cache-aware'), 'filter', input);
+    expect(events).toEqual([]);
+    await explained;
+    expect(events).toHaveLength(1);
+    diagnosticsChannel.unsubscribe('cc-lb-runtime-wasmtime:admission', listener);
   });
 
   it('rejects a module that is not admitted, and an invalid request', async () => {

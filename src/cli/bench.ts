@@ -42,7 +42,7 @@ export const bench: Command = {
     const request = requestOf(values, hook);
     const runtime = new WasmtimeRuntime(configOf(values));
     try {
-      const prepared = hookRequest(runtime, readBytes(values.file), hook, request);
+      const prepared = await hookRequest(runtime, readBytes(values.file), hook, request);
       await measure(prepared, where, WARM_UP_SECONDS);
       print(await measure(prepared, where, seconds), { hook, where }, values, io);
       return OK;

@@ -34,7 +34,7 @@ export const call: Command = {
     const request = requestOf(values, hook);
     const runtime = new WasmtimeRuntime(configOf(values));
     try {
-      const prepared = hookRequest(runtime, readBytes(values.file), hook, request);
+      const prepared = await hookRequest(runtime, readBytes(values.file), hook, request);
       const answer = await prepared.anywhere({ deadlineMs: countOf(values, 'deadline') });
       io.out(values.flags.json ? json(answer ?? null) : report(hook, answer));
       return OK;
