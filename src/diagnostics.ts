@@ -195,13 +195,15 @@ export function reportAdmission<T extends Admitted>(facts: AdmissionFacts, run: 
   return admitted;
 }
 
-/** Reports the outcome of an off-thread admission. */
+/** Reports the outcome of an off-thread admission: its failure, or a module that `isNew`. */
 export async function reportAdmissionAsync<T extends Admitted>(
   facts: AdmissionFacts,
   admitted: Promise<T>,
+  isNew: (module: T) => boolean = () => true,
 ): Promise<T> {
   try {
-    publishAdmission(facts, await admitted, undefined);
+    const module = await admitted;
+    if (isNew(module)) publishAdmission(facts, module, undefined);
   } catch (error) {
     publishAdmission(facts, undefined, error);
   }
@@ -247,7 +249,7 @@ export function areDroppedHeadersWatched(): boolean {
 }
 
 /** Reports each header line that was dropped from a shape's answer. */
-export function publishDroppedHeaders(target: Subject, names: Iterable<string>): void {
+export function publishDroppedHeaders(target: Subject, names: readonly string[]): void {
   const subject = subjectOf(target);
   for (const name of names) droppedHeader.publish({ ...subject, name } satisfies DroppedHeaderEvent);
 }

@@ -87,6 +87,7 @@ export class Registrations {
     const admitted = reportAdmissionAsync(
       facts,
       admitAsync(this.#core, bytes, { kind, principal: at.principal, signal }),
+      ({ contentHash }) => !this.#holds(kind, at, contentHash, version),
     );
     const registered = (async () => {
       const [result] = await Promise.allSettled([admitted, before]);
@@ -224,15 +225,23 @@ export class Registrations {
   /** Returns the slot that already has this content and these options, without compiling or probing. */
   #unchanged(kind: SlotKind, key: SlotKey, bytes: Uint8Array, options: VersionOptions): Slot | undefined {
     const slot = this.#core.slots.get(key);
-    if (slot === undefined || slot.kind !== kind) return undefined;
-    return holds(slot, contentHashOf(this.#core.engine, bytes), options) ? slot : undefined;
+    if (slot === undefined) return undefined;
+    return this.#holds(kind, key, contentHashOf(this.#core.engine, bytes), options) ? slot : undefined;
+  }
+
+  /** Returns whether the slot of `key` already has this content with these options, enforced or monitored. */
+  #holds(kind: SlotKind, key: SlotKey, contentHash: string, options: VersionOptions): boolean {
+    const slot = this.#core.slots.get(key);
+    if (slot === undefined || slot.kind !== kind) return false;
+    const version = options.enforcement === 'monitor' ? monitoredVersion(slot) : slot.version;
+    return version?.contentHash === contentHash && isDeepStrictEqual(version.options, options);
   }
 
   #apply(kind: SlotKind, key: SlotKey, name: string, admitted: AdmittedModule, options: VersionOptions): Slot {
     const slot = this.#core.slots.get(key);
     if (slot !== undefined) {
       checkSlotKind(slot, kind);
-      if (holds(slot, admitted.contentHash, options)) return slot;
+      if (this.#holds(kind, key, admitted.contentHash, options)) return slot;
     }
     // Admission rejects a module that does not declare the hook of the kind.
     const content = { ...admitted, schemas: admitted.schemas as SchemasOf<SlotKind> };
@@ -268,12 +277,6 @@ export class Registrations {
     const pending = this.#pending.get(key);
     if (pending !== undefined) pending.overtakes++;
   }
-}
-
-/** Returns whether the slot already has this content with these options, enforced or monitored. */
-function holds(slot: Slot, contentHash: string, options: VersionOptions): boolean {
-  const version = options.enforcement === 'monitor' ? monitoredVersion(slot) : slot.version;
-  return version?.contentHash === contentHash && isDeepStrictEqual(version.options, options);
 }
 
 /** Returns the monitored version of a slot. Only `#setMonitor` sets it, always with a Version. */

@@ -6,11 +6,13 @@ import {
   admitWasm,
   admitWasmAsync,
   type CallEvent,
+  type DroppedHeaderEvent,
   GuestTrapError,
   ModuleRejectedError,
   type PluginSlot,
   SlotKey,
   WasmtimeFilterPlugin,
+  WasmtimeObservabilityHook,
   type WasmtimeRuntime,
   WasmtimeUpstreamDialect,
 } from '../src/index.ts';
@@ -18,7 +20,7 @@ import { rejected, thrown } from './support/errors.ts';
 import { guest } from './support/guest.ts';
 import { plugin } from './support/plugins.ts';
 import { isolatedRuntime, newRuntime } from './support/runtimes.ts';
-import { caller, candidates, request, upstream } from './support/samples.ts';
+import { caller, candidates, request, started, upstream } from './support/samples.ts';
 
 const PREFIX = 'cc-lb-runtime-wasmtime';
 const key = new SlotKey('alice', 'k');
@@ -78,6 +80,7 @@ describe('admission', () => {
     ]);
     // Equal content is not admitted again.
     runtime.registerFilter(key, 'two', plugin('cache-aware-v2'));
+    await runtime.registerFilterAsync(key, 'two', plugin('cache-aware-v2'));
     expect(events).toHaveLength(2);
   });
 
@@ -261,6 +264,37 @@ it("the header lines that are dropped from a shape's answer are published", asyn
     const names = ['connection', 'x-anthropic-a', 'x-anthropic-b'];
     expect(events.splice(0)).toEqual(names.map((name) => ({ ...subject, name })));
   }
+});
+
+it('dropped header lines are published after their call is finished, for a monitored version too', async () => {
+  const runtime = newRuntime();
+  const slot = runtime.registerShape(key, 'enforced', plugin('rewrite'));
+  runtime.registerShape(key, 'monitored', plugin('rewrite'), { enforcement: 'monitor' });
+  const calls: unknown[] = [];
+  const name = `${PREFIX}:dropped-header`;
+  const listener = (event: unknown) => {
+    calls.push([(event as DroppedHeaderEvent).plugin, slot.status.calls]);
+  };
+  diagnosticsChannel.subscribe(name, listener);
+  subscriptions.push([name, listener]);
+  const dialect = new WasmtimeUpstreamDialect(runtime, slot);
+  dialect.shape(request({ headers: [['connection', 'close']] }), upstream, caller());
+  await runtime.drain();
+  expect(calls).toEqual([
+    ['enforced', 1],
+    ['monitored', 1],
+  ]);
+});
+
+it('queued events of observers have no events of the call', async () => {
+  const events = eventsOf(`tracing:${PREFIX}:call:start`);
+  const runtime = newRuntime();
+  const slot = runtime.registerObserve(key, 'o', plugin('misbehave'));
+  events.length = 0;
+  new WasmtimeObservabilityHook(runtime, slot).observeQueued(started());
+  await runtime.drain();
+  expect(slot.status.calls).toBe(1);
+  expect(events).toEqual([]);
 });
 
 it('no event is built without subscribers', () => {

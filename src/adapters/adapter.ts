@@ -46,6 +46,8 @@ export interface AsyncCallOptions extends CallOptions {
   readonly where?: 'auto' | 'inline' | 'thread' | undefined;
 }
 
+type Where = NonNullable<AsyncCallOptions['where']>;
+
 /**
  * Body sizes in bytes from which `auto` selects another thread. `npm run bench:hand-over` measures how long each form
  * blocks the event loop. Another thread costs CPU time: the request is copied twice, and its copies are garbage. A plugin
@@ -179,6 +181,7 @@ export abstract class Adapter<Kind extends SlotKind> {
       shadow?.send({ error: wrapped });
       throw wrapped;
     }
+    call.answered();
     shadow?.send({ output });
     return output;
   }
@@ -205,12 +208,15 @@ export abstract class Adapter<Kind extends SlotKind> {
    */
   protected async anywhere<Answer>(call: AdapterCall<Answer>, options: AsyncCallOptions | undefined): Promise<Answer> {
     const signal = options?.signal;
+    const where = options?.where ?? 'auto';
     checkSignal(signal);
+    checkWhere(where);
+    signal?.throwIfAborted();
     call.signal = signal;
     const shadow = this.#shadowOf(call);
     let output: Answer;
     try {
-      const made = call.isEnforced ? this.#place(call, options) : call.unenforced();
+      const made = call.isEnforced ? this.#place(call, where) : call.unenforced();
       output = made instanceof Promise ? await made : made;
     } catch (error) {
       if (isAbort(error, signal)) {
@@ -221,13 +227,14 @@ export abstract class Adapter<Kind extends SlotKind> {
       shadow?.send({ error: wrapped });
       throw wrapped;
     }
+    call.answered();
     shadow?.send({ output });
     return output;
   }
 
-  #place<Answer>(call: AdapterCall<Answer>, options: AsyncCallOptions | undefined): Answer | Promise<Answer> {
+  #place<Answer>(call: AdapterCall<Answer>, where: Where): Answer | Promise<Answer> {
     const { dispatcher } = this.#core;
-    switch (options?.where ?? 'auto') {
+    switch (where) {
       case 'inline':
         return dispatcher.inline(call);
       case 'thread':
@@ -236,8 +243,6 @@ export abstract class Adapter<Kind extends SlotKind> {
         const off = call.bodyBytes >= WORTH_A_THREAD[call.hook] || dispatcher.isLong(call);
         return off ? dispatcher.threaded(call) : dispatcher.sliced(call);
       }
-      default:
-        throw new InvalidArgumentError('options.where', "expected 'auto', 'inline' or 'thread'");
     }
   }
 }
@@ -302,6 +307,8 @@ export abstract class AdapterCall<Answer> implements HookCall<Answer> {
 
   abstract encode(scratch: CallScratch): void;
   abstract decode(bytes: Buffer, start: number, end: number, leased: boolean): Answer;
+  /** Publishes events about a decoded answer, after everything that the call leased was returned. */
+  answered(): void {}
   /** Returns the adapter's error for a failure of the plugin. */
   abstract readonly wrapError: WrapError;
   /** Returns the same call for a monitored version; null if that version does not declare the hook. */
@@ -320,6 +327,12 @@ function checkOptions(options: object): void {
     if (name !== 'deadlineMs' && name !== 'signal' && name !== 'where' && name !== 'sharesBody') {
       throw new InvalidArgumentError(`options.${name}`, 'unknown field');
     }
+  }
+}
+
+function checkWhere(where: unknown): asserts where is Where {
+  if (where !== 'auto' && where !== 'inline' && where !== 'thread') {
+    throw new InvalidArgumentError('options.where', "expected 'auto', 'inline' or 'thread'");
   }
 }
 

@@ -189,6 +189,8 @@ class ShapeCall extends AdapterCall<ShapedRequest> {
   private readonly config: HotEngineConfig;
   private readonly request: ShapeRequest;
   private readonly baseUrl: URL | null;
+  /** The names of the lines that were dropped from the answer; empty while nobody watches them. */
+  private dropped: readonly string[] = [];
 
   constructor(
     version: Version<'shape'>,
@@ -237,7 +239,11 @@ class ShapeCall extends AdapterCall<ShapedRequest> {
     const repeated = this.options?.sharesBody === true ? this.request.body : null;
     const answer = decodeAnswer(this.schema.response, bytes, start, end, leased, repeated);
     const shaped = shapedRequest(answer, this.baseUrl, { originPolicy: shapeOriginPolicy, bounds: wireBounds });
-    if (areDroppedHeadersWatched()) publishDroppedHeaders(this, droppedByShape(answer.headers));
+    if (areDroppedHeadersWatched()) this.dropped = droppedByShape(answer.headers);
     return shaped;
+  }
+
+  override answered(): void {
+    if (this.dropped.length > 0) publishDroppedHeaders(this, this.dropped);
   }
 }

@@ -16,11 +16,11 @@ export interface Shadow {
   drop(): void;
 }
 
-/** A call that can be repeated with another version. */
+/** A call that can be repeated with another version. `answered` publishes events about its decoded answer. */
 interface Shadowed<Answer> extends HookCall<Answer> {
   readonly guard: VersionGuard;
   readonly bodyBytes: number;
-  forVersion(version: Version): HookCall<Answer> | null;
+  forVersion(version: Version): (HookCall<Answer> & { answered(): void }) | null;
 }
 
 /** Returns the shadow of a call if the monitored version of its slot samples it, else null. Never throws. */
@@ -34,11 +34,16 @@ export function shadowOf<Answer>(dispatcher: Dispatcher, call: Shadowed<Answer>)
       return null;
     }
     const copy = new CopiedCall(monitored);
+    const repeat = async () => {
+      const output = await dispatcher.threaded(copy);
+      monitored.answered();
+      return output;
+    };
     return {
       send(enforced) {
         const { inFlight } = dispatcher;
         inFlight.beginReport();
-        monitor.run(call.hook, () => dispatcher.threaded(copy), enforced).finally(() => inFlight.endReport());
+        monitor.run(call.hook, repeat, enforced).finally(() => inFlight.endReport());
       },
       drop: () => monitor.release(),
     };

@@ -3,6 +3,7 @@
  * series.
  */
 import { publishBreaker } from '../diagnostics.ts';
+import { SlotNotFoundError } from '../errors.ts';
 import type { MetricsSink } from '../metrics/sink.ts';
 import { isPluginFailure } from '../policy/failure.ts';
 import { GLOBAL_PRINCIPAL, type SlotKey } from '../slot-key.ts';
@@ -62,9 +63,9 @@ export class Isolation {
     stats.label = null;
   }
 
-  /** Counts a registration that failed with `error` if the error rejects the module. */
+  /** Counts a registration that failed with `error`. One that was evicted while it was pending is not rejected. */
   rejected(slot: Slot | undefined, error: unknown): void {
-    if (!isPluginFailure(error)) return;
+    if (!isPluginFailure(error) || error instanceof SlotNotFoundError) return;
     slot?.version.guard.stats.refuse(error.code, error.message);
     this.#metrics.refusal(error.code);
   }

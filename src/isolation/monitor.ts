@@ -57,7 +57,7 @@ export interface MonitorCounts {
   readonly differed: number;
   /** Sampled calls that failed. */
   readonly failed: number;
-  /** Sampled calls that were not made, because the body was too large or too many were in flight. */
+  /** Sampled calls that were not made: the body was too large, too many were in flight, or the request is invalid. */
   readonly skipped: number;
 }
 

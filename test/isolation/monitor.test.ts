@@ -232,6 +232,23 @@ describe('a monitored version in a slot without an enforcing version', () => {
     expect(() => runtime.callFilter(key, new Uint8Array(8))).toThrow(ModuleRejectedError);
   });
 
+  it('rejects an aborted call and invalid options, and passes an invalid request through as skipped', async () => {
+    const { runtime, reports } = monitoring();
+    const slot = runtime.registerFilter(key, 'm', plugin('cache-aware'), MONITOR);
+    const filter = WasmtimeFilterPlugin.follow(runtime, key);
+    const reason = new Error('the client left');
+    const aborted = filter.filterAsync(request(), caller(), candidates(1), { signal: AbortSignal.abort(reason) });
+    expect(await rejected(Error, aborted)).toBe(reason);
+    const bogus = { where: 'bogus' as 'auto' };
+    const error = await rejected(InvalidArgumentError, filter.filterAsync(request(), caller(), candidates(1), bogus));
+    expect(error.path).toBe('options.where');
+    const invalid = request({ requestId: 5 as unknown as string });
+    expect(filter.filter(invalid, caller(), candidates(1)).keptUpstreamIds).toHaveLength(1);
+    await runtime.drain();
+    expect(reports).toEqual([]);
+    expect(slot.status.monitor).toMatchObject({ skipped: 1, failed: 0 });
+  });
+
   it('passes a request through whose fields are getters of a class and whose headers can be read once', async () => {
     const { runtime } = monitoring();
     runtime.registerShape(key, 'm', guest({ hooks: ['shape', 'transform_response', 'transform_sse_event'] }), MONITOR);

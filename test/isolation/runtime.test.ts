@@ -293,7 +293,11 @@ describe('the status of a slot', () => {
     using runtime = new WasmtimeRuntime({}, { metrics: prometheusSink(registry) });
     expect(() => runtime.registerFilter(own, 'x', new Uint8Array(8))).toThrow();
     await rejected(ModuleRejectedError, runtime.registerFilterAsync(own, 'x', new Uint8Array(8)));
+    const evicted = runtime.registerFilterAsync(own, 'x', plugin('cache-aware'));
+    runtime.evictSlot(own);
+    await rejected(SlotNotFoundError, evicted);
     const text = await registry.metrics();
     expect(text).toContain('cc_lb_plugin_registration_refusals_total{code="CC_LB_MODULE_REJECTED"} 2');
+    expect(text).not.toContain('CC_LB_SLOT_EVICTED');
   });
 });
