@@ -5,6 +5,7 @@ import { hash, timingSafeEqual } from 'node:crypto';
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import { z } from 'zod';
 import type { DryRun, Explanation } from './explain.ts';
+import { bearerToken } from './headers.ts';
 import { PAGE } from './page.ts';
 import type { PluginStatus, Status } from './status.ts';
 import type { PluginName } from './worker.ts';
@@ -88,8 +89,7 @@ async function respond(operations: Operations, request: IncomingMessage, respons
 
 async function change(operations: Operations, path: string, request: IncomingMessage): Promise<Answer> {
   if (operations.token === undefined) return [403, { error: 'the config names no admin token' }];
-  const given = /^Bearer (.+)$/i.exec(request.headers.authorization ?? '')?.[1] ?? '';
-  if (!isSame(given, operations.token)) return [401, { error: 'the token is missing or wrong' }];
+  if (!isSame(bearerToken(request.headers), operations.token)) return [401, { error: 'the token is missing or wrong' }];
   const body = await readJson(request);
   switch (path) {
     case '/explain':

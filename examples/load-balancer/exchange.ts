@@ -23,17 +23,17 @@ import type { Batch } from './batch.ts';
 import { type Body, chunksOf, readBody } from './body.ts';
 import type { CacheLedger } from './cache-ledger.ts';
 import { isUnsendable, noneAvailable, refusalOf } from './failure.ts';
-import { endToEnd, linesOf, towardsUpstream } from './headers.ts';
+import { bearerToken, endToEnd, linesOf, towardsUpstream } from './headers.ts';
 import type { KeepAlive } from './keep-alive.ts';
 import { Observation } from './observation.ts';
 import { Prompt } from './prompt.ts';
 import type { LogEntry, RequestRecord } from './record.ts';
 import { Refusal, sendRefusal } from './refusal.ts';
 import type { PrincipalRoute } from './routes.ts';
-import { hasDotSegments, plainTarget } from './target.ts';
+import { hasDotSegments, plainTarget, splitTarget, TARGET_PROBLEM } from './target.ts';
 import { inContext, methodsInContext } from './tracing.ts';
 import { isEventStream, NO_USAGE, type Usage, type UsageReader, usageReader } from './usage.ts';
-import type { Plugins, Target, View } from './view.ts';
+import { candidatesOf, type Plugins, type Target, type View } from './view.ts';
 
 /** The context of all exchanges of a load balancer. */
 export interface Shared {
@@ -128,7 +128,7 @@ export class Exchange implements AttemptOwner {
       if (principal === undefined) throw new Refusal(401, 'authentication_error', 'no principal has this key');
       this.#observation?.add({ type: 'authn_complete', principalId: principal.id, principalKind: principal.kind });
       if (hasDotSegments(this.#request.url!)) {
-        throw new Refusal(400, 'invalid_request_error', 'the target must be a path without dot segments');
+        throw new Refusal(400, 'invalid_request_error', TARGET_PROBLEM);
       }
       const { hasFilters, hasShape } = this.#plugins;
       const rules = { limit: this.#shared.maxBodyBytes, needsWhole: hasFilters || hasShape };
@@ -257,14 +257,7 @@ export class Exchange implements AttemptOwner {
     if (this.#targets.length === 0 && this.#view.targets.length > 0) throw noneAvailable();
     const prompt = new Prompt(this.#body as Buffer);
     this.#prompt = prompt;
-    const observedAtUnixSecs = Math.floor(Date.now() / 1_000);
-    const candidates = this.#targets.map(({ route: { id, name } }) => ({
-      upstreamId: id,
-      name,
-      kind: 'anthropic_api_key',
-      observedAtUnixSecs,
-      predictedCacheReadTokens: this.#shared.ledger.predict(id, prompt),
-    }));
+    const candidates = candidatesOf(this.#targets, this.#shared.ledger, prompt);
     const options = this.#callOptions();
     const routed = await this.#plugins.chain.filterAsync(this.#contextOf(), this.#principal!, candidates, options);
     this.#stages = routed.stages;
@@ -342,12 +335,10 @@ export class Exchange implements AttemptOwner {
   #contextOf(): RequestContext {
     if (this.#context !== undefined) return this.#context;
     const { method = 'GET', url = '/', rawHeaders, headers } = this.#request;
-    const questionMark = url.indexOf('?');
     this.#context = {
       requestId: this.#requestId,
       method,
-      path: questionMark < 0 ? url : url.slice(0, questionMark),
-      query: questionMark < 0 ? null : url.slice(questionMark + 1),
+      ...splitTarget(url),
       headers: endToEnd(rawHeaders, headers.connection),
       body: this.#body as Buffer,
       canonicalModelId: this.#prompt?.model ?? '',
@@ -452,5 +443,5 @@ const DISCARDED: Answer = { data: () => true, end() {} };
 function keyOf(headers: IncomingHttpHeaders): string {
   const key = headers['x-api-key'];
   if (typeof key === 'string') return key;
-  return /^Bearer (.+)$/i.exec(headers.authorization ?? '')?.[1] ?? '';
+  return bearerToken(headers);
 }

@@ -1,8 +1,10 @@
 /** A dry run: calls the plugins for a request without sending it. */
 import { randomUUID } from 'node:crypto';
-import type { HeaderPairs } from './headers.ts';
+import type { CacheLedger } from './cache-ledger.ts';
+import { endToEnd, type HeaderPairs } from './headers.ts';
 import { Prompt } from './prompt.ts';
-import type { View } from './view.ts';
+import { hasDotSegments, splitTarget, TARGET_PROBLEM } from './target.ts';
+import { candidatesOf, type View } from './view.ts';
 
 /** The request to explain. */
 export interface DryRun {
@@ -39,36 +41,34 @@ export interface Explanation {
   readonly problem: string | null;
 }
 
-/** Runs filters and shape for a request. Rejects for a principal that the view does not have. */
+/**
+ * Runs filters and shape for a request with the current predictions. Rejects for a principal that the view does not have
+ * and for a target with dot segments.
+ */
 export async function explain(
   view: View,
+  ledger: CacheLedger,
   { principal: id, method, path: url, headers, body }: DryRun,
 ): Promise<Explanation> {
   const principal = view.principal(id);
   if (principal === undefined) throw new Error(`unknown principal ${JSON.stringify(id)}`);
+  if (hasDotSegments(url)) throw new Error(TARGET_PROBLEM);
   const { chain } = view.pluginsOf(principal);
   const prompt = new Prompt(Buffer.from(body));
-  const questionMark = url.indexOf('?');
+  const connection = headers.find(([name]) => name.toLowerCase() === 'connection')?.[1];
   const context = {
     requestId: randomUUID(),
     method,
-    path: questionMark < 0 ? url : url.slice(0, questionMark),
-    query: questionMark < 0 ? null : url.slice(questionMark + 1),
-    headers,
+    ...splitTarget(url),
+    headers: endToEnd(headers.flat(), connection),
     body: Buffer.from(body),
     canonicalModelId: prompt.model,
     serviceTier: prompt.serviceTier,
   };
   const { targets } = view;
   const nameOf = (upstreamId: string) => targets.find(({ route }) => route.id === upstreamId)?.route.name ?? upstreamId;
-  const candidates = targets
-    .filter(({ upstream }) => upstream.admits)
-    .map(({ route: { id: upstreamId, name } }) => ({
-      upstreamId,
-      name,
-      kind: 'anthropic_api_key',
-      observedAtUnixSecs: Math.floor(Date.now() / 1_000),
-    }));
+  const admitting = targets.filter(({ upstream }) => upstream.admits);
+  const candidates = candidatesOf(admitting, ledger, prompt);
   const routed = await chain.filterAsync(context, principal, candidates);
   const explained = {
     candidates: targets.map(({ route, upstream }) => ({ name: route.name, breaker: upstream.breaker.state })),

@@ -64,6 +64,11 @@ export function towardsClientUnchanged(headers: IncomingHttpHeaders): string[] {
   return flat;
 }
 
+/** Returns the token of an `authorization: Bearer` header; empty without one. */
+export function bearerToken({ authorization = '' }: IncomingHttpHeaders): string {
+  return /^Bearer (.+)$/i.exec(authorization)?.[1] ?? '';
+}
+
 /** Converts undici's headers to lines. */
 export function linesOf(headers: IncomingHttpHeaders): [string, string][] {
   return Object.entries(headers).flatMap(([name, value]) =>

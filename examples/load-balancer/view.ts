@@ -11,6 +11,8 @@ import {
   type WasmtimeRuntime,
   WasmtimeUpstreamDialect,
 } from 'cc-lb-runtime-wasmtime';
+import type { CacheLedger } from './cache-ledger.ts';
+import type { Prompt } from './prompt.ts';
 import type { PrincipalRoute, Routes, UpstreamRoute } from './routes.ts';
 import type { Upstream, Upstreams } from './upstream.ts';
 
@@ -28,6 +30,18 @@ export interface Plugins {
 export interface Target {
   readonly route: UpstreamRoute;
   readonly upstream: Upstream;
+}
+
+/** Returns targets as filters receive them, with the predictions for a prompt. */
+export function candidatesOf(targets: readonly Target[], ledger: CacheLedger, prompt: Prompt) {
+  const observedAtUnixSecs = Math.floor(Date.now() / 1_000);
+  return targets.map(({ route: { id, name } }) => ({
+    upstreamId: id,
+    name,
+    kind: 'anthropic_api_key',
+    observedAtUnixSecs,
+    predictedCacheReadTokens: ledger.predict(id, prompt),
+  }));
 }
 
 /** A state of the routes. A request uses one view and is not affected by swaps. */

@@ -148,7 +148,7 @@ export function serveWorker(port: Port, exit: () => void): void {
     async enable({ plugin, principal }) {
       running().runtime.enable(slotKeyOf(plugin, principal));
     },
-    explain: async (run) => explain(running().view, run),
+    explain: async (run) => explain(running().view, running().ledger, run),
     async close({ graceMs }) {
       await balancer?.close({ graceMs });
       setImmediate(exit);
