@@ -5,6 +5,15 @@ import type { Answer } from './answer.ts';
 import { isUnsendable } from './failure.ts';
 import type { Upstream } from './upstream.ts';
 
+/** A request as undici sends it. */
+export interface SentRequest {
+  readonly origin?: string;
+  readonly path: string;
+  readonly method: string;
+  readonly headers: string[];
+  readonly body: Uint8Array | AsyncIterable<Buffer> | null;
+}
+
 /** Receives the events of an attempt. */
 export interface AttemptOwner {
   /** The head of the answer arrived; returns the receiver of its body. */

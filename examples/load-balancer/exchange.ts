@@ -18,13 +18,13 @@ import {
   TransformedEvents,
   UnchangedAnswer,
 } from './answer.ts';
-import { Attempt, type AttemptOwner } from './attempt.ts';
+import { Attempt, type AttemptOwner, type SentRequest } from './attempt.ts';
 import type { Batch } from './batch.ts';
 import { type Body, chunksOf, readBody } from './body.ts';
 import type { CacheLedger } from './cache-ledger.ts';
 import { isUnsendable, noneAvailable, refusalOf } from './failure.ts';
-import { bearerToken, endToEnd, linesOf, towardsUpstream } from './headers.ts';
-import type { KeepAlive } from './keep-alive.ts';
+import { apiKeyOf, endToEnd, linesOf, towardsUpstream } from './headers.ts';
+import { type KeepAlive, takesComments } from './keep-alive.ts';
 import { Observation } from './observation.ts';
 import { Prompt } from './prompt.ts';
 import type { LogEntry, RequestRecord } from './record.ts';
@@ -48,15 +48,6 @@ export interface Shared {
   readonly routing: Batch;
   /** Reports events to observers after the requests of the iteration are sent, in their order. */
   readonly events: Batch;
-}
-
-/** A request as undici sends it. */
-interface SentRequest {
-  readonly origin?: string;
-  readonly path: string;
-  readonly method: string;
-  readonly headers: string[];
-  readonly body: Uint8Array | AsyncIterable<Buffer> | null;
 }
 
 /** The status of a request whose client disconnected before the answer. */
@@ -98,7 +89,7 @@ export class Exchange implements AttemptOwner {
     this.#request = request;
     this.#response = response;
     this.#view = view;
-    this.#principal = view.principalOf(keyOf(request.headers));
+    this.#principal = view.principalOf(apiKeyOf(request.headers));
     this.#plugins = view.pluginsOf(this.#principal);
     if (this.#plugins.hasObservers) {
       const log = (level: LogEntry['level'], message: string, error: unknown) => this.#log(level, message, error);
@@ -116,14 +107,23 @@ export class Exchange implements AttemptOwner {
     return this.#response.headersSent ? this.#response.statusCode : CLIENT_LEFT;
   }
 
-  /** Begins to answer the request. What fails is answered too; the exchange ends when its response closes. */
-  start(): void {
+  /** Whether the complete answer was sent. */
+  get isComplete(): boolean {
+    return this.#response.writableFinished;
+  }
+
+  /**
+   * Begins to answer the request: with `refusal` if there is one. What fails is answered too; the exchange ends when its
+   * response closes.
+   */
+  start(refusal?: Refusal): void {
     try {
       this.#observation?.add({
         type: 'request_started',
         requestId: this.#requestId,
         downstreamUserAgent: this.#request.headers['user-agent'] ?? null,
       });
+      if (refusal !== undefined) throw refusal;
       const principal = this.#principal;
       if (principal === undefined) throw new Refusal(401, 'authentication_error', 'no principal has this key');
       this.#observation?.add({ type: 'authn_complete', principalId: principal.id, principalKind: principal.kind });
@@ -150,7 +150,7 @@ export class Exchange implements AttemptOwner {
   /** Handles the close of the response: aborts running work, and reports the end to observers. */
   closed(): void {
     this.#isClosed = true;
-    if (!this.#response.writableFinished) {
+    if (!this.isComplete) {
       this.#attempt?.abandon();
       this.#aborter?.abort(CLIENT_LEFT_REASON);
     }
@@ -415,6 +415,7 @@ export class Exchange implements AttemptOwner {
       principal: this.#principal?.id ?? null,
       upstream: this.#attempt?.upstream.name ?? null,
       status: this.status,
+      isComplete: this.isComplete,
       durationMs: Math.round(this.seconds * 1e6) / 1e3,
       decisions: this.#stages.map(({ plugin, output, error }) => ({
         plugin,
@@ -431,17 +432,5 @@ export class Exchange implements AttemptOwner {
   }
 }
 
-/** Whether comments may be sent in an event stream: neither its length is given, nor are its bytes encoded. */
-function takesComments(headers: IncomingHttpHeaders): boolean {
-  const { 'content-length': length, 'content-encoding': encoding = 'identity' } = headers;
-  return length === undefined && encoding === 'identity';
-}
-
 /** The answer of an abandoned attempt, which receives nothing. */
 const DISCARDED: Answer = { data: () => true, end() {} };
-
-function keyOf(headers: IncomingHttpHeaders): string {
-  const key = headers['x-api-key'];
-  if (typeof key === 'string') return key;
-  return bearerToken(headers);
-}

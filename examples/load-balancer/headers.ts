@@ -64,6 +64,12 @@ export function towardsClientUnchanged(headers: IncomingHttpHeaders): string[] {
   return flat;
 }
 
+/** Returns the key of a client: `x-api-key`, or a bearer token; empty without one. */
+export function apiKeyOf(headers: IncomingHttpHeaders): string {
+  const key = headers['x-api-key'];
+  return typeof key === 'string' ? key : bearerToken(headers);
+}
+
 /** Returns the token of an `authorization: Bearer` header; empty without one. */
 export function bearerToken({ authorization = '' }: IncomingHttpHeaders): string {
   return /^Bearer (.+)$/i.exec(authorization)?.[1] ?? '';

@@ -1,9 +1,15 @@
 /** Sends comments in idle event streams, so that proxies and clients do not time out. */
-import type { ServerResponse } from 'node:http';
+import type { IncomingHttpHeaders, ServerResponse } from 'node:http';
 
 const COMMENT = ': keep-alive\n\n';
 const NEWLINE = 0x0a;
 const RETURN = 0x0d;
+
+/** Whether comments may be sent in an event stream: its length is not given and its bytes are not encoded. */
+export function takesComments(headers: IncomingHttpHeaders): boolean {
+  const { 'content-length': length, 'content-encoding': encoding = 'identity' } = headers;
+  return length === undefined && encoding === 'identity';
+}
 
 /** An event stream to a client. */
 export class EventStream {

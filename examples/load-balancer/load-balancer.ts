@@ -13,7 +13,7 @@ import { KeepAlive } from './keep-alive.ts';
 import { RequestMetrics } from './metrics.ts';
 import { Publisher } from './publisher.ts';
 import type { LogEntry, RequestRecord } from './record.ts';
-import { Refusal, sendRefusal } from './refusal.ts';
+import { Refusal } from './refusal.ts';
 import type { Routes } from './routes.ts';
 import { Upstreams, type UpstreamTimeouts } from './upstream.ts';
 import type { View } from './view.ts';
@@ -259,28 +259,24 @@ export class LoadBalancer {
 
   #handle(request: IncomingMessage, response: ServerResponse): void {
     if (this.#isClosing) response.shouldKeepAlive = false;
-    if (this.#exchanges.size >= this.#limits.requests) {
-      this.#metrics.ended(OVERLOADED.status, 0);
-      sendRefusal(request, response, OVERLOADED);
-      return;
-    }
-    if (request.rawHeaders.length > 2 * this.#limits.headers) {
-      this.#metrics.ended(TOO_MANY_HEADERS.status, 0);
-      sendRefusal(request, response, TOO_MANY_HEADERS);
-      return;
-    }
+    const refusal = this.#refusalOf(request);
     const exchange = new Exchange(this.#shared, this.view, request, response);
     this.#exchanges.add(exchange);
     response.on('timeout', destroyStalled);
     response.on('close', () => {
       this.#exchanges.delete(exchange);
-      this.#metrics.ended(exchange.status, exchange.seconds);
+      this.#metrics.ended(exchange);
       exchange.closed();
       // The connection has become idle, and nothing else would close it before its time limit.
       if (this.#isClosing) setImmediate(() => this.#server.closeIdleConnections());
       if (this.#exchanges.size === 0) this.#whenIdle();
     });
-    exchange.start();
+    exchange.start(refusal);
+  }
+
+  #refusalOf(request: IncomingMessage): Refusal | undefined {
+    if (this.#exchanges.size >= this.#limits.requests) return OVERLOADED;
+    return request.rawHeaders.length > 2 * this.#limits.headers ? TOO_MANY_HEADERS : undefined;
   }
 }
 

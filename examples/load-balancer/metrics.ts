@@ -5,9 +5,19 @@ import { Counter, Gauge, Histogram, type Registry } from 'prom-client';
 export const REQUESTS_TOTAL = 'cc_lb_requests_total';
 const BUCKETS = [0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300];
 
+/** A finished request. */
+export interface EndedRequest {
+  /** 499 if the client disconnected before the answer. */
+  readonly status: number;
+  readonly seconds: number;
+  /** Whether the complete answer was sent. */
+  readonly isComplete: boolean;
+}
+
 /** The series of requests in one registry. */
 export class RequestMetrics {
   readonly #durations: Histogram;
+  readonly #incomplete: Counter;
   /** Added to the counter of the registry when it is read, so that a request costs only an increment. */
   readonly #statuses = new Map<number, number>();
 
@@ -33,6 +43,11 @@ export class RequestMetrics {
         statuses.clear();
       },
     });
+    this.#incomplete = new Counter({
+      name: 'cc_lb_requests_incomplete_total',
+      help: 'Finished requests without a complete answer: the upstream or the client closed its connection before',
+      registers,
+    });
     this.#durations = new Histogram({
       name: 'cc_lb_request_duration_seconds',
       help: 'Time from a request to the end of its answer, in seconds',
@@ -42,7 +57,8 @@ export class RequestMetrics {
   }
 
   /** A request has ended. */
-  ended(status: number, seconds: number): void {
+  ended({ status, seconds, isComplete }: EndedRequest): void {
+    if (!isComplete) this.#incomplete.inc();
     this.#statuses.set(status, (this.#statuses.get(status) ?? 0) + 1);
     this.#durations.observe(seconds);
   }

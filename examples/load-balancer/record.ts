@@ -17,6 +17,8 @@ export interface RequestRecord {
   readonly upstream: string | null;
   /** 499 if the client disconnected before the answer. */
   readonly status: number;
+  /** Whether the complete answer was sent; false if the upstream or the client closed its connection before. */
+  readonly isComplete: boolean;
   readonly durationMs: number;
   /** The decision of each filter, with its reason. */
   readonly decisions: readonly { readonly plugin: string; readonly kept: number | null; readonly reason: string }[];

@@ -5,6 +5,8 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { createGzip, gunzipSync } from 'node:zlib';
 import { request } from 'undici';
 import { describe, expect, it, onTestFinished } from 'vitest';
+import type { LoadBalancerOptions } from '../../examples/load-balancer/load-balancer.ts';
+import type { RequestRecord } from '../../examples/load-balancer/record.ts';
 import type { PluginRoute } from '../../examples/load-balancer/routes.ts';
 import { loadBalancer, plugin, routes, until, upstream } from './support.ts';
 
@@ -395,6 +397,59 @@ describe('a client that', () => {
       socket.on('close', () => resolve(text));
     });
     expect(answer).toMatch(/^HTTP\/1\.1 200 /);
+  });
+});
+
+describe('the record of a request', () => {
+  /** Returns the status and the completeness of each finished request. */
+  async function recorded(handler: Parameters<typeof upstream>[0], options: LoadBalancerOptions = {}) {
+    const server = await upstream(handler);
+    const records: [status: number, isComplete: boolean][] = [];
+    const accessLog = ({ status, isComplete }: RequestRecord) => void records.push([status, isComplete]);
+    const { url, balancer } = await loadBalancer(routes([server]), { ...options, accessLog });
+    const series = async () => (await balancer.registry.metrics()).match(/^cc_lb_requests_\w+_total\S* \d+$/gm);
+    return { url, records, series, server };
+  }
+
+  it('reports whether the answer is complete', async () => {
+    const { url, records, series } = await recorded((_, response, body) => {
+      response.writeHead(200, { 'content-length': '5' });
+      if (body === 'whole') response.end('whole');
+      else response.write('half', () => body === 'dies' && response.destroy());
+    });
+    await post(url, { body: 'whole' });
+    await until(() => records.length === 1);
+    await post(url, { body: 'dies' }).catch(() => {});
+    await until(() => records.length === 2);
+    const { body } = await request(url, { method: 'POST', headers: { 'x-api-key': 'me' }, body: 'hangs' });
+    body.on('error', () => {}).destroy();
+    await until(() => records.length === 3);
+    expect(records).toEqual([
+      [200, true],
+      [200, false],
+      [200, false],
+    ]);
+    expect(await series()).toContain('cc_lb_requests_incomplete_total 2');
+  });
+
+  it('exists for a request beyond the limits', async () => {
+    const answers: (() => void)[] = [];
+    const { url, records } = await recorded((_, response) => answers.push(() => response.end('ok')), {
+      limits: { requests: 1, headers: 20 },
+    });
+    const first = post(url);
+    await until(() => answers.length === 1);
+    expect((await post(url)).status).toBe(503);
+    answers[0]!();
+    await first;
+    const many = Object.fromEntries(Array.from({ length: 30 }, (_, i) => [`x-${i}`, '1']));
+    expect((await post(url, { headers: many })).status).toBe(431);
+    await until(() => records.length === 3);
+    expect(records).toEqual([
+      [503, true],
+      [200, true],
+      [431, true],
+    ]);
   });
 });
 
