@@ -1,8 +1,9 @@
 import * as z from 'zod';
 import { type AsyncCallOptions, type CallOptions, isAbort } from './adapters/adapter.ts';
 import { failurePolicySchema } from './config.ts';
-import { FilterError, InvalidArgumentError, type ObservabilityError, type WasmtimeRuntimeError } from './errors.ts';
-import { type PluginFailurePolicy, unavailableResponse } from './policy/failure.ts';
+import { InvalidArgumentError, type ObservabilityError, type WasmtimeRuntimeError } from './errors.ts';
+import { type FilterOutcome, FilterRun, type FilterStage } from './filter-run.ts';
+import type { PluginFailurePolicy } from './policy/failure.ts';
 import { passThroughRequest, rereadableRequest } from './policy/pass-through-request.ts';
 import { pluginFailed, pluginFailureOrThrow, type Unavailable } from './policy/unavailable.ts';
 import {
@@ -16,7 +17,6 @@ import {
 } from './response.ts';
 import type { SseTransformerOptions } from './sse/transformer.ts';
 import type {
-  FilterOutput,
   ObserveEvent,
   Principal,
   RequestContext,
@@ -26,32 +26,7 @@ import type {
   Upstream,
   UpstreamCandidate,
 } from './types.ts';
-import { recurringUuid } from './uuid.ts';
 import { checkArray, parseArgument } from './validate.ts';
-
-/** The part of a filter that the chain uses; `WasmtimeFilterPlugin` implements it. */
-export interface FilterStage {
-  /** The plugin's name, for reports. */
-  readonly pluginName: string;
-  /** What happens to the request when the filter fails. */
-  readonly failurePolicy: PluginFailurePolicy;
-  /** Filters on the calling thread; see `WasmtimeFilterPlugin.filter`. */
-  filter(
-    ctx: RequestContext,
-    principal: Principal,
-    candidates: readonly UpstreamCandidate[],
-    options?: CallOptions,
-  ): FilterOutput;
-  /** The asynchronous form of `filter`, which may run on another thread. */
-  filterAsync(
-    ctx: RequestContext,
-    principal: Principal,
-    candidates: readonly UpstreamCandidate[],
-    options?: AsyncCallOptions,
-  ): Promise<FilterOutput>;
-  /** Called when a request is passed through after the plugin failed. */
-  countPassThrough?(): void;
-}
 
 /** The part of a shape that the chain uses; `WasmtimeUpstreamDialect` implements it. */
 export interface ShapeStage {
@@ -81,39 +56,6 @@ export interface ObserveStage {
   /** Queues the event. Returns false if it was dropped. Without this method, `observeAsync` is called. */
   observeQueued?(event: ObserveEvent, options?: CallOptions): boolean;
 }
-
-/** The result of one filter: its verdict, or the error of the call. */
-export type StageReport =
-  | {
-      /** The plugin's name. */
-      readonly plugin: string;
-      /** The filter's verdict. */
-      readonly output: FilterOutput;
-      /** Absent. */
-      readonly error?: never;
-    }
-  | {
-      /** The plugin's name. */
-      readonly plugin: string;
-      /** The plugin's failure. */
-      readonly error: WasmtimeRuntimeError;
-      /** Absent. */
-      readonly output?: never;
-    };
-
-/** The candidates that every filter kept, in the caller's order; at least one. */
-export interface Routed {
-  /** Distinguishes the outcome. */
-  readonly kind: 'candidates';
-  /** The kept candidates, in the caller's order. */
-  readonly candidates: readonly UpstreamCandidate[];
-}
-
-/** The outcome of all filters, with the result of each. */
-export type FilterOutcome = (Routed | Unavailable) & {
-  /** The result of each filter that was called, in their order. */
-  readonly stages: readonly StageReport[];
-};
 
 /** The outcome of the shape: a request to send, or the reason to send none. */
 export type ShapeOutcome =
@@ -315,84 +257,6 @@ export class PluginChain {
     const errors = await Promise.all(this.#observers.map((observer) => observer.observeAsync(event, options)));
     return errors.filter((error) => error !== undefined);
   }
-}
-
-/** The state of the candidates while the filters run. */
-class FilterRun {
-  survivors: readonly UpstreamCandidate[];
-  /** The canonical ids of the kept candidates. */
-  #ids: readonly string[];
-  readonly #stages: StageReport[] = [];
-  #stopped: Unavailable | undefined;
-
-  constructor(candidates: readonly UpstreamCandidate[]) {
-    checkArray(candidates, 'candidates');
-    // Copied, because the caller may change its list while a filter runs.
-    this.survivors = [...candidates];
-    this.#ids = canonicalIds(this.survivors);
-  }
-
-  get isOver(): boolean {
-    return this.#stopped !== undefined || this.survivors.length === 0;
-  }
-
-  take(stage: FilterStage, output: FilterOutput): void {
-    const problem = this.#problemOf(output);
-    if (problem !== null) {
-      throw new FilterError('runtime', problem, { plugin: stage.pluginName, hook: 'filter' });
-    }
-    this.#stages.push({ plugin: stage.pluginName, output });
-    if (output.keptUpstreamIds.length === this.#ids.length) return;
-    const kept = new Set(output.keptUpstreamIds);
-    this.survivors = this.survivors.filter((_, index) => kept.has(this.#ids[index]!));
-    this.#ids = this.#ids.filter((id) => kept.has(id));
-  }
-
-  fail(stage: FilterStage, policy: PluginFailurePolicy, error: unknown): void {
-    const failure = pluginFailureOrThrow(error);
-    this.#stages.push({ plugin: stage.pluginName, error: failure });
-    if (policy === 'fail-closed') this.#stopped = pluginFailed(failure);
-    else stage.countPassThrough?.();
-  }
-
-  outcome(): FilterOutcome {
-    const stages = this.#stages;
-    if (this.#stopped !== undefined) return { ...this.#stopped, stages };
-    if (this.survivors.length === 0) {
-      return { kind: 'unavailable', code: 'route_no_upstream_after_filter', ...unavailableResponse(), stages };
-    }
-    return { kind: 'candidates', candidates: this.survivors, stages };
-  }
-
-  /** Returns why a verdict is invalid for the candidates of its filter; null if it is valid. */
-  #problemOf({ keptUpstreamIds, perCandidateReasons }: FilterOutput): string | null {
-    const unnamed = new Set(this.#ids);
-    for (const id of keptUpstreamIds) if (!unnamed.delete(id)) return this.#problemOfId(id);
-    for (const { upstreamId } of perCandidateReasons)
-      if (!unnamed.delete(upstreamId)) return this.#problemOfId(upstreamId);
-    return null;
-  }
-
-  #problemOfId(id: string): string {
-    return this.#ids.includes(id)
-      ? `the answer names upstream ${id} more than once`
-      : `the answer names upstream ${id}, which is not one of the candidates`;
-  }
-}
-
-function canonicalIds(candidates: readonly UpstreamCandidate[]): string[] {
-  const ids: string[] = [];
-  const seen = new Set<string>();
-  for (let index = 0; index < candidates.length; index++) {
-    const id = recurringUuid(candidates[index]?.upstreamId, index);
-    if (id === null) throw new InvalidArgumentError(`candidates[${index}].upstreamId`, 'expected a UUID');
-    if (seen.has(id)) {
-      throw new InvalidArgumentError(`candidates[${index}].upstreamId`, 'another candidate has this id');
-    }
-    seen.add(id);
-    ids.push(id);
-  }
-  return ids;
 }
 
 function afterFailedShape(

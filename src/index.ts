@@ -9,15 +9,11 @@ export { inspectWasm, type ModuleInspection } from './admission/inspect.ts';
 export type { HookMetadata, HookMode, PluginMetadata } from './admission/metadata.ts';
 export { type Admission, admitWasm, admitWasmAsync } from './admit-wasm.ts';
 export {
-  type FilterOutcome,
-  type FilterStage,
   type ObserveStage,
   PluginChain,
   type PluginChainOptions,
-  type Routed,
   type ShapeOutcome,
   type ShapeStage,
-  type StageReport,
 } from './chain.ts';
 export {
   DEFAULT_MEMORY_GUARD_BYTES,
@@ -75,6 +71,7 @@ export {
   WasmtimeRuntimeError,
 } from './errors.ts';
 export { type ExplainOptions, type Explanation, explain } from './explain.ts';
+export type { FilterOutcome, FilterStage, Routed, StageReport } from './filter-run.ts';
 export type { BreakerCause, BreakerOptions, BreakerState } from './isolation/breaker.ts';
 export type { MonitorCounts, MonitoredAnswer, MonitorReport } from './isolation/monitor.ts';
 export type { FailureCounts, Refusal } from './isolation/slot-stats.ts';

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { type FilterStage, type ObserveStage, PluginChain, type ShapeStage } from '../src/chain.ts';
+import { type ObserveStage, PluginChain, type ShapeStage } from '../src/chain.ts';
 import {
   ClosedError,
   DialectError,
@@ -8,6 +8,7 @@ import {
   ObservabilityError,
   PoolSaturatedError,
 } from '../src/errors.ts';
+import type { FilterStage } from '../src/filter-run.ts';
 import { outcomeToHttp } from '../src/policy/unavailable.ts';
 import type { FilterOutput, Principal, RequestContext, UpstreamCandidate } from '../src/types.ts';
 import { instanceWithGetters } from './support/classes.ts';

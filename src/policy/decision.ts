@@ -30,7 +30,9 @@ export function filterOutput(
   let reason = '';
   for (let index = 0; index < results.length; index++) {
     const result = results[index]!;
-    const upstreamId = result.upstreamId === sent[index] ? result.upstreamId : parseUuid(result.upstreamId);
+    const known = sent[index];
+    // The same string, so that a later comparison with the candidate's id reads no characters.
+    const upstreamId = result.upstreamId === known ? known : parseUuid(result.upstreamId);
     if (upstreamId === null) {
       throw new InvalidAnswerError('upstream_id', `upstream_id ${quoted(result.upstreamId)} is not a valid UUID`);
     }

@@ -1,0 +1,166 @@
+/** The filters of a chain: what the chain calls, and the candidates while they run. */
+import type { AsyncCallOptions, CallOptions } from './adapters/adapter.ts';
+import { FilterError, InvalidArgumentError, type WasmtimeRuntimeError } from './errors.ts';
+import { type PluginFailurePolicy, unavailableResponse } from './policy/failure.ts';
+import { pluginFailed, pluginFailureOrThrow, type Unavailable } from './policy/unavailable.ts';
+import type { FilterOutput, Principal, RequestContext, UpstreamCandidate } from './types.ts';
+import { recurringUuid } from './uuid.ts';
+import { checkArray } from './validate.ts';
+
+/** The part of a filter that the chain uses; `WasmtimeFilterPlugin` implements it. */
+export interface FilterStage {
+  /** The plugin's name, for reports. */
+  readonly pluginName: string;
+  /** What happens to the request when the filter fails. */
+  readonly failurePolicy: PluginFailurePolicy;
+  /** Filters on the calling thread; see `WasmtimeFilterPlugin.filter`. */
+  filter(
+    ctx: RequestContext,
+    principal: Principal,
+    candidates: readonly UpstreamCandidate[],
+    options?: CallOptions,
+  ): FilterOutput;
+  /** The asynchronous form of `filter`, which may run on another thread. */
+  filterAsync(
+    ctx: RequestContext,
+    principal: Principal,
+    candidates: readonly UpstreamCandidate[],
+    options?: AsyncCallOptions,
+  ): Promise<FilterOutput>;
+  /** Called when a request is passed through after the plugin failed. */
+  countPassThrough?(): void;
+}
+
+/** The result of one filter: its verdict, or the error of the call. */
+export type StageReport =
+  | {
+      /** The plugin's name. */
+      readonly plugin: string;
+      /** The filter's verdict. */
+      readonly output: FilterOutput;
+      /** Absent. */
+      readonly error?: never;
+    }
+  | {
+      /** The plugin's name. */
+      readonly plugin: string;
+      /** The plugin's failure. */
+      readonly error: WasmtimeRuntimeError;
+      /** Absent. */
+      readonly output?: never;
+    };
+
+/** The candidates that every filter kept, in the caller's order; at least one. */
+export interface Routed {
+  /** Distinguishes the outcome. */
+  readonly kind: 'candidates';
+  /** The kept candidates, in the caller's order. */
+  readonly candidates: readonly UpstreamCandidate[];
+}
+
+/** The outcome of all filters, with the result of each. */
+export type FilterOutcome = (Routed | Unavailable) & {
+  /** The result of each filter that was called, in their order. */
+  readonly stages: readonly StageReport[];
+};
+
+/** The candidates that a filter kept, in the caller's order, and their canonical ids. */
+interface KeptCandidates {
+  readonly candidates: readonly UpstreamCandidate[];
+  readonly ids: readonly string[];
+}
+
+/** The state of the candidates while the filters run. */
+export class FilterRun {
+  survivors: readonly UpstreamCandidate[];
+  /** The canonical ids of the kept candidates. */
+  #ids: readonly string[];
+  readonly #stages: StageReport[] = [];
+  #stopped: Unavailable | undefined;
+
+  constructor(candidates: readonly UpstreamCandidate[]) {
+    checkArray(candidates, 'candidates');
+    // Copied, because the caller may change its list while a filter runs.
+    this.survivors = [...candidates];
+    this.#ids = canonicalIds(this.survivors);
+  }
+
+  get isOver(): boolean {
+    return this.#stopped !== undefined || this.survivors.length === 0;
+  }
+
+  take(stage: FilterStage, output: FilterOutput): void {
+    const { candidates, ids } = this.#keptInOrder(output) ?? this.#keptInAnyOrder(stage, output);
+    this.#stages.push({ plugin: stage.pluginName, output });
+    this.survivors = candidates;
+    this.#ids = ids;
+  }
+
+  fail(stage: FilterStage, policy: PluginFailurePolicy, error: unknown): void {
+    const failure = pluginFailureOrThrow(error);
+    this.#stages.push({ plugin: stage.pluginName, error: failure });
+    if (policy === 'fail-closed') this.#stopped = pluginFailed(failure);
+    else stage.countPassThrough?.();
+  }
+
+  outcome(): FilterOutcome {
+    const stages = this.#stages;
+    if (this.#stopped !== undefined) return { ...this.#stopped, stages };
+    if (this.survivors.length === 0) {
+      return { kind: 'unavailable', code: 'route_no_upstream_after_filter', ...unavailableResponse(), stages };
+    }
+    return { kind: 'candidates', candidates: this.survivors, stages };
+  }
+
+  /** Returns the kept candidates of a verdict that names each at most once, in their order, as most do; else null. */
+  #keptInOrder({ keptUpstreamIds, perCandidateReasons }: FilterOutput): KeptCandidates | null {
+    const candidates: UpstreamCandidate[] = [];
+    const ids: string[] = [];
+    let rejected = 0;
+    for (let index = 0; index < this.#ids.length; index++) {
+      const id = this.#ids[index]!;
+      if (id === keptUpstreamIds[ids.length]) {
+        ids.push(id);
+        candidates.push(this.survivors[index]!);
+      } else if (id === perCandidateReasons[rejected]?.upstreamId) {
+        rejected++;
+      }
+    }
+    return ids.length === keptUpstreamIds.length && rejected === perCandidateReasons.length
+      ? { candidates, ids }
+      : null;
+  }
+
+  /** Returns the kept candidates of any verdict. Throws a FilterError if it names others, or one more than once. */
+  #keptInAnyOrder({ pluginName }: FilterStage, { keptUpstreamIds, perCandidateReasons }: FilterOutput): KeptCandidates {
+    const unnamed = new Set(this.#ids);
+    for (const id of [...keptUpstreamIds, ...perCandidateReasons.map(({ upstreamId }) => upstreamId)]) {
+      if (unnamed.delete(id)) continue;
+      const problem = this.#ids.includes(id) ? ' more than once' : ', which is not one of the candidates';
+      throw new FilterError('runtime', `the answer names upstream ${id}${problem}`, {
+        plugin: pluginName,
+        hook: 'filter',
+      });
+    }
+    const kept = new Set(keptUpstreamIds);
+    return {
+      candidates: this.survivors.filter((_, index) => kept.has(this.#ids[index]!)),
+      ids: this.#ids.filter((id) => kept.has(id)),
+    };
+  }
+}
+
+function canonicalIds(candidates: readonly UpstreamCandidate[]): string[] {
+  const ids: string[] = [];
+  const seen = new Set<string>();
+  for (let index = 0; index < candidates.length; index++) {
+    const id = recurringUuid(candidates[index]?.upstreamId, index);
+    if (id === null) throw new InvalidArgumentError(`candidates[${index}].upstreamId`, 'expected a UUID');
+    if (seen.has(id)) {
+      throw new InvalidArgumentError(`candidates[${index}].upstreamId`, 'another candidate has this id');
+    }
+    seen.add(id);
+    ids.push(id);
+  }
+  return ids;
+}
