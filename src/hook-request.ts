@@ -49,6 +49,7 @@ export async function hookRequest(
       const filter = new WasmtimeFilterPlugin(runtime, await runtime.registerFilterAsync(key, 'plugin', bytes));
       type Arguments = { context: RequestContext; principal: Principal; candidates: UpstreamCandidate[] };
       const { context, principal, candidates } = request as Arguments;
+      checkObject(context, 'request.context');
       return {
         inline: () => filter.filter(context, principal, candidates),
         anywhere: (options) => filter.filterAsync(context, principal, candidates, options),
@@ -109,6 +110,7 @@ function dialectRequest(
     case 'shape': {
       type Arguments = { context: RequestContext; upstream: Upstream; principal: Principal };
       const { context, upstream, principal } = request as Arguments;
+      checkObject(context, 'request.context');
       return {
         inline: () => dialect.shape(context, upstream, principal),
         anywhere: (options) => dialect.shapeAsync(context, upstream, principal, options),

@@ -173,27 +173,44 @@ describe('bench', () => {
 });
 
 describe('cc-lb-plugin', () => {
-  it.each([[], ['help'], ['--help'], ['inspect', '--help'], ['bench', '-h']])('prints help for %j', async (...argv) => {
-    const { code, out } = await cli(...argv);
-    expect(code).toBe(0);
-    expect(out).toContain('Exit codes');
-  });
+  it.each([[], ['help'], ['--help'], ['help', '--json'], ['inspect', '--help'], ['bench', '-h']])(
+    'prints help for %j',
+    async (...argv) => {
+      const { code, out } = await cli(...argv);
+      expect(code).toBe(0);
+      expect(out).toContain('Exit codes');
+    },
+  );
+
+  it.each(['inspect', 'admit', 'call', 'explain', 'bench'])(
+    'describes every option of %s in its help',
+    async (command) => {
+      const { out } = await cli(command, '--help');
+      const [lines] = out.split('\n\n') as [string];
+      for (const [option] of lines.matchAll(/--[\w-]+/g)) expect(out).toMatch(new RegExp(`^${option}\\b.{8}`, 'm'));
+      expect(await cli('help', command)).toEqual({ code: 0, out, err: '' });
+    },
+  );
 
   it.each([
     [['describe', 'x.wasm'], 'unknown command "describe"'],
     [['toString'], 'unknown command "toString"'],
+    [['help', 'describe'], 'unknown command "describe"'],
     [['inspect'], 'expected one file'],
     [['inspect', 'a.wasm', 'b.wasm'], 'expected one file'],
     [['inspect', 'a.wasm', '--loud'], '--loud'],
     [['inspect', join(scratch, 'absent.wasm')], 'ENOENT'],
     [['inspect', wasm('rewrite'), '--kind', 'nothing'], '--kind'],
     [['call', wasm('rewrite')], '--hook'],
+    [['call', '--hook', 'shape'], 'expected one file'],
     [['call', wasm('rewrite'), '-k', 'shape', '-r', wasm('rewrite')], 'rewrite.wasm'],
     [['call', wasm('rewrite'), '-k', 'shape', '-r', file('null.json', 'null')], 'must be a JSON object'],
-    [['call', wasm('rewrite'), '-k', 'shape', '-r', file('empty.json', '{}')], 'ctx'],
+    [['call', wasm('rewrite'), '-k', 'shape', '-r', file('list.json', '[]')], 'must be a JSON object'],
+    [['call', wasm('rewrite'), '-k', 'shape', '-r', file('empty.json', '{}')], 'request.context: expected an object'],
     [['call', wasm('rewrite'), '-k', 'shape', '--deadline', 'soon'], '--deadline'],
     [['call', wasm('rewrite'), '-k', 'shape', '--deadline', '0'], 'deadlineMs'],
     [['admit', wasm('rewrite'), '-c', file('unknown.json', { memory: 1 })], 'config.memory'],
+    [['admit', wasm('rewrite'), '-c', 'prod'], '--config: expected default, production, low-latency, or a JSON file'],
     [['bench', wasm('rewrite'), '-k', 'shape', '--where', 'here'], '--where'],
   ])('exits with 2 for %j', async (argv, message) => {
     const { code, out, err } = await cli(...argv);
@@ -206,7 +223,7 @@ describe('cc-lb-plugin', () => {
   });
 
   it('escapes control characters in metadata', async () => {
-    const metadata = { name: '\u001b[2Jevil', description: 'x\nno problems', usage: 'a\u0085b' };
+    const metadata = { name: '\u001b[2Jevil', description: 'x\nno problems', usage: 'a\u0085b\u202ec' };
     const path = join(scratch, 'evil.wasm');
     writeFileSync(path, guest({ metadata, memory: '2', hooks: ['filter'], schema: 0 }));
     for (const command of ['inspect', 'admit']) {
@@ -216,6 +233,26 @@ describe('cc-lb-plugin', () => {
       expect(out).not.toMatch(/[\0-\x09\x0b-\x1f\x7f-\x9f]/);
     }
     expect((await cli('inspect', path)).out).toContain('x\\u000ano problems');
+    expect((await cli('inspect', path)).out).toContain('a\\u0085b\\u202ec');
+    expect((await cli('inspect', path, '--json')).out).toContain('a\\u0085b\\u202ec');
+    expect((await cliJson(0, 'inspect', path)).metadata).toMatchObject(metadata);
+  });
+
+  it('escapes control characters in messages about files and commands', async () => {
+    const argv = ['call', wasm('rewrite'), '-k', 'shape', '-r', file('escape.json', '\u001b]0;title\u0007')];
+    for (const line of [argv, ['inspect', '\u001b[2J.wasm'], ['\u009b2J']]) {
+      const { code, err } = await cli(...line);
+      expect(code).toBe(2);
+      expect(err).toContain('\\u00');
+      // biome-ignore lint/suspicious/noControlCharactersInRegex: the test matches control characters
+      expect(err).not.toMatch(/[\0-\x09\x0b-\x1f\x7f-\x9f]/);
+    }
+  });
+
+  it('prints a sample without a module', async () => {
+    const { code, out } = await cli('call', '--hook', 'shape', '--print-sample');
+    expect(code).toBe(0);
+    expect(Object.keys(JSON.parse(out))).toEqual(['context', 'upstream', 'principal']);
   });
 
   it.each(['call', 'bench'])('rejects a %s of a hook that the plugin does not declare', async (command) => {

@@ -1,17 +1,13 @@
 /** `cc-lb-plugin admit`: inspects, compiles and probes a module as a load balancer does. */
 import { admitWasmAsync } from '../admit-wasm.ts';
 import { WasmtimeRuntime } from '../runtime.ts';
-import { type Command, configOf, hookOf, OK, readBytes } from './command.ts';
+import { type Command, configOf, hookOf, OK, OPTIONS, readBytes } from './command.ts';
 import { columns, json } from './output.ts';
 
 export const admit: Command = {
   summary: 'inspect, compile and probe a module as a load balancer does',
-  usage: 'admit <file.wasm> [--kind <hook>] [--config <config>] [--json]',
-  options: {
-    kind: { type: 'string', short: 'k' },
-    config: { type: 'string', short: 'c' },
-    json: { type: 'boolean' },
-  },
+  usage: ['admit <file.wasm> [--kind <hook>] [--config <config>] [--json]'],
+  options: { kind: OPTIONS.kind, config: OPTIONS.config, json: OPTIONS.json },
   async run(values, io) {
     const bytes = readBytes(values.file);
     const runtime = new WasmtimeRuntime(configOf(values));

@@ -8,6 +8,7 @@ import {
   countOf,
   type Io,
   OK,
+  OPTIONS,
   readBytes,
   textOf,
   UsageError,
@@ -23,16 +24,17 @@ const MAX_CALLS = 2_000_000;
 
 export const bench: Command = {
   summary: 'measure a hook: sequential calls, each with a fresh instance',
-  usage:
-    'bench <file.wasm> --hook <hook> [--request <file.json>] [--config <config>] [--seconds <n>]\n' +
-    '       [--where inline|thread] [--json]',
+  usage: [
+    'bench <file.wasm> --hook <hook> [--request <file.json>] [--config <config>] [--seconds <n>]' +
+      ' [--where inline|thread] [--json]',
+  ],
   options: {
-    hook: { type: 'string', short: 'k' },
-    request: { type: 'string', short: 'r' },
-    config: { type: 'string', short: 'c' },
-    seconds: { type: 'string', short: 's' },
-    where: { type: 'string' },
-    json: { type: 'boolean' },
+    hook: OPTIONS.hook,
+    request: OPTIONS.request,
+    config: OPTIONS.config,
+    seconds: { type: 'string', short: 's', help: `how many seconds to measure; by default ${DEFAULT_SECONDS}` },
+    where: { type: 'string', help: 'inline for calls on the event loop, thread for calls off it; by default inline' },
+    json: OPTIONS.json,
   },
   async run(values, io) {
     const hook = calledHookOf(values);

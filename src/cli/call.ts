@@ -8,23 +8,25 @@ import type {
   TransformResponseOutput,
   TransformSseEventOutput,
 } from '../types.ts';
-import { type Command, calledHookOf, configOf, countOf, OK, readBytes } from './command.ts';
+import { type Command, calledHookOf, configOf, countOf, OK, OPTIONS, readBytes } from './command.ts';
 import { columns, json, printable, printableLines, textOfBytes } from './output.ts';
 import { requestOf, SAMPLES } from './requests.ts';
 
 export const call: Command = {
   summary: 'call a hook with a request from a JSON file, or with a sample',
-  usage:
-    'call <file.wasm> --hook <hook> [--request <file.json>] [--config <config>] [--deadline <ms>] [--json]\n' +
-    '       call <file.wasm> --hook <hook> --print-sample',
+  usage: [
+    'call <file.wasm> --hook <hook> [--request <file.json>] [--config <config>] [--deadline <ms>] [--json]',
+    'call --hook <hook> --print-sample',
+  ],
   options: {
-    hook: { type: 'string', short: 'k' },
-    request: { type: 'string', short: 'r' },
-    config: { type: 'string', short: 'c' },
-    deadline: { type: 'string' },
-    'print-sample': { type: 'boolean' },
-    json: { type: 'boolean' },
+    hook: OPTIONS.hook,
+    request: OPTIONS.request,
+    config: OPTIONS.config,
+    deadline: OPTIONS.deadline,
+    'print-sample': { type: 'boolean', help: 'print the sample of the hook and call nothing' },
+    json: OPTIONS.json,
   },
+  withoutFile: 'print-sample',
   async run(values, io) {
     const hook = calledHookOf(values);
     if (values.flags['print-sample']) {

@@ -27,14 +27,39 @@ export class UsageError extends Error {}
 /** A subcommand: its help and options, and `run`, which returns the exit code. */
 export interface Command {
   readonly summary: string;
-  readonly usage: string;
-  readonly options: Readonly<Record<string, { readonly type: 'string' | 'boolean'; readonly short?: string }>>;
+  /** Its command lines without the name of the program. */
+  readonly usage: readonly string[];
+  readonly options: Readonly<Record<string, Option>>;
+  /** A flag with which the command reads no module. */
+  readonly withoutFile?: string;
   run(values: Values, io: Io): Promise<number>;
 }
 
+/** An option of a subcommand. */
+export interface Option {
+  readonly type: 'string' | 'boolean';
+  readonly short?: string;
+  /** What the help says about it. */
+  readonly help: string;
+}
+
+/** The options of more than one command. */
+export const OPTIONS = {
+  kind: { type: 'string', short: 'k', help: 'a hook that the module must declare' },
+  hook: { type: 'string', short: 'k', help: 'the hook to call' },
+  request: {
+    type: 'string',
+    short: 'r',
+    help: 'a request in the form that call --print-sample prints; by default the sample',
+  },
+  config: { type: 'string', short: 'c', help: 'the config of the runtime, see below' },
+  deadline: { type: 'string', help: 'the deadline of the call in milliseconds; by default that of the config' },
+  json: { type: 'boolean', help: 'print JSON on stdout, errors included' },
+} as const satisfies Readonly<Record<string, Option>>;
+
 /** The arguments of a subcommand. */
 export interface Values {
-  /** The path of the module. */
+  /** The path of the module; empty under the flag `withoutFile`. */
   readonly file: string;
   readonly flags: Readonly<Record<string, string | boolean | undefined>>;
 }
@@ -75,7 +100,16 @@ export function configOf(values: Values): HotEngineConfigInput {
     case 'low-latency':
       return lowLatencyHotEngineConfig();
     default:
-      return readJson(name) as HotEngineConfigInput;
+      return configFile(name);
+  }
+}
+
+function configFile(path: string): HotEngineConfigInput {
+  try {
+    return readJson(path) as HotEngineConfigInput;
+  } catch (error) {
+    const expected = 'expected default, production, low-latency, or a JSON file';
+    throw new UsageError(`--config: ${expected}: ${(error as Error).message}`);
   }
 }
 

@@ -1,18 +1,18 @@
 /** `cc-lb-plugin explain`: calls a hook once and shows where in the plugin it failed. */
 import { type Explanation, explain as explainCall } from '../explain.ts';
-import { type Command, calledHookOf, configOf, countOf, OK, PLUGIN_FAILED, readBytes } from './command.ts';
+import { type Command, calledHookOf, configOf, countOf, OK, OPTIONS, PLUGIN_FAILED, readBytes } from './command.ts';
 import { columns, described, json, printable, printableLines } from './output.ts';
 import { requestOf } from './requests.ts';
 
 export const explain: Command = {
   summary: 'call a hook and show where in the plugin it fails',
-  usage: 'explain <file.wasm> --hook <hook> [--request <file.json>] [--config <config>] [--deadline <ms>] [--json]',
+  usage: ['explain <file.wasm> --hook <hook> [--request <file.json>] [--config <config>] [--deadline <ms>] [--json]'],
   options: {
-    hook: { type: 'string', short: 'k' },
-    request: { type: 'string', short: 'r' },
-    config: { type: 'string', short: 'c' },
-    deadline: { type: 'string' },
-    json: { type: 'boolean' },
+    hook: OPTIONS.hook,
+    request: OPTIONS.request,
+    config: OPTIONS.config,
+    deadline: OPTIONS.deadline,
+    json: OPTIONS.json,
   },
   async run(values, io) {
     const hook = calledHookOf(values);

@@ -2,13 +2,13 @@
 import { inspectWasm, type ModuleInspection } from '../admission/inspect.ts';
 import { HOOK_KINDS } from '../types.ts';
 import { findSchema } from '../wire/schemas.ts';
-import { type Command, hookOf, OK, PLUGIN_FAILED, readBytes } from './command.ts';
+import { type Command, hookOf, OK, OPTIONS, PLUGIN_FAILED, readBytes } from './command.ts';
 import { columns, json, printable } from './output.ts';
 
 export const inspect: Command = {
   summary: 'print the facts and problems of a module without running it',
-  usage: 'inspect <file.wasm> [--kind <hook>] [--json]',
-  options: { kind: { type: 'string', short: 'k' }, json: { type: 'boolean' } },
+  usage: ['inspect <file.wasm> [--kind <hook>] [--json]'],
+  options: { kind: OPTIONS.kind, json: OPTIONS.json },
   async run(values, io) {
     const bytes = readBytes(values.file);
     const inspection = inspectWasm(bytes, hookOf(values, 'kind'));

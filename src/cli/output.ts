@@ -1,10 +1,13 @@
 /** Formats results as text and as JSON. */
 import type { WasmtimeRuntimeError } from '../errors.ts';
 
-/** Escapes control characters in a plugin's text: a terminal would execute them, and a line break could forge output. */
+/**
+ * Escapes control characters in a plugin's text: a terminal would execute them, and a line break could forge output.
+ * Those that change the direction of text could hide or reorder it.
+ */
 export function printable(text: string): string {
   // biome-ignore lint/suspicious/noControlCharactersInRegex: the pattern matches control characters
-  return text.replace(/[\x00-\x1f\x7f-\x9f]/g, (control) => {
+  return text.replace(/[\x00-\x1f\x7f-\x9f\p{Bidi_Control}\u2028\u2029]/gu, (control) => {
     return `\\u${control.charCodeAt(0).toString(16).padStart(4, '0')}`;
   });
 }
@@ -31,9 +34,12 @@ export function columns(texts: readonly (readonly string[])[]): string {
     .join('\n');
 }
 
-/** Formats JSON. Bytes become text, or base64 in a field named `…Base64` when they are not UTF-8; URLs become strings. */
+/**
+ * Formats JSON. Bytes become text, or base64 in a field named `…Base64` when they are not UTF-8; URLs become strings. The
+ * control characters that JSON permits are escaped as well.
+ */
 export function json(value: unknown): string {
-  return JSON.stringify(plain(value), null, 2);
+  return printableLines(JSON.stringify(plain(value), null, 2));
 }
 
 /** Decodes the bytes as text; null when they are not UTF-8. */

@@ -50,6 +50,8 @@ export const SAMPLES: Readonly<Record<HookKind, object>> = {
 export function requestOf(values: Values, hook: HookKind): object {
   const path = textOf(values, 'request');
   const request = path === undefined ? SAMPLES[hook] : readJson(path);
-  if (typeof request !== 'object' || request === null) throw new UsageError('the request must be a JSON object');
+  if (typeof request !== 'object' || request === null || Array.isArray(request)) {
+    throw new UsageError('the request must be a JSON object');
+  }
   return request;
 }

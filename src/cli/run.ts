@@ -4,10 +4,10 @@ import { EngineInitError, InvalidArgumentError, WasmtimeRuntimeError } from '../
 import { admit } from './admit.ts';
 import { bench } from './bench.ts';
 import { call } from './call.ts';
-import { type Command, type Io, OK, PLUGIN_FAILED, USAGE, UsageError } from './command.ts';
+import { type Command, type Io, OK, type Option, PLUGIN_FAILED, USAGE, UsageError } from './command.ts';
 import { explain } from './explain.ts';
 import { inspect } from './inspect.ts';
-import { described, json, printableLines } from './output.ts';
+import { columns, described, json, printable, printableLines } from './output.ts';
 
 const COMMANDS: Readonly<Record<string, Command>> = { inspect, admit, call, explain, bench };
 
@@ -19,39 +19,44 @@ const NOTES = `<hook>    filter, shape, observe, transform_response or transform
 Exit codes: 0 success, 1 the plugin was rejected or failed, 2 the command line is invalid, 3 the addon does not load,
 4 the output cannot be written.`;
 
+const HELP: Option = { type: 'boolean', short: 'h', help: 'print this help' };
+
 /** Runs a command line without its first two words; returns the exit code. */
 export async function run(argv: readonly string[], io: Io): Promise<number> {
-  const [name = '--help', ...rest] = argv;
-  if (name === '--help' || name === '-h' || name === 'help') {
+  const [first = '--help', ...rest] = argv;
+  const isHelp = first === '--help' || first === '-h' || first === 'help';
+  if (isHelp && (rest[0] ?? '-').startsWith('-')) {
     io.out(help());
     return OK;
   }
+  const name = isHelp ? rest[0]! : first;
   const command = Object.hasOwn(COMMANDS, name) ? COMMANDS[name]! : undefined;
   if (command === undefined) {
-    const message = `unknown command ${JSON.stringify(name)}`;
+    const message = printable(`unknown command ${JSON.stringify(name)}`);
     if (argv.includes('--json')) io.out(usageJson({ message }));
     else io.err(`cc-lb-plugin: ${message}\n\n${help()}`);
     return USAGE;
   }
-  return runCommand(command, rest, io);
+  return runCommand(command, isHelp ? ['--help'] : rest, io);
 }
 
 async function runCommand(command: Command, argv: readonly string[], io: Io): Promise<number> {
   const asJson = argv.includes('--json');
   try {
-    const options = { ...command.options, help: { type: 'boolean', short: 'h' } } as const;
+    const options = { ...command.options, help: HELP };
     const { values, positionals } = parsed(argv, options);
     if (values.help) {
-      io.out(`cc-lb-plugin ${command.usage}\n\n${command.summary}\n\n${NOTES}`);
+      io.out(`${usage(command, '')}\n\n${command.summary}\n\n${columns(optionRows(options))}\n\n${NOTES}`);
       return OK;
     }
-    const [file, ...others] = positionals;
-    if (file === undefined || others.length > 0) throw new UsageError('expected one file');
+    const [file = '', ...others] = positionals;
+    const needsFile = command.withoutFile === undefined || values[command.withoutFile] !== true;
+    if ((file === '' && needsFile) || others.length > 0) throw new UsageError('expected one file');
     return await command.run({ file, flags: values }, io);
   } catch (error) {
     if (error instanceof UsageError || error instanceof InvalidArgumentError || error instanceof EngineInitError) {
       if (asJson) io.out(usageJson(error instanceof UsageError ? { message: error.message } : described(error)));
-      else io.err(`cc-lb-plugin: ${error.message}\nusage: cc-lb-plugin ${command.usage}`);
+      else io.err(`cc-lb-plugin: ${printableLines(error.message)}\n${usage(command, 'usage: ')}`);
       return USAGE;
     }
     if (!(error instanceof WasmtimeRuntimeError)) throw error;
@@ -75,6 +80,19 @@ function parsed(argv: readonly string[], options: Command['options']) {
 }
 
 function help(): string {
-  const lines = Object.values(COMMANDS).map(({ usage, summary }) => `  ${usage}\n      ${summary}`);
-  return `cc-lb-plugin: inspect, admit, call and measure plugins\n\n${lines.join('\n')}\n\n${NOTES}`;
+  const lines = Object.values(COMMANDS).map(({ usage, summary }) => `  ${usage.join('\n  ')}\n      ${summary}`);
+  const title = 'cc-lb-plugin: inspect, admit, call, explain and measure plugins';
+  return `${title}\n\n${lines.join('\n')}\n\ncc-lb-plugin <command> --help describes the options.\n\n${NOTES}`;
+}
+
+/** The command lines of a command, aligned after `label`. */
+function usage(command: Command, label: string): string {
+  return command.usage.map((line, i) => `${i === 0 ? label : ' '.repeat(label.length)}cc-lb-plugin ${line}`).join('\n');
+}
+
+function optionRows(options: Command['options']): string[][] {
+  return Object.entries(options).map(([name, { short, help }]) => [
+    short === undefined ? `--${name}` : `--${name}, -${short}`,
+    help,
+  ]);
 }
