@@ -1,13 +1,16 @@
 // npm run advisories: reports known vulnerabilities in crates (RustSec, through cargo-deny) and npm packages (npm audit).
 // A check whose tool or network is not available is skipped with a message.
+//
+//   --offline   uses the database of an earlier run, without network
 import { spawnSync } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
+import { parseArgs } from 'node:util';
 import { cargoDeny } from './cargo-deny.mjs';
 import { skipped } from './skipped.mjs';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
-// Uses the database of an earlier run, without network.
-const offline = process.argv.includes('--offline') ? ['--disable-fetch'] : [];
+const { values } = parseArgs({ options: { offline: { type: 'boolean', default: false } } });
+const offline = values.offline ? ['--disable-fetch'] : [];
 const crates = reachable()
   ? cargoDeny('advisories', ['check', 'advisories', ...offline])
   : skipped('advisories of the crates, because the RustSec database cannot be reached');

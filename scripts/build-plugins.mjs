@@ -11,6 +11,7 @@ import { existsSync, mkdirSync, readdirSync, readFileSync, realpathSync, writeFi
 import { homedir } from 'node:os';
 import { basename, delimiter, dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { parseArgs } from 'node:util';
 
 const TARGET = 'wasm32-unknown-unknown';
 const root = dirname(dirname(fileURLToPath(import.meta.url)));
@@ -35,7 +36,7 @@ const variants = {
     'static-data': { features: ['static-data'] },
   },
 };
-const check = process.argv.includes('--check');
+const { check } = parseArgs({ options: { check: { type: 'boolean', default: false } } }).values;
 
 /** Returns the output of a command; undefined if it is missing or fails. */
 function ask(command, ...args) {

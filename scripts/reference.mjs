@@ -6,12 +6,13 @@ import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node
 import { tmpdir } from 'node:os';
 import { join, relative } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { parseArgs } from 'node:util';
 import { npm, step } from './setup.mjs';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
 const tools = join(root, 'scripts', 'reference');
 const committed = join(root, 'docs', 'api');
-const check = process.argv.includes('--check');
+const { check } = parseArgs({ options: { check: { type: 'boolean', default: false } } }).values;
 
 const manifests = ['scripts/reference/package.json', 'scripts/reference/package-lock.json'];
 step('typedoc', manifests, 'scripts/reference/node_modules/.package-lock.json', () =>

@@ -6,6 +6,7 @@ import { existsSync, readFileSync } from 'node:fs';
 import { homedir } from 'node:os';
 import { join, sep } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { parseArgs } from 'node:util';
 import { GLIBC_BASELINE, prebuildPath, TARGETS } from './prebuild-targets.mjs';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
@@ -13,7 +14,8 @@ const BUDGET_BYTES = 12_000_000;
 /** Paths that must not be inside, with the separators of the system and with those that compilers may write. */
 const PATHS = [root, homedir() + sep].flatMap((path) => [...new Set([path, path.replaceAll(sep, '/')])]);
 
-const all = process.argv.includes('--all-platforms');
+const { values } = parseArgs({ options: { 'all-platforms': { type: 'boolean', default: false } } });
+const all = values['all-platforms'];
 let failed = false;
 let found = 0;
 for (const target of TARGETS) {

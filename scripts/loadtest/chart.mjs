@@ -28,7 +28,7 @@ export function draw(results, machine) {
   const style = 'font-family="system-ui, sans-serif" font-size="12" fill="#57606a"';
   return `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${WIDTH} ${y}" ${style}>
 <rect width="${WIDTH}" height="${y}" fill="#ffffff"/>
-<text x="16" y="26" font-size="14" font-weight="600" fill="#1b1f24">Requests a second, one worker, and the share of the bare proxy</text>
+<text x="16" y="26" font-size="14" font-weight="600" fill="#1b1f24">Requests per second, one worker, and the share of the bare proxy</text>
 ${parts.join('\n')}
 <text x="16" y="${y - 8}" font-size="10">${machine}; npm run loadtest</text>
 </svg>

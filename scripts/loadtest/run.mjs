@@ -22,6 +22,11 @@ const { values } = parseArgs({
     soak: { type: 'string' },
   },
 });
+const sections = { requests, streams, 'half-load': halfLoad, events, workers, swaps, gateways, soak };
+if (values.only !== undefined && !Object.hasOwn(sections, values.only)) {
+  console.error(`--only: expected one of ${Object.keys(sections).join(', ')}`);
+  process.exit(2);
+}
 const options = {
   rounds: Number(values.rounds),
   durationMs: Number(values.seconds) * 1_000,
@@ -37,7 +42,6 @@ if (spawnSync(process.execPath, compiler, { cwd: root, stdio: 'inherit' }).statu
 const machine = `${cpus().length} × ${cpus()[0].model}, Node ${process.version}, ${process.platform}-${process.arch}`;
 console.log(machine);
 const upstream = await startScript('upstream', 'upstream.mjs');
-const sections = { requests, streams, 'half-load': halfLoad, events, workers, swaps, gateways, soak };
 const onRequest = { gateways: values.gateways, soak: values.soak !== undefined };
 const results = {};
 for (const [name, section] of Object.entries(sections)) {
