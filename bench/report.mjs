@@ -13,15 +13,21 @@ const all = Object.entries(measured).map(([name, column]) => ({ name, ...column 
 const plain = all
   .filter(({ command }) => command.work === 'request' && command.guests === 'plain')
   .sort(({ command: a }, { command: b }) => a.bodyBytes - b.bodyBytes || a.principals - b.principals);
-const rounds = [...new Set(all.map((column) => column.rounds))].join(' or ');
+const rounds = range(all.map((column) => column.rounds));
 const caption = `${machine}; medians of ${rounds} rounds, npm run bench`;
+
+/** Returns the smallest and the largest of some numbers as text. */
+function range(values, write = String) {
+  const ends = [Math.min(...values), Math.max(...values)].map(write);
+  return ends[0] === ends[1] ? ends[0] : ends.join(' to ');
+}
 
 const number = (value) => (value >= 100 ? value.toFixed(0) : value.toPrecision(value >= 10 ? 3 : 2));
 const time = (micros) => (micros >= 1000 ? `${number(micros / 1000)} ms` : `${number(micros)} µs`);
 const ratio = (value) => (value === null || value === undefined ? '–' : `${value.toFixed(2)} ×`);
 const rate = (value) => Math.round(value).toLocaleString('en');
 const quantiles = ({ p50Us, p90Us, p99Us, cpuUs }) => [p50Us, p90Us, p99Us, cpuUs].map(time).join(' / ');
-const body = ({ label, command }) => `${label}, ${command.principals}`;
+const body = ({ label, command }) => `${label}, k = ${command.principals}`;
 
 function table(head, rows) {
   const line = (cells) => `| ${cells.join(' | ')} |`;
@@ -29,7 +35,7 @@ function table(head, rows) {
 }
 
 function oneThread(chosen, label) {
-  const head = ['', 'Rust: p50 / p90 / p99 / CPU', 'this package', 'p50, p99, CPU', 'resident memory'];
+  const head = ['', 'Rust: p50 / p90 / p99 / CPU', 'this package', 'ratios: p50, p99, CPU', 'resident memory'];
   return table(
     head,
     chosen.map((column) => {
@@ -68,7 +74,7 @@ function twoThreads(chosen) {
 
 /** Work without a counterpart in the Rust crate, next to the earlier build that was measured with it. */
 function otherWork(chosen) {
-  const head = ['', 'earlier build: p50 / p90 / p99 / CPU', 'this package', 'p50, p99, CPU'];
+  const head = ['', 'earlier build: p50 / p90 / p99 / CPU', 'this package', 'ratios: p50, p99, CPU'];
   return table(
     head,
     chosen.map((column) => {
@@ -83,17 +89,19 @@ function otherWork(chosen) {
   );
 }
 
-const loads = all.map(({ load }) => load);
-const load = [Math.min(...loads), Math.max(...loads)].map((value) => value.toFixed(1)).join(' to ');
+const load = range(
+  all.map((column) => column.load),
+  (value) => value.toFixed(1),
+);
 const sections = [
   {
     title:
-      '**One thread.** Body size and principals; time of a request and its CPU time over all threads of the process.',
+      '**One thread.** Body size and k, the number of principals; time of a request and its CPU time over all threads of the process; ratios of this package to the Rust crate; resident memory of the Rust process and of this one.',
     columns: plain,
     draw: (chosen) => oneThread(chosen, body),
   },
   {
-    title: '**Two threads.** Requests a second; threads are Workers of one process.',
+    title: '**Two threads.** Requests per second; threads are Workers of one process.',
     columns: plain.filter(({ figures }) => figures.package.threads !== undefined),
     draw: twoThreads,
   },
