@@ -20,15 +20,14 @@ buildParts();
 const program = buildExample('call_path');
 
 const { SlotKey, WasmtimeRuntime, productionHotEngineConfig } = await import('../dist/index.js');
-const { encodeToBytes } = await part('wire/encode');
+const { encodeRequest } = await part('wire/encode');
+const { HeapScratch } = await part('wire/scratch');
 const { SCHEMAS } = await part('wire/schemas');
 const [{ ctx, candidates }] = requests(1024);
-const request = encodeToBytes(SCHEMAS.filter[0].request, {
-  ...ctx,
-  headers: ctx.headers.flat(),
-  principal: { id: 'p', kind: 'api_key', claims: ['keep', '1'] },
-  candidates,
-});
+const scratch = new HeapScratch();
+const principal = { id: 'p', kind: 'api_key', claims: ['keep', '1'] };
+encodeRequest(SCHEMAS.filter[0].request, { ...ctx, headers: ctx.headers.flat(), principal, candidates }, scratch);
+const request = scratch.message();
 mkdirSync(`${root}build/bench`, { recursive: true });
 writeFileSync(requestFile, request);
 

@@ -13,7 +13,8 @@ const root = fileURLToPath(new URL('..', import.meta.url));
 setUp();
 buildParts();
 const program = buildExample('deadline_cost');
-const { encodeToBytes } = await part('wire/encode');
+const { encodeRequest } = await part('wire/encode');
+const { HeapScratch } = await part('wire/scratch');
 const { SCHEMAS } = await part('wire/schemas');
 const [{ ctx, candidates, upstream }] = requests(1024);
 const principal = { id: 'p', kind: 'api_key', claims: ['keep', '1'] };
@@ -24,7 +25,9 @@ for (const [step, guest, request] of [
   ['shape', 'echo', { ...common, upstream }],
 ]) {
   const file = `${root}build/bench/${step}.bin`;
-  writeFileSync(file, encodeToBytes(SCHEMAS[step][0].request, request));
+  const scratch = new HeapScratch();
+  encodeRequest(SCHEMAS[step][0].request, request, scratch);
+  writeFileSync(file, scratch.message());
   const { stdout } = spawnSync(program, [`test/plugins/wasm/${guest}.wasm`, `cc_lb_${step}`, file, `${ROUNDS}`], {
     cwd: root,
     encoding: 'utf8',

@@ -9,8 +9,8 @@ import { ClosedError, DialectError, FilterError, InvalidArgumentError, Observabi
 import { WasmtimeRuntime } from '../src/runtime.ts';
 import { SlotKey } from '../src/slot-key.ts';
 import type { Json, Principal, RequestContext, UpstreamCandidate } from '../src/types.ts';
-import { encodeToBytes } from '../src/wire/encode.ts';
 import { filterResponse } from '../src/wire/messages/filter.ts';
+import { encodeToBytes } from './support/encode.ts';
 
 const wasm = (name: string) => readFileSync(new URL(`plugins/wasm/${name}.wasm`, import.meta.url));
 const key = (plugin: string) => SlotKey.global(plugin);

@@ -84,14 +84,7 @@ export function encodedCopy(call: { encode(scratch: CallScratch): void }): Uint8
   const scratch = leaseScratch();
   try {
     call.encode(scratch);
-    const { bytes, start, headLength, tailLength, body } = scratch;
-    const bodyLength = body?.length ?? 0;
-    const copy = new Uint8Array(headLength + bodyLength + tailLength);
-    const tail = start + headLength;
-    copy.set(bytes.subarray(start, tail));
-    if (body !== null) copy.set(body, headLength);
-    copy.set(bytes.subarray(tail, tail + tailLength), headLength + bodyLength);
-    return copy;
+    return scratch.message();
   } finally {
     returnScratch(scratch);
   }

@@ -2,11 +2,10 @@
 import type { ErrorContext } from '../errors.ts';
 import type { VersionGuard } from '../isolation/guard.ts';
 import type { MonitoredAnswer } from '../isolation/monitor.ts';
-import type { NativeModule } from '../native/addon.ts';
-import type { HookKind } from '../types.ts';
 import type { Version } from '../versions.ts';
 import type { Dispatcher, HookCall } from './call.ts';
-import { type CallScratch, encodedCopy } from './scratch.ts';
+import { EncodedCall } from './encoded-call.ts';
+import { encodedCopy } from './scratch.ts';
 
 /** A copied request, which counts as a monitored call in flight until one of the methods ends it. */
 export interface Shadow {
@@ -56,42 +55,16 @@ export function shadowOf<Answer>(dispatcher: Dispatcher, call: Shadowed<Answer>)
 }
 
 /** A call with an encoded copy of the request. */
-class CopiedCall<Answer> implements HookCall<Answer> {
-  readonly module: NativeModule;
-  readonly target: number;
-  readonly hook: HookKind;
-  readonly plugin: string;
-  readonly deadlineMs: number;
-  readonly principal: string;
-  readonly guard: VersionGuard | null;
-  readonly maxAnswerBytes: number;
-  readonly stream = null;
-  readonly probe = false;
-  readonly signal = undefined;
+class CopiedCall<Answer> extends EncodedCall<Answer> {
   readonly #call: HookCall<Answer>;
-  readonly #request: Uint8Array;
 
   constructor(call: HookCall<Answer>) {
-    this.module = call.module;
-    this.target = call.target;
-    this.hook = call.hook;
-    this.plugin = call.plugin;
-    this.deadlineMs = call.deadlineMs;
-    this.principal = call.principal;
-    this.guard = call.guard;
-    this.maxAnswerBytes = call.maxAnswerBytes;
+    super(call, encodedCopy(call));
     this.#call = call;
-    this.#request = encodedCopy(call);
   }
 
   context(): ErrorContext {
     return this.#call.context();
-  }
-
-  encode(scratch: CallScratch): void {
-    scratch.headLength = 0;
-    scratch.tailLength = 0;
-    scratch.body = this.#request;
   }
 
   decode(bytes: Buffer, start: number, end: number, leased: boolean): Answer {

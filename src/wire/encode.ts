@@ -17,7 +17,7 @@ import { ListMemo, type Rows } from './list-memo.ts';
 import { NOTES_OF_SLICE, ObjectWriter } from './object-writer.ts';
 import type { Prefix } from './prefix.ts';
 import { type Message, type Plan, STEP, type Step } from './rkyv.ts';
-import { HeapScratch, type Scratch } from './scratch.ts';
+import type { Scratch } from './scratch.ts';
 import { float, floatWords, InvalidValue, MAX_RUN, NOT_ASCII } from './writer.ts';
 
 /** The maximum distance of a relative pointer, 2 GiB. */
@@ -426,17 +426,4 @@ function encodeCarefully(
 function explain(message: Message<unknown>, error: unknown): unknown {
   if (!(error instanceof InvalidValue)) return error;
   return new InvalidArgumentError(error.path === '' ? message.name : error.path, error.expectation);
-}
-
-/** Encodes `value` into one array, including the body. Throws as `encodeRequest` does. */
-export function encodeToBytes<T>(message: Message<T>, value: T): Uint8Array {
-  const scratch = new HeapScratch();
-  encodeRequest(message, value, scratch);
-  const { bytes, headLength, tailLength, body } = scratch;
-  if (body === null) return new Uint8Array(bytes.subarray(0, headLength));
-  const whole = new Uint8Array(headLength + body.length + tailLength);
-  whole.set(bytes.subarray(0, headLength));
-  whole.set(body, headLength);
-  whole.set(bytes.subarray(headLength, headLength + tailLength), headLength + body.length);
-  return whole;
 }

@@ -30,6 +30,18 @@ export class HeapScratch implements Scratch {
     this.start = start;
   }
 
+  /** Returns a copy of the encoded message, including the body. */
+  message(): Uint8Array {
+    const { bytes, start, headLength, tailLength, body } = this;
+    const bodyLength = body?.length ?? 0;
+    const copy = new Uint8Array(headLength + bodyLength + tailLength);
+    const tail = start + headLength;
+    copy.set(bytes.subarray(start, tail));
+    if (body !== null) copy.set(body, headLength);
+    copy.set(bytes.subarray(tail, tail + tailLength), headLength + bodyLength);
+    return copy;
+  }
+
   grow(min: number): void {
     const larger = Buffer.alloc(Math.max(min, this.bytes.length * 2));
     larger.set(this.bytes);

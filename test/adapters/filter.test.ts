@@ -15,8 +15,8 @@ import {
 } from '../../src/index.ts';
 import { InvalidAnswerError } from '../../src/policy/refusal.ts';
 import { WireError } from '../../src/wire/decode.ts';
-import { encodeToBytes } from '../../src/wire/encode.ts';
 import { type CandidateVerdict, filterResponse } from '../../src/wire/messages/filter.ts';
+import { encodeToBytes } from '../support/encode.ts';
 import { rejected, thrown } from '../support/errors.ts';
 import { plugin } from '../support/plugins.ts';
 import { newRuntime } from '../support/runtimes.ts';

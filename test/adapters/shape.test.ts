@@ -14,8 +14,8 @@ import {
 } from '../../src/index.ts';
 import { type AnswerRule, InvalidAnswerError } from '../../src/policy/refusal.ts';
 import { WireError } from '../../src/wire/decode.ts';
-import { encodeToBytes } from '../../src/wire/encode.ts';
 import { type ShapeResponse, shapeResponse } from '../../src/wire/messages/shape.ts';
+import { encodeToBytes } from '../support/encode.ts';
 import { rejected, thrown } from '../support/errors.ts';
 import { plugin } from '../support/plugins.ts';
 import { newRuntime } from '../support/runtimes.ts';

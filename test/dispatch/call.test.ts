@@ -11,10 +11,10 @@ import {
   WasmtimeObservabilityHook,
   type WasmtimeRuntime,
 } from '../../src/index.ts';
-import { encodeToBytes } from '../../src/wire/encode.ts';
 import { filterRequestBase, filterResponse } from '../../src/wire/messages/filter.ts';
 import { observeEvent } from '../../src/wire/messages/observe.ts';
 import { shapeRequest } from '../../src/wire/messages/shape.ts';
+import { encodeToBytes } from '../support/encode.ts';
 import { rejected, thrown } from '../support/errors.ts';
 import { guest, LONGER_THAN_PROBES, misbehavesAfterProbe } from '../support/guest.ts';
 import { plugin } from '../support/plugins.ts';

@@ -2,8 +2,8 @@
 
 import { describe, expect, it } from 'vitest';
 import { decodeAnswer } from '../../src/wire/decode.ts';
-import { encodeToBytes } from '../../src/wire/encode.ts';
 import { SCHEMAS } from '../../src/wire/schemas.ts';
+import { encodeToBytes } from '../support/encode.ts';
 import { call, instance } from './v8.ts';
 
 const exchange = (claims: Record<string, string>) => ({

@@ -4,8 +4,8 @@
 
 import { describe, expect, it } from 'vitest';
 import { decodeAnswer } from '../../src/wire/decode.ts';
-import { encodeToBytes } from '../../src/wire/encode.ts';
 import { findSchema, SCHEMAS } from '../../src/wire/schemas.ts';
+import { encodeToBytes } from '../support/encode.ts';
 import { call, section } from './v8.ts';
 
 const hex = (bytes: Uint8Array | string) => Buffer.from(bytes as string, 'latin1').toString('hex');

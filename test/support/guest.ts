@@ -1,10 +1,10 @@
 /** Builds plugins for single tests: well-formed by default, with the parts that a test replaces. */
 import type { HookKind } from '../../src/types.ts';
-import { encodeToBytes } from '../../src/wire/encode.ts';
 import { filterResponse } from '../../src/wire/messages/filter.ts';
 import { shapeResponse } from '../../src/wire/messages/shape.ts';
 import { transformResponseResult, transformSseEventResult } from '../../src/wire/messages/transform.ts';
 import { SCHEMAS } from '../../src/wire/schemas.ts';
+import { encodeToBytes } from './encode.ts';
 import { append, assemble, customSection } from './wat.ts';
 
 const ANSWERS: Readonly<Record<HookKind, Uint8Array>> = {

@@ -10,8 +10,8 @@ import {
   WasmtimeRuntime,
   WasmtimeUpstreamDialect,
 } from '../../src/index.ts';
-import { encodeToBytes } from '../../src/wire/encode.ts';
 import { transformResponseResult } from '../../src/wire/messages/transform.ts';
+import { encodeToBytes } from '../support/encode.ts';
 import { misbehavesAfterProbe } from '../support/guest.ts';
 import { response } from '../support/samples.ts';
 import { body, caller, candidates, guest, request } from './guests.ts';

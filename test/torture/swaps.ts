@@ -1,7 +1,7 @@
 /** Hot swaps under traffic: the version on which a call started answers it, and old versions leave no resources. */
 import { ModuleRejectedError, SlotKey, WasmtimeFilterPlugin, WasmtimeRuntime } from '../../src/index.ts';
-import { encodeToBytes } from '../../src/wire/encode.ts';
 import { filterResponse } from '../../src/wire/messages/filter.ts';
+import { encodeToBytes } from '../support/encode.ts';
 import { collect, Growth } from './facts.ts';
 import { caller, candidates, guest, plugin, request } from './guests.ts';
 import { ensure, grouped, type Scenario } from './scenario.ts';

@@ -1,11 +1,12 @@
 import { describe, expect, it } from 'vitest';
 import type { UpstreamCandidate } from '../../src/types.ts';
 import { decodeAnswer } from '../../src/wire/decode.ts';
-import { encodeRequest, encodeToBytes } from '../../src/wire/encode.ts';
+import { encodeRequest } from '../../src/wire/encode.ts';
 import { type FilterRequest, filterRequestBase, filterRequestTiered } from '../../src/wire/messages/filter.ts';
 import { observeEvent } from '../../src/wire/messages/observe.ts';
 import type { Message } from '../../src/wire/rkyv.ts';
 import { HeapScratch } from '../../src/wire/scratch.ts';
+import { encodeToBytes } from '../support/encode.ts';
 import { resizable } from '../support/views.ts';
 import { ROOTS } from './fuzz/roots.ts';
 import { committedVectors, type Vector } from './fuzz/vectors.ts';

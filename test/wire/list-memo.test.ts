@@ -1,9 +1,9 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import type { UpstreamCandidate } from '../../src/types.ts';
-import { encodeToBytes } from '../../src/wire/encode.ts';
 import { filterRequestBase, filterRequestTiered } from '../../src/wire/messages/filter.ts';
 import type { Message, Plan } from '../../src/wire/rkyv.ts';
+import { encodeToBytes } from '../support/encode.ts';
 import { candidate, refusal, request } from './samples.ts';
 
 /** Returns the message without the memo of its lists. */

@@ -1,8 +1,9 @@
 import { expect, it } from 'vitest';
-import { encodeRequest, encodeToBytes } from '../../src/wire/encode.ts';
+import { encodeRequest } from '../../src/wire/encode.ts';
 import { EXCHANGE_FIELDS, transformSseEventRequest } from '../../src/wire/messages/transform.ts';
 import { Prefix } from '../../src/wire/prefix.ts';
 import { HeapScratch } from '../../src/wire/scratch.ts';
+import { encodeToBytes } from '../support/encode.ts';
 
 const exchange = {
   requestId: 'req-1',

@@ -1,9 +1,9 @@
 /** A small filter request for tests, and a helper for the message of its rejection. */
 import { InvalidArgumentError } from '../../src/errors.ts';
 import type { UpstreamCandidate } from '../../src/types.ts';
-import { encodeToBytes } from '../../src/wire/encode.ts';
 import { type FilterRequest, filterRequestTiered } from '../../src/wire/messages/filter.ts';
 import type { Message } from '../../src/wire/rkyv.ts';
+import { encodeToBytes } from '../support/encode.ts';
 
 export const candidate = (over: Partial<UpstreamCandidate> = {}): UpstreamCandidate => ({
   upstreamId: '00000000-0000-0000-0000-000000000001',

@@ -1,9 +1,9 @@
 import { describe, expect, it } from 'vitest';
 import { decodeAnswer } from '../../src/wire/decode.ts';
-import { encodeToBytes } from '../../src/wire/encode.ts';
 import { filterRequestBase, filterRequestTiered } from '../../src/wire/messages/filter.ts';
 import { observeEvent } from '../../src/wire/messages/observe.ts';
 import { shapeRequest } from '../../src/wire/messages/shape.ts';
+import { encodeToBytes } from '../support/encode.ts';
 import { candidate, refusal, request } from './samples.ts';
 
 describe('headers', () => {

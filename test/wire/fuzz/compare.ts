@@ -1,6 +1,6 @@
 /** Makes a fuzzed input from a seed and its number alone, and compares the codec with rkyv on it. */
 import { decodeAnswer, WireError } from '../../../src/wire/decode.ts';
-import { encodeToBytes } from '../../../src/wire/encode.ts';
+import { encodeToBytes } from '../../support/encode.ts';
 import { canonical } from './canonical.ts';
 import { mutate } from './mutate.ts';
 import type { Input, Judgment } from './oracle.ts';
