@@ -35,7 +35,7 @@ const P99_GOAL = 1;
 
 function column({ work = 'request', guests = 'plain', principals = 1, size = SIZES[0], modes = ['one'] }) {
   const { label, bodyBytes, measureMs, minimum } = size;
-  const isRequest = work === 'request' && guests === 'plain';
+  const isRequest = ['request', 'reused'].includes(work) && guests === 'plain';
   return {
     name: `${work}, ${guests === 'plain' ? '' : `${guests}, `}${label}, k = ${principals}`,
     label,
@@ -56,6 +56,7 @@ export function allColumns() {
     ...PRINCIPALS.flatMap((principals) =>
       SIZES.map((size) => column({ principals, size, modes: principals === 300 ? ['one', 'threads'] : modes })),
     ),
+    ...SIZES.slice(1, 3).map((size) => column({ work: 'reused', size, modes })),
     column({ work: 'filter' }),
     column({ work: 'observed' }),
     column({ work: 'event' }),

@@ -13,14 +13,19 @@ const NOT_IN_RUST = ['event', 'stream'];
 const rust = (strategy) => ({
   strategy,
   program: () => ['test/parity/target/dist/bench-peer', ['test/plugins/wasm', 'bench/guests']],
+  // The Rust crate's allocator reuses the memory of answers by itself.
+  workOf: (work) => (work === 'reused' ? 'request' : work),
   // Two processes are compared with two threads of the same package; the Rust crate's are not needed for a ratio.
   measures: (work, mode) => !NOT_IN_RUST.includes(work) && mode !== 'processes',
 });
-const node = (strategy, path) => ({
+const node = (strategy, path, measures = () => true) => ({
   strategy,
   program: (options) => [process.execPath, [host, resolve(root, path(options))]],
-  measures: () => true,
+  workOf: (work) => work,
+  measures,
 });
+/** Earlier builds cannot reuse the memory of answers. */
+const isInBaseline = (work) => work !== 'reused';
 
 /** The contestants. `baseline` is another build of this package, by path. */
 const KNOWN = {
@@ -28,8 +33,8 @@ const KNOWN = {
   'rust-pooling': rust('pooling'),
   package: node('on-demand', ({ subject }) => subject),
   'package-pooling': node('pooling', ({ subject }) => subject),
-  baseline: node('on-demand', ({ baseline }) => baseline),
-  'baseline-pooling': node('pooling', ({ baseline }) => baseline),
+  baseline: node('on-demand', ({ baseline }) => baseline, isInBaseline),
+  'baseline-pooling': node('pooling', ({ baseline }) => baseline, isInBaseline),
 };
 export const CONTESTANT_NAMES = Object.keys(KNOWN);
 
@@ -94,7 +99,8 @@ export class Contestant {
   /** Measures a column once; of two processes, which run at the same time, the rates and memory are summed. */
   async measure(column, mode, times) {
     const { threads, processes } = MODES[mode];
-    const command = { ...column.command, ...times, threads, strategy: this.#kind.strategy };
+    const { strategy, workOf } = this.#kind;
+    const command = { ...column.command, ...times, threads, strategy, work: workOf(column.command.work) };
     while (this.#processes.length < processes) {
       const started = new HostProcess(this.#kind.program(this.#options));
       await started.receive();

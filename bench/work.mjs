@@ -8,6 +8,7 @@ const STREAM_EVENTS = 20;
 /** The plugins that a request of each kind of work calls. */
 const PLUGINS = {
   request: { filter: 'cache-aware', shape: 'echo' },
+  reused: { filter: 'cache-aware', shape: 'echo' },
   filter: { filter: 'cache-aware' },
   observed: { filter: 'cache-aware', shape: 'echo', observe: 'lifecycle' },
   stream: { filter: 'cache-aware', shape: 'transforms', observe: 'lifecycle' },
@@ -17,6 +18,7 @@ const PLUGINS = {
 /** The typed calls of one request; each returns a number that depends on every answer. */
 const WORK = {
   request: (plugins, input) => filter(plugins, input) + shape(plugins, input),
+  reused: (plugins, input) => filter(plugins, input) + shape(plugins, input, { bodyInto: input.bodyInto }),
   filter,
   observed: (plugins, input) => filter(plugins, input) + shape(plugins, input) + observe(plugins, input),
   stream: (plugins, input) =>
@@ -28,8 +30,8 @@ function filter({ filter }, { ctx, candidates, principal }) {
   return filter.filter(ctx, principal, candidates).keptUpstreamIds.length;
 }
 
-function shape({ shape }, { ctx, upstream, principal }) {
-  return shape.shape(ctx, upstream, principal).body.length;
+function shape({ shape }, { ctx, upstream, principal }, options) {
+  return shape.shape(ctx, upstream, principal, options).body.length;
 }
 
 function transform({ shape }, input, count) {
@@ -74,10 +76,11 @@ export class Bench {
     const ring = this.#ring(bodyBytes);
     const events = streamEvents(STREAM_EVENTS);
     const run = WORK[work];
+    const bodyInto = work === 'reused' ? Buffer.alloc(bodyBytes) : undefined;
     return (number) => {
       const { ctx, candidates, upstream } = ring[number % ring.length];
       const principal = number % count;
-      return run(plugins[principal], { ctx, candidates, upstream, principal: callers[principal], events });
+      return run(plugins[principal], { ctx, candidates, upstream, principal: callers[principal], events, bodyInto });
     };
   }
 

@@ -22,7 +22,7 @@ import { checkSlotKind, noSlotAt, type PluginSlot, Slot } from '../slots.ts';
 import type { HookKind, SlotKind } from '../types.ts';
 import { checkBytes, checkObject, checkSignal } from '../validate.ts';
 import type { Version } from '../versions.ts';
-import { WireError } from '../wire/decode.ts';
+import { type BytesMemory, WireError } from '../wire/decode.ts';
 
 /** Options of a synchronous call. */
 export interface CallOptions {
@@ -33,6 +33,13 @@ export interface CallOptions {
    * same bytes instead of a copy. Other calls ignore it.
    */
   readonly sharesBody?: boolean | undefined;
+  /**
+   * Memory for the body of the answer of a shape or of `transformResponse`, so that it does not become garbage: a body that
+   * fits is written there after the call, and `body` is a view of it. Use it again when that body is no longer needed. An
+   * answer that already has memory of its own is not copied: one of another thread, and one of more than 2 MiB. It is not
+   * used while the slot has a monitored version, which compares the bodies later.
+   */
+  readonly bodyInto?: Uint8Array | undefined;
 }
 
 /** Options of an asynchronous call. */
@@ -305,6 +312,14 @@ export abstract class AdapterCall<Answer> implements HookCall<Answer> {
     return this.version.contextOf(this.hook);
   }
 
+  /** Returns where the body of the answer is copied to, or `repeated` if it is equal; undefined for new memory. */
+  protected bodyMemory(options: CallOptions | undefined, repeated: Uint8Array | null = null): BytesMemory | undefined {
+    if (options === undefined) return undefined;
+    // The answer of a monitored version is compared with this one later.
+    const into = this.guard.stats.monitor === null ? options.bodyInto : undefined;
+    return { repeated, into: into ?? null };
+  }
+
   abstract encode(scratch: CallScratch): void;
   abstract decode(bytes: Buffer, start: number, end: number, leased: boolean): Answer;
   /** Publishes events about a decoded answer, after everything that the call leased was returned. */
@@ -317,6 +332,8 @@ export abstract class AdapterCall<Answer> implements HookCall<Answer> {
   abstract unenforced(): Answer;
 }
 
+const OPTIONS: ReadonlySet<string> = new Set(['deadlineMs', 'signal', 'where', 'sharesBody', 'bodyInto']);
+
 /**
  * Rejects unknown options, such as a misspelled `deadlineMs`. The synchronous forms accept the options of the
  * asynchronous ones, so that a caller can use one object for both.
@@ -324,10 +341,10 @@ export abstract class AdapterCall<Answer> implements HookCall<Answer> {
 function checkOptions(options: object): void {
   checkObject(options, 'options');
   for (const name in options) {
-    if (name !== 'deadlineMs' && name !== 'signal' && name !== 'where' && name !== 'sharesBody') {
-      throw new InvalidArgumentError(`options.${name}`, 'unknown field');
-    }
+    if (!OPTIONS.has(name)) throw new InvalidArgumentError(`options.${name}`, 'unknown field');
   }
+  const { bodyInto } = options as CallOptions;
+  if (bodyInto !== undefined) checkBytes(bodyInto, 'options.bodyInto');
 }
 
 function checkWhere(where: unknown): asserts where is Where {

@@ -237,7 +237,8 @@ class ShapeCall extends AdapterCall<ShapedRequest> {
   decode(bytes: Buffer, start: number, end: number, leased: boolean): ShapedRequest {
     const { shapeOriginPolicy, wireBounds } = this.config;
     const repeated = this.options?.sharesBody === true ? this.request.body : null;
-    const answer = decodeAnswer(this.schema.response, bytes, start, end, leased, repeated);
+    const memory = this.bodyMemory(this.options, repeated);
+    const answer = decodeAnswer(this.schema.response, bytes, start, end, leased, memory);
     const shaped = shapedRequest(answer, this.baseUrl, { originPolicy: shapeOriginPolicy, bounds: wireBounds });
     if (areDroppedHeadersWatched()) this.dropped = droppedByShape(answer.headers);
     return shaped;

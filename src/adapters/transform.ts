@@ -79,7 +79,7 @@ export class ResponseCall extends AdapterCall<TransformResponseOutput> {
   }
 
   decode(bytes: Buffer, start: number, end: number, leased: boolean): TransformResponseOutput {
-    const answer = decodeAnswer(this.schema.response, bytes, start, end, leased);
+    const answer = decodeAnswer(this.schema.response, bytes, start, end, leased, this.bodyMemory(this.options));
     if (answer.kind === 'unchanged') return { kind: 'unchanged' };
     const { status, headers, body } = answer;
     if (status !== null) checkStatus(status);

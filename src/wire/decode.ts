@@ -35,6 +35,16 @@ const MAX_ELEMENTS = 100_000;
 const NO_BYTES = Buffer.alloc(0);
 const NO_VIEW = new DataView(NO_BYTES.buffer);
 
+/** Memory of the caller for the copy of a message's only byte field. */
+export interface BytesMemory {
+  /** Bytes that are returned instead of a copy if they are equal. */
+  readonly repeated: Uint8Array | null;
+  /** The copy is written here if it fits. */
+  readonly into: Uint8Array | null;
+}
+
+const NEW_MEMORY: BytesMemory = { repeated: null, into: null };
+
 class Decoder {
   private readonly texts = new TextTable();
   /** Kept for leased memory, which the next message is likely to use. */
@@ -44,8 +54,7 @@ class Decoder {
   /** The start of the message in `bytes`, to which its positions and alignment are relative. */
   private base = 0;
   private leased = false;
-  /** Bytes of the caller that the message may repeat. */
-  private repeated: Uint8Array | null = null;
+  private memory: BytesMemory = NEW_MEMORY;
   /** The space that the next object may occupy. */
   private low = 0;
   private high = 0;
@@ -62,7 +71,7 @@ class Decoder {
     start: number,
     end: number,
     leased: boolean,
-    repeated: Uint8Array | null,
+    memory: BytesMemory,
   ): unknown {
     if (bytes !== this.bytes) {
       this.bytes = bytes;
@@ -70,7 +79,7 @@ class Decoder {
     }
     this.base = start;
     this.leased = leased;
-    this.repeated = repeated;
+    this.memory = memory;
     this.closeWindow();
     this.low = start;
     this.high = end;
@@ -91,7 +100,7 @@ class Decoder {
       this.bytes = NO_BYTES;
       this.view = NO_VIEW;
     }
-    this.repeated = null;
+    this.memory = NEW_MEMORY;
     this.closeWindow();
   }
 
@@ -171,9 +180,12 @@ class Decoder {
   private readBytes(start: number, length: number): Uint8Array {
     const view = new Uint8Array(this.bytes.buffer, this.bytes.byteOffset + start, length);
     if (!this.leased) return view;
-    // A comparison costs less than a copy, and the copy would be garbage outside the JavaScript heap.
-    const { repeated } = this;
-    return repeated !== null && Buffer.compare(view, repeated) === 0 ? repeated : new Uint8Array(view);
+    // A comparison costs less than a copy, and a copy in new memory would be garbage outside the JavaScript heap.
+    const { repeated, into } = this.memory;
+    if (repeated !== null && Buffer.compare(view, repeated) === 0) return repeated;
+    if (into === null || into.length < length) return new Uint8Array(view);
+    into.set(view);
+    return into.subarray(0, length);
   }
 
   private readText(step: Step, start: number, end: number): string {
@@ -306,8 +318,7 @@ const decoder = new Decoder();
 
 /**
  * Checks `bytes[start, end)` as `rkyv::access` does and returns the value. Byte fields are views of `bytes`. If the
- * bytes are leased, they are copies, or `repeated` where they are equal to it. Throws a WireError with the field and the
- * problem.
+ * bytes are leased, they are copies in `memory`. Throws a WireError with the field and the problem.
  */
 export function decodeAnswer<T>(
   message: Message<T>,
@@ -315,11 +326,11 @@ export function decodeAnswer<T>(
   start = 0,
   end = bytes.length,
   leased = false,
-  repeated: Uint8Array | null = null,
+  memory: BytesMemory = NEW_MEMORY,
 ): T {
   const buffer = bytes instanceof Buffer ? bytes : Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length);
   try {
-    return decoder.decode(message, buffer, start, end, leased, repeated) as T;
+    return decoder.decode(message, buffer, start, end, leased, memory) as T;
   } catch (error) {
     if (!(error instanceof Fault)) throw error;
     throw new WireError(`${message.name}${error.path === '' ? '' : `.${error.path}`}: ${error.problem}`);

@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import {
+  type CallOptions,
   DialectError,
   GuestTrapError,
   type HotEngineConfigInput,
@@ -72,6 +73,55 @@ describe('sharesBody', () => {
     const ctx = request({ body: Buffer.from('body') });
     const { body } = shapeOf('report-0-1-0').shape(ctx, upstream, caller(), { sharesBody: true });
     expect(JSON.parse(Buffer.from(body).toString())).toMatchObject({ method: 'POST' });
+  });
+});
+
+describe('bodyInto', () => {
+  const body = Buffer.alloc(100_000, 1);
+  const ctx = request({ body });
+
+  it('has the body that the plugin wrote, in both forms of the call and again for the next call', async () => {
+    const dialect = shapeOf('echo');
+    const bodyInto = Buffer.alloc(body.length + 10);
+    // The first answer of this size has its own memory.
+    dialect.shape(ctx, upstream, caller());
+    for (const form of ['shape', 'shapeAsync'] as const) {
+      const shaped = await dialect[form](ctx, upstream, caller(), { bodyInto });
+      expect(shaped.body.buffer).toBe(bodyInto.buffer);
+      expect(Buffer.compare(shaped.body, body)).toBe(0);
+      bodyInto.fill(0);
+    }
+  });
+
+  it('stays unchanged if the body does not fit, or if the answer has its own memory', async () => {
+    const dialect = shapeOf('echo');
+    const small = Buffer.alloc(body.length - 1);
+    const large = Buffer.alloc(body.length);
+    dialect.shape(ctx, upstream, caller());
+    const copied = dialect.shape(ctx, upstream, caller(), { bodyInto: small });
+    const moved = await dialect.shapeAsync(ctx, upstream, caller(), { bodyInto: large, where: 'thread' });
+    for (const shaped of [copied, moved]) expect(Buffer.compare(shaped.body, body)).toBe(0);
+    expect(small.every((byte) => byte === 0) && large.every((byte) => byte === 0)).toBe(true);
+  });
+
+  it('stays unchanged while a version is monitored, which compares the bodies later', () => {
+    const runtime = newRuntime();
+    runtime.registerShape(key, 'echo', plugin('echo'));
+    runtime.registerShape(key, 'report', plugin('report-0-1-0'), { enforcement: 'monitor' });
+    const dialect = WasmtimeUpstreamDialect.follow(runtime, key);
+    const bodyInto = Buffer.alloc(body.length);
+    dialect.shape(ctx, upstream, caller());
+    expect(Buffer.compare(dialect.shape(ctx, upstream, caller(), { bodyInto }).body, body)).toBe(0);
+    expect(bodyInto.every((byte) => byte === 0)).toBe(true);
+  });
+
+  it('must be bytes that only the caller changes', () => {
+    const dialect = shapeOf('echo');
+    for (const bodyInto of ['text', new Uint8Array(new SharedArrayBuffer(8))]) {
+      const options = { bodyInto } as unknown as CallOptions;
+      const error = thrown(InvalidArgumentError, () => dialect.shape(ctx, upstream, caller(), options));
+      expect(error.path).toBe('options.bodyInto');
+    }
   });
 });
 
