@@ -61,10 +61,12 @@ describe('a request', () => {
 
   it.each([
     ['an unknown key', { key: 'stranger' }, 401, 'authentication_error'],
+    ['an empty key', { key: '' }, 401, 'authentication_error'],
     ['that is too large', { body: 'x'.repeat(1_001) }, 413, 'request_too_large'],
   ])('with %s are rejected', async (_, options, status, type) => {
     const server = await upstream(ok);
-    const { url } = await loadBalancer(routes([server]), { limits: { bodyBytes: 1_000 } });
+    const principals = [principal('me'), principal('')];
+    const { url } = await loadBalancer(routes([server], { principals }), { limits: { bodyBytes: 1_000 } });
     const answer = await reply(url, options);
     expect(answer.status).toBe(status);
     expect(JSON.parse(answer.text).error.type).toBe(type);

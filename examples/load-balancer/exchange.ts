@@ -77,6 +77,8 @@ export class Exchange implements AttemptOwner {
   #prompt: Prompt | undefined;
   #targets: readonly Target[] = [];
   #next = 0;
+  /** The target of the attempt. */
+  #target: Target | undefined;
   #attempt: Attempt | undefined;
   #stages = NO_STAGES;
   #usage: UsageReader | undefined;
@@ -229,7 +231,7 @@ export class Exchange implements AttemptOwner {
       this.fail(error);
       return;
     }
-    this.#log('warn', `upstream ${attempt.upstream.name} cannot be reached`, error);
+    this.#log('warn', `upstream ${this.#target!.route.name} cannot be reached`, error);
     this.#send().catch((reason) => this.fail(reason));
   }
 
@@ -317,8 +319,9 @@ export class Exchange implements AttemptOwner {
   }
 
   /** Sends the request, or tries the next target if this one has no free connection anymore. */
-  #dispatch({ upstream, route }: Target, options: SentRequest): Promise<void> | undefined {
+  #dispatch(target: Target, options: SentRequest): Promise<void> | undefined {
     if (this.#isClosed) return;
+    const { upstream, route } = target;
     if (!upstream.admits) return this.#send();
     this.#observation?.add({
       type: 'upstream_chosen',
@@ -326,6 +329,7 @@ export class Exchange implements AttemptOwner {
     });
     const attempt = new Attempt(this, upstream);
     this.#attempt = attempt;
+    this.#target = target;
     const isElsewhere = options.origin !== undefined && options.origin !== upstream.origin;
     const dispatcher = isElsewhere ? this.#shared.dispatcher : upstream.dispatcher;
     // The types of undici lack async iterables and methods beyond those of HTTP.
@@ -413,7 +417,7 @@ export class Exchange implements AttemptOwner {
       method,
       path: url,
       principal: this.#principal?.id ?? null,
-      upstream: this.#attempt?.upstream.name ?? null,
+      upstream: this.#target?.route.name ?? null,
       status: this.status,
       isComplete: this.isComplete,
       durationMs: Math.round(this.seconds * 1e6) / 1e3,

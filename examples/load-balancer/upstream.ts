@@ -24,7 +24,6 @@ export interface UpstreamOptions {
 /** An upstream. It persists across deployments of routes with its id and base URL. */
 export class Upstream {
   readonly id: string;
-  readonly name: string;
   readonly origin: string;
   readonly baseUrl: string;
   /** The path of the base URL without a trailing slash. */
@@ -34,10 +33,9 @@ export class Upstream {
   readonly #maxRequests: number;
   #requests = 0;
 
-  constructor({ id, name, baseUrl }: UpstreamRoute, { timeouts, breaker, connections }: UpstreamOptions) {
+  constructor({ id, baseUrl }: UpstreamRoute, { timeouts, breaker, connections }: UpstreamOptions) {
     const url = new URL(baseUrl);
     this.id = id;
-    this.name = name;
     this.origin = url.origin;
     this.baseUrl = baseUrl;
     this.basePath = url.pathname.replace(/\/$/, '');
@@ -82,7 +80,7 @@ export class Upstreams {
 
   /** Returns the upstream of a route: the existing one if there is one. */
   get(route: UpstreamRoute): Upstream {
-    const key = JSON.stringify([route.id, route.name, route.baseUrl]);
+    const key = JSON.stringify([route.id, route.baseUrl]);
     let upstream = this.#known.get(key);
     if (upstream === undefined) {
       upstream = new Upstream(route, this.#options);

@@ -76,10 +76,11 @@ export class View {
   }
 
   /**
-   * Returns the principal of a key; undefined for an unknown key. The lookup uses its hash, so that the time does not
-   * depend on the key.
+   * Returns the principal of a key; undefined for an unknown or empty key. The lookup uses its hash, so that the time
+   * does not depend on the key.
    */
   principalOf(key: string): PrincipalRoute | undefined {
+    if (key === '') return undefined;
     return this.#principals.get(hash('sha256', Buffer.from(key, 'latin1')));
   }
 

@@ -137,7 +137,7 @@ export function serveWorker(port: Port, exit: () => void): void {
           const { key, ...rest } = status;
           return { ...rest, principal: key.principal, plugin: key.plugin, version: current.metadata.version };
         }),
-        upstreams: view.targets.map(({ upstream }) => ({ name: upstream.name, breaker: upstream.breaker.state })),
+        upstreams: view.targets.map(({ route, upstream }) => ({ name: route.name, breaker: upstream.breaker.state })),
         recent,
       };
     },

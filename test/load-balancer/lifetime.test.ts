@@ -34,6 +34,16 @@ describe('publish', () => {
     expect(await answered).toBe(200);
   });
 
+  it('keeps the breaker of a renamed upstream', async () => {
+    const server = await upstream((_, response) => response.destroy());
+    const served = routes([server]);
+    const { balancer, url } = await loadBalancer(served, { breaker: { failures: 1, openMs: 600_000 } });
+    await reply(url);
+    await balancer.publish({ ...served, upstreams: [{ ...served.upstreams[0]!, name: 'renamed' }] });
+    const [target] = balancer.view.targets;
+    expect(target).toMatchObject({ route: { name: 'renamed' }, upstream: { breaker: { state: 'open' } } });
+  });
+
   it('changes nothing when a plugin is rejected', async () => {
     const server = await upstream(ok);
     const served = routes([server], { plugins: [plugin('shape', 'rewrite')] });
