@@ -1,107 +1,17 @@
 /** The config file: addresses, workers, limits, the runtime's config, upstreams, principals, plugins. */
 import { createPublicKey, type KeyObject } from 'node:crypto';
-import { readFile } from 'node:fs/promises';
+import { readFile, stat } from 'node:fs/promises';
+import { validateHeaderValue } from 'node:http';
 import { availableParallelism } from 'node:os';
 import { dirname, resolve } from 'node:path';
-import { type HotEngineConfigInput, hotEngineConfigSchema, type Json } from 'cc-lb-runtime-wasmtime';
-import { z } from 'zod';
-import type { Routes } from './routes.ts';
+import { hotEngineConfigSchema, inspectWasm } from 'cc-lb-runtime-wasmtime';
+import type { z } from 'zod';
+import { fileSchema } from './config-schema.ts';
+import { pluginKey, pluginSchema, type Routes } from './routes.ts';
 import { checkTrust, parseSignature } from './trust.ts';
 
-const count = (min: number) => z.int().min(min);
-const milliseconds = z
-  .int()
-  .min(1)
-  .max(2 ** 31 - 1);
-const sha256 = z.string().regex(/^[0-9a-f]{64}$/, 'expected a SHA-256 in lower-case hex');
-const addressSchema = z.strictObject({ host: z.string().optional(), port: z.int().min(0).max(65_535).optional() });
-const claimSchema = z.json() as z.ZodType<Json>;
-
-const fileSchema = z.strictObject({
-  listen: addressSchema.default({ port: 8080 }),
-  admin: addressSchema
-    .extend({
-      /** The environment variable with the token for changes; without one, changes are rejected. */
-      tokenVariable: z.string().min(1).optional(),
-    })
-    .default({ port: 9090 }),
-  /** Worker processes; by default one for each core. */
-  workers: count(1).max(1_024).optional(),
-  log: z.strictObject({ level: z.enum(['debug', 'info', 'warn', 'error', 'silent']).optional() }).optional(),
-  /** Maximum time of running requests at shutdown. */
-  graceMs: milliseconds.optional(),
-  engine: (z.unknown() as z.ZodType<HotEngineConfigInput, HotEngineConfigInput>).optional(),
-  limits: z
-    .strictObject({
-      bodyBytes: count(0),
-      headerBytes: count(1_024),
-      headers: count(1),
-      requests: count(1),
-      connections: count(1),
-      upstreamConnections: count(1).nullable(),
-    })
-    .partial()
-    .optional(),
-  timeouts: z
-    .strictObject({
-      connectMs: milliseconds,
-      headersMs: milliseconds,
-      idleMs: milliseconds,
-      requestHeadersMs: milliseconds,
-      requestMs: milliseconds,
-      keepAliveMs: milliseconds,
-      streamCommentMs: milliseconds,
-    })
-    .partial()
-    .optional(),
-  breaker: z
-    .strictObject({ failures: count(1), openMs: milliseconds })
-    .partial()
-    .optional(),
-  upstreams: z
-    .array(
-      z.strictObject({
-        id: z.uuid().toLowerCase(),
-        name: z.string().min(1),
-        baseUrl: z.url({ protocol: /^https?$/ }),
-        /** The environment variable with the upstream's key. */
-        apiKeyVariable: z.string().optional(),
-      }),
-    )
-    .min(1),
-  principals: z.array(
-    z.strictObject({
-      id: z.string().min(1),
-      kind: z.enum(['api_key', 'oauth_subject', 'internal_key', 'workload_identity', 'subscription_bearer']),
-      keySha256: sha256,
-      claims: z.record(z.string(), claimSchema).default({}),
-    }),
-  ),
-  plugins: z.array(
-    z.strictObject({
-      kind: z.enum(['filter', 'shape', 'observe']),
-      name: z.string().min(1),
-      /** Relative to the file that names it. */
-      file: z.string(),
-      principal: z.string().optional(),
-      failurePolicy: z.enum(['pass-through', 'fail-closed']).optional(),
-      deadlineMs: z.int().min(1).optional(),
-      sha256: sha256.optional(),
-    }),
-  ),
-  pluginFolder: z
-    .strictObject({
-      /** Relative to the config file. */
-      path: z.string().min(1),
-      settleMs: milliseconds.optional(),
-    })
-    .optional(),
-  /**
-   * Ed25519 public keys in PEM. If there are any, every plugin requires a signature, `NAME.sig` in the folder of its
-   * file.
-   */
-  trustedKeys: z.array(z.string()).optional(),
-});
+/** The host of addresses without one. */
+const LOOPBACK = '127.0.0.1';
 
 /** A problem of a config file. */
 export interface ConfigProblem {
@@ -135,56 +45,27 @@ export async function readConfig(file: string) {
     throw new ConfigError(file, [{ path: '', reason: (error as Error).message }]);
   }
   const problems: ConfigProblem[] = [];
-  const at = (path: readonly PropertyKey[], reason: string) => problems.push({ path: pathOf(path), reason });
+  const at: Report = (path, reason) => problems.push({ path: pathOf(path), reason });
   const parsed = fileSchema.safeParse(content);
-  const schemaProblems = (issues: readonly z.core.$ZodIssue[], below: readonly PropertyKey[]) => {
-    for (const issue of issues) {
-      const unknown = issue.code === 'unrecognized_keys' ? issue.keys : [];
-      if (unknown.length === 0) at([...below, ...issue.path], issue.message);
-      for (const key of unknown) at([...below, ...issue.path, key], 'unknown field');
-    }
-  };
-  schemaProblems(parsed.error?.issues ?? [], []);
-  const { engine, upstreams, principals, plugins, trustedKeys, admin } = (content ?? {}) as Record<string, unknown>;
-  if (engine !== undefined) schemaProblems(hotEngineConfigSchema.safeParse(engine).error?.issues ?? [], ['engine']);
+  reportIssues(parsed.error?.issues, [], at);
   // Also checks what the schema cannot express, even if the schema fails, so that one run reports every problem.
-  const secrets = entries(upstreams).map(([index, upstream]) =>
-    secret(upstream.apiKeyVariable, (reason) => at(['upstreams', index, 'apiKeyVariable'], reason)),
+  const given = objectOf(content);
+  if (given.engine !== undefined) {
+    reportIssues(hotEngineConfigSchema.safeParse(given.engine).error?.issues, ['engine'], at);
+  }
+  checkConsistency(given, at);
+  const secrets = entries(given.upstreams).map(([index, { apiKeyVariable }]) =>
+    secret(apiKeyVariable, ['upstreams', index, 'apiKeyVariable'], at),
   );
-  const { tokenVariable } = (admin ?? {}) as Record<string, unknown>;
-  const token = secret(tokenVariable, (reason) => at(['admin', 'tokenVariable'], reason));
-  for (const [list, name, items] of [
-    ['upstreams', 'id', upstreams],
-    ['upstreams', 'name', upstreams],
-    ['principals', 'id', principals],
-    ['principals', 'keySha256', principals],
-  ] as const) {
-    for (const index of repeated(items, (entry) => entry[name]))
-      at([list, index, name], 'another entry has the same value');
-  }
-  for (const index of repeated(plugins, ({ principal, name }) => JSON.stringify([principal ?? null, name]))) {
-    at(['plugins', index, 'name'], 'another plugin has the same name');
-  }
-  const keys: KeyObject[] = [];
-  for (const [index, pem] of Array.isArray(trustedKeys) ? trustedKeys.entries() : []) {
-    const key = publicKey(pem);
-    if (key === null) at(['trustedKeys', index], 'expected an Ed25519 public key in PEM');
-    else keys.push(key);
-  }
+  const token = secret(objectOf(given.admin).tokenVariable, ['admin', 'tokenVariable'], at);
+  const keys = readKeys(given.trustedKeys, at);
+  const folder = dirname(file);
+  const { path: pluginPath } = objectOf(given.pluginFolder);
+  if (typeof pluginPath === 'string') await checkFolder(resolve(folder, pluginPath), at);
   const bytes = await Promise.all(
-    entries(plugins).map(async ([index, plugin]) => {
-      try {
-        const path = resolve(dirname(file), String(plugin.file));
-        const content = await readFile(path);
-        const signature =
-          keys.length === 0 ? undefined : parseSignature(await readFile(path.replace(/\.wasm$/, '.sig')));
-        checkTrust(content, { sha256: plugin.sha256 as string | undefined, signature }, keys);
-        return content;
-      } catch (error) {
-        if (typeof plugin.file === 'string') at(['plugins', index, 'file'], (error as Error).message);
-        return Buffer.alloc(0);
-      }
-    }),
+    entries(given.plugins).map(([index, plugin]) =>
+      readPlugin(plugin, folder, keys, (reason) => at(['plugins', index, 'file'], reason)),
+    ),
   );
   if (!parsed.success || problems.length > 0) throw new ConfigError(file, problems);
 
@@ -204,41 +85,115 @@ export async function readConfig(file: string) {
     log: { level: log?.level ?? ('info' as const) },
     trustedKeys: keys,
     pluginFolder: pluginFolder && {
-      path: resolve(dirname(file), pluginFolder.path),
+      path: resolve(folder, pluginFolder.path),
       settleMs: pluginFolder.settleMs ?? 500,
     },
     routes,
   };
 }
 
-/** Formats a path as `a.b[0].c`. */
-function pathOf(path: readonly PropertyKey[]): string {
-  return path
-    .map((part) => (typeof part === 'number' ? `[${part}]` : `.${String(part)}`))
-    .join('')
-    .replace(/^\./, '');
+type Path = readonly PropertyKey[];
+type Report = (path: Path, reason: string) => void;
+/** JSON whose schema was not checked, or failed. */
+type Unchecked = Readonly<Record<string, unknown>>;
+
+function reportIssues(issues: readonly z.core.$ZodIssue[] = [], below: Path, at: Report): void {
+  for (const issue of issues) {
+    const unknown = issue.code === 'unrecognized_keys' ? issue.keys : [];
+    if (unknown.length === 0) at([...below, ...issue.path], issue.message);
+    for (const key of unknown) at([...below, ...issue.path, key], 'unknown field');
+  }
 }
 
-/** Returns the objects of a value that may be a list, with their indexes. */
-function entries(list: unknown): [number, Record<string, unknown>][] {
-  const items: unknown[] = Array.isArray(list) ? list : [];
-  return items.map((item, index) => [
-    index,
-    (typeof item === 'object' && item !== null ? item : {}) as Record<string, unknown>,
-  ]);
+/** Checks values that depend on each other. */
+function checkConsistency({ upstreams, principals, plugins, timeouts, listen, admin }: Unchecked, at: Report): void {
+  const unique = (list: string, field: string, items: unknown, keyOf: (entry: Unchecked) => unknown) => {
+    const keys = entries(items).map(([, entry]) => keyOf(entry));
+    for (const [index, key] of keys.entries()) {
+      if (key !== undefined && keys.indexOf(key) < index) at([list, index, field], 'another entry has the same value');
+    }
+  };
+  // UUIDs that differ in case are equal.
+  unique('upstreams', 'id', upstreams, ({ id }) => (typeof id === 'string' ? id.toLowerCase() : undefined));
+  unique('upstreams', 'name', upstreams, ({ name }) => name);
+  unique('principals', 'id', principals, ({ id }) => id);
+  unique('principals', 'keySha256', principals, ({ keySha256 }) => keySha256);
+  unique('plugins', 'name', plugins, ({ name, principal }) => {
+    if (typeof name !== 'string') return undefined;
+    return pluginKey(name, typeof principal === 'string' ? principal : undefined);
+  });
+  const ids = entries(principals).map(([, { id }]) => id);
+  for (const [index, { principal }] of entries(plugins)) {
+    if (principal !== undefined && !ids.includes(principal)) {
+      at(['plugins', index, 'principal'], 'no principal has this id');
+    }
+  }
+  const { requestMs, requestHeadersMs } = objectOf(timeouts);
+  if (Number(requestHeadersMs) > Number(requestMs)) {
+    at(['timeouts', 'requestHeadersMs'], 'longer than requestMs, which includes it');
+  }
+  const { port, host = LOOPBACK } = fileSchema.shape.listen.safeParse(listen).data ?? {};
+  const { port: adminPort = 0, host: adminHost = LOOPBACK } = fileSchema.shape.admin.safeParse(admin).data ?? {};
+  const isShared = [host, adminHost].some((name) => name === '0.0.0.0' || name === '::') || host === adminHost;
+  if (adminPort > 0 && adminPort === port && isShared) at(['admin', 'port'], 'listen has the same port');
 }
 
-/** Returns the indexes of entries whose key an earlier entry has. */
-function repeated(list: unknown, keyOf: (entry: Record<string, unknown>) => unknown): number[] {
-  const keys = entries(list).map(([, entry]) => keyOf(entry));
-  return keys.flatMap((key, index) => (key !== undefined && keys.indexOf(key) < index ? [index] : []));
+async function checkFolder(path: string, at: Report): Promise<void> {
+  const reason = await stat(path).then(
+    (found) => (found.isDirectory() ? null : 'it is not a directory'),
+    (error: Error) => error.message,
+  );
+  if (reason !== null) at(['pluginFolder', 'path'], reason);
 }
 
-function secret(variable: unknown, problem: (reason: string) => void): string | undefined {
+/** Reads and inspects a plugin. Returns no bytes if there is a problem. */
+async function readPlugin(
+  { file, kind, sha256 }: Unchecked,
+  folder: string,
+  keys: readonly KeyObject[],
+  problem: (reason: string) => void,
+): Promise<Buffer> {
+  // The schema reports it.
+  if (typeof file !== 'string') return Buffer.alloc(0);
+  try {
+    const path = resolve(folder, file);
+    const content = await readFile(path);
+    const signature = keys.length === 0 ? undefined : parseSignature(await readFile(path.replace(/\.wasm$/, '.sig')));
+    checkTrust(content, { sha256: sha256 as string | undefined, signature }, keys);
+    const { problems } = inspectWasm(content, pluginSchema.shape.kind.safeParse(kind).data);
+    for (const reason of problems) problem(reason);
+    return content;
+  } catch (error) {
+    problem((error as Error).message);
+    return Buffer.alloc(0);
+  }
+}
+
+/** Reads a secret from the environment. It is sent as a header, or compared with one. */
+function secret(variable: unknown, path: Path, at: Report): string | undefined {
   if (typeof variable !== 'string') return undefined;
   const value = process.env[variable];
-  if (value === undefined || value === '') problem(`environment variable ${variable} is not set`);
+  if (value === undefined || value === '') {
+    at(path, `environment variable ${variable} is not set`);
+    return undefined;
+  }
+  try {
+    validateHeaderValue('x-api-key', value);
+  } catch {
+    at(path, `environment variable ${variable} has a line break, or another character that a header cannot have`);
+  }
   return value;
+}
+
+/** Reads the keys in PEM. */
+function readKeys(pems: unknown, at: Report): KeyObject[] {
+  const keys: KeyObject[] = [];
+  for (const [index, pem] of Array.isArray(pems) ? pems.entries() : []) {
+    const key = publicKey(pem);
+    if (key === null) at(['trustedKeys', index], 'expected an Ed25519 public key in PEM');
+    else keys.push(key);
+  }
+  return keys;
 }
 
 function publicKey(pem: unknown): KeyObject | null {
@@ -248,4 +203,22 @@ function publicKey(pem: unknown): KeyObject | null {
   } catch {
     return null;
   }
+}
+
+/** Formats a path as `a.b[0].c`. */
+function pathOf(path: Path): string {
+  return path
+    .map((part) => (typeof part === 'number' ? `[${part}]` : `.${String(part)}`))
+    .join('')
+    .replace(/^\./, '');
+}
+
+function objectOf(value: unknown): Unchecked {
+  return typeof value === 'object' && value !== null ? (value as Unchecked) : {};
+}
+
+/** Returns the objects of a value that may be a list, with their indexes. */
+function entries(list: unknown): [number, Unchecked][] {
+  const items: unknown[] = Array.isArray(list) ? list : [];
+  return items.map((item, index) => [index, objectOf(item)]);
 }

@@ -152,7 +152,8 @@ export class LoadBalancer {
     this.#server = createServer(
       {
         maxHeaderSize: limits.headerBytes,
-        headersTimeout: timeouts.requestHeadersMs,
+        // Node requires that it is not longer than the time limit of the whole request.
+        headersTimeout: Math.min(timeouts.requestHeadersMs, timeouts.requestMs),
         requestTimeout: timeouts.requestMs,
         keepAliveTimeout: timeouts.keepAliveMs,
         connectionsCheckingInterval: Math.min(CHECK_MS, timeouts.requestHeadersMs),

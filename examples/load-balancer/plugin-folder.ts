@@ -8,7 +8,7 @@ import { readdir, readFile, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { inspectWasm } from 'cc-lb-runtime-wasmtime';
 import { z } from 'zod';
-import type { PluginRoute } from './routes.ts';
+import { type PluginRoute, pluginSchema } from './routes.ts';
 import { checkTrust, parseSignature } from './trust.ts';
 
 /** The folder and the keys of its signatures. */
@@ -27,18 +27,13 @@ export type FolderChange =
   | { readonly name: string; readonly route: PluginRoute | null }
   | { readonly name: string; readonly error: Error };
 
-const optionsSchema = z.strictObject({
-  kind: z.enum(['filter', 'shape', 'observe']).optional(),
-  principal: z.string().min(1).optional(),
-  failurePolicy: z.enum(['pass-through', 'fail-closed']).optional(),
-  deadlineMs: z.int().min(1).optional(),
-  sha256: z
-    .string()
-    .regex(/^[0-9a-f]{64}$/, 'expected a SHA-256 in lower-case hex')
-    .optional(),
-});
-const KINDS = ['filter', 'shape', 'observe'] as const;
+const optionsSchema = pluginSchema.extend({ kind: pluginSchema.shape.kind.optional() });
+const KINDS = pluginSchema.shape.kind.options;
 const EXTENSION = '.wasm';
+/** The state of a file that does not exist. */
+const ABSENT = '';
+/** The state of a file that exists, or may exist. */
+const UNREADABLE = 'unreadable';
 /** Watchers miss changes on some file systems, so the folder is also read periodically. */
 const RESCAN_MS = 10_000;
 
@@ -47,7 +42,7 @@ export class PluginFolder {
   readonly #options: PluginFolderOptions;
   /** The state of each plugin's files that was reported last. */
   readonly #reported = new Map<string, string>();
-  /** The state that has not settled. */
+  /** The states that were read last, of plugins whose state is not the reported one. */
   #pending = new Map<string, string>();
   #watcher: FSWatcher | undefined;
   #timer: NodeJS.Timeout | undefined;
@@ -98,20 +93,25 @@ export class PluginFolder {
       // An unreadable folder does not mean that its plugins are removed.
       return RESCAN_MS;
     }
+    for (const name of this.#reported.keys()) if (!states.has(name)) states.set(name, ABSENT);
     const changed = [...states].filter(([name, state]) => this.#reported.get(name) !== state);
     const settled = changed.filter(([name, state]) => this.#pending.get(name) === state);
-    const removed = [...this.#reported.keys()].filter((name) => !states.has(name));
     this.#pending = new Map(changed);
-    for (const [name, state] of settled) this.#reported.set(name, state);
-    for (const name of removed) this.#reported.delete(name);
-    if (settled.length + removed.length > 0) {
-      const loaded = await Promise.all(settled.map(([name]) => this.#load(name)));
-      await this.#onChanges?.([...loaded, ...removed.map((name) => ({ name, route: null }))]);
+    for (const [name, state] of settled) {
+      if (state === ABSENT) this.#reported.delete(name);
+      else this.#reported.set(name, state);
+    }
+    if (settled.length > 0) {
+      const changes = settled.map(([name, state]) => (state === ABSENT ? { name, route: null } : this.#load(name)));
+      await this.#onChanges?.(await Promise.all(changes));
     }
     return changed.length > settled.length ? this.#options.settleMs : RESCAN_MS;
   }
 
-  /** Returns sizes and times of every plugin's files, by the plugin's name. */
+  /**
+   * Returns sizes and times of every plugin's files, by the plugin's name; the reported ones if they cannot be read,
+   * because such a plugin is neither changed nor removed.
+   */
   async #states(): Promise<Map<string, string>> {
     const { path } = this.#options;
     const files = await readdir(path);
@@ -121,7 +121,9 @@ export class PluginFolder {
       const parts = await Promise.all(
         [EXTENSION, '.json', '.sig'].map((extension) => stateOf(join(path, name + extension))),
       );
-      if (parts[0] !== '') states.set(name, parts.join(' '));
+      if (parts[0] === ABSENT) continue;
+      const reported = parts.includes(UNREADABLE) ? this.#reported.get(name) : undefined;
+      states.set(name, reported ?? parts.join(' '));
     }
     return states;
   }
@@ -158,16 +160,20 @@ async function stateOf(path: string): Promise<string> {
   try {
     const { size, mtimeMs, ino } = await stat(path);
     return `${size}:${mtimeMs}:${ino}`;
-  } catch {
-    return '';
+  } catch (error) {
+    return isAbsent(error) ? ABSENT : UNREADABLE;
   }
+}
+
+function isAbsent(error: unknown): boolean {
+  return (error as NodeJS.ErrnoException).code === 'ENOENT';
 }
 
 async function readIfThere(path: string): Promise<Buffer | undefined> {
   try {
     return await readFile(path);
   } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
+    if (isAbsent(error)) return undefined;
     throw error;
   }
 }

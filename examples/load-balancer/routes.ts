@@ -1,5 +1,23 @@
 /** Routes: upstreams, principals and plugins. Plain data, so that it can be sent between processes. */
 import { type Principal, SlotKey } from 'cc-lb-runtime-wasmtime';
+import { z } from 'zod';
+
+/** A SHA-256 in lower-case hex. */
+export const sha256Schema = z.string().regex(/^[0-9a-f]{64}$/, 'expected a SHA-256 in lower-case hex');
+/** Milliseconds up to the maximum of timers. */
+export const millisecondsSchema = z
+  .int()
+  .min(1)
+  .max(2 ** 31 - 1);
+/** The options of a plugin, in a config file and in `NAME.json` of the plugin folder. */
+export const pluginSchema = z.strictObject({
+  kind: z.enum(['filter', 'shape', 'observe']),
+  /** The id of the principal whose requests it serves; absent is all principals. */
+  principal: z.string().min(1).optional(),
+  failurePolicy: z.enum(['pass-through', 'fail-closed']).optional(),
+  deadlineMs: millisecondsSchema.optional(),
+  sha256: sha256Schema.optional(),
+});
 
 /** A server that answers requests. */
 export interface UpstreamRoute {
@@ -17,15 +35,10 @@ export interface PrincipalRoute extends Principal {
   readonly keySha256: string;
 }
 
-/** A plugin and its principal. */
-export interface PluginRoute {
-  readonly kind: 'filter' | 'shape' | 'observe';
+/** A plugin with its options, which were checked with `sha256`. */
+export interface PluginRoute extends Readonly<Omit<z.infer<typeof pluginSchema>, 'sha256'>> {
   readonly name: string;
   readonly bytes: Uint8Array;
-  /** The principal whose requests it serves; absent is all principals. */
-  readonly principal?: string | undefined;
-  readonly failurePolicy?: 'pass-through' | 'fail-closed' | undefined;
-  readonly deadlineMs?: number | undefined;
 }
 
 /** The routes as configured by an operator. */

@@ -1,10 +1,11 @@
 import { createHash, generateKeyPairSync, sign } from 'node:crypto';
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { basename, dirname, join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterAll, afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { ConfigError, readConfig } from '../../examples/load-balancer/config.ts';
+import { LoadBalancer } from '../../examples/load-balancer/load-balancer.ts';
 import { guest } from './support.ts';
 
 type Path = readonly (string | number)[];
@@ -14,6 +15,7 @@ type Tree = { [name: string | number]: Tree | string | number | boolean };
 const example = fileURLToPath(new URL('../../examples/load-balancer/config.example.json', import.meta.url));
 const folder = mkdtempSync(join(tmpdir(), 'balancer-'));
 const path = join(folder, 'config.json');
+mkdirSync(join(folder, 'plugins'));
 afterAll(() => rmSync(folder, { recursive: true }));
 beforeEach(() => {
   process.env.ANTHROPIC_API_KEY = 'theirs';
@@ -22,6 +24,7 @@ afterEach(() => {
   delete process.env.ANTHROPIC_API_KEY;
 });
 
+const EMPTY_SHA256 = createHash('sha256').digest('hex');
 const { publicKey, privateKey } = generateKeyPairSync('ed25519');
 
 /** The example with every field that it leaves out, and signed copies of its plugins. */
@@ -55,6 +58,23 @@ function fieldsOf(tree: Tree, above: Path = []): Path[] {
 
 function holderOf(tree: Tree, at: Path): Tree {
   return at.slice(0, -1).reduce((holder, name) => holder[name] as Tree, tree);
+}
+
+/** Returns a function that changes one field. */
+function change(at: Path, value: string | number): (content: Tree) => void {
+  return (content) => {
+    holderOf(content, at)[at.at(-1)!] = value;
+  };
+}
+
+function withBaseUrl(url: string): (content: Tree) => void {
+  return change(['upstreams', 0, 'baseUrl'], url);
+}
+
+/** Adds an upstream whose id differs in case. */
+function duplicateUpstream({ upstreams }: Tree): void {
+  const [first] = upstreams as unknown as Tree[];
+  (upstreams as unknown as Tree[]).push({ ...first, id: String(first!.id).toUpperCase(), name: 'other' });
 }
 
 function read(content: Tree): ReturnType<typeof readConfig> {
@@ -182,6 +202,50 @@ describe('a config file', () => {
     ]);
     expect(problems.get('plugins[1].file')).toMatch(/SHA-256/);
     expect(problems.get('port')).toBe('unknown field');
+  });
+
+  it.each([
+    ['ids of upstreams that differ in case', 'upstreams[1].id', (content) => duplicateUpstream(content)],
+    ['credentials in a base URL', 'upstreams[0].baseUrl', withBaseUrl('https://user:secret@api.test')],
+    ['a query in a base URL', 'upstreams[0].baseUrl', withBaseUrl('https://api.test/?a=1')],
+    ['a fragment in a base URL', 'upstreams[0].baseUrl', withBaseUrl('https://api.test/#a')],
+    ['the hash of an empty key', 'principals[0].keySha256', change(['principals', 0, 'keySha256'], EMPTY_SHA256)],
+    ['a plugin of an unknown principal', 'plugins[0].principal', change(['plugins', 0, 'principal'], 'nobody')],
+    ['a plugin without the hook of its kind', 'plugins[0].file', change(['plugins', 0, 'kind'], 'observe')],
+    ['a deadline that no timer can have', 'plugins[0].deadlineMs', change(['plugins', 0, 'deadlineMs'], 2 ** 31)],
+    ['a missing plugin folder', 'pluginFolder.path', change(['pluginFolder', 'path'], 'missing')],
+    ['a plugin folder that is a file', 'pluginFolder.path', change(['pluginFolder', 'path'], 'config.json')],
+    ['contradictory time limits', 'timeouts.requestHeadersMs', change(['timeouts', 'requestMs'], 5_000)],
+    ['one port for requests and operators', 'admin.port', change(['admin', 'port'], 8_080)],
+  ] as [string, string, (content: Tree) => void][])('with %s is rejected', async (_, name, mistake) => {
+    const content = wholeExample();
+    mistake(content);
+    const error = await read(content).catch((reason: unknown) => reason);
+    expect((error as ConfigError).problems.map((problem) => problem.path)).toEqual([name]);
+  });
+
+  it('with a plugin that is not a module is rejected with every problem of the file', async () => {
+    const content = wholeExample();
+    const file = join(folder, 'text.wasm');
+    writeFileSync(file, 'text');
+    content.plugins = [{ kind: 'filter', name: 'text', file }] as unknown as Tree;
+    delete content.trustedKeys;
+    const error = await read(content).catch((reason: unknown) => reason);
+    const problems = (error as ConfigError).problems.map((problem) => `${problem.path}: ${problem.reason}`);
+    expect(problems).toContainEqual(expect.stringMatching(/^plugins\[0\]\.file: not a wasm module/));
+  });
+
+  it('with a secret that has a line break is rejected', async () => {
+    process.env.ANTHROPIC_API_KEY = 'theirs\n';
+    await expect(readConfig(example)).rejects.toThrow(/ANTHROPIC_API_KEY has a line break/);
+  });
+
+  it('may limit only the time of the whole request', async () => {
+    const content = wholeExample();
+    content.timeouts = { requestMs: 5_000 };
+    const { timeouts } = await read(content);
+    const balancer = new LoadBalancer({ timeouts });
+    await balancer.close();
   });
 
   it('is rejected with the position of the error if it is not JSON', async () => {

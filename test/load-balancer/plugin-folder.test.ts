@@ -1,5 +1,5 @@
 import { createHash, generateKeyPairSync, type KeyObject, sign } from 'node:crypto';
-import { appendFileSync, rmSync, writeFileSync } from 'node:fs';
+import { appendFileSync, renameSync, rmSync, statSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { describe, expect, it, onTestFinished } from 'vitest';
@@ -58,6 +58,7 @@ describe('PluginFolder', () => {
   it.each([
     ['an unknown option', '{"knd":"filter"}', /knd/],
     ['text that is not JSON', '{', /JSON/],
+    ['a deadline that no timer can have', '{"deadlineMs":2147483648}', /deadlineMs/],
   ])('rejects a plugin with %s', async (_, options, reason) => {
     const { plugins, write } = folder();
     write('a.wasm', guest('cache-aware'));
@@ -97,6 +98,42 @@ describe('PluginFolder', () => {
     rmSync(join(path, 'a.wasm'));
     await until(() => reported.length === 2);
     expect(reported).toMatchObject([{ route: { bytes: guest('cache-aware-v2') } }, { name: 'a', route: null }]);
+  });
+});
+
+describe('PluginFolder with a file that', () => {
+  async function watched() {
+    const { path, plugins, write } = folder();
+    write('a.wasm', guest('cache-aware'));
+    await plugins.read();
+    const reported: FolderChange[] = [];
+    plugins.watch(async (changes) => void reported.push(...changes));
+    return { file: join(path, 'a.wasm'), write, reported };
+  }
+
+  it('disappears reports the removal after the settling time', async () => {
+    const { file, reported } = await watched();
+    rmSync(file);
+    const removed = performance.now();
+    await until(() => reported.length === 1);
+    expect(reported).toEqual([{ name: 'a', route: null }]);
+    // It is missing in two scans; timers may fire a millisecond early.
+    expect(performance.now() - removed).toBeGreaterThan(2 * SETTLE_MS - 5);
+  });
+
+  // On Windows symbolic links require a privilege.
+  it.skipIf(process.platform === 'win32')('exists but cannot be read keeps its plugin', async () => {
+    const { file, write, reported } = await watched();
+    symlinkSync('a.wasm', `${file}.next`);
+    renameSync(`${file}.next`, file);
+    expect(() => statSync(file)).toThrow(/ELOOP/);
+    write('b.wasm', guest('cache-aware'));
+    await until(() => reported.length > 0);
+    expect(reported.map(({ name }) => name)).toEqual(['b']);
+    rmSync(file);
+    write('a.wasm', guest('cache-aware-v2'));
+    await until(() => reported.length > 1);
+    expect(reported[1]).toMatchObject({ name: 'a', route: { bytes: guest('cache-aware-v2') } });
   });
 });
 
