@@ -7,8 +7,6 @@ const MAX_DEPTH = 127;
 const MAX_INSERTED = 16;
 const MIN_I64 = -(2n ** 63n);
 const MAX_U64 = 2n ** 64n - 1n;
-// A constant, because for the oldest target the bundler converts the literal to a constructor call.
-const LONE_SURROGATE = /\p{Surrogate}/u;
 /** ASCII without quote, backslash and control characters. */
 const PRINTS_AS_IS = /^[ !#-[\]-\x7f]*$/;
 
@@ -20,8 +18,25 @@ const PRINTS_AS_IS = /^[ !#-[\]-\x7f]*$/;
 export function claimsToWire(claims: Principal['claims'], path = 'principal.claims'): string[] {
   if (!isPlainObject(claims)) throw new InvalidArgumentError(path, 'expected an object of claims');
   const flat: string[] = [];
-  for (const key of sortedKeys(claims, path)) flat.push(key, print(claims[key], { path, key, above: null, depth: 1 }));
+  for (const key of sortedKeys(claims, path)) {
+    const value = claims[key];
+    flat.push(key, printPlain(value) ?? print(value, { path, key, above: null, depth: 1 }));
+  }
   return flat;
+}
+
+/** Prints a value that needs no location, because it is valid; undefined for any other. */
+function printPlain(value: unknown): string | undefined {
+  switch (typeof value) {
+    case 'string':
+      return PRINTS_AS_IS.test(value) ? `"${value}"` : undefined;
+    case 'number':
+      return Number.isSafeInteger(value) ? printNumber(value) : undefined;
+    case 'boolean':
+      return value ? 'true' : 'false';
+    default:
+      return undefined;
+  }
 }
 
 /** The location of a value as a linked list, so that its path is only formatted for an error. */
@@ -32,17 +47,15 @@ interface Location {
   readonly depth: number;
 }
 
+/** Prints any value. `printPlain` prints the most common ones. */
 function print(value: unknown, location: Location): string {
   switch (typeof value) {
     case 'string':
-      if (PRINTS_AS_IS.test(value)) return `"${value}"`;
-      if (hasLoneSurrogate(value)) throw wrong(location, 'the string has a lone surrogate');
+      if (!value.isWellFormed()) throw wrong(location, 'the string has a lone surrogate');
       return JSON.stringify(value);
     case 'number':
       if (!Number.isFinite(value)) throw wrong(location, `${value} is not JSON`);
       return printNumber(value);
-    case 'boolean':
-      return value ? 'true' : 'false';
     case 'bigint':
       return printBigInt(value, location);
     case 'object':
@@ -57,7 +70,14 @@ function printObject(value: object, location: Location): string {
   for (let above = location.above; above !== null; above = above.above) {
     if (above.holder === value) throw wrong(location, 'contains itself');
   }
-  const holder = { ...location, holder: value };
+  // Not a spread, which takes longer than everything else in here.
+  const holder = {
+    path: location.path,
+    key: location.key,
+    above: location.above,
+    depth: location.depth,
+    holder: value,
+  };
   const inside = (key: string | number): Location => ({
     path: location.path,
     key,
@@ -67,13 +87,16 @@ function printObject(value: object, location: Location): string {
   if (Array.isArray(value)) {
     let text = '[';
     // By index, so that a hole is read as undefined.
-    for (let i = 0; i < value.length; i++) text += (i === 0 ? '' : ',') + print(value[i], inside(i));
+    for (let i = 0; i < value.length; i++)
+      text += (i === 0 ? '' : ',') + (printPlain(value[i]) ?? print(value[i], inside(i)));
     return `${text}]`;
   }
   if (!isPlainObject(value)) throw wrong(location, `an instance of ${nameOfClass(value)} is not JSON`);
   let text = '{';
   for (const key of sortedKeys(value, location)) {
-    text += `${text === '{' ? '' : ','}${JSON.stringify(key)}:${print(value[key], inside(key))}`;
+    const field = value[key];
+    const name = printPlain(key) ?? JSON.stringify(key);
+    text += `${text === '{' ? '' : ','}${name}:${printPlain(field) ?? print(field, inside(key))}`;
   }
   return `${text}}`;
 }
@@ -110,7 +133,7 @@ function printFloat(value: number): string {
 function sortedKeys(object: object, location: Location | string): string[] {
   const keys = Object.keys(object);
   for (const key of keys) {
-    if (hasLoneSurrogate(key)) {
+    if (!key.isWellFormed()) {
       throw typeof location === 'string'
         ? new InvalidArgumentError(location, 'a key has a lone surrogate')
         : wrong(location, 'a key has a lone surrogate');
@@ -143,10 +166,6 @@ function byCodePoints(a: string, b: string): number {
 /** Surrogates encode code points past U+FFFF, so they rank after every other code unit. */
 function rank(unit: number): number {
   return unit >= 0xd800 && unit <= 0xdfff ? unit + 0x10000 : unit;
-}
-
-function hasLoneSurrogate(text: string): boolean {
-  return LONE_SURROGATE.test(text);
 }
 
 /** Whether the value is a plain object of this or another realm, not an instance of a class. */

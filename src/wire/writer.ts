@@ -33,7 +33,6 @@ const NOTES_PER_FIELD = 5;
 const ZEROS = '\0'.repeat(4096);
 /** The maximum number of notes whose list is reused for the next message. */
 const MAX_IDLE_NOTES = 65_536;
-const LONE_SURROGATE = /\p{Surrogate}/u;
 // biome-ignore lint/suspicious/noControlCharactersInRegex: the class contains all of latin1
 const BEYOND_LATIN1 = /[^\u0000-\u00ff]/;
 const NO_SCRATCH: Scratch = new HeapScratch(0);
@@ -92,7 +91,7 @@ export class Writer {
   protected writeText(step: Step, value: string): void {
     if (!this.careful) this.defer(value);
     else if (!this.writeShort(value, 0x7f)) {
-      if (LONE_SURROGATE.test(value)) throw new InvalidValue(step.path, 'must be a string without lone surrogates');
+      if (!value.isWellFormed()) throw new InvalidValue(step.path, 'must be a string without lone surrogates');
       this.reserve(this.at + value.length * 3);
       this.noteRange(this.bytes.write(value, this.at, 'utf8'));
     }
