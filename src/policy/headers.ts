@@ -34,6 +34,8 @@ const WITHHELD = new Set(['authorization', 'x-api-key', 'host', 'proxy-authoriza
  */
 const SET_BY_BALANCER = [...HOP_BY_HOP, 'host', 'content-length', 'authorization', 'x-api-key'];
 const DROPPED_BY_SHAPE = new RegExp(`^(?:x-anthropic-|(?:${SET_BY_BALANCER.join('|')})$)`, 'i');
+/** Options of a Connection line that are read: a transform may answer with thousands in a line. */
+const MAX_OPTIONS = 100;
 /** Longest reported name of a dropped header. */
 const MAX_REPORTED_UNITS = 256;
 const DROPPED_TOWARDS_CLIENT = new Set([...HOP_BY_HOP, 'proxy-connection', 'content-length']);
@@ -162,7 +164,7 @@ export function towardsClient(input: HeadersInput, options: { readonly replacedB
   const named = new Set<string>();
   for (let i = 0; i < lines.length; i += 2) {
     if (lines[i] !== 'connection') continue;
-    for (const option of lines[i + 1]!.split(',')) named.add(option.trim().toLowerCase());
+    for (const option of lines[i + 1]!.split(',', MAX_OPTIONS)) named.add(option.trim().toLowerCase());
   }
   return toPairs(lines).filter(
     ([name]) =>

@@ -310,6 +310,11 @@ describe('towardsClient', () => {
       ['set-cookie', 'b=2'],
     ]);
   });
+  it('reads the first 100 options of a Connection line', () => {
+    const named = (commas: number) => ({ connection: `${','.repeat(commas)}x-hop`, 'x-hop': '1' });
+    expect(towardsClient(named(99), { replacedBody: false })).toEqual([]);
+    expect(towardsClient(named(100), { replacedBody: false })).toEqual([['x-hop', '1']]);
+  });
   it('drops content-encoding with a replaced body, and requires replacedBody', () => {
     for (const options of [undefined, {}, { replacedBody: 1 }]) {
       const call = () => towardsClient(upstream, options as never);
