@@ -354,6 +354,31 @@ describe('saturation', () => {
     expect((log[0]!.error as Error).cause).toBeInstanceOf(PoolSaturatedError);
   });
 
+  it('produces 503 with Retry-After while the bodies of requests are too large in total', async () => {
+    const server = await upstream((_, response, body) => body.startsWith('small') && response.end('ok'));
+    const { url, balancer } = await loadBalancer(routes([server]), { limits: { bufferedBytes: 1_000 } });
+    const first = httpRequest(url, { method: 'POST', headers: { 'x-api-key': 'me' }, agent: false });
+    first.on('error', () => {});
+    first.end('x'.repeat(800));
+    await until(() => server.received.length === 1);
+    const body = `small${'x'.repeat(795)}`;
+    expect(await reply(url, { body })).toMatchObject({ status: 503, headers: { 'retry-after': '1' } });
+    expect((await reply(url, { body: 'small' })).status).toBe(200);
+    first.destroy();
+    await until(() => balancer.requestsInFlight === 0);
+    for (let i = 0; i < 3; i++) expect((await reply(url, { body })).status).toBe(200);
+  });
+
+  it('produces 503 with Retry-After if an answer is too large to be buffered for a transform', async () => {
+    const server = await upstream((_, response) => response.end('x'.repeat(1_001)));
+    const limits = { bufferedBytes: 1_000 };
+    const served = { principals: [principal('me', { transform: 'body' })], plugins: [plugin('shape', 'transforms')] };
+    const { url } = await loadBalancer(routes([server], served), { limits });
+    expect(await reply(url, { body: '' })).toMatchObject({ status: 503, headers: { 'retry-after': '1' } });
+    const plain = await loadBalancer(routes([server]), { limits });
+    expect((await reply(plain.url, { body: '' })).status).toBe(200);
+  });
+
   it('produces 503 with Retry-After if the load balancer is saturated', async () => {
     let answer = () => {};
     const server = await upstream((_, response) => {
@@ -391,6 +416,19 @@ describe('a dry run', () => {
     ];
     const { request: sent } = await explain(balancer.view, balancer.ledger, { ...run, headers });
     expect(sent!.headers.map(([name]) => name)).toEqual(['x-kept', 'x-shaped-by']);
+  });
+
+  it('calls no plugin while no upstream admits a request', async () => {
+    const served = routes([await upstream(ok)], { plugins: [plugin('filter', 'cache-aware')] });
+    const { balancer } = await loadBalancer(served, { breaker: { failures: 1, openMs: 60_000 } });
+    balancer.view.targets[0]!.upstream.breaker.failed();
+    expect(await explain(balancer.view, balancer.ledger, run)).toEqual({
+      candidates: [{ name: 'upstream-0', breaker: 'open' }],
+      filters: [],
+      order: [],
+      request: null,
+      problem: 'no upstream is available',
+    });
   });
 
   it('is rejected for a target with dot segments', async () => {

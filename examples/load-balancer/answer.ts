@@ -11,6 +11,7 @@ import {
   towardsClient,
   type Unavailable,
 } from 'cc-lb-runtime-wasmtime';
+import { TOO_MANY_BYTES } from './body.ts';
 import { towardsClientUnchanged } from './headers.ts';
 import type { EventStream } from './keep-alive.ts';
 
@@ -105,12 +106,23 @@ export class TransformedEvents implements Answer {
   }
 }
 
+/** Limits of a complete answer. */
+export interface TransformLimits {
+  /** Maximum bytes of the answer. */
+  readonly maxBytes: number;
+  /** Called with the size of each buffered part; returns whether it may be buffered. */
+  readonly buffer: (bytes: number) => boolean;
+  /** Aborts the transform. */
+  readonly signal: AbortSignal;
+}
+
 /** Transforms a complete answer with the shape plugin. The answer is buffered. */
 export class TransformedAnswer implements Answer {
   readonly #chain: PluginChain;
   readonly #context: TransformContext;
   readonly #recipient: Recipient;
   readonly #maxBytes: number;
+  readonly #buffer: TransformLimits['buffer'];
   readonly #signal: AbortSignal;
   readonly #chunks: Buffer[] = [];
   #size = 0;
@@ -119,23 +131,26 @@ export class TransformedAnswer implements Answer {
     chain: PluginChain,
     context: TransformContext,
     recipient: Recipient,
-    { maxBytes, signal }: { readonly maxBytes: number; readonly signal: AbortSignal },
+    { maxBytes, buffer, signal }: TransformLimits,
   ) {
     this.#chain = chain;
     this.#context = context;
     this.#recipient = recipient;
     this.#maxBytes = maxBytes;
+    this.#buffer = buffer;
     this.#signal = signal;
   }
 
   data(chunk: Buffer): boolean {
     this.#size += chunk.length;
-    if (this.#size > this.#maxBytes) {
-      this.#chunks.length = 0;
-      this.#recipient.failed(new Error(`the upstream's answer is larger than ${this.#maxBytes} bytes`));
+    const isTooLarge = this.#size > this.#maxBytes;
+    if (!isTooLarge && this.#buffer(chunk.length)) {
+      this.#chunks.push(chunk);
       return true;
     }
-    this.#chunks.push(chunk);
+    this.#chunks.length = 0;
+    const tooLarge = new Error(`the upstream's answer is larger than ${this.#maxBytes} bytes`);
+    this.#recipient.failed(isTooLarge ? tooLarge : TOO_MANY_BYTES);
     return true;
   }
 

@@ -21,6 +21,40 @@ export async function* chunksOf(request: IncomingMessage): AsyncGenerator<Buffer
   }
 }
 
+/** Counts the bytes of all bodies in memory: those of requests, and of answers that are buffered for a transform. */
+export class BufferedBytes {
+  readonly #limit: number;
+  #count = 0;
+
+  constructor(limit: number) {
+    this.#limit = limit;
+  }
+
+  /** Counts bytes; returns whether the limit allows them. */
+  add(bytes: number): boolean {
+    this.#count += bytes;
+    return this.#count <= this.#limit;
+  }
+
+  /** Subtracts bytes that were added. */
+  remove(bytes: number): void {
+    this.#count -= bytes;
+  }
+}
+
+/** The refusal of a request whose body or answer the limit of buffered bytes does not allow. */
+export const TOO_MANY_BYTES = new Refusal(503, 'overloaded_error', 'too many bytes are buffered', 1);
+
+/** How a body is read. */
+export interface BodyRules {
+  /** Maximum bytes of the body. */
+  readonly limit: number;
+  /** Whether the body must not be streamed. */
+  readonly needsWhole: boolean;
+  /** Called with the size of each buffered part; returns whether it may be buffered. */
+  readonly buffer: (bytes: number) => boolean;
+}
+
 /** Creates the refusal of a body that exceeds the limit. */
 function tooLarge(limit: number): Refusal {
   return new Refusal(413, 'request_too_large', `the body is larger than ${limit} bytes`);
@@ -33,7 +67,7 @@ function tooLarge(limit: number): Refusal {
 export function readBody(
   request: IncomingMessage,
   response: ServerResponse,
-  { limit, needsWhole }: { readonly limit: number; readonly needsWhole: boolean },
+  { limit, needsWhole, buffer }: BodyRules,
   take: (body: Body) => void,
   refuse: (refusal: Refusal) => void,
 ): void {
@@ -60,10 +94,12 @@ export function readBody(
   request.on('data', (chunk: Buffer) => {
     size += chunk.length;
     if (isRefused) return;
-    if (size > limit) {
+    const isTooLarge = size > limit;
+    if (isTooLarge || !buffer(chunk.length)) {
       isRefused = true;
+      first = undefined;
       rest = undefined;
-      refuse(tooLarge(limit));
+      refuse(isTooLarge ? tooLarge(limit) : TOO_MANY_BYTES);
     } else if (first === undefined) first = chunk;
     else if (rest === undefined) rest = [first, chunk];
     else rest.push(chunk);

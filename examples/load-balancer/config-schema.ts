@@ -27,6 +27,7 @@ export const fileSchema = z.strictObject({
   limits: z
     .strictObject({
       bodyBytes: count(0),
+      bufferedBytes: count(0),
       headerBytes: count(1_024),
       headers: count(1),
       requests: count(1),

@@ -20,7 +20,7 @@ import {
 } from './answer.ts';
 import { Attempt, type AttemptOwner, type SentRequest } from './attempt.ts';
 import type { Batch } from './batch.ts';
-import { type Body, chunksOf, readBody } from './body.ts';
+import { type Body, type BufferedBytes, chunksOf, readBody } from './body.ts';
 import type { CacheLedger } from './cache-ledger.ts';
 import { isUnsendable, noneAvailable, refusalOf } from './failure.ts';
 import { apiKeyOf, endToEnd, linesOf, towardsUpstream } from './headers.ts';
@@ -42,6 +42,7 @@ export interface Shared {
   readonly ledger: CacheLedger;
   readonly keepAlive: KeepAlive;
   readonly maxBodyBytes: number;
+  readonly buffered: BufferedBytes;
   readonly log: (entry: LogEntry) => void;
   readonly accessLog: ((record: RequestRecord) => void) | undefined;
   /** Routes the requests that were read in one iteration of the event loop. */
@@ -84,6 +85,7 @@ export class Exchange implements AttemptOwner {
   #usage: UsageReader | undefined;
   /** Aborts plugin calls when the client disconnects; created on the first use. */
   #aborter: AbortController | undefined;
+  #buffered = 0;
   #isClosed = false;
 
   constructor(shared: Shared, view: View, request: IncomingMessage, response: ServerResponse) {
@@ -133,13 +135,13 @@ export class Exchange implements AttemptOwner {
         throw new Refusal(400, 'invalid_request_error', TARGET_PROBLEM);
       }
       const { hasFilters, hasShape } = this.#plugins;
-      const rules = { limit: this.#shared.maxBodyBytes, needsWhole: hasFilters || hasShape };
+      const needsWhole = hasFilters || hasShape;
       readBody(
         this.#request,
         this.#response,
-        rules,
+        { limit: this.#shared.maxBodyBytes, needsWhole, buffer: (bytes) => this.#buffer(bytes) },
         inContext((body) => {
-          if (rules.needsWhole) this.#shared.routing.add(() => this.#route(body));
+          if (needsWhole) this.#shared.routing.add(() => this.#route(body));
           else this.#route(body);
         }),
         (refusal) => this.fail(refusal),
@@ -163,6 +165,7 @@ export class Exchange implements AttemptOwner {
       durationMs: Math.round(performance.now() - this.#began),
     });
     this.#shared.accessLog?.(this.#record());
+    this.#shared.buffered.remove(this.#buffered);
     this.#release();
     this.#prompt = undefined;
   }
@@ -200,7 +203,8 @@ export class Exchange implements AttemptOwner {
     }
     const context = this.#transformContext(attempt, status, headers);
     if (!isStream) {
-      const limits = { maxBytes: this.#shared.maxBodyBytes, signal: this.#signal() };
+      const buffer = (bytes: number) => this.#buffer(bytes);
+      const limits = { maxBytes: this.#shared.maxBodyBytes, buffer, signal: this.#signal() };
       return new TransformedAnswer(chain, context, recipient, limits);
     }
     const outcome = chain.transformEvents(context);
@@ -388,6 +392,12 @@ export class Exchange implements AttemptOwner {
   /** The signal for off-thread plugin calls. Calls for small requests finish before their client can disconnect. */
   #callOptions(): AsyncCallOptions {
     return (this.#body as Buffer).length < CANCELLED_FROM ? SHARED_BODY : { ...SHARED_BODY, signal: this.#signal() };
+  }
+
+  /** Counts bytes that are in memory until the exchange ends; returns whether the limit allows them. */
+  #buffer(bytes: number): boolean {
+    this.#buffered += bytes;
+    return this.#shared.buffered.add(bytes);
   }
 
   #signal(): AbortSignal {

@@ -1,6 +1,7 @@
 /** A dry run: calls the plugins for a request without sending it. */
 import { randomUUID } from 'node:crypto';
 import type { CacheLedger } from './cache-ledger.ts';
+import { noneAvailable } from './failure.ts';
 import { endToEnd, type HeaderPairs } from './headers.ts';
 import { Prompt } from './prompt.ts';
 import { hasDotSegments, splitTarget, TARGET_PROBLEM } from './target.ts';
@@ -68,10 +69,14 @@ export async function explain(
   const { targets } = view;
   const nameOf = (upstreamId: string) => targets.find(({ route }) => route.id === upstreamId)?.route.name ?? upstreamId;
   const admitting = targets.filter(({ upstream }) => upstream.admits);
+  const states = targets.map(({ route, upstream }) => ({ name: route.name, breaker: upstream.breaker.state }));
+  if (targets.length > 0 && admitting.length === 0) {
+    return { candidates: states, filters: [], order: [], request: null, problem: noneAvailable().message };
+  }
   const candidates = candidatesOf(admitting, ledger, prompt);
   const routed = await chain.filterAsync(context, principal, candidates);
   const explained = {
-    candidates: targets.map(({ route, upstream }) => ({ name: route.name, breaker: upstream.breaker.state })),
+    candidates: states,
     filters: routed.stages.map(({ plugin, output, error }) => ({
       plugin,
       kept: output?.keptUpstreamIds.map(nameOf) ?? null,

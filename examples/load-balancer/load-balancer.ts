@@ -6,6 +6,7 @@ import { type ObserveStage, prometheusSink, WasmtimeRuntime } from 'cc-lb-runtim
 import { Registry } from 'prom-client';
 import { Agent } from 'undici';
 import { Batch } from './batch.ts';
+import { BufferedBytes } from './body.ts';
 import type { BreakerOptions } from './breaker.ts';
 import { CacheLedger, type Lesson } from './cache-ledger.ts';
 import { Exchange, type Shared } from './exchange.ts';
@@ -22,6 +23,8 @@ import type { View } from './view.ts';
 export interface Limits {
   /** Bytes of a request's body. */
   readonly bodyBytes: number;
+  /** Bytes of all bodies in memory; requests that exceed it are answered with 503 and Retry-After. */
+  readonly bufferedBytes: number;
   /** Bytes of a request's head. */
   readonly headerBytes: number;
   /** Header lines of a request; more are an error. */
@@ -73,6 +76,7 @@ export interface Address {
 
 const LIMITS: Limits = {
   bodyBytes: 32 * 1024 * 1024,
+  bufferedBytes: 1024 * 1024 * 1024,
   headerBytes: 16 * 1024,
   headers: 200,
   requests: 1_000,
@@ -132,6 +136,7 @@ export class LoadBalancer {
       ledger: new CacheLedger({ onLesson: options.onLesson }),
       keepAlive: new KeepAlive(timeouts.streamCommentMs),
       maxBodyBytes: limits.bodyBytes,
+      buffered: new BufferedBytes(limits.bufferedBytes),
       log,
       accessLog,
       routing: new Batch((run) => void setImmediate(run)),
