@@ -37,7 +37,10 @@ export interface ErrorContext {
 export abstract class WasmtimeRuntimeError extends Error {
   /** The stable code of the class, such as `CC_LB_GUEST_TRAP`. */
   abstract readonly code: string;
-  /** Whether the same call may succeed later with nothing changed: saturation, expiry, and errors with such a cause. */
+  /**
+   * Whether the same call may succeed later with nothing changed: temporary saturation, expiry, an open breaker, and
+   * errors with such a cause.
+   */
   readonly retryable: boolean;
   /** The name that the plugin was registered under. */
   readonly plugin: string | undefined;
@@ -179,7 +182,7 @@ export type UnavailableState = 'disabled' | 'breaker-open';
 /** The call is rejected: the plugin was disabled (`CC_LB_PLUGIN_DISABLED`), or its breaker is open. */
 export class PluginUnavailableError extends WasmtimeRuntimeError {
   override readonly code: 'CC_LB_PLUGIN_DISABLED' | 'CC_LB_BREAKER_OPEN';
-  override readonly retryable = true;
+  override readonly retryable: boolean;
   /** Why calls are rejected. */
   readonly state: UnavailableState;
   /** The operator's reason, or what opened the breaker. */
@@ -188,6 +191,7 @@ export class PluginUnavailableError extends WasmtimeRuntimeError {
   readonly retryAfterMs: number | null;
   constructor(state: UnavailableState, reason: string, retryAfterMs: number | null, context?: ErrorContext) {
     super(`plugin ${state === 'disabled' ? 'disabled' : 'breaker open'}: ${quoted(reason)}`, context);
+    this.retryable = state === 'breaker-open';
     this.code = state === 'disabled' ? 'CC_LB_PLUGIN_DISABLED' : 'CC_LB_BREAKER_OPEN';
     this.state = state;
     this.reason = reason;

@@ -1,4 +1,4 @@
-import { readFileSync } from 'node:fs';
+import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { describe, expect, it } from 'vitest';
@@ -8,6 +8,12 @@ const text = readFileSync(join(root, 'CONTRIBUTING.md'), 'utf8');
 const section = text.split('## Three walks through the code\n')[1]!.split('\n## ')[0]!;
 const walks = section.split('\n### ').slice(1);
 const steps = (walk: string) => [...walk.matchAll(/^\| `([\w.]+)` \| \[([^\]]+)\]\(\2\) \|/gm)];
+
+it('CONTRIBUTING has every file and folder of src in its map', () => {
+  const map = text.split('## The map of the code\n')[1]!.split('\n## ')[0]!;
+  const missing = readdirSync(join(root, 'src')).filter((name) => !map.includes(`(src/${name}`));
+  expect(missing).toEqual([]);
+});
 
 it('CONTRIBUTING walks through a call, an admission and a swap', () => {
   expect(walks.map((walk) => walk.split('\n')[0])).toEqual([

@@ -72,7 +72,6 @@ const TABLE: readonly Row[] = [
   {
     code: 'CC_LB_PLUGIN_DISABLED',
     error: new PluginUnavailableError('disabled', 'why', null, context),
-    retryable: true,
     fields: { state: 'disabled', reason: 'why', retryAfterMs: null },
   },
   {
@@ -237,8 +236,7 @@ describe('docs/errors.md', () => {
     const [, head, ...rest] = entry.split('\n\n');
     expect(head).toContain(`\`${error.constructor.name}\``);
     for (const field of Object.keys(fields)) expect(head).toContain(`\`${field}\``);
-    if (error instanceof PoolSaturatedError || error instanceof PluginUnavailableError)
-      expect(head).toMatch(/· retryable ·/);
+    if (['CC_LB_POOL_SATURATED', 'CC_LB_BREAKER_OPEN'].includes(code)) expect(head).toMatch(/· retryable ·/);
     else if (WRAPPING.some((type) => error instanceof type)) expect(head).toMatch(/retryable as its cause/);
     else if (['CC_LB_GUEST_TRAP', 'CC_LB_COMPILE_PROCESS'].includes(code)) expect(head).toMatch(/retryable if/);
     else expect(head).toMatch(/not retryable/);

@@ -10,7 +10,7 @@
 import { Memo } from '../memo.ts';
 import { STEP, type Step } from './rkyv.ts';
 
-/** Maximum bytes of the blocks of one type of list per generation. The rest of an entry is of the same order. */
+/** Maximum bytes of the blocks of one type of list. The rest of an entry is of the same order. */
 const MAX_BYTES = 4 * 1024 * 1024;
 /** Longer blocks are not memoized. */
 const MAX_BLOCK_BYTES = 16 * 1024;

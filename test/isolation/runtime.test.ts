@@ -38,8 +38,9 @@ function misbehave(key: SlotKey, config: HotEngineConfigInput = {}) {
   const refused = (id = 'c') => {
     const { cause, retryable } = thrown(FilterError, () => call('', id));
     expect(cause).toBeInstanceOf(PluginUnavailableError);
-    expect(retryable).toBe(true);
-    return cause as PluginUnavailableError;
+    const error = cause as PluginUnavailableError;
+    expect(retryable).toBe(error.state === 'breaker-open');
+    return error;
   };
   return { runtime, slot, filter, take, call, refused };
 }
