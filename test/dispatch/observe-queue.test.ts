@@ -93,7 +93,7 @@ describe('observeQueued', () => {
   });
 
   it('does not deliver events of several versions in one batch, even if they share a module', async () => {
-    const { runtime, good } = observers({ breaker: { enabled: true } });
+    const { runtime, good } = observers({ breaker: { enabled: true, openMs: 60_000 } });
     for (let at = 0; at < 3; at++) good.hook.observe(event('unreachable'));
     expect(good.slot.status.breaker?.state).toBe('open');
     runtime.registerObserve(goodKey, 'good', plugin('lifecycle'));
