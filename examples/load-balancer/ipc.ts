@@ -108,11 +108,11 @@ export class Remote<Offered extends Service> {
           clearTimeout(timer);
           settle(value);
         };
-      const refuse = settled(reject);
-      this.#pending.set(id, { resolve: settled(resolve as (value: unknown) => void), reject: refuse });
+      const fail = settled(reject);
+      this.#pending.set(id, { resolve: settled(resolve as (value: unknown) => void), reject: fail });
       // A process that was killed may not be known to be lost yet.
       this.#port.send({ call: name, id, argument } satisfies Call, (error) => {
-        if (error !== null && this.#pending.delete(id)) refuse(lost('the process has ended'));
+        if (error !== null && this.#pending.delete(id)) fail(lost('the process has ended'));
       });
     });
   }

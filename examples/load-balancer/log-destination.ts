@@ -5,7 +5,7 @@ import { Counter, type Registry } from 'prom-client';
 /** Maximum bytes of an atomic write to a pipe, so that lines of several processes are not interleaved. */
 const PIPE_BYTES = 4_096;
 /** Bytes of lines that may wait for a write; more lines are dropped. */
-const MAX_WAITING_BYTES = 1024 * 1024;
+const MAX_WAITING_BYTES = 8 * 1024 * 1024;
 /** A reader that shares a non-blocking pipe has not read yet. */
 const RETRY_MS = 10;
 

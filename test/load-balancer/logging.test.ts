@@ -11,12 +11,12 @@ describe('LogDestination', () => {
     const file = join(temporaryFolder(), 'log');
     const destination = new LogDestination(openSync(file, 'w'));
     const padding = 'x'.repeat(1_000);
-    for (let i = 0; i < 2_000; i++) destination.write(`${i} ${padding}\n`);
+    for (let i = 0; i < 10_000; i++) destination.write(`${i} ${padding}\n`);
     const { dropped } = destination;
     expect(dropped).toBeGreaterThan(0);
     const lines = () => readFileSync(file, 'utf8').split('\n').slice(0, -1);
-    await until(() => lines().length === 2_000 - dropped);
-    expect(lines()).toEqual(Array.from({ length: 2_000 - dropped }, (_, i) => `${i} ${padding}`));
+    await until(() => lines().length === 10_000 - dropped);
+    expect(lines()).toEqual(Array.from({ length: 10_000 - dropped }, (_, i) => `${i} ${padding}`));
   });
 
   it('writes waiting lines when the process exits', () => {
