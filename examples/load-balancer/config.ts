@@ -153,14 +153,15 @@ async function readPlugin(
   keys: readonly KeyObject[],
   problem: (reason: string) => void,
 ): Promise<Buffer> {
-  // The schema reports it.
   if (typeof file !== 'string') return Buffer.alloc(0);
   try {
     const path = resolve(folder, file);
     const content = await readFile(path);
     const signature = keys.length === 0 ? undefined : parseSignature(await readFile(path.replace(/\.wasm$/, '.sig')));
-    checkTrust(content, { sha256: sha256 as string | undefined, signature }, keys);
-    const { problems } = inspectWasm(content, pluginSchema.shape.kind.safeParse(kind).data);
+    // The schema reports invalid options.
+    const { shape } = pluginSchema;
+    checkTrust(content, { sha256: shape.sha256.safeParse(sha256).data, signature }, keys);
+    const { problems } = inspectWasm(content, shape.kind.safeParse(kind).data);
     for (const reason of problems) problem(reason);
     return content;
   } catch (error) {

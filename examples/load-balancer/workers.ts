@@ -113,16 +113,18 @@ export class Workers {
 
   /**
    * Admits routes in every worker, then deploys them in every worker. Rejects if a worker rejects them, or if none
-   * admits them; they are not deployed then. A worker that does not answer is ended and does not count. A request uses
-   * the old or the new set, never both.
+   * admits them; they are not deployed then. A worker that does not answer is ended and does not count; if none answers,
+   * a new one is started. A request uses the old or the new set, never both.
    */
   publish(routes: Routes): Promise<void> {
     return this.#queue.run(async () => {
-      const id = ++this.#lastSet;
-      const prepared = await this.#call(this.#in('deployed', 'serving'), 'prepare', { id, routes }, PREPARE_MS);
+      const set = { id: ++this.#lastSet, routes };
+      let prepared = await this.#call(this.#in('deployed', 'serving'), 'prepare', set, PREPARE_MS);
+      // A worker may end for other reasons than the set, so a new one decides.
+      if (prepared.length === 0) prepared = await this.#call([await this.#startAnother()], 'prepare', set, PREPARE_MS);
       if (prepared.length === 0) throw new Error('no worker could admit the plugins');
       const committed = await Promise.allSettled(
-        prepared.map(({ member }) => member.remote.call('commit', id, CALL_MS)),
+        prepared.map(({ member }) => member.remote.call('commit', set.id, CALL_MS)),
       );
       for (const [index, result] of committed.entries()) {
         if (result.status === 'fulfilled') continue;
@@ -229,8 +231,8 @@ export class Workers {
     return answers;
   }
 
-  /** Starts a worker and deploys the committed routes in it. */
-  async #bringUp(): Promise<void> {
+  /** Starts a worker and deploys the committed routes in it. If this fails, the worker ends. */
+  async #bringUp(): Promise<Member> {
     const { count: _, listen, logger: __, ...options } = this.#options;
     const member = this.#fork();
     const { worker, remote } = member;
@@ -245,6 +247,7 @@ export class Workers {
       await remote.call('commit', id, CALL_MS);
       if (this.#isListening) await remote.call('listen', listen, CALL_MS);
       member.state = this.#isListening ? 'serving' : 'deployed';
+      return member;
     } catch (error) {
       end(member);
       throw error;
@@ -263,30 +266,32 @@ export class Workers {
     worker.once('exit', (code, signal) => {
       this.#members.delete(member);
       this.#ended.add(member.metrics);
-      // `#bringUp` rejects for the others.
-      if (this.#isClosing || member.state === 'starting' || member.state === 'running') return;
+      if (this.#isClosing) return;
       this.#options.logger.error({ pid: worker.process.pid, code, signal }, 'a worker has died');
       this.#replace(performance.now() - began > STABLE_MS);
     });
     return member;
   }
 
+  /** Starts another worker after a delay, unless there are enough. */
   #replace(wasStable: boolean): void {
     if (wasStable) this.#deathsInARow = 0;
     const waitMs = BACK_OFF_MS[Math.min(this.#deathsInARow++, BACK_OFF_MS.length - 1)]!;
     setTimeout(() => {
       this.#queue
         .run(async () => {
-          if (this.#isClosing) return;
-          this.#restarts++;
-          await this.#bringUp();
+          if (this.#members.size < this.#options.count) await this.#startAnother();
         })
         .catch((error: unknown) => {
-          if (this.#isClosing) return;
-          this.#options.logger.error({ err: error }, 'a worker could not be started');
-          this.#replace(false);
+          if (!this.#isClosing) this.#options.logger.error({ err: error }, 'a worker could not be started');
         });
     }, waitMs);
+  }
+
+  async #startAnother(): Promise<Member> {
+    if (this.#isClosing) throw new Error('the workers are being closed');
+    this.#restarts++;
+    return this.#bringUp();
   }
 }
 

@@ -14,7 +14,7 @@ import {
   startWithFolder,
   temporaryFolder,
 } from './program.ts';
-import { ok, principal, until, untilAsync, upstream } from './support.ts';
+import { guest, ok, principal, until, untilAsync, upstream } from './support.ts';
 
 let compiled: string;
 beforeAll(() => {
@@ -57,24 +57,39 @@ async function health({ admin }: Program): Promise<{ status: number; problems: s
 
 // On Windows a process cannot be stopped.
 describe.skipIf(process.platform === 'win32')('a set of plugins', () => {
-  it('is rejected if the only worker dies while it admits the set', async () => {
-    const program = await startWithFolder(
-      compiled,
-      await upstream(ok),
-      { keep: 'cache-aware' },
-      { workers: 1, listen: await freeAddress() },
-    );
+  /** Puts a plugin whose admission the only worker does not answer. Returns the program and the worker. */
+  async function putWhileStopped(bytes: string | Buffer) {
+    const rest = { workers: 1, listen: await freeAddress() };
+    const program = await startWithFolder(compiled, await upstream(ok), { keep: 'cache-aware' }, rest);
     const { pid } = (await program.status()).workers[0]!;
     process.kill(pid, 'SIGSTOP');
-    program.write('bad.json', '{"kind":"filter"}');
-    program.write('bad.wasm', 'no wasm');
-    // The primary reads the files and waits for the worker, which does not answer.
+    program.write('new.json', '{"kind":"filter"}');
+    program.write('new.wasm', bytes);
+    // The primary reads the files and waits for the worker.
     await new Promise((resolve) => setTimeout(resolve, 500));
+    return { program, pid };
+  }
+  const deployed = async (program: Program) => (await program.status()).plugins.map(({ plugin }) => plugin).join();
+
+  it('is admitted by a new worker if the only one dies', async () => {
+    const { program, pid } = await putWhileStopped(guest('cache-aware-v2'));
     process.kill(pid, 'SIGKILL');
-    await until(() => program.log.some(({ msg }) => msg === 'a plugin was rejected'));
+    await untilAsync(async () => (await deployed(program)) === 'keep,new');
+    const { rejections, restarts, workers } = await program.status();
+    expect({ rejections, restarts, workers }).toMatchObject({ rejections: [], restarts: 1, workers: [{}] });
+    expect((await postTo(program)).status).toBe(200);
+  });
+
+  it('is rejected if no worker admits it', async () => {
+    const { program, pid } = await putWhileStopped('no wasm');
+    signal(pid, 'SIGKILL');
+    await untilAsync(async () => {
+      for (const worker of (await program.status()).workers) signal(worker.pid, 'SIGKILL');
+      return program.log.some(({ msg }) => msg === 'a plugin was rejected');
+    });
     // The replacement serves the set without the rejected plugin.
-    await untilAsync(async () => (await program.status()).plugins.map(({ plugin }) => plugin).join() === 'keep');
-    expect((await program.status()).rejections.map(({ plugin }) => plugin)).toEqual(['bad']);
+    await untilAsync(async () => (await deployed(program)) === 'keep');
+    expect((await program.status()).rejections.map(({ plugin }) => plugin)).toEqual(['new']);
     expect((await postTo(program)).status).toBe(200);
   });
 
