@@ -244,7 +244,7 @@ describe('docs/errors.md', () => {
   });
 
   it('names every resource', () => {
-    for (const resource of ['stores', 'pool', 'queue', 'staging', 'streams', 'compile'])
+    for (const resource of ['stores', 'pool', 'queue', 'staging', 'streams', 'compile', 'address-space'])
       expect(text).toContain(`\`${resource}\``);
   });
 });
