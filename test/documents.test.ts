@@ -25,6 +25,13 @@ it('starts with an example of at most 30 lines', () => {
   expect(first!.trimEnd().split('\n').length).toBeLessThanOrEqual(30);
 });
 
+it('builds the first plugin of the authors guide from the files of a guest', () => {
+  const text = readFileSync(join(root, 'docs/plugins.md'), 'utf8');
+  const blocks = [...text.matchAll(/^```(?:toml|rust)\n(.*?)^```/gms)].map(([, code]) => code);
+  const files = ['Cargo.toml', 'src/lib.rs'].map((name) => join(root, 'test/plugins/no-staging', name));
+  expect(blocks).toEqual(files.map((file) => readFileSync(file, 'utf8')));
+});
+
 describe.each(walks().map((walk) => [walk.pages.join(', '), walk] as const))('the snippets of %s', (_, walk) => {
   // The folder is inside the package, so that the package can import itself by name.
   const folder = join(root, 'build', 'documents', walk.pages.at(-1)!.replaceAll(/\W/g, '-'));

@@ -56,22 +56,28 @@ function described(source: string, workspace: string): Metadata {
   return { ...pairs(plugin!), hooks: Object.fromEntries(hooks) } as unknown as Metadata;
 }
 
+const VERSION = /^version = "(.*)"/m;
+
+function read(path: string): string {
+  return readFileSync(`${folder}${path}`, 'utf8');
+}
+
+/** Returns the guest in a folder that was built with the PDK `release` and may inherit the version of `manifest`. */
+function guestIn(path: string, crate: string, release: string, manifest = ''): Source {
+  const crateVersion = (read(`${path}/Cargo.toml`).match(VERSION) ?? manifest.match(VERSION))![1]!;
+  return { crate, workspace: release, crateVersion, metadata: described(read(`${path}/src/lib.rs`), release) };
+}
+
 const sources: Source[] = readdirSync(folder)
   .filter((name) => name.startsWith('pdk-'))
   .flatMap((workspace) => {
-    const manifest = readFileSync(`${folder}${workspace}/Cargo.toml`, 'utf8');
+    const manifest = read(`${workspace}/Cargo.toml`);
     const members = manifest.match(/members = \[([^\]]*)\]/)![1]!;
-    return [...members.matchAll(/"([^"]+)"/g)].map(([, crate]) => {
-      const own = readFileSync(`${folder}${workspace}/${crate}/Cargo.toml`, 'utf8');
-      const version = /^version = "(.*)"/m;
-      return {
-        crate: crate!,
-        workspace,
-        crateVersion: (own.match(version) ?? manifest.match(version))![1]!,
-        metadata: described(readFileSync(`${folder}${workspace}/${crate}/src/lib.rs`, 'utf8'), workspace),
-      };
-    });
+    return [...members.matchAll(/"([^"]+)"/g)].map(([, crate]) =>
+      guestIn(`${workspace}/${crate}`, crate!, workspace, manifest),
+    );
   });
+sources.push(guestIn('no-staging', 'no-staging', 'pdk-0.2.0'));
 
 function section(module: object, name: string): Buffer[] {
   return Module.customSections(module, name).map((data) => Buffer.from(data));

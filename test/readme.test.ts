@@ -12,8 +12,11 @@ import {
   lowLatencyHotEngineConfig,
   productionHotEngineConfig,
   prometheusSink,
+  SlotKey,
   WasmtimeRuntime,
 } from '../src/index.ts';
+import { asyncSlotOptionsSchema } from '../src/versions.ts';
+import { plugin } from './support/plugins.ts';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
 const page = (name: string) => readFileSync(join(root, name), 'utf8');
@@ -67,11 +70,25 @@ describe('the configuration table', () => {
   });
 
   it('lists the fields that the recommended configs set', () => {
-    const written = rows(page('docs/configuration.md')).filter((row) => row.length === 3);
+    const written = rows(page('docs/configuration.md')).filter(([name]) => name!.endsWith('()`'));
     expect(written.map(([name, sets]) => [unquoted(name!), unquoted(sets!)])).toEqual([
       ['productionHotEngineConfig()', changes(productionHotEngineConfig())],
       ['lowLatencyHotEngineConfig()', changes(lowLatencyHotEngineConfig())],
     ]);
+  });
+
+  it('is followed by every option of a registration with its default', () => {
+    const section = page('docs/configuration.md').split('`…Async` forms:\n')[1]!;
+    const options = Object.keys(asyncSlotOptionsSchema.unwrap().shape);
+    expect(rows(section).map(([name]) => unquoted(name!))).toEqual(options);
+    using runtime = new WasmtimeRuntime();
+    const { current } = runtime.registerShape(SlotKey.global('echo'), 'echo', plugin('echo'));
+    for (const [name, value] of rows(section)) {
+      const written = unquoted(value!).replaceAll("'", '');
+      const config = runtime.config as unknown as Record<string, unknown>;
+      const actual = (current as unknown as Record<string, unknown>)[unquoted(name!)];
+      expect([name, String(actual ?? 'none')]).toEqual([name, String(config[written] ?? written)]);
+    }
   });
 
   function values({ anyOf, enum: choices, type, minimum, maximum }: Field): string {

@@ -1,9 +1,12 @@
 /** Checks the behavior that README.md documents for the guests that the Rust host cannot run, and for the canary. */
 
 import { describe, expect, it } from 'vitest';
+import { SlotKey, type UpstreamCandidate, WasmtimeFilterPlugin, WasmtimeRuntime } from '../../src/index.ts';
 import { decodeAnswer } from '../../src/wire/decode.ts';
 import { SCHEMAS } from '../../src/wire/schemas.ts';
 import { encodeToBytes } from '../support/encode.ts';
+import { plugin } from '../support/plugins.ts';
+import { caller, candidates, request } from '../support/samples.ts';
 import { call, instance } from './v8.ts';
 
 const exchange = (claims: Record<string, string>) => ({
@@ -120,6 +123,20 @@ describe('mixed-editions', () => {
     expect(stream({}, guest)).toEqual([['ping', 'req-7']]);
     const event = { type: 'authn_complete', principalId: 'p', principalKind: 'api_key' } as const;
     expect(call(guest, 'observe', encodeToBytes(SCHEMAS.observe[0]!.request, event))).toHaveLength(0);
+  });
+});
+
+describe('no-staging', () => {
+  it('rejects the upstreams of staging', () => {
+    using runtime = new WasmtimeRuntime();
+    const slot = runtime.registerFilter(SlotKey.global('no-staging'), 'no-staging', plugin('no-staging'));
+    const [first, second] = candidates(2) as [UpstreamCandidate, UpstreamCandidate];
+    const answer = new WasmtimeFilterPlugin(runtime, slot).filter(request(), caller(), [
+      { ...first, name: 'staging-1' },
+      { ...second, name: 'production-1' },
+    ]);
+    expect(answer.keptUpstreamIds).toEqual([second.upstreamId]);
+    expect(answer.perCandidateReasons).toMatchObject([{ upstreamId: first.upstreamId, text: 'a staging upstream' }]);
   });
 });
 
