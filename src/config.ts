@@ -181,8 +181,8 @@ export function defaultHotEngineConfig(): HotEngineConfig {
 
 /**
  * Returns the recommended config: the defaults with a deadline of one second and a breaker. Instances are allocated on
- * demand, so that each plugin reuses its memories. This takes less time and CPU than pooling, and reserves nothing in
- * advance.
+ * demand, so that calls reuse the memories of earlier ones. This takes less time and CPU than pooling, and reserves
+ * nothing in advance.
  */
 export function productionHotEngineConfig(): HotEngineConfig {
   return parseConfig({ deadlineMs: 1_000, breaker: { enabled: true } });
