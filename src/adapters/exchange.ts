@@ -10,8 +10,9 @@ import { principalValue, upstreamUrl } from './values.ts';
 /** Equal in every schema of the transforms, which were added after the spelling changed. */
 const OAUTH_PRINCIPAL_KIND = 'oauth_subject';
 
-/** Characters of the memoized exchanges. */
+/** Characters of the memoized exchanges, and of one of them. */
 const MAX_UNITS = 1024 * 1024;
+const MAX_EXCHANGE_UNITS = 16 * 1024;
 const recent = new Memo<string, Exchange>(MAX_UNITS);
 
 /** A copy of an exchange. */
@@ -50,12 +51,15 @@ export function streamExchangeOf(input: TransformContext): Exchange {
  * events of other streams did not replace it. Throws as `exchangeOf` does.
  */
 export function recurringExchangeOf(input: TransformContext): Exchange {
-  const { value, encoding } = exchangeOf(input);
+  const exchange = exchangeOf(input);
+  const { value, encoding } = exchange;
   const known = recent.get(value.requestId);
   if (known !== undefined && isEqual(known.value, value)) return known;
-  const exchange = { value, encoding, prefix: new Prefix(EXCHANGE_FIELDS) };
-  recent.set(value.requestId, exchange, unitsOf(value));
-  return exchange;
+  const units = unitsOf(value);
+  if (units > MAX_EXCHANGE_UNITS) return exchange;
+  const shared = { value, encoding, prefix: new Prefix(EXCHANGE_FIELDS) };
+  recent.set(value.requestId, shared, units);
+  return shared;
 }
 
 /** Whether two exchanges are encoded equally. Only texts and numbers can be encoded. */
@@ -80,11 +84,15 @@ function areEqual(a: readonly unknown[], b: readonly unknown[]): boolean {
   return true;
 }
 
-/** About the number of characters of an exchange; the other fields are short. */
-function unitsOf({ principal, requestPath, responseHeaders }: ExchangeValue): number {
-  let units = 256 + requestPath.length;
-  for (const text of principal.claims) units += text.length;
-  for (const text of responseHeaders) units += text.length;
+/** The number of characters of an exchange, and about the size of its objects; infinite if it cannot be encoded. */
+function unitsOf(value: ExchangeValue): number {
+  const { requestId, principal, upstream, requestMethod, requestPath, canonicalModelId, responseHeaders } = value;
+  const request = [requestId, requestMethod, requestPath, canonicalModelId, upstream.baseUrl ?? ''];
+  let units = 256;
+  for (const text of [...request, principal.id, principal.kind, ...principal.claims, ...responseHeaders]) {
+    if (typeof text !== 'string') return Number.POSITIVE_INFINITY;
+    units += text.length;
+  }
   return units;
 }
 

@@ -83,7 +83,6 @@ describe('recurringExchangeOf', () => {
       'a base URL that is a URL',
       context({ upstream: { kind: 'anthropic_direct', baseUrl: new URL('https://a.test') } }),
     ],
-    ['long text', context({ requestPath: `/${'p'.repeat(5_000)}` })],
     ['many lines', context({ headers: Array.from({ length: 100 }, (_, i) => [`x-${i}`, 'v'] as const) })],
   ])('memoizes %s', (_, input) => {
     expectRight(input);
@@ -92,10 +91,18 @@ describe('recurringExchangeOf', () => {
 
   it('keeps a limited number of characters', () => {
     const first = recurringExchangeOf(context());
-    for (let i = 0; i < 5; i++) {
-      recurringExchangeOf(context({ requestId: `large-${i}`, headers: { a: 'x'.repeat(512 * 1024) } }));
+    for (let i = 0; i < 200; i++) {
+      recurringExchangeOf(context({ requestId: `large-${i}`, headers: { a: 'x'.repeat(15 * 1024) } }));
     }
     expect(recurringExchangeOf(context())).not.toBe(first);
+  });
+
+  it.each(['requestPath', 'canonicalModelId'])('does not memoize a long %s or one that is not a text', (name) => {
+    for (const changed of ['x'.repeat(17 * 1024), undefined, {}]) {
+      const input = context({ [name]: changed });
+      expectRight(input);
+      expect(recurringExchangeOf(input)).not.toBe(recurringExchangeOf(input));
+    }
   });
 
   it('rejects an invalid input after a similar valid one', () => {
