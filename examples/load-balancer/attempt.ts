@@ -42,6 +42,7 @@ export class Attempt implements Dispatcher.DispatchHandler {
   #answer: Answer | undefined;
   #isAbandoned = false;
   #hasBegun = false;
+  #hasEnded = false;
 
   constructor(owner: AttemptOwner, upstream: Upstream) {
     this.#owner = owner;
@@ -82,20 +83,25 @@ export class Attempt implements Dispatcher.DispatchHandler {
   }
 
   onResponseEnd(): void {
-    this.#controller = undefined;
-    this.upstream.ended();
+    this.#end();
     if (this.#isAbandoned) return;
     this.#answer!.end();
     this.#owner.completed(this);
   }
 
   onResponseError(_: Dispatcher.DispatchController, error: Error): void {
-    this.#controller = undefined;
-    this.upstream.ended();
+    this.#end();
     if (this.#isAbandoned) return;
     if (isUnsendable(error)) this.#endTrial();
     else if (this.#answer === undefined) this.upstream.breaker.failed();
     this.#owner.failed(this, error);
+  }
+
+  /** Releases the connection. undici also reports an error that `onResponseEnd` throws, so this may be called twice. */
+  #end(): void {
+    this.#controller = undefined;
+    if (!this.#hasEnded) this.upstream.ended();
+    this.#hasEnded = true;
   }
 
   /** Ends a trial of the breaker without a result. */

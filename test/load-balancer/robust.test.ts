@@ -187,6 +187,27 @@ describe('an upstream that', () => {
     },
   );
 
+  it('has one free connection for each finished request, also if a callback throws', async () => {
+    const usage = JSON.stringify({ usage: { cache_read_input_tokens: 1 } });
+    let isHung = false;
+    const server = await upstream((_, response) => {
+      if (!isHung) response.writeHead(200, { 'content-type': 'application/json' }).end(usage);
+    });
+    const onLesson = () => {
+      throw new Error('thrown by a callback');
+    };
+    const { url, balancer } = await loadBalancer(routes([server], { plugins: [plugin('filter', 'cache-aware')] }), {
+      limits: { upstreamConnections: 1 },
+      onLesson,
+    });
+    await post(url, { body: '{"messages":[1]}' }).catch(() => {});
+    await until(() => balancer.requestsInFlight === 0);
+    isHung = true;
+    post(url).catch(() => {});
+    await until(() => server.received.length === 2);
+    expect((await post(url)).status).toBe(503);
+  });
+
   it('answers 5xx keeps its breaker closed', async () => {
     const server = await upstream((_, response) => response.writeHead(500).end());
     const { url, balancer } = await loadBalancer(routes([server]), { breaker: { failures: 1, openMs: 60_000 } });
