@@ -122,7 +122,7 @@ export class Deployment {
     const folder = new Map(this.#folder);
     for (const { name, route } of changes) {
       if (route === null) folder.delete(name);
-      else folder.set(name, route);
+      else folder.set(name, this.#checked(route));
     }
     const before = this.routes;
     await this.#publishing.publish(this.#routesWith(this.#configured, folder));
@@ -132,6 +132,13 @@ export class Deployment {
       this.#rejections.delete(name);
       this.#logger.info({ plugin: printable(name), removed: route === null }, 'a plugin was swapped');
     }
+  }
+
+  /** Throws if a plugin would serve nobody. */
+  #checked(route: PluginRoute): PluginRoute {
+    const { principal } = route;
+    if (principal === undefined || this.#configured.principals.some(({ id }) => id === principal)) return route;
+    throw new Error(`no principal has the id ${JSON.stringify(principal)}`);
   }
 
   #reject(plugin: string, error: unknown): void {

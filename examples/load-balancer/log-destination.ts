@@ -6,7 +6,7 @@ import { Counter, type Registry } from 'prom-client';
 const PIPE_BYTES = 4_096;
 /** Bytes of lines that may wait for a write; more lines are dropped. */
 const MAX_WAITING_BYTES = 8 * 1024 * 1024;
-/** A reader that shares a non-blocking pipe has not read yet. */
+/** Delay before the next write to a full pipe that another process has made non-blocking. */
 const RETRY_MS = 10;
 
 /**

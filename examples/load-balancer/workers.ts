@@ -54,6 +54,8 @@ const DISABLE_MS = 5_000;
 const REPORT_MS = 5_000;
 /** The back-off in milliseconds before a dead worker is replaced, from the first value up to the last. */
 const BACK_OFF_MS = [100, 1_000, 5_000, 15_000, 30_000];
+/** Longer timers fire at once. */
+const MAX_TIMER_MS = 2 ** 31 - 1;
 /** A worker that served for this number of milliseconds restarts the back-off when it dies. */
 const STABLE_MS = 60_000;
 
@@ -191,12 +193,13 @@ export class Workers {
   /** Waits `graceMs` for running requests, then ends every worker. */
   async close(graceMs: number): Promise<void> {
     this.#isClosing = true;
+    const limitMs = Math.min(graceMs + CALL_MS, MAX_TIMER_MS);
     const ended = [...this.#members].map(async (member) => {
       if (member.worker.isDead()) return;
       const exited = new Promise((resolve) => member.worker.once('exit', resolve));
-      const timer = setTimeout(() => end(member), graceMs + CALL_MS);
+      const timer = setTimeout(() => end(member), limitMs);
       // A worker that does not serve has no requests, and may not accept calls yet.
-      if (member.state === 'serving') member.remote.call('close', { graceMs }, graceMs + CALL_MS).catch(() => {});
+      if (member.state === 'serving') member.remote.call('close', { graceMs }, limitMs).catch(() => {});
       else end(member);
       await exited;
       clearTimeout(timer);

@@ -203,6 +203,14 @@ describe('a deployment', () => {
     expect(deployed.rejections.map(({ plugin }) => plugin)).toEqual(['c']);
   });
 
+  it('rejects a plugin of an unknown principal', async () => {
+    const { deployment: deployed, published } = deployment();
+    const route = { name: 'a', kind: 'filter', bytes: one, principal: 'nobody' } as const;
+    await deployed.takeChanges([{ name: 'a', route }, change('b', one)]);
+    expect(published).toEqual(['b:one']);
+    expect(deployed.rejections).toMatchObject([{ plugin: 'a', reason: 'no principal has the id "nobody"' }]);
+  });
+
   it('publishes changes that are read together as one set', async () => {
     const { deployment: deployed, published } = deployment();
     await deployed.takeChanges([change('b', one), change('a', one)]);

@@ -176,7 +176,7 @@ describe.skipIf(process.platform === 'win32')('a worker', () => {
     expect((await program.status()).plugins).toMatchObject([{ calls: 0, unavailable: 4 }]);
   });
 
-  it('that dies leaves its counts in the totals', async () => {
+  it('that hangs or dies leaves its counts in the totals', async () => {
     // The port of an address without one changes when all workers have ended.
     const program = await startWithFolder(compiled, await upstream(ok), {}, { listen: await freeAddress() });
     const total = async () => {
@@ -186,6 +186,10 @@ describe.skipIf(process.platform === 'win32')('a worker', () => {
     };
     for (let i = 0; i < 10; i++) expect((await postTo(program)).status).toBe(200);
     await untilAsync(async () => (await total())[0] === 10);
+    const [hung] = (await program.status()).workers;
+    process.kill(hung!.pid, 'SIGSTOP');
+    expect(await total()).toEqual([10, 10]);
+    process.kill(hung!.pid, 'SIGCONT');
     for (const { pid } of (await program.status()).workers) process.kill(pid, 'SIGKILL');
     await until(() => program.log.filter(({ msg }) => msg === 'a worker has died').length === 2);
     expect(await total()).toEqual([10, 10]);
