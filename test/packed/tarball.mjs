@@ -10,7 +10,7 @@ const root = fileURLToPath(new URL('../..', import.meta.url));
 const NEEDED = [
   ...['package.json', 'README.md', 'CHANGELOG.md', 'SECURITY.md', 'LICENSE', 'THIRD_PARTY_LICENSES.md'],
   ...['dist/index.js', 'dist/index.d.ts', 'dist/cli/main.js', 'docs/errors.md', 'docs/support.md', 'docs/promises.md'],
-  ...['cache-aware', 'cache-aware-v2', 'misbehave'].map((name) => `test/plugins/wasm/${name}.wasm`),
+  ...['cache-aware', 'cache-aware-v2', 'misbehave', 'rewrite'].map((name) => `test/plugins/wasm/${name}.wasm`),
 ];
 const EXPECTED = [
   /^dist\/.*\.(js|d\.ts|js\.map)$/,
