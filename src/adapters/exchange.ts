@@ -47,8 +47,8 @@ export function streamExchangeOf(input: TransformContext): Exchange {
 }
 
 /**
- * Returns the exchange of one event that is transformed by itself: an equal one with the same request id if the last
- * events of other streams did not replace it. Throws as `exchangeOf` does.
+ * Returns the exchange of one event that is transformed by itself: that of an earlier event if the two are equal, so
+ * that the encoded form is shared. Throws as `exchangeOf` does.
  */
 export function recurringExchangeOf(input: TransformContext): Exchange {
   const exchange = exchangeOf(input);

@@ -2,6 +2,7 @@ import { describe, expect, it } from 'vitest';
 import { exchangeOf, recurringExchangeOf, streamExchangeOf } from '../../src/adapters/exchange.ts';
 import { InvalidArgumentError } from '../../src/errors.ts';
 import type { TransformContext } from '../../src/types.ts';
+import { SCHEMAS } from '../../src/wire/schemas.ts';
 import { thrown } from '../support/errors.ts';
 
 type Writable<T> = { -readonly [Key in keyof T]: T[Key] };
@@ -124,6 +125,13 @@ describe('recurringExchangeOf', () => {
       expect(thrown(InvalidArgumentError, () => recurringExchangeOf(context(changes))).path).toBe(path);
     }
   });
+});
+
+it('exchangeOf spells the kind of an OAuth caller as every schema of the transforms does', () => {
+  const { value } = exchangeOf(context({ principal: { id: 'p', kind: 'oauth_subject', claims: {} } }));
+  for (const { oauthPrincipalKind } of [...SCHEMAS.transform_response, ...SCHEMAS.transform_sse_event]) {
+    expect(value.principal.kind).toBe(oauthPrincipalKind);
+  }
 });
 
 it('streamExchangeOf copies the context, so that later changes do not affect the stream', () => {
