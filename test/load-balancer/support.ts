@@ -2,6 +2,7 @@
 import { createHash } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
+import { type AddressInfo, createServer as createRawServer, type Socket } from 'node:net';
 import type { ObserveEvent } from 'cc-lb-runtime-wasmtime';
 import { Agent, request } from 'undici';
 import { onTestFinished } from 'vitest';
@@ -108,3 +109,25 @@ export async function reply(url: string, options?: Parameters<typeof post>[1]) {
 
 /** Answers `ok`. */
 export const ok = (_: unknown, response: { end(text: string): unknown }) => response.end('ok');
+
+/** Creates a server that handles each connection with `serve`. */
+export async function rawServer(serve: (socket: Socket) => void): Promise<{ url: string; connections(): number }> {
+  let connections = 0;
+  const sockets = new Set<Socket>();
+  const server = createRawServer((socket) => {
+    connections++;
+    sockets.add(socket);
+    socket.on('error', () => {});
+    serve(socket);
+  });
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  onTestFinished(() => {
+    server.close();
+    for (const socket of sockets) socket.destroy();
+  });
+  return { url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`, connections: () => connections };
+}
+
+/** A request that may be followed by another one on its connection. */
+export const pipelined = (path: string, isLast = false) =>
+  `POST ${path} HTTP/1.1\r\nhost: lb\r\nx-api-key: me\r\n${isLast ? 'connection: close\r\n' : ''}content-length: 2\r\n\r\n{}`;

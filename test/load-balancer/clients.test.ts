@@ -1,40 +1,12 @@
 import { once } from 'node:events';
-import type { AddressInfo, Socket } from 'node:net';
-import { connect, createServer } from 'node:net';
+import { connect } from 'node:net';
 import { setTimeout as delay } from 'node:timers/promises';
-import { createGzip, gunzipSync } from 'node:zlib';
 import { request } from 'undici';
 import { describe, expect, it, onTestFinished } from 'vitest';
 import type { LoadBalancerOptions } from '../../examples/load-balancer/load-balancer.ts';
 import type { RequestRecord } from '../../examples/load-balancer/record.ts';
 import type { PluginRoute } from '../../examples/load-balancer/routes.ts';
-import { loadBalancer, plugin, routes, until, upstream } from './support.ts';
-
-const ok = (_: unknown, response: { end(text: string): unknown }) => response.end('ok');
-
-async function post(url: string, options: { headers?: Record<string, string>; body?: string } = {}) {
-  const headers = { 'x-api-key': 'me', ...options.headers };
-  const answer = await request(`${url}/v1/messages`, { method: 'POST', headers, body: options.body ?? '{}' });
-  return { status: answer.statusCode, headers: answer.headers, text: await answer.body.text() };
-}
-
-/** Creates a server that handles each connection with `serve`. */
-async function rawServer(serve: (socket: Socket) => void): Promise<{ url: string; connections(): number }> {
-  let connections = 0;
-  const sockets = new Set<Socket>();
-  const server = createServer((socket) => {
-    connections++;
-    sockets.add(socket);
-    socket.on('error', () => {});
-    serve(socket);
-  });
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
-  onTestFinished(() => {
-    server.close();
-    for (const socket of sockets) socket.destroy();
-  });
-  return { url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`, connections: () => connections };
-}
+import { loadBalancer, ok, pipelined, plugin, rawServer, reply, routes, until, upstream } from './support.ts';
 
 /** Sends raw bytes; returns all received bytes until the connection closes. */
 function exchange(url: string, text: string): Promise<string> {
@@ -55,177 +27,6 @@ interface UploadCase {
   readonly isChunked?: boolean;
 }
 
-/** A request that may be followed by another one on its connection. */
-const pipelined = (path: string, isLast = false) =>
-  `POST ${path} HTTP/1.1\r\nhost: lb\r\nx-api-key: me\r\n${isLast ? 'connection: close\r\n' : ''}content-length: 2\r\n\r\n{}`;
-
-describe('an upstream that', () => {
-  it('does not answer produces 504', async () => {
-    const server = await upstream(() => {});
-    const { url } = await loadBalancer(routes([server]), { timeouts: { headersMs: 1_000 } });
-    expect((await post(url)).status).toBe(504);
-  });
-
-  it.each([
-    ['resets the connection', (socket: Socket) => socket.once('data', () => socket.resetAndDestroy())],
-    ['answers garbage', (socket: Socket) => socket.once('data', () => socket.end('certainly not HTTP\r\n\r\n'))],
-    ['closes without an answer', (socket: Socket) => socket.once('data', () => socket.end())],
-    [
-      'answers with endless headers',
-      (socket: Socket) => socket.once('data', () => socket.write(`HTTP/1.1 200 OK\r\nx: ${'y'.repeat(100_000)}`)),
-    ],
-  ] as const)('%s is a 502, and is not asked again', async (_, serve) => {
-    const server = await rawServer(serve);
-    const { url } = await loadBalancer(routes([server, server]));
-    expect((await post(url)).status).toBe(502);
-    expect(server.connections()).toBe(1);
-  });
-
-  it('closes during its answer produces an incomplete answer', async () => {
-    const server = await upstream((_, response) => {
-      response.writeHead(200, { 'content-length': '100' });
-      response.write('half');
-    });
-    const { url } = await loadBalancer(routes([server]), { timeouts: { idleMs: 1_000 } });
-    await expect(post(url)).rejects.toThrow();
-  });
-
-  it('never ends its answer is disconnected when the client disconnects', async () => {
-    const server = await upstream(async (_, response) => {
-      while (!response.destroyed) {
-        response.write('more');
-        await delay(5);
-      }
-    });
-    const { url, balancer } = await loadBalancer(routes([server]));
-    const { body } = await request(url, { method: 'POST', headers: { 'x-api-key': 'me' }, body: '{}' });
-    body.on('error', () => {});
-    await new Promise((resolve) => body.once('data', resolve));
-    body.destroy();
-    await until(() => balancer.requestsInFlight === 0);
-  });
-
-  it('fails repeatedly receives no requests until a trial request', async () => {
-    let fails = true;
-    const server = await rawServer((socket) => {
-      socket.on('data', () => {
-        if (fails) socket.destroy();
-        else socket.write('HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok');
-      });
-    });
-    const { url, balancer } = await loadBalancer(routes([server]), { breaker: { failures: 2, openMs: 200 } });
-    const { breaker } = balancer.view.targets[0]!.upstream;
-    expect([(await post(url)).status, (await post(url)).status]).toEqual([502, 502]);
-    expect(breaker.state).toBe('open');
-    const refused = await post(url);
-    expect(refused).toMatchObject({ status: 503, headers: { 'retry-after': '1' } });
-    expect(server.connections()).toBe(2);
-    await until(() => breaker.state === 'half-open');
-    expect((await post(url)).status).toBe(502);
-    expect(breaker.state).toBe('open');
-    fails = false;
-    await until(() => breaker.state === 'half-open');
-    expect((await post(url)).status).toBe(200);
-    expect(breaker.state).toBe('closed');
-  });
-
-  it('fails is skipped while another one serves', async () => {
-    const bad = await rawServer((socket) => socket.on('data', () => socket.destroy()));
-    const good = await upstream(ok);
-    const { url } = await loadBalancer(routes([bad, good]), { breaker: { failures: 1, openMs: 60_000 } });
-    const statuses = [];
-    for (let i = 0; i < 6; i++) statuses.push((await post(url)).status);
-    expect(statuses.filter((status) => status === 502)).toHaveLength(1);
-    expect(good.received).toHaveLength(5);
-  });
-
-  it('has no free connection receives no request, and no request waits for it', async () => {
-    const hung = await upstream(() => {});
-    const spare = await upstream(ok);
-    const limits = { upstreamConnections: 1 };
-    const { url, balancer } = await loadBalancer(routes([hung]), { limits });
-    const { hostname, port } = new URL(url);
-    const socket = connect(Number(port), hostname, () => socket.write(pipelined('/')));
-    await until(() => hung.received.length === 1);
-    expect(await post(url)).toMatchObject({ status: 503, headers: { 'retry-after': '1' } });
-    await balancer.publish(routes([hung, spare]));
-    for (let i = 0; i < 3; i++) expect((await post(url)).status).toBe(200);
-    await balancer.publish(routes([hung]));
-    socket.destroy();
-    await until(() => balancer.requestsInFlight === 0);
-    await until(() => balancer.view.targets[0]!.upstream.admits);
-    post(url).catch(() => {});
-    await until(() => hung.received.length === 2);
-  });
-
-  it.each([[[]], [[plugin('shape', 'rewrite')]]])(
-    'receives no more requests at once than it has connections',
-    async (plugins) => {
-      const answers: (() => void)[] = [];
-      const server = await upstream((_, response) => answers.push(() => response.end('ok')));
-      const { url } = await loadBalancer(routes([server], { plugins }), { limits: { upstreamConnections: 2 } });
-      const statuses: number[] = [];
-      const all = Array.from({ length: 10 }, async () => statuses.push((await post(url)).status));
-      await until(() => answers.length === 2 && statuses.length === 8);
-      expect(new Set(statuses)).toEqual(new Set([503]));
-      for (const answer of answers) answer();
-      await Promise.all(all);
-      expect(statuses.slice(8)).toEqual([200, 200]);
-    },
-  );
-
-  it.each(['theirs\n', 'theirs\u0100'])(
-    'has a key that cannot be sent (%j) keeps its breaker closed',
-    async (apiKey) => {
-      const server = await upstream(ok);
-      const { upstreams, ...rest } = routes([server, server]);
-      const served = { ...rest, upstreams: upstreams.map((route) => ({ ...route, apiKey })) };
-      const { url, balancer, log } = await loadBalancer(served, { breaker: { failures: 1, openMs: 60_000 } });
-      for (let i = 0; i < 3; i++) expect((await post(url)).status).toBe(500);
-      expect(balancer.view.targets.map(({ upstream: { breaker } }) => breaker.state)).toEqual(['closed', 'closed']);
-      expect(log.map(({ message }) => message)).toEqual(Array(3).fill('a request failed'));
-    },
-  );
-
-  it('has one free connection for each finished request, also if a callback throws', async () => {
-    const usage = JSON.stringify({ usage: { cache_read_input_tokens: 1 } });
-    let isHung = false;
-    const server = await upstream((_, response) => {
-      if (!isHung) response.writeHead(200, { 'content-type': 'application/json' }).end(usage);
-    });
-    const onLesson = () => {
-      throw new Error('thrown by a callback');
-    };
-    const { url, balancer } = await loadBalancer(routes([server], { plugins: [plugin('filter', 'cache-aware')] }), {
-      limits: { upstreamConnections: 1 },
-      onLesson,
-    });
-    await post(url, { body: '{"messages":[1]}' }).catch(() => {});
-    await until(() => balancer.requestsInFlight === 0);
-    isHung = true;
-    post(url).catch(() => {});
-    await until(() => server.received.length === 2);
-    expect((await post(url)).status).toBe(503);
-  });
-
-  it('answers 5xx keeps its breaker closed', async () => {
-    const server = await upstream((_, response) => response.writeHead(500).end());
-    const { url, balancer } = await loadBalancer(routes([server]), { breaker: { failures: 1, openMs: 60_000 } });
-    for (let i = 0; i < 3; i++) expect((await post(url)).status).toBe(500);
-    expect(balancer.view.targets[0]!.upstream.breaker.state).toBe('closed');
-  });
-
-  it('differs from the origin of a shaped request receives neither request nor key', async () => {
-    const server = await upstream(ok);
-    const elsewhere = plugin('shape', 'misbehave', { failurePolicy: 'fail-closed' });
-    const { upstreams, ...rest } = routes([server], { plugins: [elsewhere] });
-    const { url, log } = await loadBalancer({ ...rest, upstreams: [{ ...upstreams[0]!, apiKey: 'theirs' }] });
-    expect((await post(url)).status).toBe(503);
-    expect(server.received).toEqual([]);
-    expect(log).toMatchObject([{ message: 'a shape failed', error: { message: expect.stringContaining('origin') } }]);
-  });
-});
-
 describe('a client that', () => {
   const WHOLE =
     'POST /v1/messages HTTP/1.1\r\nhost: lb\r\nx-api-key: me\r\ncontent-type: application/json\r\ncontent-length: 20\r\n\r\n' +
@@ -242,7 +43,7 @@ describe('a client that', () => {
       });
     }
     await until(() => balancer.requestsInFlight === 0);
-    expect((await post(url)).status).toBe(200);
+    expect((await reply(url)).status).toBe(200);
   });
 
   it.each([
@@ -267,7 +68,7 @@ describe('a client that', () => {
   it('sends headers beyond the limits is rejected', async () => {
     const server = await upstream(ok);
     const { url } = await loadBalancer(routes([server]), { limits: { headerBytes: 2_048 } });
-    expect((await post(url, { headers: { 'x-long': 'y'.repeat(4_000) } })).status).toBe(431);
+    expect((await reply(url, { headers: { 'x-long': 'y'.repeat(4_000) } })).status).toBe(431);
     expect(server.received).toEqual([]);
   });
 
@@ -275,7 +76,7 @@ describe('a client that', () => {
     const server = await upstream(ok);
     const { url } = await loadBalancer(routes([server]), { limits: { headers: 20 } });
     const many = Object.fromEntries(Array.from({ length: 30 }, (_, i) => [`x-${i}`, '1']));
-    expect((await post(url, { headers: many })).status).toBe(431);
+    expect((await reply(url, { headers: many })).status).toBe(431);
     expect(server.received).toEqual([]);
   });
 
@@ -351,7 +152,7 @@ describe('a client that', () => {
       response.end('late');
     });
     const { url } = await loadBalancer(routes([server]), { timeouts: { idleMs: 100 } });
-    expect(await post(url)).toMatchObject({ status: 200, text: 'late' });
+    expect(await reply(url)).toMatchObject({ status: 200, text: 'late' });
   });
 
   it('sends its request too slowly is disconnected', async () => {
@@ -438,9 +239,9 @@ describe('the record of a request', () => {
       if (body === 'whole') response.end('whole');
       else response.write('half', () => body === 'dies' && response.destroy());
     });
-    await post(url, { body: 'whole' });
+    await reply(url, { body: 'whole' });
     await until(() => records.length === 1);
-    await post(url, { body: 'dies' }).catch(() => {});
+    await reply(url, { body: 'dies' }).catch(() => {});
     await until(() => records.length === 2);
     const { body } = await request(url, { method: 'POST', headers: { 'x-api-key': 'me' }, body: 'hangs' });
     body.on('error', () => {}).destroy();
@@ -458,62 +259,18 @@ describe('the record of a request', () => {
     const { url, records } = await recorded((_, response) => answers.push(() => response.end('ok')), {
       limits: { requests: 1, headers: 20 },
     });
-    const first = post(url);
+    const first = reply(url);
     await until(() => answers.length === 1);
-    expect((await post(url)).status).toBe(503);
+    expect((await reply(url)).status).toBe(503);
     answers[0]!();
     await first;
     const many = Object.fromEntries(Array.from({ length: 30 }, (_, i) => [`x-${i}`, '1']));
-    expect((await post(url, { headers: many })).status).toBe(431);
+    expect((await reply(url, { headers: many })).status).toBe(431);
     await until(() => records.length === 3);
     expect(records).toEqual([
       [503, true],
       [200, true],
       [431, true],
     ]);
-  });
-});
-
-describe('an event stream that is silent', () => {
-  const sse = { 'content-type': 'text/event-stream' };
-
-  it('receives comments between events, and none inside an event', async () => {
-    const server = await upstream(async (_, response) => {
-      response.writeHead(200, sse);
-      response.write('data: 1\n\n');
-      await delay(200);
-      response.write('data: 2\n');
-      await delay(200);
-      response.end('data: 3\n\n');
-    });
-    const { url } = await loadBalancer(routes([server]), { timeouts: { streamCommentMs: 20 } });
-    const { text } = await post(url);
-    expect(text).toMatch(/^(: keep-alive\n\n)*data: 1\n\n(: keep-alive\n\n)+data: 2\ndata: 3\n\n$/);
-  });
-
-  it('receives no comments if it is compressed', async () => {
-    const server = await upstream(async (_, response) => {
-      response.writeHead(200, { ...sse, 'content-encoding': 'gzip' });
-      const gzip = createGzip();
-      gzip.pipe(response);
-      response.flushHeaders();
-      await delay(200);
-      gzip.end('data: 1\n\n');
-    });
-    const { url } = await loadBalancer(routes([server]), { timeouts: { streamCommentMs: 20 } });
-    const { body } = await request(url, { method: 'POST', headers: { 'x-api-key': 'me' }, body: '{}' });
-    expect(gunzipSync(await body.bytes()).toString()).toBe('data: 1\n\n');
-  });
-
-  it('receives comments also with a transform', async () => {
-    const server = await upstream(async (_, response) => {
-      response.writeHead(200, sse);
-      response.write('data: 1\n\n');
-      await delay(200);
-      response.end('data: 2\n\n');
-    });
-    const plugins = [plugin('shape', 'transforms')];
-    const { url } = await loadBalancer(routes([server], { plugins }), { timeouts: { streamCommentMs: 20 } });
-    expect((await post(url)).text).toMatch(/^(: keep-alive\n\n)*data: 1\n\n(: keep-alive\n\n)+data: 2\n\n$/);
   });
 });
