@@ -99,8 +99,8 @@ function remedy(cause: unknown, attempt: LoadAttempt): string {
   }
   const file = attempt.override ?? join(attempt.packageDirectory ?? '', 'prebuilds');
   if (code === 'ERR_ACCESS_DENIED' || permission()?.has('fs.read', file) === false) {
-    const path = attempt.override ?? join(attempt.packageDirectory ?? '', '*');
-    return `let Node read the addon: --allow-fs-read=${path} together with --permission.`;
+    const flags = readPaths(attempt).map((path) => `--allow-fs-read=${path}`);
+    return `let Node read the addon: ${flags.join(' ')} together with --permission.`;
   }
   if (/GLIBC_[\d.]+' not found/.test(message)) {
     return `the system's glibc is too old (the prebuilt binaries need 2.28): use a newer system, or ${BUILD}.`;
@@ -126,6 +126,13 @@ function remedy(cause: unknown, attempt: LoadAttempt): string {
   const set = MISLEADING.filter((name) => process.env[name]).map((name) => `unset ${name}`);
   const look = `check the permissions of the file and that its disk is not mounted with noexec`;
   return `the package holds ${here}: ${[...set, look].join(', or ')}.`;
+}
+
+/** The paths that loading reads. By the second of them, node-gyp-build recognizes Alpine. */
+function readPaths({ override, packageDirectory }: LoadAttempt): string[] {
+  if (override !== undefined) return [override];
+  const files = join(packageDirectory ?? '', '*');
+  return process.platform === 'linux' ? [files, '/etc/alpine-release'] : [files];
 }
 
 function otherLibc({ override }: LoadAttempt): string {
