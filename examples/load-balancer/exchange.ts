@@ -78,9 +78,8 @@ export class Exchange implements AttemptOwner {
   #prompt: Prompt | undefined;
   #targets: readonly Target[] = [];
   #next = 0;
-  /** The target of the attempt. */
-  #target: Target | undefined;
   #attempt: Attempt | undefined;
+  #target: Target | undefined;
   #stages = NO_STAGES;
   #usage: UsageReader | undefined;
   /** Aborts plugin calls when the client disconnects; created on the first use. */
