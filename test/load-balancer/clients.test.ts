@@ -194,6 +194,18 @@ describe('a client that', () => {
     },
   );
 
+  it('uploads without end after its answer is disconnected at the time limit of a request', async () => {
+    const { url } = await loadBalancer(routes([]), { timeouts: { requestHeadersMs: 200, requestMs: 400 } });
+    const { hostname, port } = new URL(url);
+    const socket = connect(Number(port), hostname);
+    socket.on('error', () => {});
+    socket.write('POST / HTTP/1.1\r\nhost: lb\r\ncontent-length: 1000000\r\n\r\n');
+    const upload = setInterval(() => socket.write('x'), 20);
+    onTestFinished(() => clearInterval(upload));
+    expect(String((await once(socket, 'data'))[0])).toContain('HTTP/1.1 401 ');
+    await new Promise((resolve) => socket.once('close', resolve));
+  });
+
   it('uploads slowly has its bytes forwarded as they arrive', async () => {
     const parts: number[] = [];
     const server = await rawServer((socket) => {
