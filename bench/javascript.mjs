@@ -9,6 +9,7 @@ import { createRequire } from 'node:module';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
+import { median } from './statistics.mjs';
 import { observeEvents, principals, requests, streamEvents, transformContext } from './traffic.mjs';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
@@ -63,10 +64,6 @@ function start(directory, name) {
     return Number(value);
   };
   return { turn, end: () => child.stdin.end() };
-}
-
-function median(numbers) {
-  return [...numbers].sort((a, b) => a - b)[Math.floor(numbers.length / 2)];
 }
 
 /** One process per package and case, so that no case shapes the machine code of another. */

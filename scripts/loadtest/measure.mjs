@@ -1,4 +1,5 @@
 // Measures contestants in interleaved rounds.
+import { median } from '../../bench/statistics.mjs';
 import { load, quantile } from './client.mjs';
 import { cpuMs, HEADERS } from './contestants.mjs';
 
@@ -53,11 +54,6 @@ export async function interleaved(contestants, { rounds, ...load }) {
     /** Median of the rounds' ratios to the first contestant. */
     share: median(own.map((one, round) => one.perSecond / first[round].perSecond)),
   }));
-}
-
-/** Returns the median of the values. */
-export function median(values) {
-  return [...values].sort((a, b) => a - b)[values.length >> 1];
 }
 
 /** Prints aligned columns. */

@@ -4,11 +4,12 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
+import { median } from '../../bench/statistics.mjs';
 import { quantile } from './client.mjs';
 import { apart, HEADERS, PLUGIN_SETS, residentBytes, startBalancer, startScript } from './contestants.mjs';
 import { gaps } from './event-gaps.mjs';
 import { startGateways } from './gateways.mjs';
-import { bodyOf, HEADINGS, interleaved, median, rowsOf, table, turn } from './measure.mjs';
+import { bodyOf, HEADINGS, interleaved, rowsOf, table, turn } from './measure.mjs';
 
 const SIZES = [
   { label: '4 KB', bytes: 4_000, connections: 32 },
