@@ -212,6 +212,10 @@ describe('cc-lb-plugin', () => {
     [['admit', wasm('rewrite'), '-c', file('unknown.json', { memory: 1 })], 'config.memory'],
     [['admit', wasm('rewrite'), '-c', 'prod'], '--config: expected default, production, low-latency, or a JSON file'],
     [['bench', wasm('rewrite'), '-k', 'shape', '--where', 'here'], '--where'],
+    [
+      ['bench', wasm('masker'), '-k', 'transform_sse_event', '-r', file('events.json', { events: [] })],
+      '--where: a list of events requires thread',
+    ],
   ])('exits with 2 for %j', async (argv, message) => {
     const { code, out, err } = await cli(...argv);
     expect(code).toBe(2);

@@ -42,6 +42,7 @@ export const bench: Command = {
     if (where !== 'inline' && where !== 'thread') throw new UsageError('--where: expected inline or thread');
     const seconds = countOf(values, 'seconds') ?? DEFAULT_SECONDS;
     const request = requestOf(values, hook);
+    if (where === 'inline' && 'events' in request) throw new UsageError('--where: a list of events requires thread');
     const runtime = new WasmtimeRuntime(configOf(values));
     try {
       const prepared = await hookRequest(runtime, readBytes(values.file), hook, request);
