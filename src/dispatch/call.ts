@@ -275,7 +275,7 @@ export class Dispatcher {
       return { ...QUEUE_FULL, resource: 'staging', neverFits };
     }
     setParameters(scratch, call, 0);
-    return (call.stream ?? call.module).stage(scratch.bytes, body);
+    return (call.stream ?? call.module).stage(scratch.bytes, body, call.principal);
   }
 
   async #run<Answer>(call: HookCall<Answer>, began: number, staged: Staged, slicedSeconds: number): Promise<Answer> {

@@ -64,9 +64,9 @@ export declare class NativeModule {
   target(): number
   /**
    * Copies the request of a call, described like that of `callHook`, to call the hook off the JavaScript thread. The
-   * slice and the target are ignored.
+   * slice and the target are ignored. The copy counts toward the share of `principal`.
    */
-  stage(scratch: Uint8Array, body: Uint8Array): NativeStagedCall | NativeFailure
+  stage(scratch: Uint8Array, body: Uint8Array, principal: string): NativeStagedCall | NativeFailure
   /** Opens a stream of `principal`, whose events call one hook on one instance. */
   openStream(principal: string): NativeStream
 }
@@ -94,7 +94,7 @@ export declare class NativeStream {
   /** Like `NativeModule.target`, for calls on the stream's instance. */
   target(): number
   /** Like `NativeModule.stage`, for a call on the stream's instance. */
-  stage(scratch: Uint8Array, body: Uint8Array): NativeStagedCall | NativeFailure
+  stage(scratch: Uint8Array, body: Uint8Array, principal: string): NativeStagedCall | NativeFailure
   /** Drops the instance, or lets a running event drop it when it finishes. */
   close(): void
 }

@@ -164,7 +164,7 @@ describe('the budget of stream-scoped instances', () => {
     expect(cause).toBeInstanceOf(PoolSaturatedError);
     expect(cause).toMatchObject({ resource: 'streams', retryable: true });
     held.push(await open('b'));
-    expect(small.stats().engine.streamBytes).toBe(3 * 65_536);
+    expect(small.stats().engine.streamBytes).toBeGreaterThanOrEqual(3 * 65_536);
     for (const stream of held) stream.close();
     expect(small.stats().engine.streamBytes).toBe(0);
     await open('a');

@@ -243,6 +243,12 @@ describe('custom sections', () => {
     expect(problems[0]).toBe(`sections: ${facts.sectionsUnlisted} cc_lb sections beyond the limit`);
   });
 
+  it('cut names that are listed', () => {
+    const name = `cc_lb.${'x'.repeat(10_000)}`;
+    const { facts } = inspectWasm(append(guest(), customSection(name, Buffer.alloc(1))));
+    expect(facts.sections.at(-1)?.name).toBe(`${name.slice(0, 256)}…`);
+  });
+
   it('reject more memories, types and functions than inspection reads', () => {
     const many = (id: number, count: number, entry: readonly number[]) =>
       section(id, Buffer.concat([Buffer.from(leb(count)), Buffer.alloc(count * entry.length, Uint8Array.from(entry))]));

@@ -324,6 +324,17 @@ describe('saturation', () => {
     await call(2000);
   });
 
+  it('leaves space to other principals', async () => {
+    const { filter } = misbehave({ maxStagingBytes: 6000 });
+    const { signal, end } = ending();
+    const call = (id: string) =>
+      filter.filterAsync(request({ body: Buffer.alloc(1500) }), { ...LOOP, id }, [], { ...OFF, signal });
+    const running = [call('one'), call('one')];
+    expectSaturated(await rejected(FilterError, call('one')), 'staging');
+    running.push(call('two'));
+    await end(...running);
+  });
+
   it('is not retryable for a request that exceeds maxStagingBytes', async () => {
     const { filter, take, slot } = misbehave({ maxStagingBytes: 3000 });
     const call = filter.filterAsync(request({ body: Buffer.alloc(3000) }), caller(), [], OFF);

@@ -1,7 +1,6 @@
 //! The handle to an engine.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering::SeqCst;
 
 use cc_lb_engine::compile;
 use cc_lb_engine::engine::HotEngine;
@@ -159,7 +158,7 @@ impl NativeEngine {
             pool_core_instances: pool.as_ref().map_or(0, |pool| u32::try_from(pool.core_instances()).unwrap_or(0)),
             idle_memories: small(idle_memories),
             resident_bytes: resident_bytes as f64,
-            staged_bytes: self.inner.staged.load(SeqCst) as f64,
+            staged_bytes: self.inner.staged.held() as f64,
             stream_bytes: self.inner.streams.held() as f64,
             running_compiles: small(compiles.running as usize),
             queued_compiles: small(compiles.waiting as usize),

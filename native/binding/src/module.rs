@@ -89,10 +89,15 @@ impl NativeModule {
     }
 
     /// Copies the request of a call, described like that of `callHook`, to call the hook off the JavaScript thread. The
-    /// slice and the target are ignored.
+    /// slice and the target are ignored. The copy counts toward the share of `principal`.
     #[napi(catch_unwind)]
-    pub fn stage(&self, scratch: &[u8], body: &[u8]) -> Result<Either<NativeStagedCall, NativeFailure>> {
-        stage(&self.target, scratch, body)
+    pub fn stage(
+        &self,
+        scratch: &[u8],
+        body: &[u8],
+        principal: String,
+    ) -> Result<Either<NativeStagedCall, NativeFailure>> {
+        stage(&self.target, scratch, body, &principal)
     }
 
     /// Opens a stream of `principal`, whose events call one hook on one instance.

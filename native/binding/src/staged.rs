@@ -1,13 +1,13 @@
 //! A call off the JavaScript thread. The request is copied to native memory on the calling thread, so later changes to
 //! the caller's buffers have no effect. Guest code runs on a thread of libuv's pool.
 
-use std::sync::atomic::Ordering::SeqCst;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use cc_lb_engine::call::{Call, Outcome, Request, Target, call};
 use cc_lb_engine::deadline::Cancel;
 use cc_lb_engine::engine::HotEngine;
+use cc_lb_engine::fair_budget::FairCharge;
 use cc_lb_engine::failure::{Failure, Phase, Resource, catching};
 use napi::bindgen_prelude::{AsyncTask, BufferSlice, Either};
 use napi::{Env, Result, ScopedTask};
@@ -25,36 +25,29 @@ const COPIED_BYTES: usize = 64 << 10;
 
 static BUFFERS: Mutex<Vec<Vec<u8>>> = Mutex::new(Vec::new());
 
-/// The request in native memory; its bytes count against the engine's staging bound until it is dropped.
+/// The request in native memory; its bytes count against its principal's share of the engine's limit until it is dropped.
 struct Staged {
-    engine: Arc<HotEngine>,
     bytes: Vec<u8>,
+    _charge: FairCharge,
 }
 
 impl Staged {
-    fn copy(engine: &Arc<HotEngine>, request: Request<'_>) -> std::result::Result<Staged, Failure> {
+    fn copy(engine: &HotEngine, principal: &str, request: Request<'_>) -> std::result::Result<Staged, Failure> {
         let Request { head, body, tail } = request;
-        let length = request.bytes() as u64;
-        let limit = engine.options.max_staging_bytes;
-        engine
-            .staged
-            .fetch_update(SeqCst, SeqCst, |staged| (staged + length <= limit).then_some(staged + length))
-            .map_err(|_| Failure::Saturated(Resource::Staging))?;
+        let mut charge = FairCharge::new(&engine.staged, principal);
         let mut bytes = BUFFERS.lock().unwrap_or_else(PoisonError::into_inner).pop().unwrap_or_default();
-        if bytes.try_reserve(request.bytes()).is_err() {
-            engine.staged.fetch_sub(length, SeqCst);
+        if !charge.set(request.bytes() as u64) || bytes.try_reserve(request.bytes()).is_err() {
             return Err(Failure::Saturated(Resource::Staging));
         }
         bytes.extend_from_slice(head);
         bytes.extend_from_slice(body);
         bytes.extend_from_slice(tail);
-        Ok(Staged { engine: Arc::clone(engine), bytes })
+        Ok(Staged { bytes, _charge: charge })
     }
 }
 
 impl Drop for Staged {
     fn drop(&mut self) {
-        self.engine.staged.fetch_sub(self.bytes.len() as u64, SeqCst);
         let mut bytes = std::mem::take(&mut self.bytes);
         let mut kept = BUFFERS.lock().unwrap_or_else(PoisonError::into_inner);
         let bytes_kept: usize = kept.iter().map(Vec::capacity).sum();
@@ -80,13 +73,18 @@ impl NativeStagedCall {
 }
 
 /// Copies a request for a call off this thread; see `NativeModule::stage`. Fails if `staging` is exhausted.
-pub(crate) fn stage(target: &Target, scratch: &[u8], body: &[u8]) -> Result<Either<NativeStagedCall, NativeFailure>> {
+pub(crate) fn stage(
+    target: &Target,
+    scratch: &[u8],
+    body: &[u8],
+    principal: &str,
+) -> Result<Either<NativeStagedCall, NativeFailure>> {
     let header = Header::read(scratch);
     let mut call = header.call(target)?.into_owned();
     let cancel = Arc::default();
     call.slice = None;
     call.cancel = Some(Arc::clone(&cancel));
-    Ok(match Staged::copy(&target.engine, header.request(scratch, body)) {
+    Ok(match Staged::copy(&target.engine, principal, header.request(scratch, body)) {
         Ok(staged) => Either::A(NativeStagedCall { call, cancel, staged: Mutex::new(Some(staged)) }),
         Err(failure) => Either::B(failure.into()),
     })

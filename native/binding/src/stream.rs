@@ -39,8 +39,13 @@ impl NativeStream {
 
     /// Like `NativeModule.stage`, for a call on the stream's instance.
     #[napi(catch_unwind)]
-    pub fn stage(&self, scratch: &[u8], body: &[u8]) -> Result<Either<NativeStagedCall, NativeFailure>> {
-        stage(&self.target, scratch, body)
+    pub fn stage(
+        &self,
+        scratch: &[u8],
+        body: &[u8],
+        principal: String,
+    ) -> Result<Either<NativeStagedCall, NativeFailure>> {
+        stage(&self.target, scratch, body, &principal)
     }
 
     /// Drops the instance, or lets a running event drop it when it finishes.

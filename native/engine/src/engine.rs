@@ -2,7 +2,6 @@
 
 use std::collections::HashMap;
 use std::num::NonZeroUsize;
-use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, LazyLock, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 
 use wasmtime::{Config, Engine, InstanceAllocationStrategy, PoolingAllocationConfig};
@@ -21,7 +20,7 @@ use crate::module::CompiledModule;
 use crate::options::{CodeSettings, EngineOptions};
 use crate::pool::Pool;
 use crate::signals;
-use crate::stream_budget::StreamBudget;
+use crate::fair_budget::FairBudget;
 
 /// Maximum bytes of initial data that are copied into every instance's memory. More is mapped and loaded by page
 /// faults. A module with more also works, so this is not a setting: it is the size at which mapping begins to cost
@@ -43,13 +42,13 @@ pub struct HotEngine {
     /// The budget of concurrent calls.
     pub budget: Budget,
     /// Bytes that are staged for off-thread calls.
-    pub staged: AtomicU64,
+    pub staged: Arc<FairBudget>,
     /// Compiled modules by content.
     cache: Mutex<Cache>,
     /// The memories of finished calls.
     pub pool: Pool,
     /// Memory of the instances of streams.
-    pub streams: Arc<StreamBudget>,
+    pub streams: Arc<FairBudget>,
 }
 
 static ENGINES: LazyLock<Mutex<HashMap<EngineOptions, Weak<HotEngine>>>> = LazyLock::new(Mutex::default);
@@ -68,9 +67,9 @@ impl HotEngine {
         let engine = build(&options, options.reuses_memories())?;
         let engine = Arc::new(HotEngine {
             budget: Budget::new(options.pool_total_core_instances),
-            staged: AtomicU64::new(0),
+            staged: Arc::new(FairBudget::new(options.max_staging_bytes)),
             cache: Mutex::new(Cache::new(options.max_cached_modules, options.max_cached_module_bytes)),
-            streams: Arc::new(StreamBudget::new(options.max_stream_bytes)),
+            streams: Arc::new(FairBudget::new(options.max_stream_bytes)),
             pool: Pool::new(usize::try_from(options.resident_budget_bytes).unwrap_or(usize::MAX)),
             engine,
             mapping: OnceLock::new(),

@@ -121,12 +121,24 @@ pub struct InstanceNeeds {
     /// Bytes of initial data. Each segment counts as a page in addition, because a small one may occupy a page of its
     /// own.
     pub data_bytes: usize,
-    /// Maximum bytes that the host allocates for the globals and the element segments of an instance.
+    /// Maximum bytes that the host allocates for the globals, the element segments, and the references to functions of an
+    /// instance.
     pub host_bytes: usize,
 }
 
 /// Bytes of a global, and of an element of a segment, in an instance.
 const ENTRY_BYTES: usize = 16;
+/// Bytes of a reference to a function. Functions that are exported, or that a global or a segment refers to, have one.
+const REFERENCE_BYTES: usize = 32;
+/// Maximum bytes of a listed name or signature. A longer one is cut.
+const MAX_NAME_BYTES: usize = 256;
+
+/// Returns a copy of a name, cut to its maximum length.
+fn listed(name: &str) -> String {
+    let end = name.floor_char_boundary(MAX_NAME_BYTES);
+    let mark = if end < name.len() { "…" } else { "" };
+    format!("{}{mark}", &name[..end])
+}
 
 fn external_kind(kind: ExternalKind) -> &'static str {
     match kind {
@@ -297,8 +309,8 @@ fn walk<'a>(wasm: &'a [u8], facts: &mut ModuleFacts, signatures: &mut Signatures
                     }
                     if facts.imports.len() < MAX_LISTED {
                         facts.imports.push(Import {
-                            module: import.module.to_owned(),
-                            name: import.name.to_owned(),
+                            module: listed(import.module),
+                            name: listed(import.name),
                             kind: type_kind(import.ty),
                         });
                     }
@@ -324,23 +336,28 @@ fn walk<'a>(wasm: &'a [u8], facts: &mut ModuleFacts, signatures: &mut Signatures
                 }
             }
             Payload::ExportSection(section) => {
+                facts.needs.host_bytes += section.count() as usize * REFERENCE_BYTES;
                 for export in section {
                     let export = export?;
                     facts.export_count += 1;
-                    let listed = export.name == "memory" || export.name.starts_with(PREFIX);
-                    if listed && facts.exports.len() < MAX_LISTED {
+                    let of_contract = export.name == "memory" || export.name.starts_with(PREFIX);
+                    if of_contract && facts.exports.len() < MAX_LISTED {
                         if export.kind == ExternalKind::Func {
                             signatures.add_export(export.index, facts.exports.len());
                         }
-                        let (name, kind) = (export.name.to_owned(), external_kind(export.kind));
+                        let (name, kind) = (listed(export.name), external_kind(export.kind));
                         facts.exports.push(Export { name, kind, signature: None });
                     }
                 }
             }
             Payload::StartSection { .. } => facts.needs.start = true,
-            Payload::GlobalSection(section) => facts.needs.host_bytes += section.count() as usize * ENTRY_BYTES,
+            Payload::GlobalSection(section) => {
+                facts.needs.host_bytes += section.count() as usize * (ENTRY_BYTES + REFERENCE_BYTES);
+            }
             // An element takes at least a byte of its section.
-            Payload::ElementSection(section) => facts.needs.host_bytes += section.range().len() * ENTRY_BYTES,
+            Payload::ElementSection(section) => {
+                facts.needs.host_bytes += section.range().len() * (ENTRY_BYTES + REFERENCE_BYTES);
+            }
             Payload::DataSection(section) => {
                 facts.needs.data_bytes += section.range().len() + section.count() as usize * 4096;
             }
@@ -352,7 +369,7 @@ fn walk<'a>(wasm: &'a [u8], facts: &mut ModuleFacts, signatures: &mut Signatures
                     continue;
                 }
                 facts.sections.push(Section {
-                    name: section.name().to_owned(),
+                    name: listed(section.name()),
                     offset: u32::try_from(section.data_offset()).unwrap_or(u32::MAX),
                     size: u32::try_from(data.len()).unwrap_or(u32::MAX),
                     data: (data.len() <= MAX_SECTION_BYTES).then(|| data.to_vec()),
@@ -368,9 +385,10 @@ fn signature_of(inner: &CompositeInnerType) -> Option<String> {
     let CompositeInnerType::Func(function) = inner else { return None };
     let list = |values: &[wasmparser::ValType]| values.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
     let (params, results) = (list(function.params()), list(function.results()));
-    Some(match function.results().len() {
+    let signature = match function.results().len() {
         0 => format!("({params})"),
         1 => format!("({params}) -> {results}"),
         _ => format!("({params}) -> ({results})"),
-    })
+    };
+    Some(listed(&signature))
 }

@@ -27,6 +27,6 @@ pub mod pool;
 pub mod signals;
 pub mod stack;
 pub mod stream;
-pub mod stream_budget;
+pub mod fair_budget;
 #[cfg(any(test, feature = "bench"))]
 pub mod testing;

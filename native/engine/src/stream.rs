@@ -12,7 +12,7 @@ use crate::engine::HotEngine;
 use crate::failure::{Failure, Resource};
 use crate::instance::Instance;
 use crate::module::CompiledModule;
-use crate::stream_budget::StreamCharge;
+use crate::fair_budget::FairCharge;
 
 /// One stream.
 pub struct Stream {
@@ -26,7 +26,7 @@ pub struct Stream {
 
 enum State {
     New,
-    Live(Instance, StreamCharge),
+    Live(Instance, FairCharge),
     Ended,
 }
 
@@ -75,7 +75,7 @@ impl Stream {
         // A panic in between leaves the stream ended, and unwinding drops the instance and its charge.
         let (mut instance, mut charge) = match std::mem::replace(&mut *state, State::Ended) {
             State::New => {
-                let mut charge = StreamCharge::new(&self.engine.streams, &self.principal);
+                let mut charge = FairCharge::new(&self.engine.streams, &self.principal);
                 let instance = create()?;
                 if !charge.set(self.bytes_of(&instance)) {
                     self.release(instance);
@@ -154,16 +154,18 @@ mod tests {
     }
 
     #[test]
-    fn memory_tables_globals_and_elements_are_charged() {
-        const PAGE: u64 = 1 << 16;
+    fn memory_tables_globals_elements_and_functions_are_charged() {
         let memory = charged("charged memory", "").expect("it fits");
-        assert_eq!(memory, PAGE);
-        let table = charged("charged table", "(table 1000 funcref)").expect("it fits");
-        assert_eq!(table, PAGE + 8_000);
-        let global = charged("charged global", &"(global i32 (i32.const 0))".repeat(100)).expect("it fits");
-        assert_eq!(global, PAGE + 1_600);
-        let elements = charged("charged elements", r#"(func $f) (elem func $f $f $f $f)"#).expect("it fits");
-        assert!(elements >= PAGE + 64);
+        assert!(memory >= 1 << 16);
+        for (kind, definitions, bytes) in [
+            ("table", "(table 1000 funcref)".to_owned(), 8_000),
+            ("globals", "(global i32 (i32.const 0))".repeat(100), 1_600),
+            ("elements", format!("(func $f) (elem func {})", "$f ".repeat(100)), 1_600),
+            ("functions", (0..100).map(|index| format!(r#"(func (export "f{index}"))"#)).collect(), 3_200),
+        ] {
+            let more = charged(&format!("charged {kind}"), &definitions).expect("it fits") - memory;
+            assert!((bytes..=4 * bytes).contains(&more), "{kind}: {more}");
+        }
     }
 
     #[test]

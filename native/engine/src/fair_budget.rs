@@ -1,11 +1,12 @@
-//! The memory that the instances of streams may hold, shared fairly by principals.
+//! Bytes that principals share fairly: the instances of streams, and the requests of off-thread calls.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// Bytes that the live instances of all streams of an engine may hold. A principal may hold as much as is unused: alone
-/// half of all, with a second one a third each, so that another one can always acquire memory.
-pub struct StreamBudget {
+/// Bytes that all principals may hold. One that holds some may hold as much as then remains unused: alone half of all,
+/// with a second one a third each, so that another one can acquire memory. One that holds none may acquire all that is
+/// unused, so that the limit is also that of one large charge.
+pub struct FairBudget {
     limit: u64,
     state: Mutex<State>,
 }
@@ -17,20 +18,20 @@ struct State {
     held: HashMap<String, u64>,
 }
 
-/// The bytes of one instance, returned when it is dropped.
-pub struct StreamCharge {
-    budget: Arc<StreamBudget>,
+/// Bytes of one principal, returned when they are dropped.
+pub struct FairCharge {
+    budget: Arc<FairBudget>,
     principal: String,
     bytes: u64,
 }
 
-impl StreamBudget {
+impl FairBudget {
     /// A budget of `limit` bytes.
-    pub fn new(limit: u64) -> StreamBudget {
-        StreamBudget { limit, state: Mutex::default() }
+    pub fn new(limit: u64) -> FairBudget {
+        FairBudget { limit, state: Mutex::default() }
     }
 
-    /// Returns the bytes that instances hold.
+    /// Returns the bytes that are held.
     pub fn held(&self) -> u64 {
         self.lock().total
     }
@@ -40,13 +41,14 @@ impl StreamBudget {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Changes the bytes of one instance of `principal`. Returns false without a change if the principal may not hold
-    /// them.
+    /// Changes a charge of `principal` from `from` to `to` bytes. Returns false without a change if the principal may not
+    /// hold them.
     fn change(&self, principal: &str, from: u64, to: u64) -> bool {
         let mut state = self.lock();
-        let held = state.held.get(principal).copied().unwrap_or(0) - from + to;
-        let total = state.total - from + to;
-        if to > from && (total > self.limit || held > self.limit - total + to - from) {
+        let before = state.held.get(principal).copied().unwrap_or(0);
+        let held = before - from + to;
+        let total = (state.total - from).saturating_add(to);
+        if to > from && (total > self.limit || (before > 0 && held > self.limit - total + to - from)) {
             return false;
         }
         state.total = total;
@@ -59,10 +61,10 @@ impl StreamBudget {
     }
 }
 
-impl StreamCharge {
+impl FairCharge {
     /// Creates a charge of 0 bytes.
-    pub fn new(budget: &Arc<StreamBudget>, principal: &str) -> StreamCharge {
-        StreamCharge { budget: Arc::clone(budget), principal: principal.to_owned(), bytes: 0 }
+    pub fn new(budget: &Arc<FairBudget>, principal: &str) -> FairCharge {
+        FairCharge { budget: Arc::clone(budget), principal: principal.to_owned(), bytes: 0 }
     }
 
     /// Charges `bytes` in total. Returns false if the principal may not hold them.
@@ -75,7 +77,7 @@ impl StreamCharge {
     }
 }
 
-impl Drop for StreamCharge {
+impl Drop for FairCharge {
     fn drop(&mut self) {
         self.set(0);
     }
@@ -87,10 +89,10 @@ mod tests {
 
     #[test]
     fn one_principal_leaves_memory_for_another() {
-        let budget = Arc::new(StreamBudget::new(100));
-        let charges = |principal: &str, count: usize| -> Vec<StreamCharge> {
+        let budget = Arc::new(FairBudget::new(100));
+        let charges = |principal: &str, count: usize| -> Vec<FairCharge> {
             let charge = |_| {
-                let mut charge = StreamCharge::new(&budget, principal);
+                let mut charge = FairCharge::new(&budget, principal);
                 charge.set(10).then_some(charge)
             };
             (0..count).map_while(charge).collect()
@@ -105,9 +107,18 @@ mod tests {
     }
 
     #[test]
-    fn an_instance_that_grows_is_charged_for_it() {
-        let budget = Arc::new(StreamBudget::new(100));
-        let mut charge = StreamCharge::new(&budget, "a");
+    fn the_first_charge_of_a_principal_may_be_as_large_as_the_limit() {
+        let budget = Arc::new(FairBudget::new(100));
+        let (mut first, mut second) = (FairCharge::new(&budget, "a"), FairCharge::new(&budget, "b"));
+        assert!(!first.set(101) && first.set(80));
+        assert!(!second.set(21) && second.set(20));
+        assert!(!FairCharge::new(&budget, "c").set(1));
+    }
+
+    #[test]
+    fn a_charge_that_grows_is_counted() {
+        let budget = Arc::new(FairBudget::new(100));
+        let mut charge = FairCharge::new(&budget, "a");
         assert!(charge.set(20) && charge.set(50));
         assert!(!charge.set(90));
         assert_eq!(budget.held(), 50);
