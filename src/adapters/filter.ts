@@ -3,6 +3,7 @@ import type { HotEngineConfig } from '../config.ts';
 import { encodeMessage } from '../dispatch/call.ts';
 import type { CallScratch } from '../dispatch/scratch.ts';
 import { FilterError, GuestTrapError, InvalidArgumentError } from '../errors.ts';
+import { filterTextBytes, maxElements } from '../policy/bounds.ts';
 import { filterOutput } from '../policy/decision.ts';
 import { requestHeaders } from '../policy/headers.ts';
 import type { WasmtimeRuntime } from '../runtime.ts';
@@ -134,8 +135,12 @@ class FilterCall extends AdapterCall<FilterOutput> {
   }
 
   decode(bytes: Buffer, start: number, end: number, leased: boolean): FilterOutput {
-    const { results } = decodeAnswer(this.schema.response, bytes, start, end, leased);
-    return filterOutput(results, this.config.wireBounds, this.sent);
+    const { wireBounds } = this.config;
+    // More results than candidates repeat an id or name an unknown one. The chain reports which.
+    const limit = maxElements(this.sent.length);
+    const textBytes = filterTextBytes(wireBounds);
+    const { results } = decodeAnswer(this.schema.response, bytes, start, end, leased, undefined, limit, textBytes);
+    return filterOutput(results, wireBounds, this.sent);
   }
 
   forVersion(version: Version<'filter'>): FilterCall {

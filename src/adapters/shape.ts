@@ -4,6 +4,7 @@ import { areDroppedHeadersWatched, publishDroppedHeaders } from '../diagnostics.
 import { encodeMessage } from '../dispatch/call.ts';
 import type { CallScratch } from '../dispatch/scratch.ts';
 import { DialectError, InvalidArgumentError } from '../errors.ts';
+import { maxElements, shapeTextBytes } from '../policy/bounds.ts';
 import { shapedRequest } from '../policy/decision.ts';
 import { droppedByShape, requestHeaders } from '../policy/headers.ts';
 import { passThroughRequest, rereadableRequest } from '../policy/pass-through-request.ts';
@@ -238,7 +239,9 @@ class ShapeCall extends AdapterCall<ShapedRequest> {
     const { shapeOriginPolicy, wireBounds } = this.config;
     const repeated = this.options?.sharesBody === true ? this.request.body : null;
     const memory = this.bodyMemory(this.options, repeated);
-    const answer = decodeAnswer(this.schema.response, bytes, start, end, leased, memory);
+    const limit = maxElements(wireBounds.maxHeaders);
+    const textBytes = shapeTextBytes(wireBounds);
+    const answer = decodeAnswer(this.schema.response, bytes, start, end, leased, memory, limit, textBytes);
     const shaped = shapedRequest(answer, this.baseUrl, { originPolicy: shapeOriginPolicy, bounds: wireBounds });
     if (areDroppedHeadersWatched()) this.dropped = droppedByShape(answer.headers);
     return shaped;

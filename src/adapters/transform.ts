@@ -4,6 +4,7 @@ import { encodeMessage } from '../dispatch/call.ts';
 import type { CallScratch } from '../dispatch/scratch.ts';
 import { type ErrorContext, GuestTrapError, ResponseTransformError } from '../errors.ts';
 import type { NativeStream } from '../native/addon.ts';
+import { maxElements, shapeTextBytes } from '../policy/bounds.ts';
 import { checkStatus } from '../policy/decision.ts';
 import { transformedHeaders } from '../policy/headers.ts';
 import { quoted } from '../policy/refusal.ts';
@@ -79,14 +80,18 @@ export class ResponseCall extends AdapterCall<TransformResponseOutput> {
   }
 
   decode(bytes: Buffer, start: number, end: number, leased: boolean): TransformResponseOutput {
-    const answer = decodeAnswer(this.schema.response, bytes, start, end, leased, this.bodyMemory(this.options));
+    const { wireBounds } = this.config;
+    const memory = this.bodyMemory(this.options);
+    const limit = maxElements(wireBounds.maxHeaders);
+    const textBytes = shapeTextBytes(wireBounds);
+    const answer = decodeAnswer(this.schema.response, bytes, start, end, leased, memory, limit, textBytes);
     if (answer.kind === 'unchanged') return { kind: 'unchanged' };
     const { status, headers, body } = answer;
     if (status !== null) checkStatus(status);
     return {
       kind: 'replace',
       ...(status === null ? {} : { status }),
-      ...(headers === null ? {} : { headers: transformedHeaders(headers, this.config.wireBounds) }),
+      ...(headers === null ? {} : { headers: transformedHeaders(headers, wireBounds) }),
       ...(body === null ? {} : { body }),
     };
   }

@@ -9,6 +9,9 @@ import type { HookKind } from '../types.ts';
 import { decodeAnswer } from '../wire/decode.ts';
 import type { DeclaredSchemas, SchemaByHook } from '../wire/schemas.ts';
 
+/** Limits of an answer to a sample, which is decoded and not used. */
+const MAX_ELEMENTS = 10_000;
+const MAX_TEXT_BYTES = 4_096;
 const REQUEST_ID = 'probe-req-1';
 const MODEL = 'claude-3-haiku-20240307';
 const BODY = Buffer.from(`{"model":"${MODEL}","messages":[]}`);
@@ -94,7 +97,8 @@ function probe<Hook extends Answering>(schema: SchemaByHook[Hook], sample: Reque
   return {
     hook: hook as HookKind,
     encode: (scratch) => encodeMessage(request, sample as RequestOf<'shape'>, scratch),
-    decode: (bytes, start, end) => void decodeAnswer(response, bytes, start, end),
+    decode: (bytes, start, end) =>
+      void decodeAnswer(response, bytes, start, end, false, undefined, MAX_ELEMENTS, MAX_TEXT_BYTES),
     note,
   };
 }

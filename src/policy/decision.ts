@@ -14,6 +14,10 @@ const ACCEPT = 'accept';
 const MAX_LABEL_UNITS = 1_024;
 /** Longest URL of an answer: parsing one of megabytes would block the event loop. */
 const MAX_URL_UNITS = 65_536;
+/** Longest authority, because the time to parse a host grows steeply with its length. A DNS name has 253 characters. */
+const MAX_AUTHORITY_UNITS = 1_024;
+/** The authority of a URL as URL parsers read it: they ignore tabs and line breaks, and accept any number of slashes. */
+const AUTHORITY = /^[^:]*:[\t\n\r/\\]*([^/\\?#]*)/;
 
 /**
  * Converts a filter's results to its verdict. Repeated and unknown ids are preserved: the chain rejects them. `sent`
@@ -94,7 +98,10 @@ export function checkStatus(status: number): void {
 
 function parseUrl(text: string): URL {
   if (text.length > MAX_URL_UNITS) {
-    throw new InvalidAnswerError('url', `the answer's URL has ${text.length} characters, more than ${MAX_URL_UNITS}`);
+    throw new InvalidAnswerError('url', `the answer's URL has more than ${MAX_URL_UNITS} characters`);
+  }
+  if (text.length > MAX_AUTHORITY_UNITS && (AUTHORITY.exec(text)?.[1]?.length ?? 0) > MAX_AUTHORITY_UNITS) {
+    throw new InvalidAnswerError('url', `the URL has an authority of more than ${MAX_AUTHORITY_UNITS} characters`);
   }
   try {
     return new URL(text);

@@ -4,7 +4,7 @@ import { InvalidArgumentError } from '../errors.ts';
 import { Memo } from '../memo.ts';
 import type { HeadersInput } from '../types.ts';
 import { isGone } from '../views.ts';
-import type { WireBounds } from './bounds.ts';
+import { truncateUtf8, type WireBounds } from './bounds.ts';
 import { InvalidAnswerError, quoted } from './refusal.ts';
 import { headerName, isHeaderValue } from './token.ts';
 
@@ -37,7 +37,7 @@ const DROPPED_BY_SHAPE = new RegExp(`^(?:x-anthropic-|(?:${SET_BY_BALANCER.join(
 /** Options of a Connection line that are read: a transform may answer with thousands in a line. */
 const MAX_OPTIONS = 100;
 /** Longest reported name of a dropped header. */
-const MAX_REPORTED_UNITS = 256;
+const MAX_REPORTED_BYTES = 256;
 const DROPPED_TOWARDS_CLIENT = new Set([...HOP_BY_HOP, 'proxy-connection', 'content-length']);
 
 /** Groups of header names, one bit each; a reader drops the lines of some of them. */
@@ -96,10 +96,10 @@ export function shapedHeaders(
   return toPairs(grouped(kept));
 }
 
-/** The names of the lines that `shapedHeaders` drops, in lower case, cut to 256 characters. */
+/** The names of the lines that `shapedHeaders` drops, in lower case, truncated to 256 bytes. */
 export function droppedByShape(headers: readonly (string | Uint8Array)[]): string[] {
   const names = headers.filter((_, index) => index % 2 === 0) as string[];
-  return names.filter(isDroppedByShape).map((name) => name.slice(0, MAX_REPORTED_UNITS).toLowerCase());
+  return names.filter(isDroppedByShape).map((name) => truncateUtf8(name, MAX_REPORTED_BYTES).toLowerCase());
 }
 
 /**
@@ -299,7 +299,7 @@ function pushAnswered(
   if (value.length > maxHeaderValueBytes) {
     throw new InvalidAnswerError(
       'header_value_size',
-      `header ${quoted(name)} has a value of ${value.length} bytes, more than maxHeaderValueBytes (${maxHeaderValueBytes})`,
+      `header ${quoted(name)} has a value of more than maxHeaderValueBytes (${maxHeaderValueBytes})`,
     );
   }
   if (known === undefined) throw new InvalidAnswerError('header_name', `${quoted(name)} is not a valid header name`);

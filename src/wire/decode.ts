@@ -32,6 +32,8 @@ const SHORT = 64;
 const MAX_WINDOW = 16_384;
 /** Maximum number of elements of all lists of a message, because an element of a few bytes becomes an object. */
 const MAX_ELEMENTS = 100_000;
+/** A limit of texts that cuts none. */
+const NO_TEXT_LIMIT = 0x7fff_ffff;
 const NO_BYTES = Buffer.alloc(0);
 const NO_VIEW = new DataView(NO_BYTES.buffer);
 
@@ -62,8 +64,10 @@ class Decoder {
   private window: string | null = null;
   private windowStart = 0;
   private windowEnd = 0;
-  /** The number of elements that the message may still have. */
+  /** The number of elements that the message may have, and may still have. */
+  private maxElements = 0;
   private elements = 0;
+  private maxTextBytes = NO_TEXT_LIMIT;
 
   decode(
     message: Message<unknown>,
@@ -72,6 +76,8 @@ class Decoder {
     end: number,
     leased: boolean,
     memory: BytesMemory,
+    maxElements: number,
+    maxTextBytes: number,
   ): unknown {
     if (bytes !== this.bytes) {
       this.bytes = bytes;
@@ -83,7 +89,9 @@ class Decoder {
     this.closeWindow();
     this.low = start;
     this.high = end;
-    this.elements = MAX_ELEMENTS;
+    this.maxElements = Math.min(maxElements, MAX_ELEMENTS);
+    this.elements = this.maxElements;
+    this.maxTextBytes = maxTextBytes;
     const root = Math.max(start, end - message.size);
     this.enter('', root, message.size, message.align);
     let plan = message.plans[0]!;
@@ -179,7 +187,8 @@ class Decoder {
 
   private readBytes(start: number, length: number): Uint8Array {
     const view = new Uint8Array(this.bytes.buffer, this.bytes.byteOffset + start, length);
-    if (!this.leased) return view;
+    // A small view would keep the memory of a large answer.
+    if (!this.leased) return 2 * length < this.bytes.buffer.byteLength ? new Uint8Array(view) : view;
     // A comparison costs less than a copy, and a copy in new memory would be garbage outside the JavaScript heap.
     const { repeated, into } = this.memory;
     if (repeated !== null && Buffer.compare(view, repeated) === 0) return repeated;
@@ -209,16 +218,26 @@ class Decoder {
       for (let i = start; i < end; i++) all |= bytes[i]!;
       if (all < 0x80) return bytes.toString('latin1', start, end);
     }
-    checkStringLength(step, end - start);
     if (!isUtf8(bytes.subarray(start, end))) throw new Fault(step.path, 'invalid UTF-8');
-    return bytes.toString('utf8', start, end);
+    const cut = this.cutText(start, end);
+    checkStringLength(step, cut - start);
+    return bytes.toString('utf8', start, cut);
+  }
+
+  /** Returns the end of the longest prefix of a text that fits in `maxTextBytes` without splitting a character. */
+  private cutText(start: number, end: number): number {
+    if (end - start <= this.maxTextBytes) return end;
+    let cut = start + this.maxTextBytes;
+    while (cut > start && (this.bytes[cut]! & 0xc0) === 0x80) cut--;
+    return cut;
   }
 
   private readLatin1(step: Step, start: number, end: number): string {
     const read = this.readFromWindow(start, end);
     if (read !== null) return read;
-    checkStringLength(step, end - start);
-    return this.bytes.toString('latin1', start, end);
+    const length = Math.min(end - start, this.maxTextBytes);
+    checkStringLength(step, length);
+    return this.bytes.toString('latin1', start, start + length);
   }
 
   /**
@@ -252,7 +271,7 @@ class Decoder {
 
   private countElements(step: Step, length: number): void {
     this.elements -= length;
-    if (this.elements < 0) throw new Fault(step.path, `the message has more than ${MAX_ELEMENTS} elements`);
+    if (this.elements < 0) throw new Fault(step.path, `the message has more than ${this.maxElements} elements`);
   }
 
   private readSlice(step: Step, at: number): unknown[] {
@@ -317,8 +336,10 @@ function checkStringLength(step: Step, length: number): void {
 const decoder = new Decoder();
 
 /**
- * Checks `bytes[start, end)` as `rkyv::access` does and returns the value. Byte fields are views of `bytes`. If the
- * bytes are leased, they are copies in `memory`. Throws a WireError with the field and the problem.
+ * Checks `bytes[start, end)` as `rkyv::access` does and returns the value. A byte field is a view of `bytes` if it is at
+ * least half of their memory, else a copy. If the bytes are leased, it is a copy in `memory`. A text or latin1 value of more
+ * than `maxTextBytes` and 16 KiB is checked completely, and truncated to `maxTextBytes` between two characters. Throws a
+ * WireError with the field and the problem, also for more than `maxElements` elements in all lists.
  */
 export function decodeAnswer<T>(
   message: Message<T>,
@@ -327,10 +348,12 @@ export function decodeAnswer<T>(
   end = bytes.length,
   leased = false,
   memory: BytesMemory = NEW_MEMORY,
+  maxElements = MAX_ELEMENTS,
+  maxTextBytes = NO_TEXT_LIMIT,
 ): T {
   const buffer = bytes instanceof Buffer ? bytes : Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length);
   try {
-    return decoder.decode(message, buffer, start, end, leased, memory) as T;
+    return decoder.decode(message, buffer, start, end, leased, memory, maxElements, maxTextBytes) as T;
   } catch (error) {
     if (!(error instanceof Fault)) throw error;
     throw new WireError(`${message.name}${error.path === '' ? '' : `.${error.path}`}: ${error.problem}`);

@@ -290,6 +290,23 @@ describe('answer of a filter', () => {
     expect(thrown(FilterError, () => outputOf(bytes, bound)).message).toContain(`more than outputBodyBytes`);
   });
 
+  it('may have 1,000 results more than candidates and is rejected beyond', () => {
+    const result = { upstreamId: one, decision: 'accept', reason: '' };
+    expect(outputOf(new Array(1_000).fill(result)).keptUpstreamIds).toHaveLength(1_000);
+    const error = thrown(FilterError, () => outputOf(new Array(1_001).fill(result)));
+    expect(error.message).toContain('results: the message has more than 1000 elements');
+    expect(error.cause).toBeInstanceOf(WireError);
+  });
+
+  it('may have labels and reasons of any length', () => {
+    const long = 'é'.repeat(100_000);
+    const result = { upstreamId: one, decision: `quota${long}`, reason: long };
+    const rejection = { upstreamId: one, reason: 'insufficient_quota' };
+    expect(outputOf([result]).perCandidateReasons).toEqual([{ ...rejection, text: 'é'.repeat(128) }]);
+    const wide = outputOf([result], { wireBounds: { reasonBytes: 100_001 } });
+    expect(wide.perCandidateReasons).toEqual([{ ...rejection, text: 'é'.repeat(50_000) }]);
+  });
+
   it('is rejected if it does not decode', () => {
     const good = encodeToBytes(filterResponse, { results: [{ upstreamId: one, decision: 'accept', reason: '' }] });
     for (const bytes of [Buffer.alloc(64, 0xff), good.subarray(1), Buffer.concat([good, Buffer.alloc(1)])]) {

@@ -282,6 +282,25 @@ describe('answer of a shape', () => {
     expect(refused({ url: 'data:x' }, SAME_ORIGIN, opaque)).toBe('origin');
   });
 
+  it('may have 1,000 headers more than maxHeaders to be rejected for their number, and does not decode beyond', () => {
+    const lines = (count: number) => new Array<string>(2 * count).fill('a');
+    expect(refused({ headers: lines(1_100) })).toBe('max_headers');
+    const error = thrown(DialectError, () => shapedBy({ headers: lines(1_101) }));
+    expect(error.cause).toBeInstanceOf(WireError);
+  });
+
+  it('is rejected if a text or a value of 300 KB exceeds its limit', () => {
+    const long = 'a'.repeat(300_000);
+    expect(refused({ url: `https://h/${long}` })).toBe('url');
+    expect(refused({ method: long })).toBe('method');
+    expect(refused({ headers: [long, ''] })).toBe('header_name');
+    expect(refused({ headers: ['a', long] })).toBe('header_value_size');
+    expect(shapedBy({ headers: ['host', long] }).headers).toEqual([]);
+    const wireBounds = { maxHeaderValueBytes: 299_999 };
+    expect(refused({ headers: ['a', long] }, { wireBounds })).toBe('header_value_size');
+    expect(shapedBy({ headers: ['a', long.slice(1)] }, { wireBounds }).headers).toEqual([['a', long.slice(1)]]);
+  });
+
   it('is rejected if it does not decode', () => {
     const error = thrown(DialectError, () => shapedBy(Buffer.alloc(100, 0xff)));
     expect(error.cause).toBeInstanceOf(WireError);

@@ -145,6 +145,25 @@ describe('shapedRequest', () => {
     expect(ruleOf({ url }, null)).toBe('url');
   });
 
+  it('rejects an authority of more than 1,024 characters before it is parsed, however it is written', () => {
+    const host = '\u4e00'.repeat(1_025);
+    const written = [
+      'https://h',
+      'https:h',
+      'https:\\/\\h',
+      ' h\nttps:/\t/\r/h',
+      'ws:////h',
+      'https://u@h',
+      'https://h\n',
+    ];
+    for (const url of written) {
+      const { message, rule } = refusal(() => shapedRequest({ ...good, url: `${url}${host}/x` }, null, unrestricted));
+      expect([message, rule]).toEqual(['the URL has an authority of more than 1024 characters', 'url']);
+    }
+    const path = `https://h/${host}/a:b//c`;
+    expect(shapedRequest({ ...good, url: path }, null, unrestricted).url.host).toBe('h');
+  });
+
   it('limits the URL to 65,536 characters and the method to 65,535', () => {
     const url = 'https://api.example.test/'.padEnd(65_536, 'x');
     const request = shapedRequest({ ...good, url, method: 'M'.repeat(65_535) }, base, selected);

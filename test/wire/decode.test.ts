@@ -1,12 +1,11 @@
-import { setFlagsFromString } from 'node:v8';
-import { runInNewContext } from 'node:vm';
 import { describe, expect, it } from 'vitest';
 import { decodeAnswer, WireError } from '../../src/wire/decode.ts';
-import { filterRequestBase, filterResponse } from '../../src/wire/messages/filter.ts';
+import { type CandidateVerdict, filterRequestBase, filterResponse } from '../../src/wire/messages/filter.ts';
 import { observeEvent } from '../../src/wire/messages/observe.ts';
 import { type ShapeResponse, shapeResponse } from '../../src/wire/messages/shape.ts';
 import { transformResponseResult, transformSseEventResult } from '../../src/wire/messages/transform.ts';
 import type { Message } from '../../src/wire/rkyv.ts';
+import { collector } from '../support/collector.ts';
 import { encodeToBytes } from '../support/encode.ts';
 import { canonical } from './fuzz/canonical.ts';
 import { ROOTS } from './fuzz/roots.ts';
@@ -136,23 +135,65 @@ it('decodeAnswer limits the number of elements, so that a small answer cannot al
   );
 });
 
+describe('limits of an answer', () => {
+  const limited = (results: readonly CandidateVerdict[], maxElements: number, maxTextBytes: number) => {
+    const bytes = encodeToBytes(filterResponse, { results });
+    return decodeAnswer(filterResponse, bytes, 0, bytes.length, false, undefined, maxElements, maxTextBytes).results;
+  };
+  const verdict = { upstreamId: 'id', decision: 'accept', reason: '' };
+
+  it('include the number of elements', () => {
+    expect(limited([verdict, verdict], 2, 100)).toHaveLength(2);
+    expect(() => limited([verdict, verdict, verdict], 2, 100)).toThrow('results: the message has more than 2 elements');
+    const many = new Array<CandidateVerdict>(100_001).fill(verdict);
+    expect(() => limited(many, 200_000, 100)).toThrow('more than 100000 elements');
+  });
+
+  it('truncate long texts between two characters', () => {
+    const long = 'é'.repeat(20_000);
+    expect(limited([{ ...verdict, decision: long, reason: long }], 1, 1_001)).toEqual([
+      { ...verdict, decision: 'é'.repeat(500), reason: 'é'.repeat(500) },
+    ]);
+    expect(limited([{ ...verdict, reason: `x${'😀'.repeat(9_000)}` }], 1, 1_000)[0]?.reason).toBe(
+      `x${'😀'.repeat(249)}`,
+    );
+  });
+
+  it('truncate long header values', () => {
+    const answer = { url: '', method: '', headers: ['n', 'ÿ'.repeat(20_000)], body: new Uint8Array(0) };
+    const bytes = encodeToBytes(shapeResponse, answer);
+    const { headers } = decodeAnswer(shapeResponse, bytes, 0, bytes.length, false, undefined, 1, 1_000);
+    expect(headers).toEqual(['n', 'ÿ'.repeat(1_000)]);
+  });
+
+  it('leave the bytes after a prefix checked', () => {
+    const bytes = encodeToBytes(filterResponse, { results: [{ ...verdict, reason: `${'a'.repeat(20_000)}é` }] });
+    bytes[bytes.indexOf(0xc3)] = 0xff;
+    expect(() => decodeAnswer(filterResponse, bytes, 0, bytes.length, false, undefined, 1, 1_000)).toThrow(
+      'results[0].reason: invalid UTF-8',
+    );
+  });
+});
+
 /** Bytes of the value of a header whose name is kept. */
 const NAMED_BYTES = 10_000;
-
-/** Returns V8's full garbage collection. */
-function collector(): () => void {
-  setFlagsFromString('--expose-gc');
-  return runInNewContext('gc') as () => void;
-}
 
 describe('decoded values', () => {
   const answer: ShapeResponse = { url: 'u', method: 'GET', headers: ['n', 'vÿ'], body: Uint8Array.of(1, 2, 3) };
 
   it('have bodies that are views of the answer', () => {
-    const bytes = atOddOffset(encodeToBytes(shapeResponse, answer));
+    const large = { ...answer, body: new Uint8Array(200).fill(1) };
+    const bytes = atOddOffset(encodeToBytes(shapeResponse, large));
+    const { body } = decodeAnswer(shapeResponse, bytes);
+    expect(body).toEqual(large.body);
+    expect(body.buffer).toBe(bytes.buffer);
+  });
+
+  it('have a copy of a body that takes less than half of the memory of the answer', () => {
+    const bytes = Uint8Array.from([...new Uint8Array(1_600), ...encodeToBytes(shapeResponse, answer)]);
     const { body } = decodeAnswer(shapeResponse, bytes);
     expect(body).toEqual(answer.body);
-    expect(body.buffer).toBe(bytes.buffer);
+    expect(body.buffer.byteLength).toBe(answer.body.length);
   });
 
   it('have null for absent fields of a replacement', () => {
