@@ -25,6 +25,7 @@ import type { Prefix } from '../wire/prefix.ts';
 import type { Message } from '../wire/rkyv.ts';
 import { onAbort } from './abort.ts';
 import { InFlight } from './in-flight.ts';
+import type { Placement } from './placement.ts';
 import { enqueue } from './queue.ts';
 import { type CallScratch, leaseScratch, returnScratch } from './scratch.ts';
 
@@ -171,17 +172,17 @@ export class Dispatcher {
   }
 
   /** Whether asynchronous calls of this hook run off the thread, because earlier ones took long. */
-  isLong({ guard, hook }: HookCall<unknown>): boolean {
-    return guard?.placements[HOOK_KINDS.indexOf(hook)]?.offThread === true && this.config.inlineSliceMs > 0;
+  isLong(call: HookCall<unknown>): boolean {
+    return placementOf(call)?.offThread === true && this.config.inlineSliceMs > 0;
   }
 
   /** Records how long a call took as a whole, for `isLong`. */
-  #noteDuration({ guard, hook, stream }: HookCall<unknown>, milliseconds: number): void {
+  #noteDuration(call: HookCall<unknown>, milliseconds: number): void {
     const long = milliseconds >= this.config.inlineSliceMs / 2;
-    const placement = guard?.placements[HOOK_KINDS.indexOf(hook)];
+    const placement = placementOf(call);
     placement?.note(long);
-    // Only its deadline interrupts an event of a stream, so one long event is enough to move the hook off the thread.
-    if (long && stream !== null) placement?.note(long);
+    // Only its deadline interrupts an event of a stream.
+    if (long && call.stream !== null) placement?.noteDecisive();
   }
 
   #here<Answer>(call: HookCall<Answer>, sliceMs: number): Answer | Promise<Answer> {
@@ -205,7 +206,10 @@ export class Dispatcher {
         const end = start + headLength + tailLength;
         if (typeof answer === 'number') value = call.decode(bytes, end, end + answer, true);
         else if ('failed' in answer) {
-          if (answer.kind === 'sliced') staged = this.#stageEncoded(call, scratch);
+          if (answer.kind === 'sliced') {
+            placementOf(call)?.noteDecisive();
+            staged = this.#stageEncoded(call, scratch);
+          }
           const failed = staged ?? answer;
           if ('failed' in failed) failure = failed;
         } else {
@@ -253,7 +257,7 @@ export class Dispatcher {
       guard?.exit(began, call.principal, outcomeOf(staged, call), 0);
       throw this.#failed(call, staged, Number.NaN);
     }
-    return this.#run(call, began, staged, 0);
+    return this.#run(call, began, staged, Number.NaN);
   }
 
   #stage(call: HookCall<unknown>): Staged | CallFailure {
@@ -295,13 +299,13 @@ export class Dispatcher {
     } catch (error) {
       staged.cancel();
       const full = error instanceof PoolSaturatedError;
-      guard?.exit(began, principal, full ? 'saturated' : 'none', 0);
+      guard?.exit(began, principal, full ? 'saturated' : 'none', slicedSeconds);
       throw full ? this.#failed(call, QUEUE_FULL, Number.NaN) : error;
     }
     this.inFlight.begin();
     let stopListening: (() => void) | undefined;
     let ended: CallOutcome = 'none';
-    let seconds = 0;
+    let seconds = slicedSeconds;
     try {
       const outcome = await (signal === undefined
         ? queued.done
@@ -314,10 +318,10 @@ export class Dispatcher {
               });
             }),
           ]));
+      if (outcome !== null) seconds = sumOf(slicedSeconds, outcome.seconds);
       // The caller no longer waits for an answer that arrived before the abort.
       signal?.throwIfAborted();
       if (outcome === null) throw new Error('a call left the queue without an abort');
-      seconds = outcome.seconds + slicedSeconds;
       if (outcome.failure?.kind !== 'cancelled') this.#noteDuration(call, outcome.totalSeconds * 1_000);
       if (outcome.failure !== null) {
         ended = outcomeOf(outcome.failure, call);
@@ -354,6 +358,16 @@ export class Dispatcher {
 
 /** A bound that no answer can exceed, for calls without a bound. */
 export const ANY_ANSWER = 0xffff_ffff;
+
+/** Adds durations, of which NaN is none. */
+function sumOf(one: number, other: number): number {
+  if (Number.isNaN(one)) return other;
+  return Number.isNaN(other) ? one : one + other;
+}
+
+function placementOf({ guard, hook }: HookCall<unknown>): Placement | undefined {
+  return guard?.placements[HOOK_KINDS.indexOf(hook)];
+}
 
 function outcomeOf({ kind, trap, cpuShare }: NativeFailure, { deadlineMs }: HookCall<unknown>): CallOutcome {
   switch (kind) {

@@ -6,7 +6,7 @@ const OFF_FROM = 2 * LONG;
 /** Maximum score: this many consecutive short calls move the hook back, however many long ones preceded them. */
 const MAX = 4 * LONG;
 
-/** The placement of one hook: `note` records each call, and `offThread` decides the next one. */
+/** The placement of one hook: `note` records each call, and `offThread` decides where the next one runs. */
 export class Placement {
   #score = 0;
   #offThread = false;
@@ -22,5 +22,14 @@ export class Placement {
     else if (this.#score > 0) this.#score--;
     if (this.#score >= OFF_FROM) this.#offThread = true;
     else if (this.#score === 0) this.#offThread = false;
+  }
+
+  /**
+   * Records a call that alone moves the hook off the thread, such as one that exhausted its slice. Calls that are
+   * waiting must not find out the same, each at the cost of a slice.
+   */
+  noteDecisive(): void {
+    this.#score = Math.max(OFF_FROM, this.#score);
+    this.#offThread = true;
   }
 }

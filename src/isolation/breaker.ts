@@ -176,15 +176,21 @@ export class Breaker {
   }
 
   /**
-   * Handles a call that ended without a verdict on the plugin, such as an aborted one. The next trial may start
-   * immediately.
+   * Handles a call that ended without a verdict on the plugin, such as an aborted one. The time that it spent in the
+   * guest is counted. After a trial that did not enter the guest, the next one may start immediately.
    */
-  cancel(began: number): void {
-    if (this.#state === 'half-open' && this.#counts(began)) this.#trialAt = 0;
+  cancel(began: number, seconds: number): void {
+    if (!this.#counts(began)) return;
+    if (this.#state === 'closed') this.#addGuestTime(seconds);
+    else if (this.#state === 'half-open' && seconds === 0) this.#trialAt = 0;
   }
 
   #count(seconds: number): void {
     this.#calls++;
+    this.#addGuestTime(seconds);
+  }
+
+  #addGuestTime(seconds: number): void {
     this.#guestSeconds += seconds;
     if (this.#guestSeconds >= this.#guestSecondsLimit && !this.#renewWindow()) this.open('guest-time');
   }

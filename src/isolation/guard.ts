@@ -63,7 +63,9 @@ export class VersionGuard {
     this.stats.count(outcome);
     const { breaker } = this;
     if (breaker === null) return;
-    breaker.exit(began, principal, VERDICTS[outcome], Number.isNaN(seconds) ? 0 : seconds);
+    // A starved call used little of its time, because the machine was busy.
+    const counted = Number.isNaN(seconds) || outcome === 'starved' ? 0 : seconds;
+    breaker.exit(began, principal, VERDICTS[outcome], counted);
   }
 
   #checkEnabled(call: Described): void {

@@ -64,7 +64,7 @@ export class SlotBreaker {
     const wait = own === undefined ? 0 : own.enter();
     if (wait > 0) return wait;
     const waitOfAll = this.#all.enter();
-    if (waitOfAll > 0) own?.cancel(this.#sequence.value);
+    if (waitOfAll > 0) own?.cancel(this.#sequence.value, 0);
     return waitOfAll;
   }
 
@@ -114,7 +114,7 @@ export class SlotBreaker {
 function report(breaker: Breaker, began: number, verdict: CallVerdict, seconds: number): void {
   if (verdict === 'success') breaker.succeed(began, seconds);
   else if (verdict === 'failure') breaker.fail(began, seconds);
-  else breaker.cancel(began);
+  else breaker.cancel(began, seconds);
 }
 
 /** Returns the first entry whose breaker is closed, else the first. Entries are in insertion order. */

@@ -22,6 +22,16 @@ it('moves off the thread if every third call is long', () => {
   expect(placed(calls).at(-1)).toBe(true);
 });
 
+it('moves off the thread after one decisive call, and back after short ones', () => {
+  const placement = new Placement();
+  placement.noteDecisive();
+  expect(placement.offThread).toBe(true);
+  placement.note(false);
+  expect(placement.offThread).toBe(true);
+  for (let at = 0; at < 16; at++) placement.note(false);
+  expect(placement.offThread).toBe(false);
+});
+
 it('moves back after enough short calls', () => {
   const calls = [...Array(100).fill(true), ...Array(16).fill(false)];
   const states = placed(calls);

@@ -61,6 +61,28 @@ describe('an asynchronous call that exceeds its slice', () => {
     expect(slot.status.calls).toBe(1);
   });
 
+  it('moves the next calls off the thread while it runs, also if its caller aborts it', async () => {
+    const { filter, slot } = filterOf(plugin('misbehave'));
+    const controller = new AbortController();
+    const call = filter.filterAsync(request(), caller({ do: 'loop' }), [], { signal: controller.signal });
+    expect(isOffThread(slot)).toBe(true);
+    controller.abort();
+    await expect(call).rejects.toBe(controller.signal.reason);
+    expect(isOffThread(slot)).toBe(true);
+  });
+
+  it('counts its guest time for the breaker, also if its caller aborts it', async () => {
+    // The slice alone exceeds the limit of 10 ms.
+    const breaker = { enabled: true, guestTimeShare: 0.001, windowMs: 10_000 };
+    const { filter, slot } = filterOf(plugin('misbehave'), { breaker, inlineSliceMs: 20 });
+    const controller = new AbortController();
+    const call = filter.filterAsync(request(), caller({ do: 'loop' }), [], { signal: controller.signal });
+    controller.abort();
+    await call.catch(() => {});
+    expect(slot.status.breaker?.state).toBe('open');
+    expect(slot.status.failures.expired).toBe(0);
+  });
+
   it('starts off the thread after several long calls, and inline again after short ones', async () => {
     const { filter, slot } = filterOf(SLOW);
     for (let at = 0; at < 3; at++) await filter.filterAsync(LONG, caller(), []);

@@ -145,11 +145,28 @@ describe('an open breaker', () => {
     made.fail(0, 0);
     clock.now += 10;
     expect(made.enter()).toBe(0);
-    made.cancel(sequence.value);
+    made.cancel(sequence.value, 0);
     expect(made.enter()).toBe(0);
     expect(made.enter()).toBe(10);
     clock.now += 10;
     expect(made.enter()).toBe(0);
+  });
+
+  it('waits before the next trial after one that was canceled in the guest', () => {
+    const { sequence, breaker: made, clock } = breaker({ consecutiveFailures: 1, openMs: 10 });
+    made.fail(0, 0);
+    clock.now += 10;
+    expect(made.enter()).toBe(0);
+    made.cancel(sequence.value, 0.005);
+    expect(made.enter()).toBe(10);
+  });
+
+  it('opens when canceled calls use too much guest time', () => {
+    const { breaker: made } = breaker({ guestTimeShare: 0.5, windowMs: 1_000 });
+    made.cancel(0, 0.4);
+    expect(made.state).toBe('closed');
+    made.cancel(0, 0.2);
+    expect(made.state).toBe('open');
   });
 });
 
