@@ -1,9 +1,10 @@
 /**
  * Queued events for observers, delivered outside the request path: one FIFO queue (line) per slot, each bounded in
- * events and all together in bytes. A line delivers one batch at a time, so that an observer that never returns fills
+ * events. The bytes of all lines are bounded together and shared by the owners of the slots. A line delivers one batch at a time, so that an observer that never returns fills
  * only its own line and holds only one permit.
  */
 import { PluginUnavailableError } from '../errors.ts';
+import { FairBudget } from '../fair-budget.ts';
 import type { VersionGuard } from '../isolation/guard.ts';
 import type { SlotStats } from '../isolation/slot-stats.ts';
 import { HOOK_KINDS } from '../types.ts';
@@ -40,15 +41,16 @@ interface Line {
 export class ObserveQueue {
   readonly #dispatcher: Dispatcher;
   readonly #lines = new Map<SlotStats, Line>();
-  #bytes = 0;
+  /** The bytes of the waiting events, by the owners of their slots. */
+  readonly #bytes = new FairBudget();
 
   constructor(dispatcher: Dispatcher) {
     this.#dispatcher = dispatcher;
   }
 
   /**
-   * Queues an event. Returns false if the line of its slot or the whole queue is full; the event is then dropped and
-   * counted. Throws what encoding throws, and ClosedError.
+   * Queues an event. Returns false if the line of its slot or the share of its owner is full; the event is then dropped
+   * and counted. Throws what encoding throws, and ClosedError.
    */
   push(call: EventCall): boolean {
     this.#dispatcher.checkOpen();
@@ -57,12 +59,11 @@ export class ObserveQueue {
     const isFull = () => (this.#lines.get(stats)?.events.length ?? 0) >= maxQueuedEvents;
     const bytes = isFull() ? null : encodedCopy(call);
     // Encoding runs the caller's getters, which may queue events too.
-    if (bytes === null || isFull() || this.#bytes + bytes.length > maxQueuedEventBytes) {
+    if (bytes === null || isFull() || !this.#bytes.take(ownerOf(call), bytes.length, maxQueuedEventBytes)) {
       stats.droppedEvents++;
       return false;
     }
     const existing = this.#lines.get(stats);
-    this.#bytes += bytes.length;
     if (existing !== undefined) {
       existing.events.push({ call, bytes });
       return true;
@@ -86,7 +87,7 @@ export class ObserveQueue {
     while (line.events.length > 0) {
       const batch = batchOf(line.events);
       const handled = await this.#run(batch).catch(() => batch.length);
-      for (const { bytes } of line.events.splice(0, handled)) this.#bytes -= bytes.length;
+      for (const { call, bytes } of line.events.splice(0, handled)) this.#bytes.release(ownerOf(call), bytes.length);
     }
   }
 
@@ -112,6 +113,11 @@ export class ObserveQueue {
       return batch.length;
     }
   }
+}
+
+/** The slot's owner, who is responsible for a slow observer. */
+function ownerOf({ guard }: EventCall): string {
+  return guard.key.principal;
 }
 
 /** Returns the leading events of the same version with the same deadline, within the bounds of a batch. */

@@ -82,6 +82,17 @@ describe('observeQueued', () => {
     expect(good.hook.observeQueued(event())).toBe(true);
   });
 
+  it('leaves a share of the bytes to other owners when all observers of one owner are slow', async () => {
+    const { runtime, hostile, good } = observers({ deadlineMs: 300, maxQueuedEventBytes: 4_000 });
+    const second = runtime.registerObserve(new SlotKey('hostile', 'second'), 'second', plugin('misbehave'));
+    const hooks = [hostile.hook, new WasmtimeObservabilityHook(runtime, second)];
+    while (hooks.map((hook) => hook.observeQueued(event('loop'))).some(Boolean));
+    expect(good.hook.observeQueued(event())).toBe(true);
+    for (const { key } of [hostile.slot, second]) runtime.disable(key, 'stop');
+    await runtime.drain();
+    expect(good.slot.status).toMatchObject({ calls: 1, droppedEvents: 0 });
+  });
+
   it('counts failures for the breaker, and rejects events while it is open', async () => {
     const { runtime, good } = observers({ breaker: { enabled: true } });
     for (let at = 0; at < 50; at++) good.hook.observeQueued(event('unreachable'));
