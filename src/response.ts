@@ -1,6 +1,7 @@
 /** Transforms of responses and of streams, with the failure policy enforced. */
 import { type AsyncCallOptions, type CallOptions, isAbort } from './adapters/adapter.ts';
 import { ResponseTransformError, type WasmtimeRuntimeError } from './errors.ts';
+import { isFinalStatus } from './policy/decision.ts';
 import type { PluginFailurePolicy } from './policy/failure.ts';
 import { pluginFailed, pluginFailureOrThrow, type Unavailable } from './policy/unavailable.ts';
 import { type SseDialect, SseTransformer, type SseTransformerOptions } from './sse/transformer.ts';
@@ -53,9 +54,6 @@ export interface PassedThroughResponse {
   /** The failure of the transform; absent if the plugin left the response unchanged or no plugin is configured. */
   readonly error?: WasmtimeRuntimeError;
 }
-
-/** Informational statuses: a client waits for the final response after one of these. */
-const FIRST_FINAL_STATUS = 200;
 
 /** Whether the stage of a chain can transform responses. */
 export function isResponseStage(stage: Partial<ResponseStage> | undefined): stage is ResponseStage {
@@ -120,7 +118,7 @@ function outcomeOf(
 ): ResponseOutcome {
   if (answer.kind === 'unchanged') return { kind: 'passed-through' };
   const { status = input.status, headers = input.headers, body = input.body } = answer;
-  if (status < FIRST_FINAL_STATUS) {
+  if (!isFinalStatus(status)) {
     const problem = `the answer's status ${status} is not a final one`;
     throw new ResponseTransformError('runtime', problem, { plugin: stage.pluginName, hook: 'transform_response' });
   }

@@ -97,6 +97,21 @@ describe('filters of a chain', () => {
     }
   });
 
+  it.each([
+    [[id(1), id(1)], 1],
+    [[id(1), id(9)], 1],
+    [[id(3), id(1)], 0],
+  ])('count the answer %j as invalid %i times', async (ids, invalid) => {
+    const results = ids.map((upstreamId) => ({ upstreamId, decision: 'accept', reason: '' }));
+    const puppeteer = { ...ctx, body: encodeToBytes(filterResponse, { results }) };
+    const slot = runtime.registerFilter(key(`counted ${ids}`), 'puppet', wasm('puppet'));
+    const chain = new PluginChain({ filters: [new WasmtimeFilterPlugin(runtime, slot)] });
+    for (const [at, where] of (['inline', 'thread'] as const).entries()) {
+      await chain.filterAsync(puppeteer, principal({ puppet: true }), candidates, { where });
+      expect(slot.status.failures.invalidAnswer).toBe(invalid * (at + 1));
+    }
+  });
+
   it('make the request unavailable when they keep nothing', () => {
     const chain = new PluginChain({ filters: [filterOf('cache-aware', 'fail-closed')] });
     expect(chain.filter(ctx, principal({ keep: 0 }), candidates)).toMatchObject({

@@ -269,6 +269,8 @@ export abstract class AdapterCall<Answer> implements HookCall<Answer> {
   readonly maxAnswerBytes: number;
   readonly stream: NativeStream | null = null;
   readonly probe = false;
+  /** Set by `decode`. */
+  breaksRule = false;
   /** Set for an asynchronous call; synchronous calls ignore the option. */
   signal: AbortSignal | undefined = undefined;
   /** Bytes of the caller's body, by which `auto` selects the thread. */

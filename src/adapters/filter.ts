@@ -4,7 +4,7 @@ import { encodeMessage } from '../dispatch/call.ts';
 import type { CallScratch } from '../dispatch/scratch.ts';
 import { FilterError, GuestTrapError, InvalidArgumentError } from '../errors.ts';
 import { filterTextBytes, maxElements } from '../policy/bounds.ts';
-import { filterOutput } from '../policy/decision.ts';
+import { filterOutput, namesCandidatesOnce } from '../policy/decision.ts';
 import { requestHeaders } from '../policy/headers.ts';
 import type { WasmtimeRuntime } from '../runtime.ts';
 import type { SlotKey } from '../slot-key.ts';
@@ -140,7 +140,9 @@ class FilterCall extends AdapterCall<FilterOutput> {
     const limit = maxElements(this.sent.length);
     const textBytes = filterTextBytes(wireBounds);
     const { results } = decodeAnswer(this.schema.response, bytes, start, end, leased, undefined, limit, textBytes);
-    return filterOutput(results, wireBounds, this.sent);
+    const output = filterOutput(results, wireBounds, this.sent);
+    this.breaksRule = !namesCandidatesOnce(output, this.sent);
+    return output;
   }
 
   forVersion(version: Version<'filter'>): FilterCall {

@@ -5,9 +5,10 @@ import type { CallScratch } from '../dispatch/scratch.ts';
 import { type ErrorContext, GuestTrapError, ResponseTransformError } from '../errors.ts';
 import type { NativeStream } from '../native/addon.ts';
 import { maxElements, shapeTextBytes } from '../policy/bounds.ts';
-import { checkStatus } from '../policy/decision.ts';
+import { checkStatus, isFinalStatus } from '../policy/decision.ts';
 import { transformedHeaders } from '../policy/headers.ts';
 import { quoted } from '../policy/refusal.ts';
+import { isEventType } from '../sse/event.ts';
 import type { SseEvent, TransformResponseInput, TransformResponseOutput, TransformSseEventOutput } from '../types.ts';
 import { checkBytes, checkObject } from '../validate.ts';
 import type { Version } from '../versions.ts';
@@ -87,7 +88,10 @@ export class ResponseCall extends AdapterCall<TransformResponseOutput> {
     const answer = decodeAnswer(this.schema.response, bytes, start, end, leased, memory, limit, textBytes);
     if (answer.kind === 'unchanged') return { kind: 'unchanged' };
     const { status, headers, body } = answer;
-    if (status !== null) checkStatus(status);
+    if (status !== null) {
+      checkStatus(status);
+      this.breaksRule = !isFinalStatus(status);
+    }
     return {
       kind: 'replace',
       ...(status === null ? {} : { status }),
@@ -158,6 +162,8 @@ export class SseEventCall extends AdapterCall<TransformSseEventOutput> {
 
   decode(bytes: Buffer, start: number, end: number, leased: boolean): TransformSseEventOutput {
     const answer = decodeAnswer(this.schema.response, bytes, start, end, leased);
-    return answer.kind === 'replace' ? { kind: 'replace', events: answer.events } : { kind: answer.kind };
+    if (answer.kind !== 'replace') return { kind: answer.kind };
+    this.breaksRule = !answer.events.every(({ event }) => isEventType(event));
+    return { kind: 'replace', events: answer.events };
   }
 }

@@ -74,6 +74,8 @@ export interface HookCall<Answer> {
   readonly stream: NativeStream | null;
   /** Probes run outside the budget. */
   readonly probe: boolean;
+  /** Whether the decoded answer breaks a rule that its user enforces. It counts as invalid, and is returned. */
+  readonly breaksRule: boolean;
   /** Aborts an off-thread call. */
   readonly signal: AbortSignal | undefined;
   /** The context of the call for errors. */
@@ -216,7 +218,7 @@ export class Dispatcher {
           value = call.decode(answer, 0, answer.length, false);
           scratch.expect(end + answer.length);
         }
-        outcome = failure === null ? 'success' : outcomeOf(failure, call);
+        outcome = failure === null ? outcomeOfAnswer(call) : outcomeOf(failure, call);
       } catch (error) {
         refused = { error };
         outcome = outcomeOfRefusal(error);
@@ -331,7 +333,7 @@ export class Dispatcher {
       try {
         const answer = outcome.answer!;
         const value = call.decode(answer, 0, answer.length, false);
-        ended = 'success';
+        ended = outcomeOfAnswer(call);
         return value;
       } catch (error) {
         ended = outcomeOfRefusal(error);
@@ -386,6 +388,10 @@ function outcomeOf({ kind, trap, cpuShare }: NativeFailure, { deadlineMs }: Hook
     default:
       return 'none';
   }
+}
+
+function outcomeOfAnswer({ breaksRule }: HookCall<unknown>): CallOutcome {
+  return breaksRule ? 'invalid-answer' : 'success';
 }
 
 /** Any error but one about the answer was thrown by the caller's code. */

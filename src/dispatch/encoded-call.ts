@@ -38,6 +38,10 @@ export abstract class EncodedCall<Answer> implements HookCall<Answer> {
     this.#request = request;
   }
 
+  get breaksRule(): boolean {
+    return false;
+  }
+
   abstract context(): ErrorContext;
 
   encode(scratch: CallScratch): void {

@@ -63,6 +63,10 @@ class CopiedCall<Answer> extends EncodedCall<Answer> {
     this.#call = call;
   }
 
+  override get breaksRule(): boolean {
+    return this.#call.breaksRule;
+  }
+
   context(): ErrorContext {
     return this.#call.context();
   }

@@ -49,6 +49,26 @@ export function filterOutput(
   return { keptUpstreamIds, reason, perCandidateReasons };
 }
 
+/** Whether a verdict names only candidates, each at most once. `sent` are the ids of the candidates. */
+export function namesCandidatesOnce(
+  { keptUpstreamIds, perCandidateReasons }: FilterOutput,
+  sent: readonly string[],
+): boolean {
+  let kept = 0;
+  let rejected = 0;
+  // Most plugins name the candidates in their order.
+  for (const id of sent) {
+    if (id === keptUpstreamIds[kept]) kept++;
+    else if (id === perCandidateReasons[rejected]?.upstreamId) rejected++;
+  }
+  if (kept === keptUpstreamIds.length && rejected === perCandidateReasons.length) return true;
+  const unnamed = new Set(sent);
+  return (
+    keptUpstreamIds.every((id) => unnamed.delete(id)) &&
+    perCandidateReasons.every(({ upstreamId }) => unnamed.delete(upstreamId))
+  );
+}
+
 /**
  * Returns the meaning of a plugin's label for a rejection, by its first 1,024 characters. ASCII case is ignored, and `-`
  * equals `_`.
@@ -94,6 +114,11 @@ export function shapedRequest(
 export function checkStatus(status: number): void {
   if (status < 100 || status > 999)
     throw new InvalidAnswerError('status', `status ${status} is not in the range 100 to 999`);
+}
+
+/** Whether a response has this status. A client waits for the final response after an informational one. */
+export function isFinalStatus(status: number): boolean {
+  return status >= 200;
 }
 
 function parseUrl(text: string): URL {

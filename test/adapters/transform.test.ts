@@ -12,8 +12,10 @@ import {
 } from '../../src/index.ts';
 import { InvalidAnswerError } from '../../src/policy/refusal.ts';
 import type { Json } from '../../src/types.ts';
+import { transformSseEventResult } from '../../src/wire/messages/transform.ts';
+import { encodeToBytes } from '../support/encode.ts';
 import { rejected, thrown } from '../support/errors.ts';
-import { guest } from '../support/guest.ts';
+import { guest, LONGER_THAN_PROBES, misbehavesAfterProbe } from '../support/guest.ts';
 import { plugin } from '../support/plugins.ts';
 import { newRuntime, recorder } from '../support/runtimes.ts';
 import { caller, response, sseEvent } from '../support/samples.ts';
@@ -118,6 +120,17 @@ describe('transformed response', () => {
     expect(transformed('status:999')).toMatchObject({ status: 999 });
   });
 
+  it.each([
+    ['status:103', 1],
+    ['status:200', 0],
+    ['headers', 0],
+  ])('with the change %s counts as invalid %i times', (change, invalid) => {
+    const runtime = newRuntime();
+    const slot = runtime.registerShape(key, 'transforms', plugin('transforms'));
+    new WasmtimeUpstreamDialect(runtime, slot).transformResponse(response(withChange(change)));
+    expect(slot.status.failures.invalidAnswer).toBe(invalid);
+  });
+
   it('is limited by maxHeaders and maxHeaderValueBytes', () => {
     const config = { wireBounds: { maxHeaders: 20, maxHeaderValueBytes: 500 } };
     expect(transformed('many-headers:20', {}, config)).toMatchObject({ kind: 'replace' });
@@ -150,6 +163,26 @@ describe('transformed event', () => {
     expect(sseTransformed('rename')).toEqual({ kind: 'replace', events: [event('hello', 'renamed')] });
     expect(sseTransformed('repeat:3')).toEqual({ kind: 'replace', events: Array(3).fill(event('hello')) });
     expect(sseTransformed('upper', {}, { event: 'other' })).toEqual({ kind: 'unchanged' });
+  });
+
+  it.each([
+    ['a\nb', 1],
+    ['a', 0],
+  ])('of the type %j counts as invalid %i times', (type, invalid) => {
+    const answer = { kind: 'replace', events: [{ event: type, data: bytesOf('x') }] } as const;
+    const bytes = encodeToBytes(transformSseEventResult, answer);
+    const hex = Array.from(bytes, (byte) => `\\${byte.toString(16).padStart(2, '0')}`).join('');
+    const packed = (16_384n << 32n) | BigInt(bytes.length);
+    const wasm = guest({
+      hooks: ['shape', 'transform_response', 'transform_sse_event'],
+      fields: `(data (i32.const 16384) "${hex}")`,
+      hook: { transform_sse_event: misbehavesAfterProbe(`(i64.const ${packed})`) },
+    });
+    const runtime = newRuntime();
+    const slot = runtime.registerShape(key, 'guest', wasm);
+    const data = Buffer.alloc(LONGER_THAN_PROBES);
+    new WasmtimeUpstreamDialect(runtime, slot).transformSseEvent(sseEvent({ event: { event: 'message', data } }));
+    expect(slot.status.failures.invalidAnswer).toBe(invalid);
   });
 });
 
