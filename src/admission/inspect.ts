@@ -3,12 +3,18 @@
 import { defaultHotEngineConfig } from '../config.ts';
 import { InvalidArgumentError } from '../errors.ts';
 import { type NativeModuleFacts, native } from '../native/addon.ts';
+import { quoted } from '../policy/refusal.ts';
 import { HOOK_KINDS, type HookKind } from '../types.ts';
 import { checkBytes } from '../validate.ts';
 import { explainFingerprint, findSchema, type SchemaByHook } from '../wire/schemas.ts';
 import { type MetadataReading, modeProblems, type PluginMetadata, readMetadata } from './metadata.ts';
 
 const METADATA_SECTION = 'cc_lb.plugin.v1';
+/** Longest metadata: reading it blocks the event loop. The metadata of PDK plugins has a few hundred bytes. */
+const MAX_METADATA_BYTES = 64 * 1024;
+/** Longest message of the parser, which may contain names of the module. */
+const MAX_PARSER_UNITS = 256;
+const PLAIN_NAME = /^[\w.]{1,80}$/;
 const SCHEMA_PREFIX = 'cc_lb.schema.';
 const FINGERPRINT_BYTES = 32;
 const WIRE_VERSION = 1;
@@ -96,8 +102,8 @@ export function judge(facts: NativeModuleFacts, kind?: HookKind): JudgedModule {
     problems.push(`section ${METADATA_SECTION}: missing, expected the plugin's metadata`);
     return { facts, metadata: null, problems: [...problems, ...exportProblems(facts)], schemas: {} };
   }
-  if (section === null) {
-    problems.push(`section ${METADATA_SECTION}: larger than 1 MiB`);
+  if (section === null || section.length > MAX_METADATA_BYTES) {
+    problems.push(`section ${METADATA_SECTION}: larger than 64 KiB`);
     return { facts, metadata: null, problems: [...problems, ...exportProblems(facts)], schemas: {} };
   }
   const reading = readMetadata(section);
@@ -118,13 +124,17 @@ function fileProblems(facts: NativeModuleFacts): string[] {
   if (facts.encoding === 'component') return ['the bytes are a component, expected a core module'];
   if (facts.importCount > 0) {
     const first = facts.imports[0];
-    const name = first === undefined ? '' : `, the first is ${first.module}.${first.name} (${first.kind})`;
+    const name =
+      first === undefined ? '' : `, the first is ${printable(`${first.module}.${first.name}`)} (${first.kind})`;
     const problem = `imports: a plugin may import nothing, found ${facts.importCount}${name}`;
     found.push({ at: facts.importsOffset ?? 0, problem });
   }
   for (const { name, offset, size } of facts.sections) {
     if (name.startsWith(SCHEMA_PREFIX) && size !== FINGERPRINT_BYTES) {
-      found.push({ at: offset, problem: `section ${name}: found ${size} bytes, expected ${FINGERPRINT_BYTES}` });
+      found.push({
+        at: offset,
+        problem: `section ${printable(name)}: found ${size} bytes, expected ${FINGERPRINT_BYTES}`,
+      });
     }
   }
   found.sort((a, b) => a.at - b.at);
@@ -132,10 +142,15 @@ function fileProblems(facts: NativeModuleFacts): string[] {
   if (facts.sectionsUnlisted > 0) problems.push(`sections: ${facts.sectionsUnlisted} cc_lb sections beyond the limit`);
   if (facts.parseError !== null) {
     // The parser's message has line breaks between bytes.
-    const message = facts.parseError.message.replace(/\s+/g, ' ');
+    const message = facts.parseError.message.replace(/[\s\p{Cc}]+/gu, ' ').slice(0, MAX_PARSER_UNITS);
     problems.push(`not a wasm module: ${message} (at byte ${facts.parseError.offset})`);
   }
   return problems;
+}
+
+/** Returns a name of the module for a message: quoted and truncated unless it is short and plain. */
+function printable(name: string): string {
+  return PLAIN_NAME.test(name) ? name : quoted(name);
 }
 
 function exportProblems(facts: NativeModuleFacts): string[] {

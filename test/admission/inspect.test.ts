@@ -188,8 +188,16 @@ describe('custom sections', () => {
 
   it('report metadata that is too large', () => {
     const large = Buffer.concat([metadataSection(), Buffer.alloc(2 ** 20, ' ')]);
-    expect(problems({ sections: { [METADATA]: large } })).toEqual([`section ${METADATA}: larger than 1 MiB`]);
-    expect(problems({ sections: { [METADATA]: large.subarray(0, 2 ** 20) } })).toEqual([]);
+    for (const bytes of [large, large.subarray(0, 2 ** 16 + 1)]) {
+      expect(problems({ sections: { [METADATA]: bytes } })).toEqual([`section ${METADATA}: larger than 64 KiB`]);
+    }
+    expect(problems({ sections: { [METADATA]: large.subarray(0, 2 ** 16) } })).toEqual([]);
+  });
+
+  it('are named with escapes and truncated if their names are not short and plain', () => {
+    const [found] = problems({ sections: { [`cc_lb.schema.\n${'x'.repeat(10_000)}`]: Buffer.alloc(3) } });
+    expect(found).toContain('section "cc_lb.schema.\\nxxx');
+    expect(found?.length).toBeLessThan(200);
   });
 
   it.each([
