@@ -135,9 +135,9 @@ export const hotEngineConfigSchema = z
     maxCompiles: z.int().min(1).max(1_024).default(4),
     /** Bytes of memory for all concurrent compilations. */
     maxTotalCompileBytes: bytes.min(MIB).default(2_048 * MIB),
-    /** Compilations that may wait in the process; one principal has at most half of them. */
+    /** Compilations that may wait in the process, and admissions of a runtime; one principal has at most half. */
     maxQueuedCompiles: z.int().min(1).max(1_000_000).default(4_096),
-    /** Bytes of modules that may wait to be compiled. */
+    /** Bytes of modules that may wait to be compiled, and in a runtime to be admitted; one principal has at most half of the latter. */
     maxQueuedCompileBytes: bytes.min(MIB).default(512 * MIB),
     /**
      * CPU time in milliseconds that an asynchronous call may use on its JavaScript thread. A longer call is interrupted
@@ -148,7 +148,7 @@ export const hotEngineConfigSchema = z
     maxQueuedCalls: z.int().min(0).max(1_000_000).default(1_024),
     /** Events of `observeQueued` that may wait in the queue of one slot. */
     maxQueuedEvents: z.int().min(0).max(1_000_000).default(1_024),
-    /** Bytes of events of `observeQueued` that may wait in all queues of a runtime. */
+    /** Bytes of events of `observeQueued` that may wait in all queues of a runtime, shared by the slots' owners. */
     maxQueuedEventBytes: bytes.default(16 * MIB),
     /** Bytes of the largest body that is copied for a monitored version. */
     maxMonitoredBodyBytes: bytes.default(MIB),

@@ -1,4 +1,5 @@
 /** The internals of a runtime, which its facade, registrations and adapters share. */
+import { Admissions } from './admission/admissions.ts';
 import type { HotEngineConfig } from './config.ts';
 import { Dispatcher } from './dispatch/call.ts';
 import { ObserveQueue } from './dispatch/observe-queue.ts';
@@ -17,6 +18,7 @@ export class Core {
   readonly metrics: Required<MetricsSink>;
   readonly isolation: Isolation;
   readonly dispatcher: Dispatcher;
+  readonly admissions: Admissions;
   /** The queued events of observers. */
   readonly events: ObserveQueue;
   /** Receives each call of a monitored version. Never throws. */
@@ -30,6 +32,7 @@ export class Core {
     this.metrics = metrics;
     this.isolation = new Isolation(engine.config.breaker, metrics);
     this.dispatcher = new Dispatcher(engine.config, metrics);
+    this.admissions = new Admissions(engine.config);
     this.events = new ObserveQueue(this.dispatcher);
     this.monitored = monitored;
   }

@@ -11,6 +11,7 @@ import {
   errorOf,
   InstantiateFailedError,
   ModuleRejectedError,
+  PoolSaturatedError,
   ProbeFailedError,
   WasmtimeRuntimeError,
 } from '../errors.ts';
@@ -19,6 +20,7 @@ import { HOOK_KINDS, type HookKind } from '../types.ts';
 import { checkBytes } from '../validate.ts';
 import { WireError } from '../wire/decode.ts';
 import { type DeclaredSchemas, findSchema } from '../wire/schemas.ts';
+import type { Admissions } from './admissions.ts';
 import { calledSchemas } from './called.ts';
 import { compile, compileAsync } from './compile.ts';
 import { checkKind, judge, POLICY_VERSION } from './inspect.ts';
@@ -27,6 +29,8 @@ import { type Probe, probesFor } from './probe.ts';
 
 /** The `plugin` label of probes. Names of unregistered modules would create an unbounded number of series. */
 const PROBE_LABEL = '(probe)';
+/** The principal of modules without an owner. */
+const UNOWNED = '';
 
 /** An admitted module. */
 export interface AdmittedModule {
@@ -59,6 +63,7 @@ function* perform<T>(step: Step<T>): Steps<T> {
 export interface Admitting {
   readonly engine: OpenEngine;
   readonly dispatcher: Dispatcher;
+  readonly admissions: Admissions;
 }
 
 /** The options of an admission. */
@@ -96,16 +101,30 @@ export function admit(runtime: Admitting, bytes: Uint8Array, options: AdmitOptio
 }
 
 /**
- * Admits `bytes` off this thread, which is blocked only while the bytes are copied. Rejects with what `admit` throws,
- * with `signal.reason` when aborted, and with ClosedError when the runtime is closed.
+ * Admits `bytes` off this thread, which is blocked only while the bytes are copied and the metadata is read. Rejects with
+ * what `admit` throws, with `signal.reason` when aborted, and with ClosedError when the runtime is closed.
  */
 export async function admitAsync(
   runtime: Admitting,
   bytes: Uint8Array,
   options: AdmitOptions & { readonly signal?: AbortSignal | undefined },
 ): Promise<InspectedModule> {
+  checkBytes(bytes, 'bytes');
   const { signal } = options;
-  const steps = admission(runtime, bytes, options);
+  const { length } = bytes;
+  const principal = options.principal ?? UNOWNED;
+  if (!runtime.admissions.start(principal, length)) {
+    runtime.dispatcher.countSaturation('compile');
+    throw new PoolSaturatedError('compile');
+  }
+  try {
+    return await drive(admission(runtime, bytes, options), signal);
+  } finally {
+    runtime.admissions.end(principal, length);
+  }
+}
+
+async function drive<T>(steps: Steps<T>, signal: AbortSignal | undefined): Promise<T> {
   let step = steps.next();
   while (!step.done) {
     signal?.throwIfAborted();
@@ -122,9 +141,6 @@ export async function admitAsync(
   return step.value;
 }
 
-/** Off-thread work of admission waits in the same queue as calls, without a limit of its length. */
-const offThread = <T>(work: () => Promise<T>): Promise<T> => enqueue(work, Number.POSITIVE_INFINITY, '').done;
-
 function* admission(
   { engine, dispatcher }: Admitting,
   bytes: Uint8Array,
@@ -136,6 +152,9 @@ function* admission(
   if (bytes.length > maxModuleBytes) {
     throw new ModuleRejectedError(`the module has ${bytes.length} bytes, more than maxModuleBytes (${maxModuleBytes})`);
   }
+  const line = principal ?? UNOWNED;
+  // Off-thread work waits in the same queue as calls. `Admissions` limits its length.
+  const offThread = <T>(work: () => Promise<T>) => enqueue(work, Number.POSITIVE_INFINITY, line).done;
   const source = new native.NativeSource(bytes);
   const inspection = yield* perform({
     sync: () => source.inspect(POLICY_VERSION, memoryMaxPages, maxModuleEntries),
@@ -162,7 +181,7 @@ function* admission(
   }
 
   const called = calledSchemas(metadata, schemas);
-  for (const probe of probesFor(called)) yield* send(probe, compiled, metadata, dispatcher);
+  for (const probe of probesFor(called)) yield* send(probe, compiled, metadata, line, dispatcher);
   const fingerprints = Object.fromEntries(HOOK_KINDS.map((hook) => [hook, schemas[hook]?.fingerprint]));
   compiled.admit(JSON.stringify({ metadata, fingerprints }));
   return { contentHash: inspection.hash, metadata, schemas: called, module: compiled, facts };
@@ -183,7 +202,13 @@ export function knownModule(engine: OpenEngine, contentHash: string): AdmittedMo
   return { contentHash, metadata: frozenMetadata(metadata), schemas: calledSchemas(metadata, schemas), module };
 }
 
-function* send(probe: Probe, module: NativeModule, metadata: PluginMetadata, dispatcher: Dispatcher): Steps<void> {
+function* send(
+  probe: Probe,
+  module: NativeModule,
+  metadata: PluginMetadata,
+  principal: string,
+  dispatcher: Dispatcher,
+): Steps<void> {
   const context = () => ({ plugin: metadata.name, hook: probe.hook });
   const { deadlineMs } = dispatcher.config;
   const target = module.target();
@@ -193,11 +218,12 @@ function* send(probe: Probe, module: NativeModule, metadata: PluginMetadata, dis
     hook: probe.hook,
     plugin: PROBE_LABEL,
     deadlineMs,
-    principal: '',
+    principal,
     guard: null,
     stream: null,
     maxAnswerBytes: ANY_ANSWER,
     probe: true,
+    breaksRule: false,
     signal,
     context,
     encode: probe.encode,
