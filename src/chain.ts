@@ -4,6 +4,7 @@ import { failurePolicySchema } from './config.ts';
 import { InvalidArgumentError, type ObservabilityError, type WasmtimeRuntimeError } from './errors.ts';
 import { type FilterOutcome, FilterRun, type FilterStage } from './filter-run.ts';
 import type { PluginFailurePolicy } from './policy/failure.ts';
+import { towardsUpstream } from './policy/framing.ts';
 import { passThroughRequest, rereadableRequest } from './policy/pass-through-request.ts';
 import { pluginFailed, pluginFailureOrThrow, type Unavailable } from './policy/unavailable.ts';
 import {
@@ -57,7 +58,7 @@ export interface ObserveStage {
   observeQueued?(event: ObserveEvent, options?: CallOptions): boolean;
 }
 
-/** The outcome of the shape: a request to send, or the reason to send none. */
+/** The outcome of the shape: a request to send, in the form of `towardsUpstream`, or the reason to send none. */
 export type ShapeOutcome =
   | {
       /** The plugin wrote the request. */
@@ -177,7 +178,7 @@ export class PluginChain {
     if (this.#shape === undefined) return unshaped(request, upstream);
     const { failurePolicy } = this.#shape;
     try {
-      return { kind: 'shaped', request: this.#shape.shape(request, upstream, principal, options) };
+      return { kind: 'shaped', request: towardsUpstream(this.#shape.shape(request, upstream, principal, options)) };
     } catch (error) {
       return afterFailedShape(this.#shape, failurePolicy, error, request, upstream);
     }
@@ -194,7 +195,8 @@ export class PluginChain {
     if (this.#shape === undefined) return unshaped(request, upstream);
     const { failurePolicy } = this.#shape;
     try {
-      return { kind: 'shaped', request: await this.#shape.shapeAsync(request, upstream, principal, options) };
+      const shaped = await this.#shape.shapeAsync(request, upstream, principal, options);
+      return { kind: 'shaped', request: towardsUpstream(shaped) };
     } catch (error) {
       if (isAbort(error, options?.signal)) throw error;
       return afterFailedShape(this.#shape, failurePolicy, error, request, upstream);
@@ -269,7 +271,9 @@ function afterFailedShape(
   const failure = pluginFailureOrThrow(error);
   const request = policy === 'pass-through' ? passThroughRequest(ctx, upstream) : null;
   if (request !== null) stage.countPassThrough?.();
-  return request === null ? pluginFailed(failure) : { kind: 'passed-through', request, error: failure };
+  return request === null
+    ? pluginFailed(failure)
+    : { kind: 'passed-through', request: towardsUpstream(request), error: failure };
 }
 
 function unshaped(ctx: RequestContext, upstream: Upstream): ShapeOutcome {
@@ -280,7 +284,7 @@ function unshaped(ctx: RequestContext, upstream: Upstream): ShapeOutcome {
       'a chain without a shape needs it, and the path to stay below it',
     );
   }
-  return { kind: 'passed-through', request };
+  return { kind: 'passed-through', request: towardsUpstream(request) };
 }
 
 function checkedStages<Stage>(

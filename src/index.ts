@@ -90,6 +90,7 @@ export type {
   NativeSection as ModuleSection,
 } from './native/addon.ts';
 export type { PluginFailurePolicy } from './policy/failure.ts';
+export { towardsUpstream } from './policy/framing.ts';
 export { towardsClient } from './policy/headers.ts';
 export { outcomeToHttp, type Unavailable, type UnavailableHttpResponse } from './policy/unavailable.ts';
 export type {

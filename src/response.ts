@@ -3,9 +3,12 @@ import { type AsyncCallOptions, type CallOptions, isAbort } from './adapters/ada
 import { ResponseTransformError, type WasmtimeRuntimeError } from './errors.ts';
 import { isFinalStatus } from './policy/decision.ts';
 import type { PluginFailurePolicy } from './policy/failure.ts';
+import { framedResponse } from './policy/framing.ts';
+import { rereadable } from './policy/headers.ts';
 import { pluginFailed, pluginFailureOrThrow, type Unavailable } from './policy/unavailable.ts';
 import { type SseDialect, SseTransformer, type SseTransformerOptions } from './sse/transformer.ts';
-import type { HeadersInput, TransformContext, TransformResponseInput, TransformResponseOutput } from './types.ts';
+import type { TransformContext, TransformResponseInput, TransformResponseOutput } from './types.ts';
+import { checkObject } from './validate.ts';
 
 /** The part of a shape that a chain uses to transform responses; `WasmtimeUpstreamDialect` implements it. */
 export interface ResponseStage {
@@ -41,13 +44,13 @@ export interface TransformedResponse {
   readonly kind: 'transformed';
   /** The status code. */
   readonly status: number;
-  /** The headers. */
-  readonly headers: HeadersInput;
-  /** The body. */
+  /** The headers: without hop-by-hop headers, and with the content-length of the body. */
+  readonly headers: readonly [string, string][];
+  /** The body; empty if the response ends with its headers (to HEAD, 204, 304), which then have no content-length. */
   readonly body: Uint8Array;
 }
 
-/** The original response or stream. */
+/** The original response or stream; `towardsClient` returns the headers to send. */
 export interface PassedThroughResponse {
   /** Distinguishes the outcome. */
   readonly kind: 'passed-through';
@@ -89,8 +92,9 @@ export function resolveResponse(
 ): ResponseOutcome {
   // Before the call: afterwards, a followed slot may be absent or have another version.
   const { failurePolicy } = stage;
+  const response = rereadableResponse(input);
   try {
-    return outcomeOf(stage, input, stage.transformResponse(input, options));
+    return outcomeOf(stage, response, stage.transformResponse(response, options));
   } catch (error) {
     return afterFailure(stage, failurePolicy, error);
   }
@@ -103,12 +107,26 @@ export async function resolveResponseAsync(
   options?: AsyncCallOptions,
 ): Promise<ResponseOutcome> {
   const { failurePolicy } = stage;
+  const response = rereadableResponse(input);
   try {
-    return outcomeOf(stage, input, await stage.transformResponseAsync(input, options));
+    return outcomeOf(stage, response, await stage.transformResponseAsync(response, options));
   } catch (error) {
     if (isAbort(error, options?.signal)) throw error;
     return afterFailure(stage, failurePolicy, error);
   }
+}
+
+/**
+ * Returns a response whose headers can be read repeatedly: the plugin reads them, and an answer without headers keeps
+ * them.
+ */
+function rereadableResponse(input: TransformResponseInput): TransformResponseInput {
+  checkObject(input, 'input');
+  const headers = rereadable(input.headers);
+  if (headers === input.headers) return input;
+  // Not a spread, which copies only own fields: the fields of a class may be getters on its prototype.
+  const { requestId, principal, upstream, requestMethod, requestPath, canonicalModelId, status, body } = input;
+  return { requestId, principal, upstream, requestMethod, requestPath, canonicalModelId, status, headers, body };
 }
 
 function outcomeOf(
@@ -122,7 +140,7 @@ function outcomeOf(
     const problem = `the answer's status ${status} is not a final one`;
     throw new ResponseTransformError('runtime', problem, { plugin: stage.pluginName, hook: 'transform_response' });
   }
-  return { kind: 'transformed', status, headers, body };
+  return { kind: 'transformed', status, ...framedResponse(input.requestMethod, { status, headers, body }) };
 }
 
 function afterFailure(stage: ResponseStage, policy: PluginFailurePolicy, error: unknown): ResponseOutcome {

@@ -13,6 +13,9 @@ import {
   WasmtimeFilterPlugin,
   WasmtimeUpstreamDialect,
 } from '../src/index.ts';
+import { transformResponseResult } from '../src/wire/messages/transform.ts';
+import { instanceWithGetters } from './support/classes.ts';
+import { encodeToBytes } from './support/encode.ts';
 import { guest, misbehavesAfterProbe } from './support/guest.ts';
 import { plugin } from './support/plugins.ts';
 import { newRuntime } from './support/runtimes.ts';
@@ -72,10 +75,39 @@ describe('PluginChain.transformResponse', () => {
     expect(answering({ status: 418 })).toEqual({
       kind: 'transformed',
       status: 418,
-      headers: input.headers,
+      headers: [
+        ['content-type', 'text/plain'],
+        ['content-length', '4096'],
+      ],
       body: input.body,
     });
     expect(answering({ status: 103 })).toMatchObject({ kind: 'unavailable', code: 'plugin_failed' });
+  });
+
+  it('keeps the headers of a one-shot iterator and of a class instance, after the plugin has read them', async () => {
+    const answer = encodeToBytes(transformResponseResult, { kind: 'replace', status: 418, headers: null, body: null });
+    const text = [...answer].map((byte) => `\\${byte.toString(16).padStart(2, '0')}`).join('');
+    const runtime = newRuntime();
+    const bytes = guest({
+      hooks: HOOKS,
+      fields: `(data (i32.const 65536) "${text}")`,
+      hook: { transform_response: `(i64.const ${(65_536n << 32n) | BigInt(answer.length)})` },
+    });
+    const slot = runtime.registerShape(key, 'status', bytes);
+    const chain = new PluginChain({ shape: new WasmtimeUpstreamDialect(runtime, slot) });
+    const { headers: _, ...fields } = response({ body: Buffer.from('body') });
+    const once = () => instanceWithGetters({ ...fields, headers: new Headers({ a: '1' }).entries() });
+    const expected = {
+      kind: 'transformed',
+      status: 418,
+      headers: [
+        ['a', '1'],
+        ['content-length', '4'],
+      ],
+    };
+    expect(chain.transformResponse(once())).toMatchObject(expected);
+    expect(await chain.transformResponseAsync(once())).toMatchObject(expected);
+    expect(() => chain.transformResponse(null as never)).toThrow(expect.objectContaining({ path: 'input' }));
   });
 
   it('applies the policy to an encoded body, which the plugin does not receive', async () => {

@@ -67,7 +67,8 @@ export class WasmtimeUpstreamDialect extends Adapter<'shape'> {
 
   /**
    * Calls the plugin, which writes the request for `upstream`. The call blocks this thread for at most the deadline.
-   * Throws DialectError for a failure of the plugin, InvalidArgument for invalid arguments, and Closed.
+   * The request has no content-length: apply `towardsUpstream` before you send it, as `PluginChain` does. Throws
+   * DialectError for a failure of the plugin, InvalidArgument for invalid arguments, and Closed.
    */
   shape(ctx: RequestContext, upstream: Upstream, principal: Principal, options?: CallOptions): ShapedRequest {
     return this.inline(this.#call(ctx, upstream, principal, options));
@@ -84,7 +85,8 @@ export class WasmtimeUpstreamDialect extends Adapter<'shape'> {
   }
 
   /**
-   * Transforms a complete response. A plugin without the hook, or with the hook in noop mode, is not called. Throws
+   * Transforms a complete response. Hop-by-hop headers and content-length of the answer are dropped; `towardsClient`
+   * drops those of the original. A plugin without the hook, or with the hook in noop mode, is not called. Throws
    * ResponseTransformError for a failure of the plugin and for an encoded body (by the header content-encoding),
    * InvalidArgument for invalid arguments, and Closed.
    */

@@ -15,7 +15,8 @@ import { headerName, isHeaderValue } from './token.ts';
  */
 export type HeaderPairs = readonly string[];
 
-const HOP_BY_HOP = [
+/** Headers of one connection (RFC 9110, 7.6.1) that a shape cannot set; `proxy-connection` is not among them. */
+export const HOP_BY_HOP = [
   'connection',
   'keep-alive',
   'proxy-authenticate',
@@ -38,10 +39,11 @@ const DROPPED_BY_SHAPE = new RegExp(`^(?:x-anthropic-|(?:${SET_BY_BALANCER.join(
 const MAX_OPTIONS = 100;
 /** Longest reported name of a dropped header. */
 const MAX_REPORTED_BYTES = 256;
+/** Headers of one connection and of its framing, which a transform cannot set. */
 const DROPPED_TOWARDS_CLIENT = new Set([...HOP_BY_HOP, 'proxy-connection', 'content-length']);
 
 /** Groups of header names, one bit each; a reader drops the lines of some of them. */
-const GROUP = { none: 0, withheld: 1, cookie: 2, droppedByShape: 4 } as const;
+const GROUP = { none: 0, withheld: 1, cookie: 2, droppedByShape: 4, droppedTowardsClient: 8 } as const;
 
 /** The memoized facts of a header name. */
 interface KnownName {
@@ -103,7 +105,8 @@ export function droppedByShape(headers: readonly (string | Uint8Array)[]): strin
 }
 
 /**
- * Returns the headers of a transform's answer. Every line is kept and must be valid.
+ * Returns the headers of a transform's answer. Hop-by-hop headers and content-length are dropped silently; every other
+ * line must be valid.
  * @throws InvalidAnswerError
  */
 export function transformedHeaders(
@@ -114,7 +117,9 @@ export function transformedHeaders(
   const kept: string[] = [];
   for (let i = 0; i < headers.length; i += 2) {
     const name = headers[i] as string;
-    pushAnswered(kept, knownName(name), name, headers[i + 1]!, bounds);
+    const known = knownName(name);
+    if (known !== undefined && known.groups & GROUP.droppedTowardsClient) continue;
+    pushAnswered(kept, known, name, headers[i + 1]!, bounds);
   }
   return toPairs(grouped(kept));
 }
@@ -133,12 +138,14 @@ export function checkHeaderCount(
 }
 
 /**
- * Returns the client's headers for the upstream when a failed shape is passed through. The lines that a shape cannot
- * set are dropped, so that the client's credentials are not forwarded.
+ * Returns the client's headers for the upstream when a request is passed through. The lines that a shape cannot set are
+ * dropped, so that the client's credentials are not forwarded, and those that Connection names.
  * @throws InvalidArgumentError with the path of the invalid line
  */
 export function passThroughHeaders(input: HeadersInput): [string, string][] {
-  return toPairs(readHeaders(input, GROUP.droppedByShape));
+  const lines = readHeaders(input, GROUP.none);
+  const named = namedByConnection(lines);
+  return toPairs(lines).filter(([name]) => !isDroppedByShape(name) && !named.has(name));
 }
 
 /**
@@ -161,15 +168,21 @@ export function towardsClient(input: HeadersInput, options: { readonly replacedB
     throw new InvalidArgumentError('options.replacedBody', 'expected true or false');
   }
   const lines = responseHeaders(input);
+  const named = namedByConnection(lines);
+  return toPairs(lines).filter(
+    ([name]) =>
+      !DROPPED_TOWARDS_CLIENT.has(name) && !named.has(name) && !(options.replacedBody && name === 'content-encoding'),
+  );
+}
+
+/** Returns the names of headers that the Connection lines declare to be of one connection. */
+function namedByConnection(lines: HeaderPairs): ReadonlySet<string> {
   const named = new Set<string>();
   for (let i = 0; i < lines.length; i += 2) {
     if (lines[i] !== 'connection') continue;
     for (const option of lines[i + 1]!.split(',', MAX_OPTIONS)) named.add(option.trim().toLowerCase());
   }
-  return toPairs(lines).filter(
-    ([name]) =>
-      !DROPPED_TOWARDS_CLIENT.has(name) && !named.has(name) && !(options.replacedBody && name === 'content-encoding'),
-  );
+  return named;
 }
 
 /** Returns the content-encoding of a response; null if its body is not encoded. */
@@ -204,7 +217,8 @@ function knownName(name: string): KnownName | undefined {
   const withheld = WITHHELD.has(lower) ? GROUP.withheld : GROUP.none;
   const cookie = lower === 'cookie' ? GROUP.cookie : GROUP.none;
   const dropped = isDroppedByShape(lower) ? GROUP.droppedByShape : GROUP.none;
-  const added = { name, lower, groups: withheld | cookie | dropped, value: withheld | cookie ? null : '' };
+  const oneHop = DROPPED_TOWARDS_CLIENT.has(lower) ? GROUP.droppedTowardsClient : GROUP.none;
+  const added = { name, lower, groups: withheld | cookie | dropped | oneHop, value: withheld | cookie ? null : '' };
   if (name.length <= MAX_KNOWN_UNITS) knownNames.set(name, added);
   return added;
 }

@@ -257,9 +257,17 @@ describe('droppedByShape', () => {
 describe('transformedHeaders', () => {
   const bounds = { maxHeaders: 2, maxHeaderValueBytes: 8192 };
 
-  it('keeps every line and rejects invalid ones', () => {
-    expect(transformedHeaders(['Connection', 'close', 'x-api-key', 'k'], bounds)).toEqual([
-      ['connection', 'close'],
+  it.each([
+    ...['connection', 'keep-alive', 'proxy-authenticate', 'proxy-authorization', 'proxy-connection', 'te', 'trailer'],
+    ...['transfer-encoding', 'upgrade', 'content-length'],
+  ])('drops %s in any case, whatever its value', (name) => {
+    const mixed = name.replace(/^./, (first) => first.toUpperCase());
+    expect(transformedHeaders([name, '1\n', mixed, '2'], bounds)).toEqual([]);
+  });
+
+  it('keeps other lines and rejects invalid ones', () => {
+    expect(transformedHeaders(['Expect', 'x', 'x-api-key', 'k'], bounds)).toEqual([
+      ['expect', 'x'],
       ['x-api-key', 'k'],
     ]);
     expect(() => transformedHeaders(['a b', ''], bounds)).toThrow(InvalidAnswerError);
@@ -273,7 +281,7 @@ describe('transformedHeaders', () => {
   });
 });
 
-it('passThroughHeaders drops the headers that shapedHeaders drops', () => {
+it('passThroughHeaders drops the headers that shapedHeaders drops, and those that Connection names', () => {
   expect(
     passThroughHeaders({
       Authorization: 'Bearer x',
@@ -282,6 +290,8 @@ it('passThroughHeaders drops the headers that shapedHeaders drops', () => {
       host: 'h',
       'content-length': '3',
       cookie: 'c=1',
+      connection: ['close', 'x-a, X-Hop'],
+      'X-hop': '1',
       'content-type': 'application/json',
     }),
   ).toEqual([

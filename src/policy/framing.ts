@@ -1,0 +1,52 @@
+/**
+ * The framing of messages to send: the content-length is that of the body, whatever a plugin, a client, or an upstream
+ * states.
+ */
+import type { HeadersInput, ShapedRequest } from '../types.ts';
+import { HOP_BY_HOP, towardsClient } from './headers.ts';
+
+/** Methods for which node:http writes a body without content-length and transfer-encoding. */
+const UNFRAMED_METHODS = new Set(['GET', 'HEAD', 'DELETE', 'OPTIONS', 'TRACE', 'CONNECT']);
+/** Headers of one connection, and `expect`: the body is complete before the request is sent, and undici rejects it. */
+const DROPPED_TOWARDS_UPSTREAM = new Set([...HOP_BY_HOP, 'proxy-connection', 'content-length', 'expect']);
+/** Statuses of responses that end with their headers. */
+const BODILESS_STATUSES = new Set([204, 304]);
+const NO_BYTES = new Uint8Array();
+
+/**
+ * Returns a request in the form in which it can be sent: without hop-by-hop headers and expect, and with the
+ * content-length of a body that node:http would otherwise write without framing, which an upstream reads as a second
+ * request. Other bodies have no content-length, because HTTP clients set it and `fetch` rejects a second one.
+ * `PluginChain` returns its requests in this form. A request that `WasmtimeUpstreamDialect.shape` returns needs it.
+ *
+ * @example
+ * ```js
+ * import { towardsUpstream } from 'cc-lb-runtime-wasmtime';
+ *
+ * const shaped = { url: new URL('https://up.test'), method: 'DELETE', headers: [], body: Buffer.from('{}') };
+ * console.log(towardsUpstream(shaped).headers); // → [ [ 'content-length', '2' ] ]
+ * ```
+ */
+export function towardsUpstream({ url, method, headers, body }: ShapedRequest): ShapedRequest {
+  const sent = headers.filter(([name]) => !DROPPED_TOWARDS_UPSTREAM.has(name.toLowerCase()));
+  if (body.length > 0 && UNFRAMED_METHODS.has(method.toUpperCase())) sent.push(['content-length', `${body.length}`]);
+  return { url, method, headers: sent, body };
+}
+
+/**
+ * Returns a complete response in the form in which it can be sent: without hop-by-hop headers, and with the
+ * content-length of its body. A response that ends with its headers (to HEAD, 204, 304) has neither body nor
+ * content-length.
+ * @throws InvalidArgumentError with the path of an invalid header line
+ */
+export function framedResponse(
+  requestMethod: string,
+  response: { readonly status: number; readonly headers: HeadersInput; readonly body: Uint8Array },
+): { readonly headers: [string, string][]; readonly body: Uint8Array } {
+  const headers = towardsClient(response.headers, { replacedBody: false });
+  if (requestMethod.toUpperCase() === 'HEAD' || BODILESS_STATUSES.has(response.status)) {
+    return { headers, body: NO_BYTES };
+  }
+  headers.push(['content-length', `${response.body.length}`]);
+  return { headers, body: response.body };
+}
