@@ -16,6 +16,7 @@ import {
   WasmtimeRuntimeError,
 } from '../errors.ts';
 import { type NativeFailure, type NativeModule, type NativeModuleFacts, native } from '../native/addon.ts';
+import { InvalidAnswerError } from '../policy/refusal.ts';
 import { HOOK_KINDS, type HookKind } from '../types.ts';
 import { checkBytes } from '../validate.ts';
 import { WireError } from '../wire/decode.ts';
@@ -210,7 +211,7 @@ function* send(
   dispatcher: Dispatcher,
 ): Steps<void> {
   const context = () => ({ plugin: metadata.name, hook: probe.hook });
-  const { deadlineMs } = dispatcher.config;
+  const { deadlineMs, wireBounds } = dispatcher.config;
   const target = module.target();
   const call = (signal: AbortSignal | undefined): HookCall<void> => ({
     module,
@@ -221,7 +222,7 @@ function* send(
     principal,
     guard: null,
     stream: null,
-    maxAnswerBytes: ANY_ANSWER,
+    maxAnswerBytes: probe.hook === 'observe' ? ANY_ANSWER : Math.min(wireBounds.outputBodyBytes, ANY_ANSWER),
     probe: true,
     breaksRule: false,
     signal,
@@ -238,7 +239,7 @@ function* send(
     // A start function runs during the probe's instantiation. Its failure remains an InstantiateFailedError.
     if (error instanceof InstantiateFailedError && error.cause !== undefined) throw error;
     if (error instanceof ClosedError) throw error;
-    if (error instanceof WasmtimeRuntimeError || error instanceof WireError) {
+    if (error instanceof WasmtimeRuntimeError || error instanceof WireError || error instanceof InvalidAnswerError) {
       throw new ProbeFailedError(probe.hook, `${error.message}${probe.note}`, { ...context(), cause: error });
     }
     throw error;

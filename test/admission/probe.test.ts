@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { type Probe, probesFor } from '../../src/admission/probe.ts';
 import { CallScratch } from '../../src/dispatch/scratch.ts';
-import { admitWasm, ProbeFailedError, SlotKey } from '../../src/index.ts';
+import { admitWasm, admitWasmAsync, ProbeFailedError, SlotKey } from '../../src/index.ts';
 import type { Slot } from '../../src/slots.ts';
 import type { HookKind } from '../../src/types.ts';
 import { decodeAnswer } from '../../src/wire/decode.ts';
@@ -171,6 +171,29 @@ describe('probing', () => {
     expect(error.hook).toBe('filter');
     expect(error.reason).toMatch(/unreachable.*with one candidate; plugins of wire 0\.3\.0 and 0\.4\.0/);
     expect(() => admitWasm(newRuntime(), guest({ schema: 2, hook: hook.replace(`${between}`, '600') }))).not.toThrow();
+  });
+
+  it.each(['filter', 'shape', 'transform_response', 'transform_sse_event'] as const)(
+    'limits the answer of %s to outputBodyBytes',
+    async (hook) => {
+      // A filter answers with 8 bytes, and the other hooks with at most 200.
+      const outputBodyBytes = hook === 'filter' ? 7 : 200;
+      const large = `i64.const ${(4096n << 32n) | BigInt(outputBodyBytes + 1)}`;
+      const hooks = hook.startsWith('transform_') ? TRANSFORMING : [hook];
+      const runtime = newRuntime({ wireBounds: { outputBodyBytes } });
+      const bytes = guest({ hooks, hook: { [hook]: large } });
+      const error = thrown(ProbeFailedError, () => admitWasm(runtime, bytes));
+      const reason = `the answer has ${outputBodyBytes + 1} bytes, more than outputBodyBytes (${outputBodyBytes})`;
+      expect(error).toMatchObject({ hook, reason, plugin: 'guest' });
+      await expect(admitWasmAsync(runtime, bytes)).rejects.toMatchObject({ code: 'CC_LB_PROBE_FAILED', reason });
+    },
+  );
+
+  it('accepts an answer of outputBodyBytes, and one of observe of any size', () => {
+    const runtime = newRuntime({ wireBounds: { outputBodyBytes: 8 } });
+    expect(() => admitWasm(runtime, guest({ metadata: { version: '8.0.0' } }))).not.toThrow();
+    const large = guest({ hooks: ['observe'], hook: `i64.const ${(4096n << 32n) | 9n}` });
+    expect(() => admitWasm(runtime, large)).not.toThrow();
   });
 
   it('does not decode the answer of observe', () => {
