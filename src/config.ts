@@ -71,7 +71,7 @@ export const hotEngineConfigSchema = z
     memoryGuardBytes: bytes.default(DEFAULT_MEMORY_GUARD_BYTES),
     /** What happens to a request whose plugin failed. */
     pluginFailurePolicy: failurePolicySchema.default('pass-through'),
-    /** Whether a shape plugin may leave the origin of its upstream's base URL. */
+    /** Whether a shape plugin may leave the origin of its upstream's base URL, or set another user name or password. */
     shapeOriginPolicy: z.enum(['unrestricted', 'selected-upstream-origin']).default('unrestricted'),
     /** Bounds on what plugins answer. */
     wireBounds: wireBoundsSchema.prefault({}),

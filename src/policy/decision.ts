@@ -4,7 +4,7 @@ import type { CandidateVerdict } from '../wire/messages/filter.ts';
 import type { ShapeResponse } from '../wire/messages/shape.ts';
 import { truncateUtf8, type WireBounds } from './bounds.ts';
 import { checkHeaderCount, shapedHeaders } from './headers.ts';
-import { originAllowed, type ShapeOriginPolicy } from './origin.ts';
+import { originProblem, type ShapeOriginPolicy } from './origin.ts';
 import { InvalidAnswerError, quoted } from './refusal.ts';
 import { isToken } from './token.ts';
 
@@ -95,12 +95,8 @@ export function shapedRequest(
 ): ShapedRequest {
   checkHeaderCount(answer.headers, rules.bounds);
   const url = parseUrl(answer.url);
-  if (!originAllowed(url, baseUrl, rules.originPolicy)) {
-    throw new InvalidAnswerError(
-      'origin',
-      `the answer's URL has origin ${quoted(url.origin)}, the selected upstream has ${quoted(baseUrl?.origin ?? '')}`,
-    );
-  }
+  const problem = originProblem(url, baseUrl, rules.originPolicy);
+  if (problem !== null) throw new InvalidAnswerError('origin', problem);
   if (!isToken(answer.method)) {
     throw new InvalidAnswerError('method', `method ${quoted(answer.method)} is not a valid token`);
   }

@@ -278,6 +278,8 @@ describe('answer of a shape', () => {
     expect(refused(elsewhere, SAME_ORIGIN)).toBe('origin');
     expect(refused({ url: 'http://upstream.test/' }, SAME_ORIGIN)).toBe('origin');
     expect(refused({ url: 'https://upstream.test:444/' }, SAME_ORIGIN)).toBe('origin');
+    expect(refused({ url: 'https://user@upstream.test/' }, SAME_ORIGIN)).toBe('origin');
+    expect(refused({ url: 'blob:https://upstream.test/' }, SAME_ORIGIN)).toBe('origin');
     const opaque: Upstream = { kind: 'anthropic_direct', baseUrl: 'data:x' };
     expect(refused({ url: 'data:x' }, SAME_ORIGIN, opaque)).toBe('origin');
   });

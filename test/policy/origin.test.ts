@@ -1,28 +1,53 @@
 import { expect, it } from 'vitest';
-import { originAllowed, sameOrigin } from '../../src/policy/origin.ts';
+import { originProblem } from '../../src/policy/origin.ts';
+
+const problemOf = (url: string, baseUrl: string) =>
+  originProblem(new URL(url), new URL(baseUrl), 'selected-upstream-origin');
 
 it.each([
-  ['https://a.test/x', 'https://A.TEST:443/y?z', true],
-  ['http://a.test', 'http://a.test:80', true],
-  ['https://xn--4ca.test', 'https://ä.test', true],
-  ['https://[0:0::1]', 'https://[::1]', true],
-  ['https://a.test', 'http://a.test', false],
-  ['https://a.test', 'https://a.test:8443', false],
-  ['https://a.test', 'https://a.test.', false],
-  ['https://a.test', 'https://b.a.test', false],
-  ['wss://a.test', 'https://a.test', false],
-  ['file:///x', 'file:///x', false],
-  ['data:,x', 'data:,x', false],
-  ['foo://a.test', 'foo://a.test', false],
-])('sameOrigin of %s and %s is %s', (a, b, same) => {
-  expect(sameOrigin(new URL(a), new URL(b))).toBe(same);
+  ['https://a.test/x', 'https://A.TEST:443/y?z'],
+  ['http://a.test', 'http://a.test:80'],
+  ['https://xn--4ca.test', 'https://ä.test'],
+  ['https://[0:0::1]', 'https://[::1]'],
+])('allows %s with the base URL %s', (url, baseUrl) => {
+  expect(problemOf(url, baseUrl)).toBeNull();
 });
 
-it('originAllowed compares origins only under selected-upstream-origin and with a base URL', () => {
-  const url = new URL('https://a.test');
-  const other = new URL('https://b.test');
-  expect(originAllowed(url, other, 'unrestricted')).toBe(true);
-  expect(originAllowed(url, other, 'selected-upstream-origin')).toBe(false);
-  expect(originAllowed(url, null, 'selected-upstream-origin')).toBe(true);
-  expect(originAllowed(url, new URL('https://a.test/base'), 'selected-upstream-origin')).toBe(true);
+it.each([
+  ['https://a.test', 'https://a.test:8443'],
+  ['https://a.test', 'https://a.test.'],
+  ['https://a.test', 'https://b.a.test'],
+  ['https://a.test@b.test', 'https://a.test'],
+  ['file:///x', 'file:///x'],
+  ['data:,x', 'data:,x'],
+  ['foo://a.test', 'foo://a.test'],
+])('rejects the origin of %s with the base URL %s', (url, baseUrl) => {
+  expect(problemOf(url, baseUrl)).toContain('has origin');
+});
+
+it.each([
+  ['https://a.test', 'http://a.test'],
+  ['wss://a.test', 'https://a.test'],
+  ['blob:https://a.test/id', 'https://a.test'],
+])('rejects the scheme of %s with the base URL %s', (url, baseUrl) => {
+  expect(problemOf(url, baseUrl)).toContain('has scheme');
+});
+
+it('rejects user information that is not that of the base URL', () => {
+  for (const userInfo of ['user', 'user:pw', ':pw', 'other:pw']) {
+    for (const base of ['', 'user:other@', 'user:password@']) {
+      expect(problemOf(`https://${userInfo}@a.test/`, `https://${base}a.test/`)).toContain('a user name or a password');
+    }
+  }
+  expect(problemOf('https://@a.test/', 'https://a.test/')).toBeNull();
+  expect(problemOf('https://user:pw@a.test/x', 'https://user:pw@a.test/')).toBeNull();
+  expect(problemOf('https://a.test/x', 'https://user:pw@a.test/')).toBeNull();
+});
+
+it('allows every URL under unrestricted, and without a base URL', () => {
+  for (const text of ['https://b.test', 'https://user:pw@a.test', 'blob:https://a.test/id', 'data:,x']) {
+    const url = new URL(text);
+    expect(originProblem(url, new URL('https://a.test'), 'unrestricted')).toBeNull();
+    expect(originProblem(url, null, 'selected-upstream-origin')).toBeNull();
+  }
 });
