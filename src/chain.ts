@@ -1,11 +1,13 @@
 import * as z from 'zod';
 import { type AsyncCallOptions, type CallOptions, isAbort } from './adapters/adapter.ts';
 import { failurePolicySchema } from './config.ts';
-import { InvalidArgumentError, type ObservabilityError, type WasmtimeRuntimeError } from './errors.ts';
+import { DialectError, InvalidArgumentError, type ObservabilityError, type WasmtimeRuntimeError } from './errors.ts';
 import { type FilterOutcome, FilterRun, type FilterStage } from './filter-run.ts';
+import { isForwardedMethod } from './policy/decision.ts';
 import type { PluginFailurePolicy } from './policy/failure.ts';
 import { towardsUpstream } from './policy/framing.ts';
 import { passThroughRequest, rereadableRequest } from './policy/pass-through-request.ts';
+import { quoted } from './policy/refusal.ts';
 import { pluginFailed, pluginFailureOrThrow, type Unavailable } from './policy/unavailable.ts';
 import {
   type EventsOutcome,
@@ -171,14 +173,15 @@ export class PluginChain {
   }
 
   /**
-   * Calls the shape, which writes the request for the upstream. A chain without a shape passes every request through.
+   * Calls the shape, which writes the request for the upstream. A shape that answers with the method CONNECT, TRACE or
+   * TRACK has failed. A chain without a shape passes every request through.
    */
   shape(ctx: RequestContext, upstream: Upstream, principal: Principal, options?: CallOptions): ShapeOutcome {
     const request = rereadableRequest(ctx);
     if (this.#shape === undefined) return unshaped(request, upstream);
     const { failurePolicy } = this.#shape;
     try {
-      return { kind: 'shaped', request: towardsUpstream(this.#shape.shape(request, upstream, principal, options)) };
+      return shapedBy(this.#shape, this.#shape.shape(request, upstream, principal, options));
     } catch (error) {
       return afterFailedShape(this.#shape, failurePolicy, error, request, upstream);
     }
@@ -195,8 +198,7 @@ export class PluginChain {
     if (this.#shape === undefined) return unshaped(request, upstream);
     const { failurePolicy } = this.#shape;
     try {
-      const shaped = await this.#shape.shapeAsync(request, upstream, principal, options);
-      return { kind: 'shaped', request: towardsUpstream(shaped) };
+      return shapedBy(this.#shape, await this.#shape.shapeAsync(request, upstream, principal, options));
     } catch (error) {
       if (isAbort(error, options?.signal)) throw error;
       return afterFailedShape(this.#shape, failurePolicy, error, request, upstream);
@@ -259,6 +261,14 @@ export class PluginChain {
     const errors = await Promise.all(this.#observers.map((observer) => observer.observeAsync(event, options)));
     return errors.filter((error) => error !== undefined);
   }
+}
+
+function shapedBy(stage: ShapeStage, request: ShapedRequest): ShapeOutcome {
+  if (!isForwardedMethod(request.method)) {
+    const problem = `a request with the method ${quoted(request.method)} is not forwarded`;
+    throw new DialectError('unsupported-request', problem, { plugin: stage.pluginName, hook: 'shape' });
+  }
+  return { kind: 'shaped', request: towardsUpstream(request) };
 }
 
 function afterFailedShape(

@@ -5,7 +5,7 @@ import { encodeMessage } from '../dispatch/call.ts';
 import type { CallScratch } from '../dispatch/scratch.ts';
 import { DialectError, InvalidArgumentError } from '../errors.ts';
 import { maxElements, shapeTextBytes } from '../policy/bounds.ts';
-import { shapedRequest } from '../policy/decision.ts';
+import { isForwardedMethod, shapedRequest } from '../policy/decision.ts';
 import { droppedByShape, requestHeaders } from '../policy/headers.ts';
 import { passThroughRequest, rereadableRequest } from '../policy/pass-through-request.ts';
 import { InvalidAnswerError } from '../policy/refusal.ts';
@@ -67,7 +67,8 @@ export class WasmtimeUpstreamDialect extends Adapter<'shape'> {
 
   /**
    * Calls the plugin, which writes the request for `upstream`. The call blocks this thread for at most the deadline.
-   * The request has no content-length: apply `towardsUpstream` before you send it, as `PluginChain` does. Throws
+   * The request has no content-length: apply `towardsUpstream` before you send it, as `PluginChain` does. The request may
+   * have any method: `PluginChain` rejects CONNECT, TRACE and TRACK. Throws
    * DialectError for a failure of the plugin, InvalidArgument for invalid arguments, and Closed.
    */
   shape(ctx: RequestContext, upstream: Upstream, principal: Principal, options?: CallOptions): ShapedRequest {
@@ -245,6 +246,7 @@ class ShapeCall extends AdapterCall<ShapedRequest> {
     const textBytes = shapeTextBytes(wireBounds);
     const answer = decodeAnswer(this.schema.response, bytes, start, end, leased, memory, limit, textBytes);
     const shaped = shapedRequest(answer, this.baseUrl, { originPolicy: shapeOriginPolicy, bounds: wireBounds });
+    this.breaksRule = !isForwardedMethod(shaped.method);
     if (areDroppedHeadersWatched()) this.dropped = droppedByShape(answer.headers);
     return shaped;
   }

@@ -117,6 +117,14 @@ export function isFinalStatus(status: number): boolean {
   return status >= 200;
 }
 
+/**
+ * Whether a request of a shape may have this method in any case, as `fetch` decides it: CONNECT opens a tunnel instead
+ * of sending a request, and the response to TRACE or TRACK contains the request with the upstream's credentials.
+ */
+export function isForwardedMethod(method: string): boolean {
+  return !/^(?:connect|trace|track)$/i.test(method);
+}
+
 function parseUrl(text: string): URL {
   if (text.length > MAX_URL_UNITS) {
     throw new InvalidAnswerError('url', `the answer's URL has more than ${MAX_URL_UNITS} characters`);

@@ -284,6 +284,19 @@ describe('answer of a shape', () => {
     expect(refused({ url: 'data:x' }, SAME_ORIGIN, opaque)).toBe('origin');
   });
 
+  it.each([
+    ['CONNECT', 1],
+    ['trace', 1],
+    ['OPTIONS', 0],
+  ])('may have the method %s and counts as invalid %i times', (method, invalid) => {
+    const runtime = newRuntime();
+    const slot = runtime.registerShape(key, 'puppet', plugin('puppet'));
+    const body = encodeToBytes(shapeResponse, { url: 'https://h/', method, headers: [], body: Buffer.alloc(0) });
+    const dialect = new WasmtimeUpstreamDialect(runtime, slot);
+    expect(dialect.shape(request({ body }), upstream, caller({ puppet: true })).method).toBe(method);
+    expect(slot.status.failures.invalidAnswer).toBe(invalid);
+  });
+
   it('may have 1,000 headers more than maxHeaders to be rejected for their number, and does not decode beyond', () => {
     const lines = (count: number) => new Array<string>(2 * count).fill('a');
     expect(refused({ headers: lines(1_100) })).toBe('max_headers');

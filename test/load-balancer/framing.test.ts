@@ -20,7 +20,7 @@ describe('the load balancer', () => {
     const plugins = [plugin('shape', 'puppet')];
     const served = routes([upstream], { plugins, principals: [principal('me', { puppet: true })] });
     const { url } = await loadBalancer(served);
-    for (const method of ['GET', 'HEAD', 'DELETE', 'OPTIONS', 'TRACE', 'POST', 'PUT', 'PATCH']) {
+    for (const method of ['GET', 'HEAD', 'DELETE', 'OPTIONS', 'POST', 'PUT', 'PATCH']) {
       const answer = { url: `${upstream.url}/v1`, method, headers, body: Buffer.from(SMUGGLED_REQUEST) };
       const bytes = await rawExchange(url, rawPost(encodeToBytes(shapeResponse, answer)));
       expect(readResponse(bytes), method).toMatchObject({ status: 200, rest: '' });
@@ -28,15 +28,16 @@ describe('the load balancer', () => {
     }
   });
 
-  it('does not send the body of a shape with the method CONNECT', async () => {
+  it.each(['CONNECT', 'TRACE'])('does not send the request of a shape with the method %s', async (method) => {
     const upstream = await recordingUpstream();
     const plugins = [plugin('shape', 'puppet')];
     const served = routes([upstream], { plugins, principals: [principal('me', { puppet: true })] });
     const { url } = await loadBalancer(served);
-    const answer = { url: upstream.url, method: 'CONNECT', headers: [], body: Buffer.from(SMUGGLED_REQUEST) };
-    const bytes = await rawExchange(url, rawPost(encodeToBytes(shapeResponse, answer)));
-    expect(readResponse(bytes)).toMatchObject({ status: 502, rest: '' });
-    expect((await upstream.take()).length).toBeLessThanOrEqual(1);
+    const answer = { url: upstream.url, method, headers: [], body: Buffer.from(SMUGGLED_REQUEST) };
+    const original = encodeToBytes(shapeResponse, answer);
+    const bytes = await rawExchange(url, rawPost(original));
+    expect(readResponse(bytes)).toMatchObject({ status: 200, rest: '' });
+    expect(await upstream.take()).toMatchObject([{ method: 'POST', body: Buffer.from(original).toString() }]);
   });
 
   it.each(['GET', 'HEAD', 'DELETE', 'OPTIONS', 'POST'])(
