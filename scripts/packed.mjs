@@ -15,13 +15,22 @@ export function npm() {
 
 /** Packs the built package into `folder` as `npm publish` does. Returns npm's description of it with its `path`. */
 export function pack(folder) {
-  const args = [npm(), 'pack', '--json', '--ignore-scripts', '--loglevel=error', '--pack-destination', folder];
+  const description = describePackage(['--pack-destination', folder]);
+  return { ...description, path: join(folder, description.filename) };
+}
+
+/** Returns the paths of the files that `pack` would pack, relative to the root of the package. */
+export function packedFiles() {
+  return describePackage(['--dry-run']).files.map(({ path }) => path);
+}
+
+function describePackage(destination) {
+  const args = [npm(), 'pack', '--json', '--ignore-scripts', '--loglevel=error', ...destination];
   const options = { cwd: root, encoding: 'utf8', stdio: ['ignore', 'pipe', 'inherit'] };
   const { status, stdout } = spawnSync(process.execPath, args, options);
   if (status !== 0) throw new Error(`npm pack failed with ${status}`);
   const described = JSON.parse(stdout);
-  const [description] = Array.isArray(described) ? described : Object.values(described);
-  return { ...description, path: join(folder, description.filename) };
+  return (Array.isArray(described) ? described : Object.values(described))[0];
 }
 
 /** The path of the smoke test in the folder of `addSmokeTest`. */

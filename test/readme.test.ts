@@ -1,9 +1,12 @@
+import { spawnSync } from 'node:child_process';
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { Registry } from 'prom-client';
 import { describe, expect, it } from 'vitest';
 import { z } from 'zod';
+import { brokenLinks } from '../scripts/links.mjs';
+import { packedFiles } from '../scripts/packed.mjs';
 import { run } from '../src/cli/run.ts';
 import {
   defaultHotEngineConfig,
@@ -20,12 +23,6 @@ import { plugin } from './support/plugins.ts';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
 const page = (name: string) => readFileSync(join(root, name), 'utf8');
-const PAGES = [
-  'README.md',
-  ...readdirSync(join(root, 'docs'))
-    .filter((name) => name.endsWith('.md'))
-    .map((name) => `docs/${name}`),
-];
 /** The cells of every table row whose first cell is in backticks. */
 function rows(text: string): string[][] {
   return text
@@ -157,28 +154,26 @@ it('the documents show each command of the command line', async () => {
   for (const name of commands) expect(page('docs/plugins.md')).toContain(`cc-lb-plugin ${name} `);
 });
 
-describe.each([...PAGES, 'CONTRIBUTING.md', 'SECURITY.md', 'CHANGELOG.md', 'examples/load-balancer/README.md'])(
-  '%s',
-  (name) => {
-    it('links only to existing files and headings', () => {
-      const text = readFileSync(join(root, name), 'utf8');
-      const links = [...text.matchAll(/\]\(([^)]+)\)/g)].map(([, target]) => target!);
-      for (const link of links.filter((target) => !target.startsWith('https://'))) {
-        const [path, anchor] = link.split('#') as [string, string | undefined];
-        const target = path === '' ? join(root, name) : join(dirname(join(root, name)), path);
-        expect(existsSync(target), link).toBe(true);
-        if (anchor !== undefined) expect(anchors(readFileSync(target, 'utf8')), link).toContain(anchor);
-      }
-    });
-  },
-);
+it('every relative link of a Markdown file of the repository leads to a file and a heading', () => {
+  const { stdout } = spawnSync('git', ['ls-files', '-z', '--cached', '--others', '--exclude-standard'], {
+    cwd: root,
+    encoding: 'utf8',
+  });
+  const files = stdout.split('\0').filter((name) => existsSync(join(root, name)) && name !== '');
+  expect(files).toContain('bench/peer/README.md');
+  expect(brokenLinks(files)).toEqual([]);
+});
 
-/** Returns the anchors of the headings of a text. */
-function anchors(text: string): string[] {
-  return [...text.matchAll(/^#+ (.*)$/gm)].map(([, title]) =>
-    title!
-      .toLowerCase()
-      .replace(/[^\w\- ]/g, '')
-      .replaceAll(' ', '-'),
+it('every relative link of a Markdown file of the tarball leads into the tarball', () => {
+  const files = packedFiles();
+  expect(files).toEqual(expect.arrayContaining(['README.md', 'docs/api/README.md', 'examples/container/README.md']));
+  expect(brokenLinks(files)).toEqual([]);
+});
+
+it('a link to a missing file, a missing heading or a file outside of the tarball is reported', () => {
+  const files = ['README.md', 'docs/errors.md', 'CHANGELOG.md'];
+  expect(brokenLinks(files)).toEqual(
+    expect.arrayContaining(['README.md: docs/guide.md', 'docs/errors.md: compiling.md']),
   );
-}
+  expect(brokenLinks(files)).not.toContain('README.md: docs/errors.md');
+});

@@ -3,6 +3,7 @@ import { spawnSync } from 'node:child_process';
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { brokenLinks } from '../../scripts/links.mjs';
 import { prebuildPath } from '../../scripts/prebuild-targets.mjs';
 import { typescript } from '../../scripts/prebuild-tools.mjs';
 
@@ -10,11 +11,13 @@ const root = fileURLToPath(new URL('../..', import.meta.url));
 const NEEDED = [
   ...['package.json', 'README.md', 'CHANGELOG.md', 'SECURITY.md', 'LICENSE', 'THIRD_PARTY_LICENSES.md'],
   ...['dist/index.js', 'dist/index.d.ts', 'dist/cli/main.js', 'docs/errors.md', 'docs/support.md', 'docs/promises.md'],
+  ...['docs/api/README.md', 'examples/load-balancer/README.md', 'examples/container/README.md'],
   ...['cache-aware', 'cache-aware-v2', 'misbehave', 'rewrite'].map((name) => `test/plugins/wasm/${name}.wasm`),
 ];
 const EXPECTED = [
   /^dist\/.*\.(js|d\.ts|js\.map)$/,
-  /^docs\/\w+\.(md|svg)$/,
+  /^docs\/(api\/(\w+\/)?)?\w+\.(md|svg)$/,
+  /^examples\/(load-balancer\/(demo\/)?|container\/)[\w.-]+$/,
   /^prebuilds\/[a-z0-9]+-[a-z0-9]+\/cc-lb-runtime-wasmtime(\.(glibc|musl))?\.node$/,
 ];
 /** The oldest version that compiles the declarations of zod. */
@@ -31,6 +34,7 @@ export function checkTarball({ path, files, size, unpackedSize }, targets) {
       .filter((file) => !needed.includes(file) && !EXPECTED.some((pattern) => pattern.test(file)))
       .map((file) => `the tarball contains ${file}`),
   ];
+  failures.push(...brokenLinks(present).map((link) => `the tarball has the broken link ${link}`));
   const { scripts } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8'));
   for (const name of INSTALL_SCRIPTS) if (scripts[name]) failures.push(`package.json has the script ${name}`);
   console.log(`tarball: ${files.length} files, ${megabytes(size)} packed, ${megabytes(unpackedSize)} unpacked`);
