@@ -16,7 +16,7 @@ const NEEDED = [
 ];
 const EXPECTED = [
   /^dist\/.*\.(js|d\.ts|js\.map)$/,
-  /^docs\/(api\/(\w+\/)?)?\w+\.(md|svg)$/,
+  /^docs\/(api\/([\w-]+\/)?)?\w+\.(md|svg)$/,
   /^examples\/(load-balancer\/(demo\/)?|container\/)[\w.-]+$/,
   /^prebuilds\/[a-z0-9]+-[a-z0-9]+\/cc-lb-runtime-wasmtime(\.(glibc|musl))?\.node$/,
 ];
