@@ -24,7 +24,7 @@ const { start, end, asyncStart, asyncEnd, error } = call;
 
 /** The plugin and hook that an event concerns; unknown fields are undefined. */
 export interface EventSubject {
-  /** The name under which the plugin was registered; in probes, its own. */
+  /** The name under which the plugin is registered; for `admitWasm`, its own. */
   readonly plugin: string | undefined;
   /** The principal of the slot's key. */
   readonly principal: string | undefined;

@@ -99,13 +99,16 @@ export class InstantiateFailedError extends WasmtimeRuntimeError {
   override readonly code = 'CC_LB_INSTANTIATE_FAILED';
 }
 
-/** The module or its answer breaks the plugin contract; `reason` names the culprit and what was expected. */
+/**
+ * The module or its answer breaks the plugin contract, or a slot does not fit the operation. `reason`, which is also the
+ * message, names the culprit and what was expected.
+ */
 export class ModuleRejectedError extends WasmtimeRuntimeError {
   override readonly code: string = 'CC_LB_MODULE_REJECTED';
-  /** The section, export, or hook at fault, and what was expected. */
+  /** The section, export, hook, or slot at fault, and what was expected. */
   readonly reason: string;
   constructor(reason: string, context?: ErrorContext) {
-    super(`module rejected: ${reason}`, context);
+    super(reason, context);
     this.reason = reason;
   }
 }
@@ -162,6 +165,17 @@ export class GuestTrapError extends WasmtimeRuntimeError {
 /** The limited resources of the runtime. */
 export type SaturatedResource = 'stores' | 'pool' | 'queue' | 'staging' | 'compile' | 'streams' | 'address-space';
 
+/** The setting to raise for each resource, or to lower for the address space. */
+const LIMITS: Readonly<Record<SaturatedResource, string>> = {
+  stores: 'poolTotalCoreInstances',
+  pool: 'poolTotalMemories and poolTotalCoreInstances',
+  queue: 'maxQueuedCalls',
+  staging: 'maxStagingBytes',
+  compile: 'maxQueuedCompiles and maxQueuedCompileBytes',
+  streams: 'maxStreamBytes',
+  'address-space': 'a memory needs memoryReservationBytes of it',
+};
+
 /** A limit of the runtime is reached, temporarily or for any call of this size; `resource` names it. */
 export class PoolSaturatedError extends WasmtimeRuntimeError {
   override readonly code = 'CC_LB_POOL_SATURATED';
@@ -170,7 +184,7 @@ export class PoolSaturatedError extends WasmtimeRuntimeError {
   readonly resource: SaturatedResource;
   /** `neverFits` is the reason why the same call can never succeed; without it, a retry may. */
   constructor(resource: SaturatedResource, context?: ErrorContext, neverFits?: string) {
-    super(`plugin runtime saturated: ${neverFits ?? `${resource} limit reached`}`, context);
+    super(`plugin runtime saturated: ${neverFits ?? `${resource} limit reached (${LIMITS[resource]})`}`, context);
     this.resource = resource;
     this.retryable = neverFits === undefined;
   }
@@ -190,7 +204,8 @@ export class PluginUnavailableError extends WasmtimeRuntimeError {
   /** Milliseconds until the breaker tries the plugin again; null for a disabled one. */
   readonly retryAfterMs: number | null;
   constructor(state: UnavailableState, reason: string, retryAfterMs: number | null, context?: ErrorContext) {
-    super(`plugin ${state === 'disabled' ? 'disabled' : 'breaker open'}: ${quoted(reason)}`, context);
+    const retry = retryAfterMs === null ? '' : `; the plugin is tried again in ${retryAfterMs} ms`;
+    super(`plugin ${state === 'disabled' ? 'disabled' : 'breaker open'}: ${quoted(reason)}${retry}`, context);
     this.retryable = state === 'breaker-open';
     this.code = state === 'disabled' ? 'CC_LB_PLUGIN_DISABLED' : 'CC_LB_BREAKER_OPEN';
     this.state = state;
@@ -299,5 +314,6 @@ export function errorOf(failure: NativeFailure, context: ErrorContext): Wasmtime
 }
 
 function trapOf({ phase, trap, message, frames }: NativeFailure, context: ErrorContext): GuestTrapError {
-  return new GuestTrapError(phase!, trap!, message, context, frames);
+  const detail = trap === 'interrupt' ? `${message} (the deadline expired)` : message;
+  return new GuestTrapError(phase!, trap!, detail, context, frames);
 }

@@ -58,7 +58,8 @@ export class Registrations {
     const facts = { plugin: name, principal: at.principal, kind };
     try {
       const existing = this.#unchanged(kind, at, bytes, version);
-      const admitted = () => reportAdmission(facts, () => admit(this.#core, bytes, { kind, principal: at.principal }));
+      const admitted = () =>
+        reportAdmission(facts, () => admit(this.#core, bytes, { kind, plugin: name, principal: at.principal }));
       const slot = existing ?? this.#apply(kind, at, name, admitted(), version);
       this.#overtake(at);
       return slot;
@@ -86,7 +87,7 @@ export class Registrations {
     const facts = { plugin: name, principal: at.principal, kind };
     const admitted = reportAdmissionAsync(
       facts,
-      admitAsync(this.#core, bytes, { kind, principal: at.principal, signal }),
+      admitAsync(this.#core, bytes, { kind, plugin: name, principal: at.principal, signal }),
       ({ contentHash }) => !this.#holds(kind, at, contentHash, version),
     );
     const registered = (async () => {
@@ -147,7 +148,8 @@ export class Registrations {
     const slot = this.#core.slots.get(at);
     if (slot === undefined) throw noSlotAt(at);
     const { previous } = slot;
-    if (previous === null) throw refusal(slot, 'no version to roll back to');
+    if (previous === null)
+      throw refusal(slot, 'no version to roll back to: a swap keeps one version, and a rollback uses it');
     const { versionId } = slot.version;
     slot.rollBack(this.#recreate(slot, previous));
     this.#core.isolation.swapped(slot);

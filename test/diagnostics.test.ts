@@ -180,7 +180,7 @@ describe('the trace of a call', () => {
     runtime.registerObserve(key, 'o', guest({ hooks: ['observe'] }));
     runtime.callObserve(key, new Uint8Array(0));
     expect([...contexts]).toMatchObject([
-      { plugin: 'guest', principal: undefined, versionId: undefined, hook: 'observe' },
+      { plugin: 'o', principal: 'alice', versionId: undefined, hook: 'observe' },
       { plugin: 'o', principal: 'alice', versionId: 1, hook: 'observe' },
     ]);
   });

@@ -18,12 +18,16 @@ import {
   PoolSaturatedError,
   ProbeFailedError,
   ResponseTransformError,
+  SlotKey,
   SlotNotFoundError,
   StackExhaustedError,
+  WasmtimeFilterPlugin,
+  WasmtimeRuntime,
   WasmtimeRuntimeError,
 } from '../src/index.ts';
 import type { NativeFailure } from '../src/native/addon.ts';
 import { thrown } from './support/errors.ts';
+import { plugin } from './support/plugins.ts';
 
 const context = { plugin: 'p', principal: 'a', versionId: 3, hook: 'filter' };
 const expired = new GuestTrapError('cc_lb_filter', 'interrupt', 'time', context);
@@ -129,6 +133,66 @@ describe('error classes', () => {
 
   it('include SlotNotFoundError as a subclass of ModuleRejectedError', () => {
     expect(new SlotNotFoundError('m')).toBeInstanceOf(ModuleRejectedError);
+  });
+});
+
+describe('the message', () => {
+  const key = new SlotKey('team', 'filter');
+  const absent = SlotKey.global('absent');
+
+  it('of a missing or unsuitable slot names the slot and does not blame a module', () => {
+    using runtime = new WasmtimeRuntime();
+    const slot = runtime.registerFilter(key, 'f', plugin('cache-aware'));
+    const messages = [
+      thrown(SlotNotFoundError, () => runtime.rollback(absent)),
+      thrown(ModuleRejectedError, () => runtime.rollback(key)),
+      thrown(ModuleRejectedError, () => runtime.enforce(key)),
+      thrown(ModuleRejectedError, () => runtime.registerShape(key, 'f', plugin('rewrite'))),
+    ].map(({ message }) => message);
+    runtime.evictSlot(key);
+    messages.push(thrown(SlotNotFoundError, () => new WasmtimeFilterPlugin(runtime, slot)).message);
+    expect(messages[0]).toContain(String(absent));
+    for (const message of messages.slice(1)) expect(message).toContain(String(key));
+    expect(messages.filter((message) => message.includes('module rejected'))).toEqual([]);
+  });
+
+  it.each<surface.SaturatedResource>(['stores', 'pool', 'queue', 'staging', 'compile', 'streams', 'address-space'])(
+    'of saturation by %s names a field of the config',
+    (resource) => {
+      const names = Object.keys(surface.defaultHotEngineConfig());
+      const { message } = new PoolSaturatedError(resource);
+      expect(names.filter((name) => message.includes(name))).not.toEqual([]);
+    },
+  );
+
+  it('of an open breaker states when the plugin is tried again', () => {
+    expect(new PluginUnavailableError('breaker-open', 'why', 250).message).toContain('250 ms');
+    expect(new PluginUnavailableError('disabled', 'why', null).message).not.toContain('again');
+  });
+
+  it('of a call that exceeds its deadline names the deadline', () => {
+    using runtime = new WasmtimeRuntime({ deadlineMs: 50 });
+    const slot = runtime.registerFilter(key, 'f', plugin('misbehave'));
+    const filter = new WasmtimeFilterPlugin(runtime, slot);
+    const looping = { id: 'team', kind: 'api_key', claims: { do: 'loop' } } as const;
+    const call = { requestId: 'r', method: 'GET', path: '/', headers: [], body: new Uint8Array() };
+    expect(thrown(FilterError, () => filter.filter(call, looping, [])).message).toContain('the deadline expired');
+  });
+});
+
+describe('a rejected registration', () => {
+  const key = new SlotKey('team', 'registered');
+  const modules: [string, Uint8Array][] = [
+    ['bytes that are not a module', Buffer.from('no module')],
+    ['a plugin of another hook', plugin('rewrite')],
+    ['a module larger than maxModuleBytes', new Uint8Array(2 * 1024 * 1024)],
+  ];
+
+  it.each(modules)('for %s has the registered name and the principal', async (_, bytes) => {
+    using runtime = new WasmtimeRuntime({ maxModuleBytes: 1024 * 1024 });
+    const expected = { plugin: 'the name', principal: 'team' };
+    expect(thrown(ModuleRejectedError, () => runtime.registerFilter(key, 'the name', bytes))).toMatchObject(expected);
+    await expect(runtime.registerFilterAsync(key, 'the name', bytes)).rejects.toMatchObject(expected);
   });
 });
 

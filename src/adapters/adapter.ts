@@ -101,7 +101,7 @@ export abstract class Adapter<Kind extends SlotKind> {
     if (this.#core.slots.get(at.key) !== at) {
       if (!at.evicted) throw new InvalidArgumentError('slot', 'expected a slot of this runtime');
       const context = { plugin: at.version.pluginName, principal: at.key.principal, evicted: true };
-      throw new SlotNotFoundError(`slot ${at.key} was evicted`, context);
+      throw new SlotNotFoundError(`slot ${at.key} was evicted: use the slot of its next registration`, context);
     }
     this.#key = at.key;
     const slot: Slot = at;

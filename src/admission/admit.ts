@@ -71,8 +71,14 @@ export interface Admitting {
 export interface AdmitOptions {
   /** A hook that must be declared. */
   readonly kind?: HookKind | undefined;
+  /** The name that the plugin is registered under, for errors. Undefined is the name in its metadata. */
+  readonly plugin?: string;
   /** The owner of the module. Undefined or null is shared by all modules without an owner. */
   readonly principal?: string | null;
+}
+
+function registrationOf({ plugin, principal }: AdmitOptions): ErrorContext {
+  return { plugin, principal: principal ?? undefined };
 }
 
 /** Returns the content hash of `bytes` under this engine's rules: 64 lowercase hex digits. */
@@ -116,7 +122,7 @@ export async function admitAsync(
   const principal = options.principal ?? UNOWNED;
   if (!runtime.admissions.start(principal, length)) {
     runtime.dispatcher.countSaturation('compile');
-    throw new PoolSaturatedError('compile');
+    throw new PoolSaturatedError('compile', registrationOf(options));
   }
   try {
     return await drive(admission(runtime, bytes, options), signal);
@@ -145,13 +151,16 @@ async function drive<T>(steps: Steps<T>, signal: AbortSignal | undefined): Promi
 function* admission(
   { engine, dispatcher }: Admitting,
   bytes: Uint8Array,
-  { kind, principal = null }: AdmitOptions,
+  options: AdmitOptions,
 ): Steps<InspectedModule> {
+  const { kind, principal = null } = options;
+  const registration = registrationOf(options);
   checkBytes(bytes, 'bytes');
   checkKind(kind);
   const { maxModuleBytes, maxModuleEntries, memoryMaxPages } = engine.config;
   if (bytes.length > maxModuleBytes) {
-    throw new ModuleRejectedError(`the module has ${bytes.length} bytes, more than maxModuleBytes (${maxModuleBytes})`);
+    const reason = `the module has ${bytes.length} bytes, more than maxModuleBytes (${maxModuleBytes})`;
+    throw new ModuleRejectedError(reason, registration);
   }
   const line = principal ?? UNOWNED;
   // Off-thread work waits in the same queue as calls. `Admissions` limits its length.
@@ -169,7 +178,7 @@ function* admission(
   }
 
   const { metadata, schemas, problems, facts } = judge(inspection.facts, kind);
-  const context: ErrorContext = { plugin: metadata?.name };
+  const context: ErrorContext = { ...registration, plugin: registration.plugin ?? metadata?.name };
   if (problems.length > 0 || metadata === null) throw new ModuleRejectedError(problems[0]!, context);
   const input = { engine, source, hash: inspection.hash, principal };
   const compiled = yield* perform<NativeModule | NativeFailure>({
@@ -182,7 +191,7 @@ function* admission(
   }
 
   const called = calledSchemas(metadata, schemas);
-  for (const probe of probesFor(called)) yield* send(probe, compiled, metadata, line, dispatcher);
+  for (const probe of probesFor(called)) yield* send(probe, compiled, context, line, dispatcher);
   const fingerprints = Object.fromEntries(HOOK_KINDS.map((hook) => [hook, schemas[hook]?.fingerprint]));
   compiled.admit(JSON.stringify({ metadata, fingerprints }));
   return { contentHash: inspection.hash, metadata, schemas: called, module: compiled, facts };
@@ -206,11 +215,11 @@ export function knownModule(engine: OpenEngine, contentHash: string): AdmittedMo
 function* send(
   probe: Probe,
   module: NativeModule,
-  metadata: PluginMetadata,
+  admitted: ErrorContext,
   principal: string,
   dispatcher: Dispatcher,
 ): Steps<void> {
-  const context = () => ({ plugin: metadata.name, hook: probe.hook });
+  const context = () => ({ ...admitted, hook: probe.hook });
   const { deadlineMs, wireBounds } = dispatcher.config;
   const target = module.target();
   const call = (signal: AbortSignal | undefined): HookCall<void> => ({

@@ -1,5 +1,6 @@
 /** A call with an encoded request, whose answer is not decoded. */
 import { type ErrorContext, ModuleRejectedError } from '../errors.ts';
+import { quoted } from '../policy/refusal.ts';
 import type { HookKind } from '../types.ts';
 import type { Version } from '../versions.ts';
 import { ANY_ANSWER } from './call.ts';
@@ -11,7 +12,10 @@ export class RawCall extends EncodedCall<Uint8Array> {
 
   constructor(version: Version, hook: HookKind, request: Uint8Array) {
     if (version.options.enforcement === 'monitor') {
-      throw new ModuleRejectedError('the slot has only a monitored version', version.contextOf(hook));
+      throw new ModuleRejectedError(
+        `plugin ${quoted(version.pluginName)} has only a monitored version, which enforce(key) makes callable`,
+        version.contextOf(hook),
+      );
     }
     const { module, target, pluginName: plugin, principal, guard } = version;
     const { deadlineMs } = version.options;
