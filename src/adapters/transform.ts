@@ -4,11 +4,11 @@ import { encodeMessage } from '../dispatch/call.ts';
 import type { CallScratch } from '../dispatch/scratch.ts';
 import { type ErrorContext, GuestTrapError, ResponseTransformError } from '../errors.ts';
 import type { NativeStream } from '../native/addon.ts';
-import { maxElements, shapeTextBytes } from '../policy/bounds.ts';
+import { MAX_EVENTS, maxElements, shapeTextBytes } from '../policy/bounds.ts';
 import { checkStatus, isFinalStatus } from '../policy/decision.ts';
 import { transformedHeaders } from '../policy/headers.ts';
-import { quoted } from '../policy/refusal.ts';
-import { isEventType } from '../sse/event.ts';
+import { InvalidAnswerError, quoted } from '../policy/refusal.ts';
+import { isEventType, isLongEventType, MAX_DECODED_TYPE_BYTES, MAX_TYPE_UNITS } from '../sse/event.ts';
 import type { SseEvent, TransformResponseInput, TransformResponseOutput, TransformSseEventOutput } from '../types.ts';
 import { checkBytes, checkObject } from '../validate.ts';
 import type { Version } from '../versions.ts';
@@ -161,8 +161,12 @@ export class SseEventCall extends AdapterCall<TransformSseEventOutput> {
   }
 
   decode(bytes: Buffer, start: number, end: number, leased: boolean): TransformSseEventOutput {
-    const answer = decodeAnswer(this.schema.response, bytes, start, end, leased);
+    const { response } = this.schema;
+    const answer = decodeAnswer(response, bytes, start, end, leased, undefined, MAX_EVENTS, MAX_DECODED_TYPE_BYTES);
     if (answer.kind !== 'replace') return { kind: answer.kind };
+    if (answer.events.some(({ event }) => isLongEventType(event))) {
+      throw new InvalidAnswerError('event_type', `an event type has more than ${MAX_TYPE_UNITS} characters`);
+    }
     this.breaksRule = !answer.events.every(({ event }) => isEventType(event));
     return { kind: 'replace', events: answer.events };
   }

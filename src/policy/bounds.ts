@@ -9,6 +9,8 @@ const utf8 = new TextEncoder();
 const FILTER_TEXT_BYTES = 4_096;
 /** Other texts are decoded up to this size: the rest still exceeds the limits of URLs, methods, names and event types. */
 const TEXT_BYTES = 256 * 1024;
+/** Events that may replace one: an event costs about a microsecond of the event loop, also without data. */
+export const MAX_EVENTS = 10_000;
 /** Elements that an answer may have in addition to those it needs, so that the rules about its lists report the excess. */
 const SPARE_ELEMENTS = 1_000;
 

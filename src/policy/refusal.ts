@@ -7,6 +7,7 @@ export type AnswerRule =
   | 'origin'
   | 'method'
   | 'status'
+  | 'event_type'
   | 'header_value_size'
   | 'header_name'
   | 'header_value';

@@ -9,7 +9,7 @@ import { isPluginFailure, type PluginFailurePolicy } from '../policy/failure.ts'
 import { rereadable } from '../policy/headers.ts';
 import type { SseEvent, TransformContext, TransformSseEventInput, TransformSseEventOutput } from '../types.ts';
 import { checkObject, parseArgument } from '../validate.ts';
-import { isEventType, parseBlock, serializeEvents } from './event.ts';
+import { isEventType, isLongEventType, MAX_TYPE_UNITS, parseBlock, serializeEvents } from './event.ts';
 import { MAX_LINES } from './line-ends.ts';
 import { type Block, SseSplitter, TOO_LARGE, TOO_MANY_LINES } from './splitter.ts';
 
@@ -56,8 +56,8 @@ const NOTHING = Buffer.alloc(0);
  * Transforms the server-sent events of a response with a plugin. Events that the plugin leaves unchanged are copied
  * byte for byte, and so are comments and blocks without an event.
  *
- * `failure` is set when the plugin fails, an event is too large or has more than 100,000 lines, or the context's headers
- * have a content-encoding.
+ * `failure` is set when the plugin fails, an event is too large, has more than 100,000 lines or a type of more than 1,024
+ * characters, or the context's headers have a content-encoding.
  * Under `pass-through`, if the output equals the input so far, the rest is copied unchanged. Otherwise, and always under
  * `fail-closed`, an `error` event ends the output, and no further byte is copied. An InvalidArgumentError or a
  * ClosedError destroys the stream.
@@ -240,6 +240,10 @@ export class SseTransformer extends Transform {
     const parsed = parseBlock(bytes, this.#isFirst);
     this.#isFirst = false;
     let out: Buffer = bytes;
+    if (parsed !== null && isLongEventType(parsed.event)) {
+      this.#stop(failureOf(`an event type has more than ${MAX_TYPE_UNITS} characters`), bytes);
+      return;
+    }
     if (parsed !== null) {
       try {
         const { event, data, streamFields } = parsed;

@@ -163,10 +163,8 @@ describe('transformed event', () => {
     expect(sseTransformed('upper', {}, { event: 'other' })).toEqual({ kind: 'unchanged' });
   });
 
-  it.each([
-    ['a\nb', 1],
-    ['a', 0],
-  ])('of the type %j counts as invalid %i times', (type, invalid) => {
+  /** Returns the slot of a plugin that replaces an event by one of the type, and a call of it. */
+  function replacing(type: string) {
     const answer = { kind: 'replace', events: [{ event: type, data: bytesOf('x') }] } as const;
     const bytes = encodeToBytes(transformSseEventResult, answer);
     const hex = Array.from(bytes, (byte) => `\\${byte.toString(16).padStart(2, '0')}`).join('');
@@ -179,8 +177,39 @@ describe('transformed event', () => {
     const runtime = newRuntime();
     const slot = runtime.registerShape(key, 'guest', wasm);
     const data = Buffer.alloc(LONGER_THAN_PROBES);
-    new WasmtimeUpstreamDialect(runtime, slot).transformSseEvent(sseEvent({ event: { event: 'message', data } }));
+    const dialect = new WasmtimeUpstreamDialect(runtime, slot);
+    return { slot, call: () => dialect.transformSseEvent(sseEvent({ event: { event: 'message', data } })) };
+  }
+
+  it.each([
+    ['a\nb', 1],
+    ['a', 0],
+  ])('of the type %j counts as invalid %i times', (type, invalid) => {
+    const { slot, call } = replacing(type);
+    call();
     expect(slot.status.failures.invalidAnswer).toBe(invalid);
+  });
+
+  it('may have a type of 1,024 characters and is rejected beyond, also where its text is not decoded completely', () => {
+    for (const type of ['a'.repeat(1_024), '\u20ac'.repeat(1_024)]) {
+      expect(replacing(type).call()).toMatchObject({ events: [{ event: type }] });
+    }
+    for (const type of ['a'.repeat(1_025), '\u20ac'.repeat(5_000), '\u{1f980}'.repeat(4_000), 'a'.repeat(16_000)]) {
+      const { slot, call } = replacing(type);
+      expect(thrown(ResponseTransformError, call).cause).toMatchObject({ rule: 'event_type' });
+      expect(slot.status.failures.invalidAnswer).toBe(1);
+    }
+  });
+
+  it('may be 10,000 events and is rejected beyond', () => {
+    const dialect = dialectOf('transforms');
+    const event = { event: 'message', data: bytesOf('x') };
+    const repeated = (count: number) =>
+      dialect.transformSseEvent(sseEvent({ ...withChange(`repeat:${count}`), event }));
+    const output = repeated(10_000);
+    expect(output.kind === 'replace' && output.events.length).toBe(10_000);
+    const error = thrown(ResponseTransformError, () => repeated(10_001));
+    expect(error.message).toContain('more than 10000 elements');
   });
 });
 

@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { isEventType, parseBlock, serializeEvents } from '../../src/sse/event.ts';
+import { isEventType, isLongEventType, parseBlock, serializeEvents } from '../../src/sse/event.ts';
 import { blocksOf, eventsOf, streams } from './streams.ts';
 
 const parse = (text: string, isFirst = false) => {
@@ -43,6 +43,23 @@ describe('parseBlock', () => {
     expect(parse('id: 1\nretry: 10\nid: 2\ndata: a\n\n')?.streamFields).toBe('id: 2\nretry: 10\n');
     expect(parse('id: a\0\nretry: 1s\ndata: a\n\n')?.streamFields).toBe('');
     expect(parse('id\nretry:\ndata: a\n\n')?.streamFields).toBe('id: \n');
+  });
+
+  it('joins lines of every length', () => {
+    const lines = ['', 'a', 'b'.repeat(64), 'c'.repeat(65), 'd'.repeat(1_000), ''];
+    for (const end of ['\n', '\r', '\r\n']) {
+      expect(parse(`${lines.map((line) => `data: ${line}${end}`).join('')}${end}`)?.data).toBe(lines.join('\n'));
+    }
+  });
+
+  it('decodes a type to more than 1,024 characters if it has as many, and not completely', () => {
+    const typeOf = (type: string) => parseBlock(Buffer.from(`event: ${type}\ndata\n\n`), false)!.event;
+    expect(isLongEventType(typeOf('a'.repeat(1_024)))).toBe(false);
+    for (const character of ['a', 'é', '€', '🦀', '\u0800']) {
+      const type = typeOf(character.repeat(100_000));
+      expect(isLongEventType(type)).toBe(true);
+      expect(type.length).toBeLessThanOrEqual(4_096);
+    }
   });
 
   it('returns the events that a client reads', () => {

@@ -240,6 +240,29 @@ describe('failure of a plugin', () => {
     expect(changed.text).toBe(ERROR_EVENT);
   });
 
+  it('includes an event whose type has more than 1,024 characters', async () => {
+    for (const [length, problem] of [
+      [1_024, undefined],
+      [1_025, 'an event type has more than 1024 characters'],
+      [1_000_000, 'an event type has more than 1024 characters'],
+    ] as const) {
+      const text = `event: ${'a'.repeat(length)}\ndata: 1\n\ndata: 2\n\n`;
+      const { text: output, failure } = await run(whole(text), () => unchanged);
+      expect(output).toBe(text);
+      expect(failure?.message).toBe(problem);
+    }
+    const changed = await run(whole(`data: 1\n\nevent: ${'a'.repeat(1_025)}\ndata: 2\n\n`), () => drop);
+    expect(changed.text).toBe(ERROR_EVENT);
+  });
+
+  it('excludes large events: one line of 3 MB, and 99,999 lines', async () => {
+    for (const text of [`data: ${'x'.repeat(3e6)}\n\n`, `${'data: x\n'.repeat(99_999)}\n`]) {
+      const { text: output, failure } = await run(whole(text), ({ event, data }) => replace([event, data]));
+      expect(failure).toBeUndefined();
+      expect(output === text).toBe(true);
+    }
+  });
+
   it('includes an event of more than 100,000 lines, and an answer with more', async () => {
     const long = `data: 1\n\n${'data\n'.repeat(100_001)}\n`;
     for (const cuts of [[4096], [1e6]]) {

@@ -10,10 +10,10 @@ import {
   WasmtimeRuntime,
   WasmtimeUpstreamDialect,
 } from '../../src/index.ts';
-import { transformResponseResult } from '../../src/wire/messages/transform.ts';
+import { transformResponseResult, transformSseEventResult } from '../../src/wire/messages/transform.ts';
 import { encodeToBytes } from '../support/encode.ts';
 import { misbehavesAfterProbe } from '../support/guest.ts';
-import { response } from '../support/samples.ts';
+import { response, sseEvent } from '../support/samples.ts';
 import { body, caller, candidates, guest, request } from './guests.ts';
 import { ensure, type Figure, type Scenario } from './scenario.ts';
 
@@ -21,14 +21,14 @@ const config = productionHotEngineConfig();
 /** The bytes that a guest writes or answers with: all of the largest memory but the first MiB. */
 const FROM = 0x100000;
 const BYTES = maxMemorySizeBytes(config) - FROM;
-const HEADERS = 50_000;
+const EVENTS = 10_000;
 const LARGEST = config.wireBounds.outputBodyBytes - 256;
 /** Shorter than any bulk operation, so that every call that is measured is repeated off the thread and expires there. */
 const DEADLINE_MS = 200;
 
 /** One kind of call: its plugin, and whether the plugin answers. */
 interface Kind {
-  readonly hook: 'filter' | 'transform_response';
+  readonly hook: 'filter' | 'transform_response' | 'transform_sse_event';
   readonly bytes: Uint8Array;
   readonly answers: boolean;
 }
@@ -39,9 +39,7 @@ const looping = (step: string): Kind => {
   return { hook: 'filter', bytes, answers: false };
 };
 
-const answering = (answer: { readonly headers?: readonly string[]; readonly body?: Uint8Array }): Kind => {
-  const whole = { kind: 'replace', status: null, headers: null, body: null, ...answer } as const;
-  const bytes = encodeToBytes(transformResponseResult, whole);
+const answering = (called: 'transform_response' | 'transform_sse_event', bytes: Uint8Array): Kind => {
   ensure(bytes.length <= config.wireBounds.outputBodyBytes, () => `an answer of ${bytes.length} bytes is not valid`);
   // Memory that no data segment initializes is zero, as the body is.
   const first = bytes.findIndex((byte) => byte !== 0);
@@ -49,8 +47,8 @@ const answering = (answer: { readonly headers?: readonly string[]; readonly body
   const fields = `(data (i32.const ${FROM + first}) "${data}")`;
   const hook = misbehavesAfterProbe(`(i64.const ${(BigInt(FROM) << 32n) | BigInt(bytes.length)})`);
   const hooks = ['shape', 'transform_response', 'transform_sse_event'] as const;
-  const parts = { hooks, memory: `${config.memoryMaxPages}`, hook: { transform_response: hook }, fields };
-  return { hook: 'transform_response', bytes: guest(parts), answers: true };
+  const parts = { hooks, memory: `${config.memoryMaxPages}`, hook: { [called]: hook }, fields };
+  return { hook: called, bytes: guest(parts), answers: true };
 };
 
 const kinds = (): Readonly<Record<string, Kind>> => ({
@@ -61,8 +59,22 @@ const kinds = (): Readonly<Record<string, Kind>> => ({
     `(local.set $at (i32.add (local.get $at) (i32.const 4096)))
      (i32.store (i32.add (i32.const ${FROM}) (i32.rem_u (local.get $at) (i32.const ${BYTES}))) (i32.const 1))`,
   ),
-  'the answer with the most bytes': answering({ body: Buffer.alloc(LARGEST) }),
-  'the answer with the most elements': answering({ headers: Array(2 * HEADERS).fill('x') }),
+  'the answer with the most bytes': answering(
+    'transform_response',
+    encodeToBytes(transformResponseResult, {
+      kind: 'replace',
+      status: null,
+      headers: null,
+      body: Buffer.alloc(LARGEST),
+    }),
+  ),
+  'the answer with the most elements': answering(
+    'transform_sse_event',
+    encodeToBytes(transformSseEventResult, {
+      kind: 'replace',
+      events: Array(EVENTS).fill({ event: 'x', data: Buffer.from('x') }),
+    }),
+  ),
 });
 
 export const blocking: Scenario = {
@@ -94,7 +106,8 @@ function callOf(runtime: WasmtimeRuntime, key: SlotKey, { hook, bytes }: Kind): 
     return () => filter.filterAsync(request({ body }), caller(), candidates(1));
   }
   const dialect = new WasmtimeUpstreamDialect(runtime, runtime.registerShape(key, 'plugin', bytes));
-  return () => dialect.transformResponseAsync(response({ body }));
+  if (hook === 'transform_response') return () => dialect.transformResponseAsync(response({ body }));
+  return () => dialect.transformSseEventAsync(sseEvent({ event: { event: 'message', data: body } }));
 }
 
 /** Milliseconds of the longer part of a call that runs on the event loop: before it is handed over, or after that. */
