@@ -1,13 +1,16 @@
 /**
- * An amount that principals share: a principal may hold as much as is unused. Alone it may hold half, with a second one a
- * third each, so that another one can always acquire some.
+ * An amount that principals share: a principal may hold as much as is unused. Alone it may hold half, with a second one
+ * a third each, so that another one can always acquire some.
  */
 export class FairBudget {
   #total = 0;
   /** Amounts by principal; a principal without any has no entry. */
   readonly #held = new Map<string, number>();
 
-  /** Takes `amount` of `limit` for a principal; `release` must follow. Returns false if the principal may not hold it. */
+  /**
+   * Takes `amount` of `limit` for a principal; `release` must follow. Returns false, and takes nothing, if the principal
+   * may not hold it.
+   */
   take(principal: string, amount: number, limit: number): boolean {
     const held = (this.#held.get(principal) ?? 0) + amount;
     if (held > limit - this.#total) return false;
@@ -18,7 +21,8 @@ export class FairBudget {
 
   /** Returns what `take` took. */
   release(principal: string, amount: number): void {
-    const held = this.#held.get(principal)! - amount;
+    // An amount of 0 has no entry after another one was released.
+    const held = (this.#held.get(principal) ?? 0) - amount;
     this.#total -= amount;
     if (held === 0) this.#held.delete(principal);
     else this.#held.set(principal, held);

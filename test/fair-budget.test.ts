@@ -19,3 +19,10 @@ it('gives what was released to others', () => {
   for (let left = takes(budget, 'a'); left > 0; left--) budget.release('a', 10);
   expect(takes(budget, 'b')).toBe(5);
 });
+
+it('counts what a principal holds after concurrent amounts of 0', () => {
+  const budget = new FairBudget();
+  for (let at = 0; at < 2; at++) expect(budget.take('a', 0, 100)).toBe(true);
+  for (let at = 0; at < 2; at++) budget.release('a', 0);
+  expect(takes(budget, 'a')).toBe(5);
+});

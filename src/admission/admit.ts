@@ -92,6 +92,7 @@ export function contentHashOf(engine: Pick<OpenEngine, 'config'>, bytes: Uint8Ar
  * InvalidArgument for arguments of the wrong type.
  */
 export function admit(runtime: Admitting, bytes: Uint8Array, options: AdmitOptions): InspectedModule {
+  checkArguments(runtime, bytes, options);
   const steps = admission(runtime, bytes, options);
   let step = steps.next();
   while (!step.done) {
@@ -116,7 +117,8 @@ export async function admitAsync(
   bytes: Uint8Array,
   options: AdmitOptions & { readonly signal?: AbortSignal | undefined },
 ): Promise<InspectedModule> {
-  checkBytes(bytes, 'bytes');
+  // Before the limits of admissions: a module that exceeds them alone would be reported as saturation.
+  checkArguments(runtime, bytes, options);
   const { signal } = options;
   const { length } = bytes;
   const principal = options.principal ?? UNOWNED;
@@ -129,6 +131,16 @@ export async function admitAsync(
   } finally {
     runtime.admissions.end(principal, length);
   }
+}
+
+/** Throws InvalidArgument, and ModuleRejected for a module of more than `maxModuleBytes`. */
+function checkArguments({ engine }: Admitting, bytes: Uint8Array, options: AdmitOptions): void {
+  checkBytes(bytes, 'bytes');
+  checkKind(options.kind);
+  const { maxModuleBytes } = engine.config;
+  if (bytes.length <= maxModuleBytes) return;
+  const reason = `the module has ${bytes.length} bytes, more than maxModuleBytes (${maxModuleBytes})`;
+  throw new ModuleRejectedError(reason, registrationOf(options));
 }
 
 async function drive<T>(steps: Steps<T>, signal: AbortSignal | undefined): Promise<T> {
@@ -155,13 +167,7 @@ function* admission(
 ): Steps<InspectedModule> {
   const { kind, principal = null } = options;
   const registration = registrationOf(options);
-  checkBytes(bytes, 'bytes');
-  checkKind(kind);
-  const { maxModuleBytes, maxModuleEntries, memoryMaxPages } = engine.config;
-  if (bytes.length > maxModuleBytes) {
-    const reason = `the module has ${bytes.length} bytes, more than maxModuleBytes (${maxModuleBytes})`;
-    throw new ModuleRejectedError(reason, registration);
-  }
+  const { maxModuleEntries, memoryMaxPages } = engine.config;
   const line = principal ?? UNOWNED;
   // Off-thread work waits in the same queue as calls. `Admissions` limits its length.
   const offThread = <T>(work: () => Promise<T>) => enqueue(work, Number.POSITIVE_INFINITY, line).done;

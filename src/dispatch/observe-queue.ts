@@ -1,7 +1,7 @@
 /**
  * Queued events for observers, delivered outside the request path: one FIFO queue (line) per slot, each bounded in
- * events. The bytes of all lines are bounded together and shared by the owners of the slots. A line delivers one batch at a time, so that an observer that never returns fills
- * only its own line and holds only one permit.
+ * events. The bytes of all lines are bounded together and shared by the owners of the slots. A line delivers one batch
+ * at a time, so that an observer that never returns fills only its own line and holds only one permit.
  */
 import { PluginUnavailableError } from '../errors.ts';
 import { FairBudget } from '../fair-budget.ts';

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { Admissions } from '../../src/admission/admissions.ts';
-import { PoolSaturatedError, SlotKey } from '../../src/index.ts';
+import { ModuleRejectedError, PoolSaturatedError, SlotKey } from '../../src/index.ts';
 import { coreOf } from '../../src/runtime.ts';
 import { rejected } from '../support/errors.ts';
 import { guest } from '../support/guest.ts';
@@ -38,6 +38,12 @@ describe('asynchronous admissions', () => {
     admissions.end('hostile', 1);
     await register('hostile');
   });
+});
+
+it('rejects a module of more than maxModuleBytes, also one that exceeds the limits of all admissions', async () => {
+  const limits = { maxModuleBytes: 1_000, maxCompiles: 1, maxQueuedCompileBytes: 1_048_576 };
+  const register = isolatedRuntime(limits).registerFilterAsync(new SlotKey('a', 'p'), 'p', new Uint8Array(2_097_152));
+  await rejected(ModuleRejectedError, register);
 });
 
 describe('the bytes of admissions', () => {
