@@ -137,7 +137,10 @@ export const hotEngineConfigSchema = z
     maxTotalCompileBytes: bytes.min(MIB).default(2_048 * MIB),
     /** Compilations that may wait in the process, and admissions of a runtime; one principal has at most half. */
     maxQueuedCompiles: z.int().min(1).max(1_000_000).default(4_096),
-    /** Bytes of modules that may wait to be compiled, and in a runtime to be admitted; one principal has at most half of the latter. */
+    /**
+     * Bytes of modules that may wait to be compiled, and in a runtime to be admitted; one principal has at most half of
+     * the latter.
+     */
     maxQueuedCompileBytes: bytes.min(MIB).default(512 * MIB),
     /**
      * CPU time in milliseconds that an asynchronous call may use on its JavaScript thread. A longer call is interrupted

@@ -269,8 +269,6 @@ export abstract class AdapterCall<Answer> implements HookCall<Answer> {
   readonly maxAnswerBytes: number;
   readonly stream: NativeStream | null = null;
   readonly probe = false;
-  /** Set by `decode`. */
-  breaksRule = false;
   /** Set for an asynchronous call; synchronous calls ignore the option. */
   signal: AbortSignal | undefined = undefined;
   /** Bytes of the caller's body, by which `auto` selects the thread. */
@@ -324,6 +322,9 @@ export abstract class AdapterCall<Answer> implements HookCall<Answer> {
 
   abstract encode(scratch: CallScratch): void;
   abstract decode(bytes: Buffer, start: number, end: number, leased: boolean): Answer;
+  breaksRule(_answer: Answer): boolean {
+    return false;
+  }
   /** Publishes events about a decoded answer, after everything that the call leased was returned. */
   answered(): void {}
   /** Returns the adapter's error for a failure of the plugin. */

@@ -140,9 +140,11 @@ class FilterCall extends AdapterCall<FilterOutput> {
     const limit = maxElements(this.sent.length);
     const textBytes = filterTextBytes(wireBounds);
     const { results } = decodeAnswer(this.schema.response, bytes, start, end, leased, undefined, limit, textBytes);
-    const output = filterOutput(results, wireBounds, this.sent);
-    this.breaksRule = !namesCandidatesOnce(output, this.sent);
-    return output;
+    return filterOutput(results, wireBounds, this.sent);
+  }
+
+  override breaksRule(answer: FilterOutput): boolean {
+    return !namesCandidatesOnce(answer, this.sent);
   }
 
   forVersion(version: Version<'filter'>): FilterCall {

@@ -246,9 +246,12 @@ class ShapeCall extends AdapterCall<ShapedRequest> {
     const textBytes = shapeTextBytes(wireBounds);
     const answer = decodeAnswer(this.schema.response, bytes, start, end, leased, memory, limit, textBytes);
     const shaped = shapedRequest(answer, this.baseUrl, { originPolicy: shapeOriginPolicy, bounds: wireBounds });
-    this.breaksRule = !isForwardedMethod(shaped.method);
     if (areDroppedHeadersWatched()) this.dropped = droppedByShape(answer.headers);
     return shaped;
+  }
+
+  override breaksRule({ method }: ShapedRequest): boolean {
+    return !isForwardedMethod(method);
   }
 
   override answered(): void {

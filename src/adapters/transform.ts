@@ -88,16 +88,17 @@ export class ResponseCall extends AdapterCall<TransformResponseOutput> {
     const answer = decodeAnswer(this.schema.response, bytes, start, end, leased, memory, limit, textBytes);
     if (answer.kind === 'unchanged') return { kind: 'unchanged' };
     const { status, headers, body } = answer;
-    if (status !== null) {
-      checkStatus(status);
-      this.breaksRule = !isFinalStatus(status);
-    }
+    if (status !== null) checkStatus(status);
     return {
       kind: 'replace',
       ...(status === null ? {} : { status }),
       ...(headers === null ? {} : { headers: transformedHeaders(headers, wireBounds) }),
       ...(body === null ? {} : { body }),
     };
+  }
+
+  override breaksRule(answer: TransformResponseOutput): boolean {
+    return answer.kind === 'replace' && answer.status !== undefined && !isFinalStatus(answer.status);
   }
 }
 
@@ -167,7 +168,10 @@ export class SseEventCall extends AdapterCall<TransformSseEventOutput> {
     if (answer.events.some(({ event }) => isLongEventType(event))) {
       throw new InvalidAnswerError('event_type', `an event type has more than ${MAX_TYPE_UNITS} characters`);
     }
-    this.breaksRule = !answer.events.every(({ event }) => isEventType(event));
     return { kind: 'replace', events: answer.events };
+  }
+
+  override breaksRule(answer: TransformSseEventOutput): boolean {
+    return answer.kind === 'replace' && !answer.events.every(({ event }) => isEventType(event));
   }
 }

@@ -109,8 +109,8 @@ export function admit(runtime: Admitting, bytes: Uint8Array, options: AdmitOptio
 }
 
 /**
- * Admits `bytes` off this thread, which is blocked only while the bytes are copied and the metadata is read. Rejects with
- * what `admit` throws, with `signal.reason` when aborted, and with ClosedError when the runtime is closed.
+ * Admits `bytes` off this thread, which is blocked only while the bytes are copied and the metadata is read. Rejects
+ * with what `admit` throws, with `signal.reason` when aborted, and with ClosedError when the runtime is closed.
  */
 export async function admitAsync(
   runtime: Admitting,
@@ -239,11 +239,11 @@ function* send(
     stream: null,
     maxAnswerBytes: probe.hook === 'observe' ? ANY_ANSWER : Math.min(wireBounds.outputBodyBytes, ANY_ANSWER),
     probe: true,
-    breaksRule: false,
     signal,
     context,
     encode: probe.encode,
     decode: probe.decode,
+    breaksRule: () => false,
   });
   try {
     yield* perform({

@@ -74,8 +74,6 @@ export interface HookCall<Answer> {
   readonly stream: NativeStream | null;
   /** Probes run outside the budget. */
   readonly probe: boolean;
-  /** Whether the decoded answer breaks a rule that its user enforces. It counts as invalid, and is returned. */
-  readonly breaksRule: boolean;
   /** Aborts an off-thread call. */
   readonly signal: AbortSignal | undefined;
   /** The context of the call for errors. */
@@ -84,6 +82,8 @@ export interface HookCall<Answer> {
   encode(scratch: CallScratch): void;
   /** Decodes the answer in `bytes[start, end)`. If the bytes are leased, the answer must not reference them. */
   decode(bytes: Buffer, start: number, end: number, leased: boolean): Answer;
+  /** Whether a decoded answer breaks a rule that only the chain enforces. Such an answer counts as invalid. */
+  breaksRule(answer: Answer): boolean;
 }
 
 /** Calls the hooks of one runtime and counts outcomes. */
@@ -182,9 +182,9 @@ export class Dispatcher {
   #noteDuration(call: HookCall<unknown>, milliseconds: number): void {
     const long = milliseconds >= this.config.inlineSliceMs / 2;
     const placement = placementOf(call);
-    placement?.note(long);
     // Only its deadline interrupts an event of a stream.
     if (long && call.stream !== null) placement?.noteDecisive();
+    else placement?.note(long);
   }
 
   #here<Answer>(call: HookCall<Answer>, sliceMs: number): Answer | Promise<Answer> {
@@ -218,7 +218,7 @@ export class Dispatcher {
           value = call.decode(answer, 0, answer.length, false);
           scratch.expect(end + answer.length);
         }
-        outcome = failure === null ? outcomeOfAnswer(call) : outcomeOf(failure, call);
+        outcome = failure === null ? outcomeOfAnswer(call, value as Answer) : outcomeOf(failure, call);
       } catch (error) {
         refused = { error };
         outcome = outcomeOfRefusal(error);
@@ -333,7 +333,7 @@ export class Dispatcher {
       try {
         const answer = outcome.answer!;
         const value = call.decode(answer, 0, answer.length, false);
-        ended = outcomeOfAnswer(call);
+        ended = outcomeOfAnswer(call, value);
         return value;
       } catch (error) {
         ended = outcomeOfRefusal(error);
@@ -390,8 +390,8 @@ function outcomeOf({ kind, trap, cpuShare }: NativeFailure, { deadlineMs }: Hook
   }
 }
 
-function outcomeOfAnswer({ breaksRule }: HookCall<unknown>): CallOutcome {
-  return breaksRule ? 'invalid-answer' : 'success';
+function outcomeOfAnswer<Answer>(call: HookCall<Answer>, answer: Answer): CallOutcome {
+  return call.breaksRule(answer) ? 'invalid-answer' : 'success';
 }
 
 /** Any error but one about the answer was thrown by the caller's code. */

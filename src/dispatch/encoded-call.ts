@@ -38,10 +38,6 @@ export abstract class EncodedCall<Answer> implements HookCall<Answer> {
     this.#request = request;
   }
 
-  get breaksRule(): boolean {
-    return false;
-  }
-
   abstract context(): ErrorContext;
 
   encode(scratch: CallScratch): void {
@@ -51,4 +47,5 @@ export abstract class EncodedCall<Answer> implements HookCall<Answer> {
   }
 
   abstract decode(bytes: Buffer, start: number, end: number, leased: boolean): Answer;
+  abstract breaksRule(answer: Answer): boolean;
 }

@@ -25,8 +25,8 @@ export class Placement {
   }
 
   /**
-   * Records a call that alone moves the hook off the thread, such as one that exhausted its slice. Calls that are
-   * waiting must not find out the same, each at the cost of a slice.
+   * Records a call that alone moves the hook off the thread, such as one that exhausted its slice: each further call on
+   * the thread could cost another slice.
    */
   noteDecisive(): void {
     this.#score = Math.max(OFF_FROM, this.#score);

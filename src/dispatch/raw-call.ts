@@ -31,4 +31,8 @@ export class RawCall extends EncodedCall<Uint8Array> {
     const view = new Uint8Array(bytes.buffer, bytes.byteOffset + start, end - start);
     return leased ? new Uint8Array(view) : view;
   }
+
+  breaksRule(): boolean {
+    return false;
+  }
 }

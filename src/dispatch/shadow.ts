@@ -63,15 +63,15 @@ class CopiedCall<Answer> extends EncodedCall<Answer> {
     this.#call = call;
   }
 
-  override get breaksRule(): boolean {
-    return this.#call.breaksRule;
-  }
-
   context(): ErrorContext {
     return this.#call.context();
   }
 
   decode(bytes: Buffer, start: number, end: number, leased: boolean): Answer {
     return this.#call.decode(bytes, start, end, leased);
+  }
+
+  breaksRule(answer: Answer): boolean {
+    return this.#call.breaksRule(answer);
   }
 }

@@ -8,7 +8,9 @@ import { HOP_BY_HOP, towardsClient } from './headers.ts';
 /** Methods for which node:http writes a body without content-length and transfer-encoding. */
 const UNFRAMED_METHODS = new Set(['GET', 'HEAD', 'DELETE', 'OPTIONS', 'TRACE', 'CONNECT']);
 /** Headers of one connection, and `expect`: the body is complete before the request is sent, and undici rejects it. */
-const DROPPED_TOWARDS_UPSTREAM = new Set([...HOP_BY_HOP, 'proxy-connection', 'content-length', 'expect']);
+const DROPPED_TOWARDS_UPSTREAM = [...HOP_BY_HOP, 'proxy-connection', 'content-length', 'expect'];
+/** An expression, because it needs no lower-case copy of a name. */
+const IS_DROPPED = new RegExp(`^(?:${DROPPED_TOWARDS_UPSTREAM.join('|')})$`, 'i');
 /** Statuses of responses that end with their headers. */
 const BODILESS_STATUSES = new Set([204, 304]);
 const NO_BYTES = new Uint8Array();
@@ -27,10 +29,18 @@ const NO_BYTES = new Uint8Array();
  * console.log(towardsUpstream(shaped).headers); // → [ [ 'content-length', '2' ] ]
  * ```
  */
-export function towardsUpstream({ url, method, headers, body }: ShapedRequest): ShapedRequest {
-  const sent = headers.filter(([name]) => !DROPPED_TOWARDS_UPSTREAM.has(name.toLowerCase()));
-  if (body.length > 0 && UNFRAMED_METHODS.has(method.toUpperCase())) sent.push(['content-length', `${body.length}`]);
+export function towardsUpstream(request: ShapedRequest): ShapedRequest {
+  const { url, method, headers, body } = request;
+  const isUnframed = body.length > 0 && UNFRAMED_METHODS.has(method.toUpperCase());
+  // Nearly every request: its headers were filtered when they were decoded or passed through.
+  if (!isUnframed && !headers.some(isDropped)) return request;
+  const sent = headers.filter((line) => !isDropped(line));
+  if (isUnframed) sent.push(['content-length', `${body.length}`]);
   return { url, method, headers: sent, body };
+}
+
+function isDropped([name]: readonly [string, string]): boolean {
+  return IS_DROPPED.test(name);
 }
 
 /**

@@ -58,7 +58,7 @@ const KNOWN_NAMES = 1024;
 /** Longer names and values are not memoized. */
 const MAX_KNOWN_UNITS = 64;
 const knownNames = new Memo<string, KnownName>(KNOWN_NAMES);
-/** The names of the first lines of recent requests, by the index of the line. The next request often has the same ones. */
+/** The names of the first lines of recent requests, by the index of the line: the next request often has the same. */
 const RECENT_NAMES = 64;
 const recentNames: KnownName[] = [];
 

@@ -31,6 +31,11 @@ describe('towardsUpstream', () => {
     expect(headersFor('GET', body, headers)).toEqual([...kept, ['content-length', '4']]);
   });
 
+  it('returns a request itself that needs no change', () => {
+    const request = { url, method: 'POST', headers: [['x-expect', '1']] as [string, string][], body };
+    expect(towardsUpstream(request)).toBe(request);
+  });
+
   it('keeps the rest of the request and does not change its argument', () => {
     const request = { url, method: 'get', headers: [['expect', 'x']] as [string, string][], body };
     const sent = towardsUpstream(request);
