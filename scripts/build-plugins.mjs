@@ -12,6 +12,7 @@ import { homedir } from 'node:os';
 import { basename, delimiter, dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
+import { ask } from './commands.mjs';
 
 const TARGET = 'wasm32-unknown-unknown';
 const root = dirname(dirname(fileURLToPath(import.meta.url)));
@@ -37,12 +38,6 @@ const variants = {
   },
 };
 const { check } = parseArgs({ options: { check: { type: 'boolean', default: false } } }).values;
-
-/** Returns the output of a command; undefined if it is missing or fails. */
-function ask(command, ...args) {
-  const { status, stdout } = spawnSync(command, args, { encoding: 'utf8' });
-  return status === 0 ? stdout.trim() : undefined;
-}
 
 /** Returns every program on PATH whose name matches, without duplicates. */
 function programs(pattern) {

@@ -4,12 +4,12 @@
 //
 //   --tool podman                         instead of docker
 //   --build-flag=…, --run-flag=…          additional flags for the tool; may be repeated
-import { spawnSync } from 'node:child_process';
 import { cpSync, existsSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
+import { must } from './commands.mjs';
 import { addSmokeTest, pack, SMOKE } from './packed.mjs';
 import { hostTarget, prebuildPath } from './prebuild-targets.mjs';
 
@@ -30,11 +30,11 @@ if (!existsSync(join(root, prebuildPath(hostTarget())))) {
 }
 const stage = mkdtempSync(join(tmpdir(), 'cc-lb-container-'));
 try {
-  must(process.execPath, 'scripts/build-dist.mjs');
+  must(process.execPath, ['scripts/build-dist.mjs'], { cwd: root });
   const { filename } = pack(stage);
   cpSync(join(root, 'examples/container'), stage, { recursive: true });
   addSmokeTest(stage);
-  must(values.tool, 'build', `--tag=${IMAGE}`, `--build-arg=PACKAGE=./${filename}`, ...values['build-flag'], stage);
+  must(values.tool, ['build', `--tag=${IMAGE}`, `--build-arg=PACKAGE=./${filename}`, ...values['build-flag'], stage]);
 } finally {
   rmSync(stage, { recursive: true });
 }
@@ -44,12 +44,5 @@ inContainer('sh', '-c', 'test "$(id -u)" != 0 && ! touch /app/written 2> /dev/nu
 console.log('✓ the image builds from the tarball, and the engine runs in it');
 
 function inContainer(...command) {
-  must(values.tool, 'run', '--rm', ...CONFINED, ...values['run-flag'], IMAGE, ...command);
-}
-
-function must(command, ...args) {
-  const { status, signal, error } = spawnSync(command, args, { cwd: root, stdio: 'inherit' });
-  if (status === 0) return;
-  console.error(`✗ ${[command, ...args].join(' ')}: ${error?.message ?? signal ?? status}`);
-  process.exit(1);
+  must(values.tool, ['run', '--rm', ...CONFINED, ...values['run-flag'], IMAGE, ...command]);
 }

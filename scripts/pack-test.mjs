@@ -6,7 +6,6 @@
 //   --no-limits       prints the times without checking them, for a busy machine
 //   --all-platforms   requires the binary of every platform in the tarball, not only of this machine
 //   --keep <folder>   copies the tarball to this folder
-import { spawnSync } from 'node:child_process';
 import {
   chmodSync,
   copyFileSync,
@@ -33,6 +32,7 @@ import {
   trySingleExecutable,
 } from '../test/packed/scenarios.mjs';
 import { checkDeclarations, checkTarball } from '../test/packed/tarball.mjs';
+import { must } from './commands.mjs';
 import { walks } from './documents.mjs';
 import { addSmokeTest, npm, pack } from './packed.mjs';
 import { hostTarget, prebuildPath, TARGETS } from './prebuild-targets.mjs';
@@ -156,11 +156,4 @@ function limit(what, elapsed, max) {
   const kept = elapsed <= max;
   console.log(`${kept ? '✓' : '✗'} ${what}: ${Math.round(elapsed)} ms (limit ${max} ms)`);
   if (!kept && !values['no-limits']) failures.push(`${what}: ${Math.round(elapsed)} ms`);
-}
-
-function must(command, args, options) {
-  const result = spawnSync(command, args, { stdio: 'inherit', ...options });
-  if (result.status === 0) return result;
-  console.error(`${[command, ...args].join(' ')} failed: ${result.error ?? result.signal ?? result.status}`);
-  return process.exit(1);
 }

@@ -1,11 +1,11 @@
 // The action of binding.gyp: builds the addon with @napi-rs/cli into build/Release of the folder named as the argument,
 // for the target in prebuildify's environment, or for this machine.
-import { spawnSync } from 'node:child_process';
 import { chmodSync, existsSync, mkdirSync, writeFileSync } from 'node:fs';
 import { homedir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { buildNative } from './build-native.mjs';
+import { ask } from './commands.mjs';
 import { hostTarget, TARGETS } from './prebuild-targets.mjs';
 import { CROSS, zig } from './prebuild-tools.mjs';
 
@@ -99,10 +99,4 @@ function rustFlags({ libc, platform }) {
     ...(libc === 'musl' ? ['-Ctarget-feature=-crt-static'] : []),
     ...(platform === 'win32' ? ['-Ctarget-feature=+crt-static'] : []),
   ];
-}
-
-/** Returns the output of a command; undefined if it is missing or fails. */
-function ask(command, ...args) {
-  const { status, stdout } = spawnSync(command, args, { encoding: 'utf8', stdio: ['ignore', 'pipe', 'ignore'] });
-  return status === 0 ? stdout.trim() : undefined;
 }

@@ -5,6 +5,7 @@ import { spawnSync } from 'node:child_process';
 import { chmodSync, copyFileSync, cpSync, existsSync, mkdirSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { ask } from './commands.mjs';
 
 export const CROSS = fileURLToPath(new URL('../native/target-cross', import.meta.url));
 const TOOLS = join(CROSS, 'tools');
@@ -106,7 +107,7 @@ function npm(folder, specifier) {
 function debian(folder, ...packages) {
   const apt = tool('apt', (into) => {
     for (const path of ['lists/partial', 'cache/archives/partial']) mkdirSync(join(into, path), { recursive: true });
-    const [mirror] = ask('apt-get', 'indextargets', '--format', '$(REPO_URI)', 'Origin: Debian').split('\n');
+    const [mirror] = (ask('apt-get', 'indextargets', '--format', '$(REPO_URI)', 'Origin: Debian') ?? '').split('\n');
     if (!mirror) throw new Error('no Debian mirror is configured here: the tools of other platforms come from Debian');
     const keyring = '/usr/share/keyrings/debian-archive-trixie-automatic.gpg';
     writeFileSync(join(into, 'trixie.list'), `deb [signed-by=${keyring}] ${mirror} trixie main\n`);
@@ -129,10 +130,6 @@ function aptOptions(folder) {
     'Acquire::Languages=none',
     'APT::Sandbox::User=root',
   ].flatMap((option) => ['-o', option]);
-}
-
-function ask(command, ...args) {
-  return spawnSync(command, args, { encoding: 'utf8' }).stdout ?? '';
 }
 
 function run(command, args, options = {}) {

@@ -192,6 +192,11 @@ describe('cc-lb-plugin', () => {
     },
   );
 
+  it('names an unknown option, without advice about positional arguments', async () => {
+    const { error } = await cliJson(2, 'inspect', 'a.wasm', '--loud');
+    expect(error.message).toBe("Unknown option '--loud'");
+  });
+
   it.each([
     [['describe', 'x.wasm'], 'unknown command "describe"'],
     [['toString'], 'unknown command "toString"'],

@@ -38,6 +38,13 @@ describe('npm run torture', () => {
     expect(stdout).toContain('processes that admitted the ordinary module: 10');
   });
 
+  // It reports times without checking them.
+  it('passes scenario blocking in a call of each kind', () => {
+    const { status, stdout, stderr } = torture('--only', 'blocking', '--full', '--units', '4');
+    expect(status, `${stdout}${stderr}`).toBe(0);
+    expect(stdout.match(/\(1 calls\)/g)).toHaveLength(4);
+  });
+
   it('rejects unknown scenarios and invalid times', () => {
     expect(torture('--only', 'nothing').status).toBe(2);
     expect(torture('--seconds', 'soon').status).toBe(2);

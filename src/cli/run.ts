@@ -75,7 +75,8 @@ function parsed(argv: readonly string[], options: Command['options']) {
   try {
     return parseArgs({ args: [...argv], options, allowPositionals: true, strict: true });
   } catch (error) {
-    throw new UsageError((error as Error).message);
+    // The rest of Node's message explains positional arguments that start with a dash, which no command has.
+    throw new UsageError((error as Error).message.replace(/\. To specify .*/s, ''));
   }
 }
 

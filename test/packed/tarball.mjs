@@ -95,6 +95,7 @@ new WasmtimeRuntime({ allocationStrategy: 'sometimes' });
 export function checkDeclarations(app) {
   const newest = join(dirname(fileURLToPath(import.meta.resolve('typescript/package.json'))), 'bin/tsc');
   const uses = [
+    { module: 'node16', moduleResolution: 'node16', file: 'consumer.mts' },
     { module: 'nodenext', moduleResolution: 'nodenext', file: 'consumer.mts' },
     { module: 'nodenext', moduleResolution: 'nodenext', file: 'consumer.cts' },
     { module: 'esnext', moduleResolution: 'bundler', file: 'consumer.ts' },
