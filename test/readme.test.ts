@@ -7,6 +7,7 @@ import { describe, expect, it } from 'vitest';
 import { z } from 'zod';
 import { brokenLinks } from '../scripts/links.mjs';
 import { packedFiles } from '../scripts/packed.mjs';
+import { GLIBC_BASELINE, prebuildPath, TARGETS } from '../scripts/prebuild-targets.mjs';
 import { run } from '../src/cli/run.ts';
 import {
   defaultHotEngineConfig,
@@ -144,6 +145,27 @@ it("the tests' README lists exactly the test files that mirror no file of src", 
   const isListed = (name: string) => listed.includes(name) || listed.includes(`${dirname(name)}/*`);
   expect(others.filter((name) => !isListed(name))).toEqual([]);
   expect(listed.filter((name) => !name.endsWith('/*') && !others.includes(name))).toEqual([]);
+});
+
+it('the documents state the platforms of the binaries and the oldest Node, glibc and Rust', () => {
+  const support = page('docs/support.md');
+  const binaries = support.split('\n## Binaries\n')[1]!.split('\n\nThe test')[0]!;
+  const listed = [...binaries.matchAll(/`(?:prebuilds\/)?((?:linux|darwin|win32)-\w+\/[\w.-]*)`/g)].map(
+    ([, path]) => path!,
+  );
+  const built = TARGETS.map((target) => prebuildPath(target).slice('prebuilds/'.length));
+  expect(built.filter((path) => !listed.some((prefix) => path.startsWith(prefix)))).toEqual([]);
+  expect(listed.filter((prefix) => !built.some((path) => path.startsWith(prefix)))).toEqual([]);
+  expect(binaries).toContain(`glibc ${GLIBC_BASELINE}`);
+
+  const { engines } = JSON.parse(page('package.json')) as { engines: { node: string } };
+  const node = engines.node.replace('>=', '');
+  expect(page('README.md')).toContain(`Node ${node} or later`);
+  expect(support).toContain(`| Node ${node}.0 |`);
+
+  const rust = /^rust-version = "([^"]+)"/m.exec(page('native/Cargo.toml'))![1]!;
+  expect(page('README.md')).toContain(`Rust ${rust} or later`);
+  expect(support).toContain(`Rust ${rust} or later`);
 });
 
 it('the documents show each command of the command line', async () => {

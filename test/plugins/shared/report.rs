@@ -1,5 +1,5 @@
 //! Says back everything that a request holds. The including crate provides `types`, its wire types, and lists with
-//! `report_fields!` what is in them, so that the list of fields that an edition has stands in one place.
+//! `report_fields!` what is in them, so that the fields of each wire schema are listed once.
 //!
 //! In JSON: text is a string, u64 a string of decimal digits, smaller integers numbers, f64 a string of its 16 hex
 //! digits (IEEE 754), bytes a string of hex digits, an absent value null.

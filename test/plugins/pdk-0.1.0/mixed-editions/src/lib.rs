@@ -1,5 +1,5 @@
-//! Declares all five hooks, of two editions: filter and observe as PDK 0.1.0 lays them out, shape and both transforms
-//! as PDK 0.2.0 does. A hook that is handed the other edition's layout traps.
+//! Declares all five hooks, of two wire schemas: filter and observe as PDK 0.1.0 lays them out, shape and both transforms
+//! as PDK 0.2.0 does. A hook that receives the layout of the other schema traps.
 #![no_std]
 extern crate alloc;
 
@@ -36,7 +36,7 @@ abi::custom_section!(
     br#"{"name":"mixed-editions","version":"1.0.0","description":"Hooks of PDK 0.1.0 and of PDK 0.2.0 in one plugin","usage":"For tests of a host","hooks":{"filter":{"wire_version":1,"description":"As of PDK 0.1.0: accepts all","usage":"Nothing to configure"},"observe":{"wire_version":1,"description":"As of PDK 0.1.0: looks at the event","usage":"Nothing to configure"},"shape":{"wire_version":1,"description":"As of PDK 0.2.0: adds x-edition","usage":"Nothing to configure","mode":"active"},"transform_response":{"wire_version":1,"description":"As of PDK 0.2.0: names the request","usage":"Nothing to configure","mode":"active"},"transform_sse_event":{"wire_version":1,"description":"As of PDK 0.2.0: names the request","usage":"Nothing to configure","mode":"active"}}}"#
 );
 
-/// Reads the request as its edition lays it out and answers with what `$answer` makes of it.
+/// Reads the request in its wire schema and answers with the result of `$answer`.
 macro_rules! hook {
     ($export:ident, $request:ty, $answer:expr) => {
         #[unsafe(no_mangle)]
