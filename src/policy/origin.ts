@@ -11,13 +11,13 @@ export type ShapeOriginPolicy = HotEngineConfig['shapeOriginPolicy'];
  */
 export function originProblem(url: URL, baseUrl: URL | null, policy: ShapeOriginPolicy): string | null {
   if (policy === 'unrestricted' || baseUrl === null) return null;
-  // The origin of a `blob:` URL is that of the URL in it.
-  if (url.protocol !== baseUrl.protocol) {
-    return `the answer's URL has scheme ${quoted(url.protocol)}, the selected upstream has ${quoted(baseUrl.protocol)}`;
-  }
   // Node represents an opaque origin, which equals no origin, as `null`.
   if (url.origin === 'null' || url.origin !== baseUrl.origin) {
     return `the answer's URL has origin ${quoted(url.origin)}, the selected upstream has ${quoted(baseUrl.origin)}`;
+  }
+  // The origin of a `blob:` URL is that of the URL in it.
+  if (url.protocol !== baseUrl.protocol) {
+    return `the answer's URL has scheme ${quoted(url.protocol)}, the selected upstream has ${quoted(baseUrl.protocol)}`;
   }
   if (hasUserInfo(url) && (url.username !== baseUrl.username || url.password !== baseUrl.password)) {
     return "the answer's URL has a user name or a password that is not that of the selected upstream";
