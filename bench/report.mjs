@@ -10,9 +10,12 @@ const END = '<!-- to here -->';
 
 const { machine, columns: measured } = JSON.parse(readFileSync(at('build/bench/results.json'), 'utf8'));
 const all = Object.entries(measured).map(([name, column]) => ({ name, ...column }));
-const plain = all
-  .filter(({ command }) => command.work === 'request' && command.guests === 'plain')
-  .sort(({ command: a }, { command: b }) => a.bodyBytes - b.bodyBytes || a.principals - b.principals);
+const inOrder = (work) =>
+  all
+    .filter(({ command }) => command.work === work && command.guests === 'plain')
+    .sort(({ command: a }, { command: b }) => a.bodyBytes - b.bodyBytes || a.principals - b.principals);
+const plain = inOrder('request');
+const reused = inOrder('reused');
 const rounds = range(all.map((column) => column.rounds));
 const caption = `${machine}; medians of ${rounds} rounds, npm run bench`;
 
@@ -27,7 +30,8 @@ const time = (micros) => (micros >= 1000 ? `${number(micros / 1000)} ms` : `${nu
 const ratio = (value) => (value === null || value === undefined ? '–' : `${value.toFixed(2)} ×`);
 const rate = (value) => Math.round(value).toLocaleString('en');
 const quantiles = ({ p50Us, p90Us, p99Us, cpuUs }) => [p50Us, p90Us, p99Us, cpuUs].map(time).join(' / ');
-const body = ({ label, command }) => `${label}, k = ${command.principals}`;
+const body = ({ label, command }) =>
+  `${label}, k = ${command.principals}${command.work === 'reused' ? ', `bodyInto`' : ''}`;
 
 function table(head, rows) {
   const line = (cells) => `| ${cells.join(' | ')} |`;
@@ -55,6 +59,7 @@ function twoThreads(chosen) {
     'this package: one, two threads',
     'two processes',
     'two threads to one, to two processes',
+    'p99 of two threads: Rust, this package',
   ];
   return table(
     head,
@@ -67,6 +72,7 @@ function twoThreads(chosen) {
         [ours.one, ours.threads].map((mode) => rate(mode.requestsPerSecond)).join(', '),
         ours.processes === undefined ? '–' : rate(ours.processes.requestsPerSecond),
         `${ratio(toOne)}, ${ratio(toProcesses)}`,
+        `${time(rust.threads.p99Us)}, ${time(ours.threads.p99Us)}: ${ratio(column.ratios.rust.threads.p99Us)}`,
       ];
     }),
   );
@@ -101,8 +107,13 @@ const sections = [
     draw: (chosen) => oneThread(chosen, body),
   },
   {
+    title: '**One thread, with a buffer of the caller for the body of each answer** (`bodyInto`).',
+    columns: reused,
+    draw: (chosen) => oneThread(chosen, body),
+  },
+  {
     title: '**Two threads.** Requests per second; threads are Workers of one process.',
-    columns: plain.filter(({ figures }) => figures.package.threads !== undefined),
+    columns: [...plain, ...reused].filter(({ figures }) => figures.package.threads !== undefined),
     draw: twoThreads,
   },
   {
