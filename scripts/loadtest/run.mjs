@@ -1,8 +1,4 @@
 // `npm run loadtest`: measures a bare node:http + undici proxy and this load balancer alternately with one upstream.
-//   --rounds N     rounds of each (default 5)       --seconds N   length of a round (default 2)
-//   --only NAME    one section: requests, streams, half-load, events, workers, swaps, gateways, soak
-//   --gateways     also measures other gateways, which are installed into a temporary folder
-//   --soak N       measures resident memory over N requests
 import { spawnSync } from 'node:child_process';
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { cpus } from 'node:os';
@@ -13,8 +9,17 @@ import { draw } from './chart.mjs';
 import { startScript } from './contestants.mjs';
 import { events, gateways, halfLoad, requests, soak, streams, swaps, workers } from './sections.mjs';
 
+const USAGE = `npm run loadtest -- [options]
+  --rounds N     rounds of each (5)
+  --seconds N    length of a round (2)
+  --only NAME    one section: requests, streams, half-load, events, workers, swaps, gateways, soak
+  --gateways     also measures other gateways, which are installed into a temporary folder
+  --soak N       measures resident memory over N requests
+  --help         prints this text`;
+
 const { values } = parseArgs({
   options: {
+    help: { type: 'boolean', default: false },
     rounds: { type: 'string', default: '5' },
     seconds: { type: 'string', default: '2' },
     only: { type: 'string' },
@@ -22,6 +27,10 @@ const { values } = parseArgs({
     soak: { type: 'string' },
   },
 });
+if (values.help) {
+  console.log(USAGE);
+  process.exit(0);
+}
 const sections = { requests, streams, 'half-load': halfLoad, events, workers, swaps, gateways, soak };
 if (values.only !== undefined && !Object.hasOwn(sections, values.only)) {
   console.error(`--only: expected one of ${Object.keys(sections).join(', ')}`);
