@@ -15,6 +15,7 @@ let failed = 0;
 suite('lint', 'node_modules/@biomejs/biome/bin/biome', ['check', '.']);
 suite('types', 'node_modules/typescript/bin/tsc', ['-p', 'tsconfig.json']);
 suite('API reference', 'scripts/reference.mjs', ['--check']);
+check('rustfmt', spawn('cargo', ['fmt', '--manifest-path', 'native/Cargo.toml', '--all', '--check']));
 // The target must equal that of the build, or cargo builds a second set of artifacts.
 const host = /host: (\S+)/.exec(spawnSync('rustc', ['-vV'], { encoding: 'utf8' }).stdout)[1];
 const cargo = ['--manifest-path', 'native/Cargo.toml', '--release', '--locked', '--target', host];

@@ -5,10 +5,11 @@
 import { existsSync, readFileSync } from 'node:fs';
 import { dirname, join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { PACKAGE, VERSION } from '../package.ts';
 import { HOOK_KINDS } from '../types.ts';
 import type * as Binding from './binding.ts';
 import { checkElfIsWhole } from './elf.ts';
-import { Bundled, NotThisAddon, OVERRIDE_VARIABLE, PACKAGE, wrapLoadFailure } from './load-failure.ts';
+import { Bundled, NotThisAddon, OVERRIDE_VARIABLE, wrapLoadFailure } from './load-failure.ts';
 
 export type {
   NativeCacheDir,
@@ -44,12 +45,18 @@ function load(): { binding: typeof Binding; path: string } {
     if (!path.endsWith('.node')) throw new NotThisAddon('the name of a native addon ends in .node');
     if (process.platform === 'linux') checkElfIsWhole(path);
     const binding = requireFrom(path)(path);
-    if (typeof binding?.hookExports !== 'function') throw new NotThisAddon();
+    if (typeof binding?.packageVersion !== 'function') throw new NotThisAddon();
+    checkVersion(binding.packageVersion());
     checkHooks(binding.hookExports());
     return { binding, path };
   } catch (error) {
     throw wrapLoadFailure(error, { packageDirectory, override });
   }
+}
+
+/** Checks that the addon is of this version: another one may take and return other fields under the same names. */
+function checkVersion(found: string): void {
+  if (found !== VERSION) throw new NotThisAddon(`the addon is of version ${found} of the package, expected ${VERSION}`);
 }
 
 /** Checks that the addon has the same hooks in the same order, because a hook crosses as its index. */

@@ -1,9 +1,7 @@
 /** Builds the error that importing the package throws when the addon does not load: its cause and the remedy. */
 import { readdirSync } from 'node:fs';
 import { join } from 'node:path';
-
-/** The name of the package. */
-export const PACKAGE = 'cc-lb-runtime-wasmtime';
+import { PACKAGE } from '../package.ts';
 
 /** Environment variable with the path of a binary to load instead of the packaged one, for bundles and single-executable apps. */
 export const OVERRIDE_VARIABLE = 'CC_LB_RUNTIME_WASMTIME_BINARY';

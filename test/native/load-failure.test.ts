@@ -17,6 +17,7 @@ import { join } from 'node:path';
 import { fileURLToPath, pathToFileURL } from 'node:url';
 import { buildSync } from 'esbuild';
 import { afterEach, describe, expect, it } from 'vitest';
+import { VERSION } from '../../src/package.ts';
 
 const root = fileURLToPath(new URL('../..', import.meta.url));
 const addon: string = createRequire(import.meta.url)('node-gyp-build').path(root);
@@ -198,6 +199,24 @@ describe('importing a package whose addon does not load', () => {
     const libc = process.platform === 'linux' ? ['--allow-fs-read=/etc/alpine-release'] : [];
     expect(named).toEqual([`--allow-fs-read=${join(folder, '*')}`, ...libc]);
     expect(loadFailure(folder, { flags: [...flags, ...named] }).message).toBe('loaded');
+  });
+});
+
+describe('the addon of another version', () => {
+  it('is reported with both versions', () => {
+    const folder = installed((path) => copyFileSync(addon, path));
+    const code = readFileSync(join(folder, 'dist/index.js'), 'utf8');
+    const ours = `VERSION = "${VERSION}"`;
+    expect(code.split(ours)).toHaveLength(2);
+    writeFileSync(join(folder, 'dist/index.js'), code.replace(ours, 'VERSION = "99.0.0"'));
+    const { message } = loadFailure(folder);
+    expect(message).toContain(`Cause: the addon is of version ${VERSION} of the package, expected 99.0.0`);
+    expect(remedyOf(message)).toContain('the file is from another version: reinstall the package');
+  });
+
+  it('is found by the version of the package', () => {
+    const manifest = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8'));
+    expect(manifest.version).toBe(VERSION);
   });
 });
 

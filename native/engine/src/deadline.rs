@@ -160,7 +160,8 @@ pub fn arm(limit: Duration, slice: Option<Duration>, cancel: Option<Arc<Cancel>>
     let (limit, slice) = (nanos(limit), slice.map(nanos));
     let now = now();
     let end = now.saturating_add(limit).min(NEVER - 1);
-    let mut first_check = end.min(now.saturating_add(slice.map_or(limit, |slice| slice.min(limit)) / UNMEASURED_DIVISOR));
+    let mut first_check =
+        end.min(now.saturating_add(slice.map_or(limit, |slice| slice.min(limit)) / UNMEASURED_DIVISOR));
     LIMITS.set(Limits { end, limit, slice, base: None, sliced: false });
     NEXT_CHECK.with(|next_check| {
         let mut state = cancel.as_deref().map(Cancel::lock);

@@ -12,6 +12,7 @@ use crate::code::code_config;
 use crate::compile::ImageName;
 use crate::deadline;
 use crate::failure::{Failure, chain};
+use crate::fair_budget::FairBudget;
 use crate::heap;
 use crate::host::InstanceLimits;
 use crate::inspect::InstanceNeeds;
@@ -20,7 +21,6 @@ use crate::module::CompiledModule;
 use crate::options::{CodeSettings, EngineOptions};
 use crate::pool::Pool;
 use crate::signals;
-use crate::fair_budget::FairBudget;
 
 /// Maximum bytes of initial data that are copied into every instance's memory. More is mapped and loaded by page
 /// faults. A module with more also works, so this is not a setting: it is the size at which mapping begins to cost

@@ -12,6 +12,7 @@ pub mod cpu_time;
 pub mod deadline;
 pub mod engine;
 pub mod failure;
+pub mod fair_budget;
 pub mod heap;
 pub mod hook;
 pub mod host;
@@ -27,6 +28,5 @@ pub mod pool;
 pub mod signals;
 pub mod stack;
 pub mod stream;
-pub mod fair_budget;
 #[cfg(any(test, feature = "bench"))]
 pub mod testing;

@@ -10,9 +10,9 @@ use std::sync::{Arc, Mutex, MutexGuard, TryLockError};
 
 use crate::engine::HotEngine;
 use crate::failure::{Failure, Resource};
+use crate::fair_budget::FairCharge;
 use crate::instance::Instance;
 use crate::module::CompiledModule;
-use crate::fair_budget::FairCharge;
 
 /// One stream.
 pub struct Stream {

@@ -171,7 +171,8 @@ impl Wake {
 /// Blocks until woken or until the time has elapsed, but at most for the polling interval.
 pub fn wait(wake: &Wake, _watched: &mut [Watched], timeout: Option<Duration>, processes: bool) {
     let mut woken = wake.woken.lock().unwrap_or_else(PoisonError::into_inner);
-    let timeout = if processes { Some(timeout.map_or(CHECK_INTERVAL, |timeout| timeout.min(CHECK_INTERVAL))) } else { timeout };
+    let timeout =
+        if processes { Some(timeout.map_or(CHECK_INTERVAL, |timeout| timeout.min(CHECK_INTERVAL))) } else { timeout };
     while !*woken {
         let Some(timeout) = timeout else {
             woken = wake.changed.wait(woken).unwrap_or_else(PoisonError::into_inner);
