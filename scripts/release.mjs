@@ -48,6 +48,7 @@ function setVersions() {
   replace('CHANGELOG.md', UNRELEASED, `${UNRELEASED}\n\n## [${version}] - ${today}`);
   if (version === manifest.version) return;
   run('npm', 'version', version, '--no-git-tag-version', '--ignore-scripts');
+  replace('src/package.ts', /^(export const VERSION = ')[^']*/m, `$1${version}`);
   const crate = /^(\[workspace\.package\]\nversion = ")[^"]*/m;
   replace('native/Cargo.toml', crate, `$1${version}`);
   const locked = /^(name = "cc-lb-(?:engine|runtime-wasmtime-native)"\nversion = ")[^"]*/gm;

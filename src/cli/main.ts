@@ -1,6 +1,6 @@
 #!/usr/bin/env node
 /** The command `cc-lb-plugin`. */
-import { readFileSync } from 'node:fs';
+import { VERSION } from '../package.ts';
 
 const ADDON_NOT_LOADED = 3;
 const NOT_WRITTEN = 4;
@@ -21,8 +21,7 @@ process.on('exit', () => {
 const argv = process.argv.slice(2);
 if (argv[0] === '--version' || argv[0] === '-v') {
   // Handled without importing the package, so that it works when the addon does not load.
-  const manifest = JSON.parse(readFileSync(new URL('../../package.json', import.meta.url), 'utf8'));
-  process.stdout.write(`${manifest.version}\n`);
+  process.stdout.write(`${VERSION}\n`);
 } else {
   await runCommand();
 }

@@ -403,6 +403,9 @@ export declare function openCacheDir(path: string, key: Uint8Array | undefined |
 /** Returns the engine of these options, and creates it if it does not exist. */
 export declare function openEngine(options: NativeEngineOptions): NativeEngine | NativeFailure
 
+/** Returns the version of the package that this addon belongs to. */
+export declare function packageVersion(): string
+
 /** Returns the signals whose handler was replaced after the engine installed its own. */
 export declare function replacedSignalHandlers(): Array<string>
 

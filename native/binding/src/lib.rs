@@ -3,6 +3,8 @@
 //! `Native`.
 #![deny(unsafe_op_in_unsafe_fn)]
 
+use napi_derive::napi;
+
 pub mod batch;
 pub mod cache_dir;
 pub mod call;
@@ -19,3 +21,9 @@ pub mod staged;
 pub mod stream;
 pub mod targets;
 pub mod tasks;
+
+/// Returns the version of the package that this addon belongs to.
+#[napi(catch_unwind)]
+pub fn package_version() -> &'static str {
+    env!("CARGO_PKG_VERSION")
+}
