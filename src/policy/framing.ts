@@ -3,6 +3,7 @@
  * states.
  */
 import type { HeadersInput, ShapedRequest } from '../types.ts';
+import { checkArray, checkBytes, checkObject, checkString } from '../validate.ts';
 import { HOP_BY_HOP, towardsClient } from './headers.ts';
 
 /** Methods for which node:http writes a body without content-length and transfer-encoding. */
@@ -20,6 +21,7 @@ const NO_BYTES = new Uint8Array();
  * content-length of a body that node:http would otherwise write without framing, which an upstream reads as a second
  * request. Other bodies have no content-length, because HTTP clients set it and `fetch` rejects a second one.
  * `PluginChain` returns its requests in this form. A request that `WasmtimeUpstreamDialect.shape` returns needs it.
+ * @throws InvalidArgumentError with the path of an invalid field
  *
  * @example
  * ```js
@@ -30,7 +32,11 @@ const NO_BYTES = new Uint8Array();
  * ```
  */
 export function towardsUpstream(request: ShapedRequest): ShapedRequest {
+  checkObject(request, 'request');
   const { url, method, headers, body } = request;
+  checkString(method, 'request.method');
+  checkArray(headers, 'request.headers');
+  checkBytes(body, 'request.body');
   const isUnframed = body.length > 0 && UNFRAMED_METHODS.has(method.toUpperCase());
   // Nearly every request: its headers were filtered when they were decoded or passed through.
   if (!isUnframed && !headers.some(isDropped)) return request;

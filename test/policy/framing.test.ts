@@ -31,6 +31,18 @@ describe('towardsUpstream', () => {
     expect(headersFor('GET', body, headers)).toEqual([...kept, ['content-length', '4']]);
   });
 
+  it.each([
+    ['request', undefined],
+    ['request', 'GET /'],
+    ['request.method', { url, headers: [], body }],
+    ['request.headers', { url, method: 'GET', headers: { expect: 'x' }, body }],
+    ['request.body', { url, method: 'GET', headers: [], body: 'text' }],
+  ])('reports an invalid %s', (path, request) => {
+    expect(() => towardsUpstream(request as never)).toThrow(
+      expect.objectContaining({ code: 'CC_LB_INVALID_ARGUMENT', path }),
+    );
+  });
+
   it('returns a request itself that needs no change', () => {
     const request = { url, method: 'POST', headers: [['x-expect', '1']] as [string, string][], body };
     expect(towardsUpstream(request)).toBe(request);
