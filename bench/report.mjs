@@ -1,9 +1,13 @@
-// `npm run bench:report`: writes the tables of docs/performance.md and its chart from build/bench/results.json.
+// `npm run bench:report`: writes the tables of docs/performance.md, its chart, and the summary of README.md from
+// build/bench/results.json.
 import { readFileSync, writeFileSync } from 'node:fs';
 import { draw as drawChart } from './chart.mjs';
 
 const at = (path) => new URL(`../${path}`, import.meta.url);
 const DOCUMENT = at('docs/performance.md');
+const README = at('README.md');
+/** The columns of the README's table. */
+const SUMMARY = ['1 KiB, k = 1', '1 KiB, k = 64', '64 KiB, k = 1', '1 MiB, k = 1', '16 MiB, k = 1'];
 const CHART = at('docs/performance.svg');
 const BEGIN = '<!-- npm run bench:report writes from here -->';
 const END = '<!-- to here -->';
@@ -138,11 +142,8 @@ const parts = [
   ...sections.flatMap(({ title, columns, draw }) => [title, draw(columns)]),
 ];
 
-const text = readFileSync(DOCUMENT, 'utf8');
-const [before, rest] = text.split(BEGIN);
-const after = rest?.split(END)[1];
-if (after === undefined) throw new Error(`docs/performance.md lacks the lines ${BEGIN} and ${END}`);
-writeFileSync(DOCUMENT, `${before}${BEGIN}\n\n${parts.join('\n\n')}\n\n${END}${after}`);
+replaceFigures(DOCUMENT, parts);
+replaceFigures(README, summary());
 writeFileSync(
   CHART,
   drawChart(
@@ -150,4 +151,36 @@ writeFileSync(
     caption,
   ),
 );
-console.log('wrote docs/performance.md and docs/performance.svg');
+console.log('wrote docs/performance.md, docs/performance.svg and README.md');
+
+/** Returns some columns, and the worst of all, which are the ones to know before an installation. */
+function summary() {
+  const compared = all.filter(({ ratios }) => ratios.rust !== undefined);
+  const slowest = worst(compared, ({ ratios }) => ratios.rust.one.p50Us);
+  const tail = worst(compared, ({ ratios }) => ratios.rust.threads?.p99Us ?? 0);
+  const named = ({ name }) => name.replace('request, ', '');
+  const rows = plain
+    .filter((column) => SUMMARY.includes(body(column)))
+    .map((column) => {
+      const { p50Us, p99Us, cpuUs } = column.ratios.rust.one;
+      const { one } = column.figures.package;
+      return [body(column), time(one.p50Us), ratio(p50Us), ratio(p99Us), ratio(cpuUs)];
+    });
+  return [
+    'Time of one request, which calls a filter and a shape, by body size and k, the number of principals with plugins of their own. The ratios compare it with the Rust crate on the same machine:',
+    table(['', 'p50', 'ratio of p50', 'of p99', 'of CPU time'], rows),
+    `The slowest column is that of “${named(slowest)}” with ${ratio(slowest.ratios.rust.one.p50Us)}; the worst p99 is that of “${named(tail)}” on two threads with ${ratio(tail.ratios.rust.threads.p99Us)}. [Performance](docs/performance.md) has every column, the method, and the causes.`,
+  ];
+}
+
+function worst(columns, value) {
+  return columns.reduce((one, other) => (value(other) > value(one) ? other : one));
+}
+
+/** Replaces the text between the two lines that mark the figures of a document. */
+function replaceFigures(file, paragraphs) {
+  const [before, rest] = readFileSync(file, 'utf8').split(BEGIN);
+  const after = rest?.split(END)[1];
+  if (after === undefined) throw new Error(`${file.pathname} lacks the lines ${BEGIN} and ${END}`);
+  writeFileSync(file, `${before}${BEGIN}\n\n${paragraphs.join('\n\n')}\n\n${END}${after}`);
+}
