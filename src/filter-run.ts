@@ -1,6 +1,7 @@
 /** The filters of a chain: what the chain calls, and the candidates while they run. */
 import type { AsyncCallOptions, CallOptions } from './adapters/adapter.ts';
 import { FilterError, InvalidArgumentError, type WasmtimeRuntimeError } from './errors.ts';
+import { namesCandidatesOnce } from './policy/decision.ts';
 import { type PluginFailurePolicy, unavailableResponse } from './policy/failure.ts';
 import { pluginFailed, pluginFailureOrThrow, type Unavailable } from './policy/unavailable.ts';
 import type { FilterOutput, Principal, RequestContext, UpstreamCandidate } from './types.ts';
@@ -64,12 +65,6 @@ export type FilterOutcome = (Routed | Unavailable) & {
   readonly stages: readonly StageReport[];
 };
 
-/** The candidates that a filter kept, in the caller's order, and their canonical ids. */
-interface KeptCandidates {
-  readonly candidates: readonly UpstreamCandidate[];
-  readonly ids: readonly string[];
-}
-
 /** The state of the candidates while the filters run. */
 export class FilterRun {
   survivors: readonly UpstreamCandidate[];
@@ -90,10 +85,11 @@ export class FilterRun {
   }
 
   take(stage: FilterStage, output: FilterOutput): void {
-    const { candidates, ids } = this.#keptInOrder(output) ?? this.#keptInAnyOrder(stage, output);
+    if (!namesCandidatesOnce(output, this.#ids)) throw this.#misnaming(stage, output);
     this.#stages.push({ plugin: stage.pluginName, output });
-    this.survivors = candidates;
-    this.#ids = ids;
+    const kept = new Set(output.keptUpstreamIds);
+    this.survivors = this.survivors.filter((_, index) => kept.has(this.#ids[index]!));
+    this.#ids = this.#ids.filter((id) => kept.has(id));
   }
 
   fail(stage: FilterStage, policy: PluginFailurePolicy, error: unknown): void {
@@ -112,41 +108,14 @@ export class FilterRun {
     return { kind: 'candidates', candidates: this.survivors, stages };
   }
 
-  /** Returns the kept candidates of a verdict that names each at most once, in their order, as most do; else null. */
-  #keptInOrder({ keptUpstreamIds, perCandidateReasons }: FilterOutput): KeptCandidates | null {
-    const candidates: UpstreamCandidate[] = [];
-    const ids: string[] = [];
-    let rejected = 0;
-    for (let index = 0; index < this.#ids.length; index++) {
-      const id = this.#ids[index]!;
-      if (id === keptUpstreamIds[ids.length]) {
-        ids.push(id);
-        candidates.push(this.survivors[index]!);
-      } else if (id === perCandidateReasons[rejected]?.upstreamId) {
-        rejected++;
-      }
-    }
-    return ids.length === keptUpstreamIds.length && rejected === perCandidateReasons.length
-      ? { candidates, ids }
-      : null;
-  }
-
-  /** Returns the kept candidates of any verdict. Throws a FilterError if it names others, or one more than once. */
-  #keptInAnyOrder({ pluginName }: FilterStage, { keptUpstreamIds, perCandidateReasons }: FilterOutput): KeptCandidates {
+  /** Returns the failure of a filter whose verdict names another upstream than the candidates, or one more than once. */
+  #misnaming({ pluginName }: FilterStage, { keptUpstreamIds, perCandidateReasons }: FilterOutput): FilterError {
     const unnamed = new Set(this.#ids);
-    for (const id of [...keptUpstreamIds, ...perCandidateReasons.map(({ upstreamId }) => upstreamId)]) {
-      if (unnamed.delete(id)) continue;
-      const problem = this.#ids.includes(id) ? ' more than once' : ', which is not one of the candidates';
-      throw new FilterError('runtime', `the answer names upstream ${id}${problem}`, {
-        plugin: pluginName,
-        hook: 'filter',
-      });
-    }
-    const kept = new Set(keptUpstreamIds);
-    return {
-      candidates: this.survivors.filter((_, index) => kept.has(this.#ids[index]!)),
-      ids: this.#ids.filter((id) => kept.has(id)),
-    };
+    const named = [...keptUpstreamIds, ...perCandidateReasons.map(({ upstreamId }) => upstreamId)];
+    const id = named.find((each) => !unnamed.delete(each))!;
+    const problem = this.#ids.includes(id) ? ' more than once' : ', which is not one of the candidates';
+    const context = { plugin: pluginName, hook: 'filter' } as const;
+    return new FilterError('runtime', `the answer names upstream ${id}${problem}`, context);
   }
 }
 
