@@ -4,14 +4,15 @@
  */
 import type { HeadersInput, ShapedRequest } from '../types.ts';
 import { checkArray, checkBytes, checkObject, checkString } from '../validate.ts';
-import { HOP_BY_HOP, towardsClient } from './headers.ts';
+import { ONE_HOP, towardsClient } from './headers.ts';
 
 /** Methods for which node:http writes a body without content-length and transfer-encoding. */
 const UNFRAMED_METHODS = new Set(['GET', 'HEAD', 'DELETE', 'OPTIONS', 'TRACE', 'CONNECT']);
-/** Headers of one connection, and `expect`: the body is complete before the request is sent, and undici rejects it. */
-const DROPPED_TOWARDS_UPSTREAM = [...HOP_BY_HOP, 'proxy-connection', 'content-length', 'expect'];
-/** An expression, because it needs no lower-case copy of a name. */
-const IS_DROPPED = new RegExp(`^(?:${DROPPED_TOWARDS_UPSTREAM.join('|')})$`, 'i');
+/**
+ * Headers of one hop, and `expect`: the body is complete before the request is sent, and undici rejects it. An
+ * expression needs no lower-case copy of a name.
+ */
+const IS_DROPPED = new RegExp(`^(?:${[...ONE_HOP, 'expect'].join('|')})$`, 'i');
 /** Statuses of responses that end with their headers. */
 const BODILESS_STATUSES = new Set([204, 304]);
 const NO_BYTES = new Uint8Array();

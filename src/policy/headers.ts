@@ -16,7 +16,7 @@ import { headerName, isHeaderValue } from './token.ts';
 export type HeaderPairs = readonly string[];
 
 /** Headers of one connection (RFC 9110, 7.6.1) that a shape cannot set; `proxy-connection` is not among them. */
-export const HOP_BY_HOP = [
+const HOP_BY_HOP = [
   'connection',
   'keep-alive',
   'proxy-authenticate',
@@ -39,11 +39,11 @@ const DROPPED_BY_SHAPE = new RegExp(`^(?:x-anthropic-|(?:${SET_BY_BALANCER.join(
 const MAX_OPTIONS = 100;
 /** Longest reported name of a dropped header. */
 const MAX_REPORTED_BYTES = 256;
-/** Headers of one connection and of its framing, which a transform cannot set. */
-const DROPPED_TOWARDS_CLIENT = new Set([...HOP_BY_HOP, 'proxy-connection', 'content-length']);
+/** Headers of one connection and of the framing of a message, which a transform cannot set. */
+export const ONE_HOP = new Set([...HOP_BY_HOP, 'proxy-connection', 'content-length']);
 
 /** Groups of header names, one bit each; a reader drops the lines of some of them. */
-const GROUP = { none: 0, withheld: 1, cookie: 2, droppedByShape: 4, droppedTowardsClient: 8 } as const;
+const GROUP = { none: 0, withheld: 1, cookie: 2, droppedByShape: 4, oneHop: 8 } as const;
 
 /** The memoized facts of a header name. */
 interface KnownName {
@@ -118,7 +118,7 @@ export function transformedHeaders(
   for (let i = 0; i < headers.length; i += 2) {
     const name = headers[i] as string;
     const known = knownName(name);
-    if (known !== undefined && known.groups & GROUP.droppedTowardsClient) continue;
+    if (known !== undefined && known.groups & GROUP.oneHop) continue;
     pushAnswered(kept, known, name, headers[i + 1]!, bounds);
   }
   return toPairs(grouped(kept));
@@ -170,8 +170,7 @@ export function towardsClient(input: HeadersInput, options: { readonly replacedB
   const lines = responseHeaders(input);
   const named = namedByConnection(lines);
   return toPairs(lines).filter(
-    ([name]) =>
-      !DROPPED_TOWARDS_CLIENT.has(name) && !named.has(name) && !(options.replacedBody && name === 'content-encoding'),
+    ([name]) => !ONE_HOP.has(name) && !named.has(name) && !(options.replacedBody && name === 'content-encoding'),
   );
 }
 
@@ -217,7 +216,7 @@ function knownName(name: string): KnownName | undefined {
   const withheld = WITHHELD.has(lower) ? GROUP.withheld : GROUP.none;
   const cookie = lower === 'cookie' ? GROUP.cookie : GROUP.none;
   const dropped = isDroppedByShape(lower) ? GROUP.droppedByShape : GROUP.none;
-  const oneHop = DROPPED_TOWARDS_CLIENT.has(lower) ? GROUP.droppedTowardsClient : GROUP.none;
+  const oneHop = ONE_HOP.has(lower) ? GROUP.oneHop : GROUP.none;
   const added = { name, lower, groups: withheld | cookie | dropped | oneHop, value: withheld | cookie ? null : '' };
   if (name.length <= MAX_KNOWN_UNITS) knownNames.set(name, added);
   return added;
