@@ -3,7 +3,7 @@ import { describe, expect, it } from 'vitest';
 import { PluginChain, SlotKey, WasmtimeUpstreamDialect } from '../src/index.ts';
 import { shapeResponse } from '../src/wire/messages/shape.ts';
 import { encodeToBytes } from './support/encode.ts';
-import { gateway, rawExchange, readResponse, recordingUpstream } from './support/gateway.ts';
+import { gateway, rawExchange, rawPost, rawRequest, readResponse, recordingUpstream } from './support/gateway.ts';
 import { LONGER_THAN_PROBES } from './support/guest.ts';
 import { plugin } from './support/plugins.ts';
 import { newRuntime } from './support/runtimes.ts';
@@ -19,14 +19,6 @@ function chainOf(name: string, bytes: Uint8Array): PluginChain {
   const slot = runtime.registerShape(new SlotKey('tenant', name), name, bytes);
   return new PluginChain({ shape: new WasmtimeUpstreamDialect(runtime, slot) });
 }
-
-const rawRequest = (method: string, headers: readonly string[], body: string | Uint8Array) =>
-  Buffer.concat([
-    Buffer.from(`${[`${method} /v1/messages HTTP/1.1`, 'host: lb', ...headers].join('\r\n')}\r\n\r\n`),
-    Buffer.from(body),
-  ]);
-const rawPost = (body: string | Uint8Array) =>
-  rawRequest('POST', ['connection: close', `content-length: ${body.length}`], body);
 
 describe('a request', () => {
   it.each(SMUGGLING_HEADERS)('of a shape with the headers %j is one message at the upstream', async (...headers) => {

@@ -1,18 +1,12 @@
 import { describe, expect, it } from 'vitest';
 import { shapeResponse } from '../../src/wire/messages/shape.ts';
 import { encodeToBytes } from '../support/encode.ts';
-import { rawExchange, readResponse, recordingUpstream } from '../support/gateway.ts';
+import { rawExchange, rawPost, rawRequest, readResponse, recordingUpstream } from '../support/gateway.ts';
 import { LONGER_THAN_PROBES } from '../support/guest.ts';
 import { SMUGGLED_REQUEST, SMUGGLED_RESPONSE, SMUGGLING_HEADERS, transformingGuest } from '../support/smuggling.ts';
 import { loadBalancer, plugin, principal, routes } from './support.ts';
 
-const rawRequest = (method: string, headers: readonly string[], body: string | Uint8Array) =>
-  Buffer.concat([
-    Buffer.from(`${[`${method} /v1/messages HTTP/1.1`, 'host: lb', 'x-api-key: me', ...headers].join('\r\n')}\r\n\r\n`),
-    Buffer.from(body),
-  ]);
-const rawPost = (body: string | Uint8Array) =>
-  rawRequest('POST', ['connection: close', `content-length: ${body.length}`], body);
+const KEY = ['x-api-key: me'];
 
 describe('the load balancer', () => {
   it.each(SMUGGLING_HEADERS)('sends the request of a shape with the headers %j as one message', async (...headers) => {
@@ -22,7 +16,7 @@ describe('the load balancer', () => {
     const { url } = await loadBalancer(served);
     for (const method of ['GET', 'HEAD', 'DELETE', 'OPTIONS', 'POST', 'PUT', 'PATCH']) {
       const answer = { url: `${upstream.url}/v1`, method, headers, body: Buffer.from(SMUGGLED_REQUEST) };
-      const bytes = await rawExchange(url, rawPost(encodeToBytes(shapeResponse, answer)));
+      const bytes = await rawExchange(url, rawPost(encodeToBytes(shapeResponse, answer), KEY));
       expect(readResponse(bytes), method).toMatchObject({ status: 200, rest: '' });
       expect(await upstream.take(), method).toMatchObject([{ method, body: SMUGGLED_REQUEST }]);
     }
@@ -35,7 +29,7 @@ describe('the load balancer', () => {
     const { url } = await loadBalancer(served);
     const answer = { url: upstream.url, method, headers: [], body: Buffer.from(SMUGGLED_REQUEST) };
     const original = encodeToBytes(shapeResponse, answer);
-    const bytes = await rawExchange(url, rawPost(original));
+    const bytes = await rawExchange(url, rawPost(original, KEY));
     expect(readResponse(bytes)).toMatchObject({ status: 200, rest: '' });
     expect(await upstream.take()).toMatchObject([{ method: 'POST', body: Buffer.from(original).toString() }]);
   });
@@ -53,7 +47,7 @@ describe('the load balancer', () => {
         [[length, 'expect: 100-continue'], SMUGGLED_REQUEST],
       ] as const) {
         const lines = ['connection: close, x-hop, content-length', 'x-hop: 1', 'te: trailers', ...headers];
-        const bytes = await rawExchange(url, rawRequest(method, lines, body));
+        const bytes = await rawExchange(url, rawRequest(method, [...KEY, ...lines], body));
         expect(readResponse(bytes.replace('HTTP/1.1 100 Continue\r\n\r\n', ''), method)).toMatchObject({ rest: '' });
         expect(await upstream.take()).toMatchObject([{ method, body: SMUGGLED_REQUEST }]);
       }
@@ -73,7 +67,7 @@ describe('the load balancer', () => {
         );
         for (const method of ['GET', 'HEAD', 'DELETE', 'POST']) {
           const lines = ['connection: close', 'content-length: 0'];
-          const response = readResponse(await rawExchange(url, rawRequest(method, lines, '')), method);
+          const response = readResponse(await rawExchange(url, rawRequest(method, [...KEY, ...lines], '')), method);
           // The load balancer transforms no answer to HEAD.
           const sent = method === 'HEAD' ? 200 : status;
           const isEmpty = method === 'HEAD' || status === 204 || status === 304;

@@ -97,6 +97,17 @@ export async function gateway(chain: PluginChain, baseUrl: string, claims: Princ
   return listen(server);
 }
 
+/** The bytes of a request to `/v1/messages` with these lines of headers. */
+export function rawRequest(method: string, headers: readonly string[], body: string | Uint8Array): Buffer {
+  const head = [`${method} /v1/messages HTTP/1.1`, 'host: lb', ...headers].join('\r\n');
+  return Buffer.concat([Buffer.from(`${head}\r\n\r\n`), Buffer.from(body)]);
+}
+
+/** The bytes of a POST that is the only request of its connection. */
+export function rawPost(body: string | Uint8Array, headers: readonly string[] = []): Buffer {
+  return rawRequest('POST', [...headers, 'connection: close', `content-length: ${body.length}`], body);
+}
+
 /** Writes the bytes to a new connection; returns what the server writes until it closes the connection. */
 export async function rawExchange(url: string, bytes: string | Uint8Array): Promise<string> {
   const { hostname, port } = new URL(url);
