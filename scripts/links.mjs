@@ -11,15 +11,15 @@ const root = new URL('../', import.meta.url);
 export function brokenLinks(files) {
   const present = new Set(files.flatMap((file) => [file, ...foldersOf(file)]));
   const pages = files.filter((file) => file.endsWith('.md'));
-  const headings = new Map(pages.map((page) => [page, anchors(readFileSync(new URL(page, root), 'utf8'))]));
+  const texts = new Map(pages.map((page) => [page, readFileSync(new URL(page, root), 'utf8')]));
+  const headings = new Map([...texts].map(([page, text]) => [page, anchors(text)]));
   const leadsSomewhere = (page, link) => {
     const [path, anchor] = link.split('#');
     const target = path === '' ? page : posix.join(posix.dirname(page), path).replace(/\/$/, '');
     return present.has(target) && (anchor === undefined || headings.get(target)?.has(anchor) === true);
   };
-  return pages.flatMap((page) => {
-    const text = withoutCode(readFileSync(new URL(page, root), 'utf8'));
-    const links = [...text.matchAll(/\]\(([^)\s]+)\)/g)].map(([, link]) => link);
+  return [...texts].flatMap(([page, text]) => {
+    const links = [...withoutCode(text).matchAll(/\]\(([^)\s]+)\)/g)].map(([, link]) => link);
     const relative = links.filter((link) => !/^[a-z]+:/.test(link));
     return relative.filter((link) => !leadsSomewhere(page, link)).map((link) => `${page}: ${link}`);
   });
