@@ -173,15 +173,16 @@ export class PluginChain {
   }
 
   /**
-   * Calls the shape, which writes the request for the upstream. A shape that answers with the method CONNECT, TRACE or
-   * TRACK has failed. A chain without a shape passes every request through.
+   * Calls the shape, which writes the request for the upstream. A shape has failed if it answers with the method CONNECT,
+   * TRACE or TRACK, or with HEAD for a client's request with another method. A chain without a shape passes every request
+   * through.
    */
   shape(ctx: RequestContext, upstream: Upstream, principal: Principal, options?: CallOptions): ShapeOutcome {
     const request = rereadableRequest(ctx);
     if (this.#shape === undefined) return unshaped(request, upstream);
     const { failurePolicy } = this.#shape;
     try {
-      return shapedBy(this.#shape, this.#shape.shape(request, upstream, principal, options));
+      return shapedBy(this.#shape, request, this.#shape.shape(request, upstream, principal, options));
     } catch (error) {
       return afterFailedShape(this.#shape, failurePolicy, error, request, upstream);
     }
@@ -198,7 +199,7 @@ export class PluginChain {
     if (this.#shape === undefined) return unshaped(request, upstream);
     const { failurePolicy } = this.#shape;
     try {
-      return shapedBy(this.#shape, await this.#shape.shapeAsync(request, upstream, principal, options));
+      return shapedBy(this.#shape, request, await this.#shape.shapeAsync(request, upstream, principal, options));
     } catch (error) {
       if (isAbort(error, options?.signal)) throw error;
       return afterFailedShape(this.#shape, failurePolicy, error, request, upstream);
@@ -263,9 +264,9 @@ export class PluginChain {
   }
 }
 
-function shapedBy(stage: ShapeStage, request: ShapedRequest): ShapeOutcome {
-  if (!isForwardedMethod(request.method)) {
-    const problem = `a request with the method ${quoted(request.method)} is not forwarded`;
+function shapedBy(stage: ShapeStage, client: RequestContext, request: ShapedRequest): ShapeOutcome {
+  if (!isForwardedMethod(request.method, client.method)) {
+    const problem = `a request with the method ${quoted(request.method)} is not forwarded for ${quoted(client.method)}`;
     throw new DialectError('unsupported-request', problem, { plugin: stage.pluginName, hook: 'shape' });
   }
   return { kind: 'shaped', request: towardsUpstream(request) };

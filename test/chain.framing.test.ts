@@ -9,7 +9,7 @@ import { plugin } from './support/plugins.ts';
 import { newRuntime } from './support/runtimes.ts';
 import { SMUGGLED_REQUEST, SMUGGLED_RESPONSE, SMUGGLING_HEADERS, transformingGuest } from './support/smuggling.ts';
 
-const METHODS = ['GET', 'get', 'HEAD', 'DELETE', 'OPTIONS', 'POST', 'PUT', 'PATCH'];
+const METHODS = ['GET', 'get', 'DELETE', 'OPTIONS', 'POST', 'PUT', 'PATCH'];
 /** Makes the requests of plugins longer than those of probes. */
 const LONG = { pad: 'x'.repeat(LONGER_THAN_PROBES) };
 const CLIENT_METHODS = ['GET', 'HEAD', 'DELETE', 'OPTIONS', 'POST'];
@@ -33,16 +33,19 @@ describe('a request', () => {
     }
   });
 
-  it.each(['CONNECT', 'connect', 'TRACE', 'Track'])('of a shape with the method %s is not sent', async (method) => {
-    const upstream = await recordingUpstream();
-    const url = await gateway(chainOf('puppet', plugin('puppet')), upstream.url, { puppet: true });
-    const answer = { url: upstream.url, method, headers: [], body: Buffer.from(SMUGGLED_REQUEST) };
-    const original = encodeToBytes(shapeResponse, answer);
-    const bytes = await rawExchange(url, rawPost(original));
-    expect(readResponse(bytes)).toMatchObject({ status: 200, rest: '' });
-    // The failed shape passes the original through.
-    expect(await upstream.take()).toMatchObject([{ method: 'POST', body: Buffer.from(original).toString() }]);
-  });
+  it.each(['CONNECT', 'connect', 'TRACE', 'Track', 'HEAD'])(
+    'of a shape with the method %s is not sent',
+    async (method) => {
+      const upstream = await recordingUpstream();
+      const url = await gateway(chainOf('puppet', plugin('puppet')), upstream.url, { puppet: true });
+      const answer = { url: upstream.url, method, headers: [], body: Buffer.from(SMUGGLED_REQUEST) };
+      const original = encodeToBytes(shapeResponse, answer);
+      const bytes = await rawExchange(url, rawPost(original));
+      expect(readResponse(bytes)).toMatchObject({ status: 200, rest: '' });
+      // The failed shape passes the original through.
+      expect(await upstream.take()).toMatchObject([{ method: 'POST', body: Buffer.from(original).toString() }]);
+    },
+  );
 
   it.each(['x-a: 1\r\n content-length: 0', 'x-a: 1\r\nContent-Length: 0', 'x-a: 1\ncontent-length: 0'])(
     'of a shape with the header line %j is not sent',

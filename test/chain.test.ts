@@ -304,20 +304,29 @@ describe.each(shapeForms)('%s', (_, run) => {
     });
   });
 
-  it.each(['CONNECT', 'TRACE', 'TRACK', 'Trace'])('treats a shape that answers with %s as failed', async (method) => {
-    const request = { url: new URL('https://x.test'), method, headers: [], body: new Uint8Array() };
-    const answers = (policy: Policy) => ({
-      ...fails(policy),
-      shape: () => request,
-      shapeAsync: async () => request,
-    });
-    const error = { code: 'CC_LB_DIALECT', kind: 'unsupported-request', plugin: 'test', hook: 'shape' };
-    expect(await run(answers('pass-through'), upstream)).toMatchObject({
-      kind: 'passed-through',
-      error,
-      request: original,
-    });
-    expect(await run(answers('fail-closed'), upstream)).toMatchObject({ kind: 'unavailable', error });
+  it.each(['CONNECT', 'TRACE', 'TRACK', 'Trace', 'HEAD', 'head'])(
+    'treats a shape that answers with %s as failed',
+    async (method) => {
+      const request = { url: new URL('https://x.test'), method, headers: [], body: new Uint8Array() };
+      const answers = (policy: Policy) => ({
+        ...fails(policy),
+        shape: () => request,
+        shapeAsync: async () => request,
+      });
+      const error = { code: 'CC_LB_DIALECT', kind: 'unsupported-request', plugin: 'test', hook: 'shape' };
+      expect(await run(answers('pass-through'), upstream)).toMatchObject({
+        kind: 'passed-through',
+        error,
+        request: original,
+      });
+      expect(await run(answers('fail-closed'), upstream)).toMatchObject({ kind: 'unavailable', error });
+    },
+  );
+
+  it("accepts HEAD of a shape for a client's HEAD", async () => {
+    const request = { url: new URL('https://x.test'), method: 'HEAD', headers: [], body: new Uint8Array() };
+    const stage = { ...fails('fail-closed'), shape: () => request, shapeAsync: async () => request };
+    expect(await run(stage, upstream, { ...ctx, method: 'head' })).toMatchObject({ kind: 'shaped', request });
   });
 
   it('returns 503 under pass-through when the request has no valid upstream URL', async () => {

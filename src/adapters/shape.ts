@@ -68,8 +68,8 @@ export class WasmtimeUpstreamDialect extends Adapter<'shape'> {
   /**
    * Calls the plugin, which writes the request for `upstream`. The call blocks this thread for at most the deadline.
    * The request has no content-length: apply `towardsUpstream` before you send it, as `PluginChain` does. The request may
-   * have any method: `PluginChain` rejects CONNECT, TRACE and TRACK. Throws DialectError for a failure of the plugin,
-   * InvalidArgument for invalid arguments, and Closed.
+   * have any method: `PluginChain` rejects CONNECT, TRACE, TRACK, and HEAD for a client's request with another method. Throws
+   * DialectError for a failure of the plugin, InvalidArgument for invalid arguments, and Closed.
    */
   shape(ctx: RequestContext, upstream: Upstream, principal: Principal, options?: CallOptions): ShapedRequest {
     return this.inline(this.#call(ctx, upstream, principal, options));
@@ -251,7 +251,7 @@ class ShapeCall extends AdapterCall<ShapedRequest> {
   }
 
   override breaksRule({ method }: ShapedRequest): boolean {
-    return !isForwardedMethod(method);
+    return !isForwardedMethod(method, this.request.method);
   }
 
   override answered(): void {

@@ -16,6 +16,7 @@ const MAX_LABEL_UNITS = 1_024;
 const MAX_URL_UNITS = 65_536;
 /** Longest authority, because the time to parse a host grows steeply with its length. A DNS name has 253 characters. */
 const MAX_AUTHORITY_UNITS = 1_024;
+const IS_HEAD = /^head$/i;
 /** The authority of a URL as URL parsers read it: they ignore tabs and line breaks, and accept any number of slashes. */
 const AUTHORITY = /^[^:]*:[\t\n\r/\\]*([^/\\?#]*)/;
 
@@ -118,11 +119,13 @@ export function isFinalStatus(status: number): boolean {
 }
 
 /**
- * Whether a request of a shape may have this method in any case, as `fetch` decides it: CONNECT opens a tunnel instead
- * of sending a request, and the response to TRACE or TRACK contains the request with the upstream's credentials.
+ * Whether a request of a shape may have this method in any case, for a client's request with `clientMethod`. As `fetch`
+ * decides it: CONNECT opens a tunnel instead of sending a request, and the response to TRACE or TRACK contains the
+ * request with the upstream's credentials. The response to HEAD has the content-length of a body that does not follow: a
+ * client that sent another method would read the next response as that body.
  */
-export function isForwardedMethod(method: string): boolean {
-  return !/^(?:connect|trace|track)$/i.test(method);
+export function isForwardedMethod(method: string, clientMethod: string): boolean {
+  return !/^(?:connect|trace|track)$/i.test(method) && (!IS_HEAD.test(method) || IS_HEAD.test(clientMethod));
 }
 
 function parseUrl(text: string): URL {

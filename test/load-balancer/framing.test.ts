@@ -14,7 +14,7 @@ describe('the load balancer', () => {
     const plugins = [plugin('shape', 'puppet')];
     const served = routes([upstream], { plugins, principals: [principal('me', { puppet: true })] });
     const { url } = await loadBalancer(served);
-    for (const method of ['GET', 'HEAD', 'DELETE', 'OPTIONS', 'POST', 'PUT', 'PATCH']) {
+    for (const method of ['GET', 'DELETE', 'OPTIONS', 'POST', 'PUT', 'PATCH']) {
       const answer = { url: `${upstream.url}/v1`, method, headers, body: Buffer.from(SMUGGLED_REQUEST) };
       const bytes = await rawExchange(url, rawPost(encodeToBytes(shapeResponse, answer), KEY));
       expect(readResponse(bytes), method).toMatchObject({ status: 200, rest: '' });
@@ -22,7 +22,7 @@ describe('the load balancer', () => {
     }
   });
 
-  it.each(['CONNECT', 'TRACE'])('does not send the request of a shape with the method %s', async (method) => {
+  it.each(['CONNECT', 'TRACE', 'HEAD'])('does not send the request of a shape with the method %s', async (method) => {
     const upstream = await recordingUpstream();
     const plugins = [plugin('shape', 'puppet')];
     const served = routes([upstream], { plugins, principals: [principal('me', { puppet: true })] });
