@@ -12,6 +12,7 @@ import {
   type Unavailable,
 } from 'cc-lb-runtime-wasmtime';
 import { TOO_MANY_BYTES } from './body.ts';
+import { Chunks } from './chunks.ts';
 import { towardsClientUnchanged } from './headers.ts';
 import type { EventStream } from './keep-alive.ts';
 
@@ -124,8 +125,8 @@ export class TransformedAnswer implements Answer {
   readonly #maxBytes: number;
   readonly #buffer: TransformLimits['buffer'];
   readonly #signal: AbortSignal;
-  readonly #chunks: Buffer[] = [];
-  #size = 0;
+  readonly #chunks = new Chunks();
+  #isRefused = false;
 
   constructor(
     chain: PluginChain,
@@ -142,21 +143,21 @@ export class TransformedAnswer implements Answer {
   }
 
   data(chunk: Buffer): boolean {
-    this.#size += chunk.length;
-    const isTooLarge = this.#size > this.#maxBytes;
+    if (this.#isRefused) return true;
+    const isTooLarge = this.#chunks.size + chunk.length > this.#maxBytes;
     if (!isTooLarge && this.#buffer(chunk.length)) {
-      this.#chunks.push(chunk);
+      this.#chunks.add(chunk);
       return true;
     }
-    this.#chunks.length = 0;
+    this.#isRefused = true;
+    this.#chunks.clear();
     const tooLarge = new Error(`the upstream's answer is larger than ${this.#maxBytes} bytes`);
     this.#recipient.failed(isTooLarge ? tooLarge : TOO_MANY_BYTES);
     return true;
   }
 
   end(): void {
-    if (this.#size > this.#maxBytes) return;
-    this.#transform(Buffer.concat(this.#chunks, this.#size)).catch(this.#recipient.failed);
+    if (!this.#isRefused) this.#transform(this.#chunks.take()).catch(this.#recipient.failed);
   }
 
   async #transform(body: Buffer): Promise<void> {

@@ -1,5 +1,6 @@
 /** The body of a client's request: in memory up to a limit, or as a stream if no plugin needs it. */
 import type { IncomingMessage, ServerResponse } from 'node:http';
+import { Chunks } from './chunks.ts';
 import { Refusal } from './refusal.ts';
 
 /** Size in bytes from which a body that no plugin reads is streamed. */
@@ -87,29 +88,20 @@ export function readBody(
     take(request);
     return;
   }
-  let first: Buffer | undefined;
-  let rest: Buffer[] | undefined;
-  let size = 0;
+  const chunks = new Chunks();
   let isRefused = false;
   request.on('data', (chunk: Buffer) => {
-    size += chunk.length;
     if (isRefused) return;
-    const isTooLarge = size > limit;
-    if (isTooLarge || !buffer(chunk.length)) {
-      isRefused = true;
-      first = undefined;
-      rest = undefined;
-      refuse(isTooLarge ? tooLarge(limit) : TOO_MANY_BYTES);
-    } else if (first === undefined) first = chunk;
-    else if (rest === undefined) rest = [first, chunk];
-    else rest.push(chunk);
+    const isTooLarge = chunks.size + chunk.length > limit;
+    if (!isTooLarge && buffer(chunk.length)) {
+      chunks.add(chunk);
+      return;
+    }
+    isRefused = true;
+    chunks.clear();
+    refuse(isTooLarge ? tooLarge(limit) : TOO_MANY_BYTES);
   });
   request.on('end', () => {
-    if (isRefused) return;
-    const whole = rest === undefined ? (first ?? NO_BODY) : Buffer.concat(rest, size);
-    // The listeners live as long as the answer.
-    first = undefined;
-    rest = undefined;
-    take(whole);
+    if (!isRefused) take(chunks.take());
   });
 }

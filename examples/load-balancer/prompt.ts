@@ -5,6 +5,8 @@ import { endOfValue, fieldsOf, type Span, skipSpace } from './json-scan.ts';
 /** The maximum number of messages between the end of a cached prefix and the end of the prompt. */
 const LOOK_BACK = 20;
 const FIELDS = ['model', 'service_tier', 'tools', 'system', 'messages'];
+/** A longer text is neither a model nor a tier, and each plugin call would encode it. */
+const MAX_TEXT_BYTES = 1_024;
 const NO_FIELDS: ReadonlyMap<string, Span> = new Map();
 const QUOTE = 0x22;
 const COMMA = 0x2c;
@@ -63,7 +65,7 @@ function messagesIn(body: Buffer, list: Span | undefined): Messages | null {
 }
 
 function textOf(body: Buffer, span: Span | undefined): string | null {
-  if (span === undefined || body[span[0]] !== QUOTE) return null;
+  if (span === undefined || body[span[0]] !== QUOTE || span[1] - span[0] > MAX_TEXT_BYTES) return null;
   try {
     return JSON.parse(body.toString('utf8', span[0], span[1]));
   } catch {

@@ -1,5 +1,6 @@
 /** Reads the token counts of an answer while it is forwarded: from a JSON body, or from the events of a stream. */
 
+import { Chunks } from './chunks.ts';
 import { fieldsOf } from './json-scan.ts';
 
 /** Token counts of an answer; null if it reported none. */
@@ -35,7 +36,6 @@ const FIELDS = {
 /** Larger bodies and lines are not parsed. */
 const MAX_TEXT_BYTES = 4 * 1024 * 1024;
 const USAGE = ['usage'];
-const NO_BYTES = Buffer.alloc(0);
 const NEWLINE = 0x0a;
 const RETURN = 0x0d;
 
@@ -80,20 +80,20 @@ class NoUsage extends Counts implements UsageReader {
 }
 
 class JsonUsage extends Counts implements UsageReader {
-  readonly #chunks: Buffer[] = [];
+  readonly #chunks = new Chunks();
   #size = 0;
 
   feed(chunk: Buffer): number {
     this.#size += chunk.length;
-    if (this.#size <= MAX_TEXT_BYTES) this.#chunks.push(chunk);
+    if (this.#size <= MAX_TEXT_BYTES) this.#chunks.add(chunk);
+    else this.#chunks.clear();
     return 0;
   }
 
   /** Parses the usage alone: the rest of an answer may be long. */
   override usage(): Usage {
-    if (this.#chunks.length === 0 || this.#size > MAX_TEXT_BYTES) return super.usage();
-    const chunks = this.#chunks.splice(0);
-    const body = chunks.length === 1 ? chunks[0]! : Buffer.concat(chunks);
+    if (this.#chunks.size === 0) return super.usage();
+    const body = this.#chunks.take();
     const span = body.includes('"usage"') ? fieldsOf(body, USAGE)?.get('usage') : undefined;
     if (span !== undefined) this.read(`{"usage":${body.toString('utf8', ...span)}}`);
     return super.usage();
@@ -102,7 +102,7 @@ class JsonUsage extends Counts implements UsageReader {
 
 class StreamUsage extends Counts implements UsageReader {
   /** The bytes of an incomplete line. */
-  #begun: Buffer[] = [];
+  readonly #begun = new Chunks();
   #begunSize = 0;
   #hasData = false;
 
@@ -121,17 +121,15 @@ class StreamUsage extends Counts implements UsageReader {
   #add(part: Buffer): void {
     if (part.length === 0) return;
     this.#begunSize += part.length;
-    if (this.#begunSize <= MAX_TEXT_BYTES) this.#begun.push(part);
-    else this.#begun = [];
+    if (this.#begunSize <= MAX_TEXT_BYTES) this.#begun.add(part);
+    else this.#begun.clear();
   }
 
   /** Whether the line was the empty one after an event. */
   #endLine(): boolean {
-    const [first = NO_BYTES] = this.#begun;
-    const bytes = this.#begun.length <= 1 ? first : Buffer.concat(this.#begun);
+    const bytes = this.#begun.take();
     const line = bytes.at(-1) === RETURN ? bytes.subarray(0, -1) : bytes;
     const isEmpty = this.#begunSize - (bytes.length - line.length) === 0;
-    this.#begun = [];
     this.#begunSize = 0;
     if (isEmpty) {
       const ended = this.#hasData;

@@ -6,6 +6,7 @@ import { describe, expect, it, onTestFinished } from 'vitest';
 import type { LoadBalancerOptions } from '../../examples/load-balancer/load-balancer.ts';
 import type { RequestRecord } from '../../examples/load-balancer/record.ts';
 import type { PluginRoute } from '../../examples/load-balancer/routes.ts';
+import { collector } from '../support/collector.ts';
 import { loadBalancer, ok, pipelined, plugin, rawServer, reply, routes, until, upstream } from './support.ts';
 
 /** Sends raw bytes; returns all received bytes until the connection closes. */
@@ -159,6 +160,28 @@ describe('a client that', () => {
     const server = await upstream(ok);
     const { url } = await loadBalancer(routes([server]), { timeouts: { requestHeadersMs: 200, requestMs: 300 } });
     expect(await exchange(url, 'POST /v1/messages HTTP/1.1\r\nhost:')).toMatch(/^HTTP\/1\.1 408 /);
+  });
+
+  it('sends its body in chunks of one byte takes little more memory than its bytes', async () => {
+    const server = await upstream(ok);
+    const { url } = await loadBalancer(routes([server]));
+    const { hostname, port } = new URL(url);
+    const collect = collector();
+    const socket = connect(Number(port), hostname);
+    onTestFinished(() => void socket.destroy());
+    socket.write('POST / HTTP/1.1\r\nhost: lb\r\nx-api-key: me\r\ntransfer-encoding: chunked\r\n\r\n');
+    collect();
+    const { heapUsed } = process.memoryUsage();
+    const bytes = 200_000;
+    socket.write('1\r\nx\r\n'.repeat(bytes));
+    // Everything was read when the server has answered a request on another connection and this one is drained.
+    await until(() => socket.writableLength === 0);
+    await reply(url);
+    collect();
+    expect(process.memoryUsage().heapUsed - heapUsed).toBeLessThan(50 * bytes);
+    socket.write('0\r\n\r\n');
+    await until(() => server.received.length === 2);
+    expect(server.received[1]!.body).toBe('x'.repeat(bytes));
   });
 
   it.each([

@@ -56,6 +56,16 @@ describe('a prompt', () => {
     );
   });
 
+  it('has no model and no tier of more than 1 KiB, which each plugin call would encode', () => {
+    const long = 'm'.repeat(1_100);
+    expect(read(JSON.stringify({ model: long, service_tier: long }))).toMatchObject({ model: '', serviceTier: null });
+    const short = 'm'.repeat(1_000);
+    expect(read(JSON.stringify({ model: short, service_tier: short }))).toMatchObject({
+      model: short,
+      serviceTier: short,
+    });
+  });
+
   it('has prefixes that begin alike where its messages do', () => {
     const messages = fc.array(fc.record({ role: fc.constantFrom('user', 'assistant'), content: fc.jsonValue() }), {
       minLength: 1,
