@@ -21,6 +21,11 @@ export function walks() {
   return ends.map(([name]) => walk(pages, name));
 }
 
+/** The npm packages that a page says to install in addition to this one. */
+export function packagesOf(name) {
+  return readPage(name).packages;
+}
+
 function readPage(name) {
   const text = readFileSync(new URL(name, root), 'utf8');
   const target = CONTINUES.exec(text.replaceAll(/\s+/g, ' '))?.[1];
@@ -28,7 +33,9 @@ function readPage(name) {
   return {
     continues: target === undefined ? undefined : posix.join(posix.dirname(name), target),
     snippets: [...text.matchAll(/^```js\n(.*?)^```/gms)].map(([, code]) => code),
-    packages: lines.flatMap(([tool, verb, ...rest]) => (tool === 'npm' && verb === 'install' ? rest : [])),
+    packages: lines
+      .flatMap(([tool, verb, ...rest]) => (tool === 'npm' && verb === 'install' ? rest : []))
+      .filter((name) => name !== 'cc-lb-runtime-wasmtime'),
     commands: lines.filter(([tool, name]) => tool === 'cp' || (tool === 'npx' && name === 'cc-lb-plugin')),
   };
 }
@@ -44,7 +51,7 @@ function walk(pages, end) {
   const program = read.flatMap(({ snippets }) => snippets).join('\n');
   return {
     pages: names,
-    packages: read.flatMap(({ packages }) => packages).filter((name) => name !== 'cc-lb-runtime-wasmtime'),
+    packages: read.flatMap(({ packages }) => packages),
     program,
     output: [...program.matchAll(/\/\/ → (.*)$/gm)].map(([, line]) => line),
     commands: read.flatMap(({ commands }) => commands),

@@ -27,13 +27,14 @@ import {
   tryConfined,
   tryDenoPermissions,
   tryDocuments,
+  tryExample,
   tryNode,
   tryOther,
   trySingleExecutable,
 } from '../test/packed/scenarios.mjs';
 import { checkDeclarations, checkTarball } from '../test/packed/tarball.mjs';
 import { must } from './commands.mjs';
-import { walks } from './documents.mjs';
+import { packagesOf, walks } from './documents.mjs';
 import { addSmokeTest, npm, pack } from './packed.mjs';
 import { hostTarget, prebuildPath, TARGETS } from './prebuild-targets.mjs';
 import { bun, deno, node } from './prebuild-tools.mjs';
@@ -65,6 +66,7 @@ try {
   failures.push(...checkDeclarations(app));
   use(app);
   readDocuments(tarball.path);
+  useExample(tarball.path);
   if (values.keep !== undefined) keep(tarball, values.keep);
 } finally {
   rmSync(work, { recursive: true });
@@ -140,6 +142,18 @@ function readDocuments(tarball) {
     installInto(folder, [tarball, ...walk.packages], '--prefer-offline');
     for (const range of [...LINES, newest()]) failures.push(...tryDocuments([node(range)], folder, walk));
   }
+}
+
+/** Copies the load balancer from the installed package into a project and runs it, as its README describes. */
+function useExample(tarball) {
+  const folder = join(work, 'example');
+  installInto(folder, [tarball, ...packagesOf('examples/load-balancer/README.md')], '--prefer-offline');
+  failures.push(
+    ...tryExample(
+      [...LINES, newest()].map((range) => [node(range)]),
+      folder,
+    ),
+  );
 }
 
 /** Returns the newest version of Node on npm. */

@@ -1,12 +1,12 @@
 // `npm run test:page`: the status page of the load balancer in headless Chromium. Not a part of `npm test`, because it
 // needs a browser: CHROMIUM names its program, /usr/bin/chromium is the default.
 import assert from 'node:assert/strict';
-import { spawnSync } from 'node:child_process';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { chromium } from 'playwright-core';
+import { compileLoadBalancer } from './load-balancer.mjs';
 import { PLUGIN_SETS, startBalancer, startScript } from './loadtest/contestants.mjs';
 import { bodyOf, turn } from './loadtest/measure.mjs';
 import { setUp } from './setup.mjs';
@@ -15,8 +15,7 @@ const root = fileURLToPath(new URL('..', import.meta.url));
 const HOSTILE = '<img src=x onerror="document.title=\'owned\'">\u001b[31m\nnext line';
 
 setUp();
-const compiler = ['node_modules/typescript/bin/tsc', '-p', 'examples/load-balancer'];
-assert.equal(spawnSync(process.execPath, compiler, { cwd: root, stdio: 'inherit' }).status, 0);
+compileLoadBalancer();
 
 const folder = mkdtempSync(join(tmpdir(), 'page-test-'));
 const upstream = await startScript('upstream', './upstream.mjs');

@@ -7,6 +7,7 @@ import { cpus, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
+import { LOAD_BALANCER } from '../load-balancer.mjs';
 
 const here = (file) => fileURLToPath(new URL(file, import.meta.url));
 const root = fileURLToPath(new URL('../..', import.meta.url));
@@ -64,7 +65,7 @@ export async function startBalancer(name, upstreamUrl, { plugins = [], workers =
     ...(folder === undefined ? {} : { pluginFolder: { path: folder, settleMs: 20 } }),
   };
   writeFileSync(config, JSON.stringify(content));
-  const child = spawn(process.execPath, [join(root, 'build/load-balancer/main.js'), config], {
+  const child = spawn(process.execPath, [fileURLToPath(new URL('main.js', LOAD_BALANCER)), config], {
     stdio: ['ignore', log === 'info' ? 'ignore' : 'inherit', 'inherit'],
   });
   const admin = `http://127.0.0.1:${adminPort}`;

@@ -1,9 +1,9 @@
 // `npm run loadtest`: measures a bare node:http + undici proxy and this load balancer alternately with one upstream.
-import { spawnSync } from 'node:child_process';
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { cpus } from 'node:os';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
+import { compileLoadBalancer } from '../load-balancer.mjs';
 import { setUp } from '../setup.mjs';
 import { draw } from './chart.mjs';
 import { startScript } from './contestants.mjs';
@@ -45,8 +45,7 @@ const root = fileURLToPath(new URL('../../', import.meta.url));
 const output = `${root}build/loadtest/`;
 
 setUp('dist');
-const compiler = ['node_modules/typescript/bin/tsc', '-p', 'examples/load-balancer'];
-if (spawnSync(process.execPath, compiler, { cwd: root, stdio: 'inherit' }).status !== 0) process.exit(1);
+compileLoadBalancer();
 
 const machine = `${cpus().length} × ${cpus()[0].model}, Node ${process.version}, ${process.platform}-${process.arch}`;
 console.log(machine);

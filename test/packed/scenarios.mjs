@@ -1,6 +1,6 @@
 // The scenarios of using the installed package. Each is a function of the command that starts Node.
 import { spawnSync } from 'node:child_process';
-import { copyFileSync, mkdirSync, rmSync, writeFileSync } from 'node:fs';
+import { copyFileSync, cpSync, mkdirSync, rmSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { buildSync } from 'esbuild';
@@ -221,6 +221,21 @@ export function tryDocuments(command, folder, { pages, program, output, commands
   }
   console.log(`${failures.length === 0 ? '✓' : '✗'} ${name}`);
   return failures.map((failure) => `${name}: ${failure}`);
+}
+
+/** Copies the load balancer of the examples into `folder`, where its packages are installed, compiles it and runs it. */
+export function tryExample(commands, folder) {
+  cpSync(join(folder, 'node_modules/cc-lb-runtime-wasmtime/examples/load-balancer'), join(folder, 'load-balancer'), {
+    recursive: true,
+  });
+  copyFileSync(fileURLToPath(new URL('example.mjs', import.meta.url)), join(folder, 'example.mjs'));
+  writeFileSync(join(folder, 'package.json'), '{"private":true,"type":"module"}');
+  const compile = { command: [process.execPath], args: ['node_modules/typescript/bin/tsc', '-p', 'load-balancer'] };
+  const runs = commands.map((command) => [
+    `Node ${versionOf(command, folder)}: the load balancer of the examples`,
+    { command, args: ['example.mjs'] },
+  ]);
+  return report({ 'the load balancer of the examples compiles': compile, ...Object.fromEntries(runs) }, folder);
 }
 
 function report(cases, app) {

@@ -12,7 +12,9 @@ const NEEDED = [
   ...['package.json', 'README.md', 'CHANGELOG.md', 'SECURITY.md', 'LICENSE', 'THIRD_PARTY_LICENSES.md'],
   ...['dist/index.js', 'dist/index.d.ts', 'dist/cli/main.js', 'docs/errors.md', 'docs/support.md', 'docs/promises.md'],
   ...['docs/api/README.md', 'examples/load-balancer/README.md', 'examples/container/README.md'],
-  ...['cache-aware', 'cache-aware-v2', 'misbehave', 'rewrite'].map((name) => `test/plugins/wasm/${name}.wasm`),
+  ...['cache-aware', 'cache-aware-v2', 'lifecycle', 'misbehave', 'rewrite'].map(
+    (name) => `test/plugins/wasm/${name}.wasm`,
+  ),
 ];
 const EXPECTED = [
   /^dist\/.*\.(js|d\.ts|js\.map)$/,
