@@ -1,7 +1,7 @@
 /** The internals of a runtime, which its facade, registrations and adapters share. */
 import { Admissions } from './admission/admissions.ts';
 import type { HotEngineConfig } from './config.ts';
-import { Dispatcher } from './dispatch/call.ts';
+import { Dispatcher } from './dispatch/dispatcher.ts';
 import { ObserveQueue } from './dispatch/observe-queue.ts';
 import type { OpenEngine } from './engine.ts';
 import { Isolation } from './isolation/isolation.ts';

@@ -1,7 +1,7 @@
 /** Shared by the adapters: the version, the options and the errors of a call. */
 import { deadlineSchema } from '../config.ts';
 import type { Core } from '../core.ts';
-import { ANY_ANSWER, type HookCall } from '../dispatch/call.ts';
+import { ANY_ANSWER, type HookCall } from '../dispatch/hook-call.ts';
 import { RawCall } from '../dispatch/raw-call.ts';
 import type { CallScratch } from '../dispatch/scratch.ts';
 import { type Shadow, shadowOf } from '../dispatch/shadow.ts';

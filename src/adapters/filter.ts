@@ -1,6 +1,6 @@
 /** Filter plugins: select the candidates that may serve a request. */
 import type { HotEngineConfig } from '../config.ts';
-import { encodeMessage } from '../dispatch/call.ts';
+import { encodeMessage } from '../dispatch/encode.ts';
 import type { CallScratch } from '../dispatch/scratch.ts';
 import { FilterError, GuestTrapError, InvalidArgumentError } from '../errors.ts';
 import { filterTextBytes, maxElements } from '../policy/bounds.ts';

@@ -1,5 +1,6 @@
 /** Observe plugins: receive events, and cannot fail a request. */
-import { ANY_ANSWER, encodeMessage } from '../dispatch/call.ts';
+import { encodeMessage } from '../dispatch/encode.ts';
+import { ANY_ANSWER } from '../dispatch/hook-call.ts';
 import type { CallScratch } from '../dispatch/scratch.ts';
 import { ObservabilityError } from '../errors.ts';
 import type { WasmtimeRuntime } from '../runtime.ts';

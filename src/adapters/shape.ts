@@ -1,7 +1,7 @@
 /** Shape plugins: write the request for the upstream, and transform its response. */
 import type { HotEngineConfig } from '../config.ts';
 import { areDroppedHeadersWatched, publishDroppedHeaders } from '../diagnostics.ts';
-import { encodeMessage } from '../dispatch/call.ts';
+import { encodeMessage } from '../dispatch/encode.ts';
 import type { CallScratch } from '../dispatch/scratch.ts';
 import { DialectError, InvalidArgumentError } from '../errors.ts';
 import { maxElements, shapeTextBytes } from '../policy/bounds.ts';

@@ -1,6 +1,6 @@
 /** The transforms of a shape plugin: of a complete response, and of one event of a stream. */
 import type { HotEngineConfig } from '../config.ts';
-import { encodeMessage } from '../dispatch/call.ts';
+import { encodeMessage } from '../dispatch/encode.ts';
 import type { CallScratch } from '../dispatch/scratch.ts';
 import { type ErrorContext, GuestTrapError, ResponseTransformError } from '../errors.ts';
 import type { NativeStream } from '../native/addon.ts';

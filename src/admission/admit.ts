@@ -2,7 +2,8 @@
  * Admission: inspect → compile → probe. A generator defines the order of the steps once, and a driver runs each step on
  * this thread or off it.
  */
-import { ANY_ANSWER, type Dispatcher, type HookCall } from '../dispatch/call.ts';
+import type { Dispatcher } from '../dispatch/dispatcher.ts';
+import { ANY_ANSWER, type HookCall } from '../dispatch/hook-call.ts';
 import { enqueue } from '../dispatch/queue.ts';
 import type { OpenEngine } from '../engine.ts';
 import {

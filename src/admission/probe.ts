@@ -3,7 +3,7 @@
  * answer must decode. They are those of the Rust crate, with the fields that later schemas added.
  */
 
-import { encodeMessage } from '../dispatch/call.ts';
+import { encodeMessage } from '../dispatch/encode.ts';
 import type { CallScratch } from '../dispatch/scratch.ts';
 import type { HookKind } from '../types.ts';
 import { decodeAnswer } from '../wire/decode.ts';

@@ -2,7 +2,7 @@ import type { ErrorContext } from '../errors.ts';
 import type { VersionGuard } from '../isolation/guard.ts';
 import type { NativeModule } from '../native/addon.ts';
 import type { HookKind } from '../types.ts';
-import type { HookCall } from './call.ts';
+import type { HookCall } from './hook-call.ts';
 import type { CallScratch } from './scratch.ts';
 
 /** The target and the limits of a call. */

@@ -8,9 +8,10 @@ import { FairBudget } from '../fair-budget.ts';
 import type { VersionGuard } from '../isolation/guard.ts';
 import type { SlotStats } from '../isolation/slot-stats.ts';
 import { HOOK_KINDS } from '../types.ts';
-import type { Dispatcher, HookCall } from './call.ts';
+import type { Dispatcher } from './dispatcher.ts';
+import { encodedCopy } from './encode.ts';
+import type { HookCall } from './hook-call.ts';
 import { enqueue } from './queue.ts';
-import { encodedCopy } from './scratch.ts';
 
 /**
  * Bounds of a batch: its events, its bytes, and roughly the time that it holds a permit. Later events form the next

@@ -48,20 +48,23 @@ process.on('exit', () => native.interruptTasks());
 /** The result of `enqueue`. */
 export interface Queued<T> {
   /**
-   * Settles as the work does. Rejects with PoolSaturatedError `queue` if the work was displaced by another principal's.
+   * Settles as the work does. Rejects with PoolSaturatedError `queue` if the queue was full, or if the work was displaced
+   * by another principal's.
    */
   readonly done: Promise<T>;
-  /** Removes the work from the queue. Returns false if it has started. */
+  /** Removes the work from the queue. Returns false if it does not wait there. */
   remove(): boolean;
 }
 
 /**
  * Runs `work` when it is the turn of `principal`. If `limit` others wait already, the newest work of the longest line
- * is rejected; throws PoolSaturatedError `queue` if that line is the principal's own.
+ * is rejected: this one, if that line is the principal's own.
  */
 export function enqueue<T>(work: () => Promise<T>, limit: number, principal: string): Queued<T> {
   const line = linesByPrincipal.get(principal) ?? addLine(principal);
-  if (waiting >= limit && !startable() && !displaceFor(line)) throw new PoolSaturatedError('queue');
+  if (waiting >= limit && !startable() && !displaceFor(line)) {
+    return { done: Promise.reject(new PoolSaturatedError('queue')), remove: () => false };
+  }
   let entry!: Waiting;
   const done = new Promise<T>((resolve, reject) => {
     entry = {

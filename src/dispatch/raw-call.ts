@@ -3,8 +3,8 @@ import { type ErrorContext, ModuleRejectedError } from '../errors.ts';
 import { quoted } from '../policy/refusal.ts';
 import type { HookKind } from '../types.ts';
 import type { Version } from '../versions.ts';
-import { ANY_ANSWER } from './call.ts';
 import { EncodedCall } from './encoded-call.ts';
+import { ANY_ANSWER } from './hook-call.ts';
 
 /** One raw call. */
 export class RawCall extends EncodedCall<Uint8Array> {

@@ -3,6 +3,7 @@
  * own lease, and no view of leased memory leaves a call.
  */
 import { endianness } from 'node:os';
+import { HOOK_KINDS, type HookKind } from '../types.ts';
 import { HeapScratch } from '../wire/scratch.ts';
 
 /**
@@ -27,6 +28,20 @@ const FIRST_BYTES = 32 * 1024;
 const KEPT_BYTES = 2 * 1024 * 1024;
 const KEPT = 4;
 
+/** The parameters of a call that cross to the native layer in the header. */
+export interface CallParameters {
+  /** The number of the module, or of the stream, for calls on this thread. */
+  readonly target: number;
+  readonly hook: HookKind;
+  readonly deadlineMs: number;
+  /** A larger answer is rejected before it is copied. */
+  readonly maxAnswerBytes: number;
+  /** Probes run outside the budget. */
+  readonly probe: boolean;
+}
+
+const NO_BODY = new Uint8Array(0);
+
 /** One lease. */
 export class CallScratch extends HeapScratch {
   constructor() {
@@ -42,20 +57,25 @@ export class CallScratch extends HeapScratch {
     if (end > this.bytes.length && end <= KEPT_BYTES) this.grow(end);
   }
 
-  /**
-   * Writes the parameters of a call whose request is encoded: the number of its target, the index of its hook, and its
-   * limits. A slice of 0 is none.
-   */
-  setParameters(
-    target: number,
-    hook: number,
-    deadlineMs: number,
-    sliceMs: number,
-    maxAnswerBytes: number,
-    probe: boolean,
-  ): void {
+  /** The end of the encoded request without its body, after which a small answer is written. */
+  get end(): number {
+    return this.start + this.headLength + this.tailLength;
+  }
+
+  /** The body of the encoded request; empty for a message without one. */
+  get requestBody(): Uint8Array {
+    return this.body ?? NO_BODY;
+  }
+
+  /** The size of the encoded request, including its body. */
+  get requestBytes(): number {
+    return this.headLength + this.tailLength + this.requestBody.length;
+  }
+
+  /** Writes the parameters of a call whose request is encoded. A slice of 0 is none. */
+  setParameters({ target, hook, deadlineMs, maxAnswerBytes, probe }: CallParameters, sliceMs: number): void {
     const { view } = this;
-    view.setUint32(HOOK, hook, LITTLE_ENDIAN);
+    view.setUint32(HOOK, HOOK_KINDS.indexOf(hook), LITTLE_ENDIAN);
     view.setUint32(DEADLINE_MS, deadlineMs, LITTLE_ENDIAN);
     view.setUint32(SLICE_MS, sliceMs, LITTLE_ENDIAN);
     view.setUint32(MAX_ANSWER_BYTES, maxAnswerBytes, LITTLE_ENDIAN);
@@ -77,17 +97,6 @@ const idle: CallScratch[] = [];
 /** Leases a scratch buffer for one call. */
 export function leaseScratch(): CallScratch {
   return idle.pop() ?? new CallScratch();
-}
-
-/** The encoded request of a call, in newly allocated memory. */
-export function encodedCopy(call: { encode(scratch: CallScratch): void }): Uint8Array {
-  const scratch = leaseScratch();
-  try {
-    call.encode(scratch);
-    return scratch.message();
-  } finally {
-    returnScratch(scratch);
-  }
 }
 
 /** Ends the lease. */

@@ -3,9 +3,10 @@ import type { ErrorContext } from '../errors.ts';
 import type { VersionGuard } from '../isolation/guard.ts';
 import type { MonitoredAnswer } from '../isolation/monitor.ts';
 import type { Version } from '../versions.ts';
-import type { Dispatcher, HookCall } from './call.ts';
+import type { Dispatcher } from './dispatcher.ts';
+import { encodedCopy } from './encode.ts';
 import { EncodedCall } from './encoded-call.ts';
-import { encodedCopy } from './scratch.ts';
+import type { HookCall } from './hook-call.ts';
 
 /** A copied request, which counts as a monitored call in flight until one of the methods ends it. */
 export interface Shadow {

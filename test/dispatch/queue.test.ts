@@ -104,7 +104,7 @@ describe('the queue', () => {
   it('limits the waiting work of callers that pass a limit', async () => {
     const works = Array.from({ length: PERMITS + 1 }, work);
     const queued = works.map(({ run }, at) => enqueue(run, 1, `p${at}`));
-    const error = thrown(PoolSaturatedError, () => enqueue(work().run, 1, 'other'));
+    const error = await rejected(PoolSaturatedError, enqueue(work().run, 1, 'other').done);
     expect(error).toMatchObject({ resource: 'queue', retryable: true });
     const patient = work();
     queued.push(enqueue(patient.run, ANY, 'patient'));
@@ -180,14 +180,14 @@ describe('the queue', () => {
     const hostile = Array.from({ length: PERMITS + 8 }, work);
     const queued = hostile.map(({ run }) => enqueue(run, ANY, 'hostile'));
     const bounded = [4, 5, 6].map(() => enqueue(work().run, ANY, 'hostile'));
-    expect(thrown(PoolSaturatedError, () => enqueue(work().run, 4, 'hostile')).resource).toBe('queue');
+    expect((await rejected(PoolSaturatedError, enqueue(work().run, 4, 'hostile').done)).resource).toBe('queue');
     const sheddable = enqueue(work().run, 1_000, 'hostile');
     const blocking = work();
     const block = enqueue(blocking.run, ANY, 'block');
     const other = enqueue(work().run, 4, 'other');
     expect((await rejected(PoolSaturatedError, sheddable.done)).resource).toBe('queue');
     // The rest of the longest line is not bounded, so it cannot be displaced.
-    expect(() => enqueue(work().run, 4, 'third')).toThrow(PoolSaturatedError);
+    await rejected(PoolSaturatedError, enqueue(work().run, 4, 'third').done);
     for (const { remove } of [...queued, ...bounded, block, other]) remove();
     for (const { state } of [...hostile, blocking]) state.end();
     await Promise.allSettled(queued.slice(0, Math.max(1, PERMITS - 1)).map(({ done }) => done));

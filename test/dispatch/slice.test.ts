@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import {
+  type AsyncCallOptions,
   FilterError,
   GuestTrapError,
   type HotEngineConfigInput,
@@ -81,6 +82,20 @@ describe('an asynchronous call that exceeds its slice', () => {
     await call.catch(() => {});
     expect(slot.status.breaker?.state).toBe('open');
     expect(slot.status.failures.expired).toBe(0);
+  });
+
+  it('counts as a call with its guest time if a full queue rejects its repetition', async () => {
+    const { filter, seconds, slot } = filterOf(plugin('misbehave'), { maxQueuedCalls: 1 });
+    const controller = new AbortController();
+    const loop = (options: AsyncCallOptions) => filter.filterAsync(request(), caller({ do: 'loop' }), [], options);
+    const { signal } = controller;
+    const others = Array.from({ length: 8 }, () => loop({ where: 'thread', signal }));
+    const { cause } = await rejected(FilterError, loop({}));
+    expect(cause).toMatchObject({ resource: 'queue', retryable: true });
+    expect(seconds).toHaveLength(1);
+    controller.abort();
+    await Promise.allSettled(others);
+    expect(slot.status.calls).toBe(9);
   });
 
   it('starts off the thread after several long calls, and inline again after short ones', async () => {
