@@ -15,6 +15,7 @@ import { TOO_MANY_BYTES } from './body.ts';
 import { Chunks } from './chunks.ts';
 import { towardsClientUnchanged } from './headers.ts';
 import type { EventStream } from './keep-alive.ts';
+import type { Holding } from './shares.ts';
 
 /** Receives the body of an answer. */
 export interface Answer {
@@ -28,6 +29,8 @@ export interface Recipient {
   readonly response: ServerResponse;
   /** Resumes after `data` returned false. */
   readonly resume: () => void;
+  /** The bytes that the exchange has in memory. */
+  readonly memory: Holding;
   /** A plugin failed; the failure policy decides about the answer. */
   readonly pluginFailed: (message: string, error: Error) => void;
   /** The answer cannot be completed. */
@@ -77,7 +80,7 @@ export class TransformedEvents implements Answer {
   readonly #resume: () => void;
 
   constructor(transformer: SseTransformer, context: TransformContext, recipient: Recipient, events?: EventStream) {
-    const { response, resume, pluginFailed, failed } = recipient;
+    const { response, resume, memory, pluginFailed, failed } = recipient;
     this.#transformer = transformer;
     this.#resume = resume;
     response.writeHead(context.status, towardsClient(context.headers, { replacedBody: true }).flat());
@@ -85,8 +88,16 @@ export class TransformedEvents implements Answer {
     transformer.on('data', (chunk: Buffer) => {
       events?.sent(chunk);
       if (response.write(chunk)) return;
+      // A plugin may replace a small event by one of many megabytes, which waits for a slow client.
+      if (!memory.take(chunk.length)) {
+        failed(TOO_MANY_BYTES);
+        return;
+      }
       transformer.pause();
-      response.once('drain', () => transformer.resume());
+      response.once('drain', () => {
+        memory.release(chunk.length);
+        transformer.resume();
+      });
     });
     transformer.on('error', failed);
     transformer.on('end', () => {
@@ -111,8 +122,6 @@ export class TransformedEvents implements Answer {
 export interface TransformLimits {
   /** Maximum bytes of the answer. */
   readonly maxBytes: number;
-  /** Called with the size of each buffered part; returns whether it may be buffered. */
-  readonly buffer: (bytes: number) => boolean;
   /** Aborts the transform. */
   readonly signal: AbortSignal;
 }
@@ -123,7 +132,6 @@ export class TransformedAnswer implements Answer {
   readonly #context: TransformContext;
   readonly #recipient: Recipient;
   readonly #maxBytes: number;
-  readonly #buffer: TransformLimits['buffer'];
   readonly #signal: AbortSignal;
   readonly #chunks = new Chunks();
   #isRefused = false;
@@ -132,20 +140,19 @@ export class TransformedAnswer implements Answer {
     chain: PluginChain,
     context: TransformContext,
     recipient: Recipient,
-    { maxBytes, buffer, signal }: TransformLimits,
+    { maxBytes, signal }: TransformLimits,
   ) {
     this.#chain = chain;
     this.#context = context;
     this.#recipient = recipient;
     this.#maxBytes = maxBytes;
-    this.#buffer = buffer;
     this.#signal = signal;
   }
 
   data(chunk: Buffer): boolean {
     if (this.#isRefused) return true;
     const isTooLarge = this.#chunks.size + chunk.length > this.#maxBytes;
-    if (!isTooLarge && this.#buffer(chunk.length)) {
+    if (!isTooLarge && this.#recipient.memory.take(chunk.length)) {
       this.#chunks.add(chunk);
       return true;
     }
@@ -161,7 +168,7 @@ export class TransformedAnswer implements Answer {
   }
 
   async #transform(body: Buffer): Promise<void> {
-    const { response, pluginFailed } = this.#recipient;
+    const { response, memory, pluginFailed } = this.#recipient;
     const outcome = await this.#chain.transformResponseAsync({ ...this.#context, body }, { signal: this.#signal });
     if (outcome.kind !== 'transformed' && outcome.error !== undefined) {
       pluginFailed('a response transform failed', outcome.error);
@@ -171,6 +178,10 @@ export class TransformedAnswer implements Answer {
       return;
     }
     const sent = outcome.kind === 'transformed' ? outcome : { ...this.#context, body };
+    if (sent.body !== body) {
+      memory.release(body.length);
+      if (!memory.take(sent.body.length)) throw TOO_MANY_BYTES;
+    }
     const lines = towardsClient(sent.headers, { replacedBody: sent.body !== body }).flat();
     if (!BODILESS.has(sent.status)) lines.push('content-length', String(sent.body.length));
     response.writeHead(sent.status, lines).end(sent.body);

@@ -2,6 +2,7 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { Chunks } from './chunks.ts';
 import { Refusal } from './refusal.ts';
+import type { Holding } from './shares.ts';
 
 /** Size in bytes from which a body that no plugin reads is streamed. */
 const STREAMED_FROM = 64 * 1024;
@@ -22,27 +23,6 @@ export async function* chunksOf(request: IncomingMessage): AsyncGenerator<Buffer
   }
 }
 
-/** Counts the bytes of all bodies in memory: those of requests, and of answers that are buffered for a transform. */
-export class BufferedBytes {
-  readonly #limit: number;
-  #count = 0;
-
-  constructor(limit: number) {
-    this.#limit = limit;
-  }
-
-  /** Counts bytes; returns whether the limit allows them. */
-  add(bytes: number): boolean {
-    this.#count += bytes;
-    return this.#count <= this.#limit;
-  }
-
-  /** Subtracts bytes that were added. */
-  remove(bytes: number): void {
-    this.#count -= bytes;
-  }
-}
-
 /** The refusal of a request whose body or answer the limit of buffered bytes does not allow. */
 export const TOO_MANY_BYTES = new Refusal(503, 'overloaded_error', 'too many bytes are buffered', 1);
 
@@ -52,8 +32,8 @@ export interface BodyRules {
   readonly limit: number;
   /** Whether the body must not be streamed. */
   readonly needsWhole: boolean;
-  /** Called with the size of each buffered part; returns whether it may be buffered. */
-  readonly buffer: (bytes: number) => boolean;
+  /** The bytes that the request has in memory. */
+  readonly memory: Holding;
 }
 
 /** Creates the refusal of a body that exceeds the limit. */
@@ -68,7 +48,7 @@ function tooLarge(limit: number): Refusal {
 export function readBody(
   request: IncomingMessage,
   response: ServerResponse,
-  { limit, needsWhole, buffer }: BodyRules,
+  { limit, needsWhole, memory }: BodyRules,
   take: (body: Body) => void,
   refuse: (refusal: Refusal) => void,
 ): void {
@@ -93,7 +73,7 @@ export function readBody(
   request.on('data', (chunk: Buffer) => {
     if (isRefused) return;
     const isTooLarge = chunks.size + chunk.length > limit;
-    if (!isTooLarge && buffer(chunk.length)) {
+    if (!isTooLarge && memory.take(chunk.length)) {
       chunks.add(chunk);
       return;
     }

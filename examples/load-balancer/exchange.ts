@@ -20,7 +20,7 @@ import {
 } from './answer.ts';
 import { Attempt, type AttemptOwner, type SentRequest } from './attempt.ts';
 import type { Batch } from './batch.ts';
-import { type Body, type BufferedBytes, chunksOf, readBody } from './body.ts';
+import { type Body, chunksOf, readBody, TOO_MANY_BYTES } from './body.ts';
 import type { CacheLedger } from './cache-ledger.ts';
 import { isUnsendable, noneAvailable, refusalOf } from './failure.ts';
 import { apiKeyOf, endToEnd, linesOf, towardsUpstream } from './headers.ts';
@@ -30,6 +30,7 @@ import { Prompt } from './prompt.ts';
 import type { LogEntry, RequestRecord } from './record.ts';
 import { Refusal, sendRefusal } from './refusal.ts';
 import type { PrincipalRoute } from './routes.ts';
+import { Holding, type Shares } from './shares.ts';
 import { hasDotSegments, plainTarget, splitTarget, TARGET_PROBLEM } from './target.ts';
 import { inContext, methodsInContext } from './tracing.ts';
 import { isEventStream, NO_USAGE, type Usage, type UsageReader, usageReader } from './usage.ts';
@@ -42,7 +43,8 @@ export interface Shared {
   readonly ledger: CacheLedger;
   readonly keepAlive: KeepAlive;
   readonly maxBodyBytes: number;
-  readonly buffered: BufferedBytes;
+  /** The bytes of all bodies in memory. */
+  readonly buffered: Shares;
   readonly log: (entry: LogEntry) => void;
   readonly accessLog: ((record: RequestRecord) => void) | undefined;
   /** Routes the requests that were read in one iteration of the event loop. */
@@ -73,6 +75,7 @@ export class Exchange implements AttemptOwner {
   /** Absent without observers. */
   readonly #observation: Observation | undefined;
   readonly #began = performance.now();
+  readonly #memory: Holding;
   #body: Body | undefined;
   #context: RequestContext | undefined;
   #prompt: Prompt | undefined;
@@ -84,7 +87,6 @@ export class Exchange implements AttemptOwner {
   #usage: UsageReader | undefined;
   /** Aborts plugin calls when the client disconnects; created on the first use. */
   #aborter: AbortController | undefined;
-  #buffered = 0;
   #isClosed = false;
 
   constructor(shared: Shared, view: View, request: IncomingMessage, response: ServerResponse) {
@@ -94,10 +96,16 @@ export class Exchange implements AttemptOwner {
     this.#view = view;
     this.#principal = view.principalOf(apiKeyOf(request.headers));
     this.#plugins = view.pluginsOf(this.#principal);
+    this.#memory = new Holding(shared.buffered, this.principalId);
     if (this.#plugins.hasObservers) {
       const log = (level: LogEntry['level'], message: string, error: unknown) => this.#log(level, message, error);
       this.#observation = new Observation(this.#plugins.chain, shared.events, log);
     }
+  }
+
+  /** The id of the principal; empty for an unknown key. */
+  get principalId(): string {
+    return this.#principal?.id ?? '';
   }
 
   /** Seconds since the request came. */
@@ -138,7 +146,7 @@ export class Exchange implements AttemptOwner {
       readBody(
         this.#request,
         this.#response,
-        { limit: this.#shared.maxBodyBytes, needsWhole, buffer: (bytes) => this.#buffer(bytes) },
+        { limit: this.#shared.maxBodyBytes, needsWhole, memory: this.#memory },
         inContext((body) => {
           if (needsWhole) this.#shared.routing.add(() => this.#route(body));
           else this.#route(body);
@@ -164,7 +172,7 @@ export class Exchange implements AttemptOwner {
       durationMs: Math.round(performance.now() - this.#began),
     });
     this.#shared.accessLog?.(this.#record());
-    this.#shared.buffered.remove(this.#buffered);
+    this.#memory.releaseAll();
     this.#release();
     this.#prompt = undefined;
   }
@@ -190,6 +198,7 @@ export class Exchange implements AttemptOwner {
     const recipient: Recipient = {
       response: this.#response,
       resume: attempt.resume,
+      memory: this.#memory,
       pluginFailed: (message, error) => this.#pluginFailed(message, error),
       failed: (error) => {
         attempt.abandon();
@@ -202,9 +211,8 @@ export class Exchange implements AttemptOwner {
     }
     const context = this.#transformContext(attempt, status, headers);
     if (!isStream) {
-      const buffer = (bytes: number) => this.#buffer(bytes);
-      const limits = { maxBytes: this.#shared.maxBodyBytes, buffer, signal: this.#signal() };
-      return new TransformedAnswer(chain, context, recipient, limits);
+      const { maxBodyBytes: maxBytes } = this.#shared;
+      return new TransformedAnswer(chain, context, recipient, { maxBytes, signal: this.#signal() });
     }
     const outcome = chain.transformEvents(context);
     if (outcome.kind === 'transforming') return new TransformedEvents(outcome.transformer, context, recipient, events);
@@ -294,6 +302,7 @@ export class Exchange implements AttemptOwner {
     if (shaped.kind !== 'shaped' && shaped.error !== undefined) this.#log('warn', 'a shape failed', shaped.error);
     if (shaped.kind === 'unavailable') return this.#unavailable(shaped);
     const { url, method, headers, body } = shaped.request;
+    if (body !== this.#body && !this.#memory.take(body.length)) throw TOO_MANY_BYTES;
     const flat: string[] = [];
     for (const [name, value] of headers) if (name !== 'accept-encoding') flat.push(name, value);
     flat.push('accept-encoding', 'identity');
@@ -391,12 +400,6 @@ export class Exchange implements AttemptOwner {
   /** The signal for off-thread plugin calls. Calls for small requests finish before their client can disconnect. */
   #callOptions(): AsyncCallOptions {
     return (this.#body as Buffer).length < CANCELLED_FROM ? SHARED_BODY : { ...SHARED_BODY, signal: this.#signal() };
-  }
-
-  /** Counts bytes that are in memory until the exchange ends; returns whether the limit allows them. */
-  #buffer(bytes: number): boolean {
-    this.#buffered += bytes;
-    return this.#shared.buffered.add(bytes);
   }
 
   #signal(): AbortSignal {

@@ -6,7 +6,6 @@ import { type ObserveStage, prometheusSink, WasmtimeRuntime } from 'cc-lb-runtim
 import { Registry } from 'prom-client';
 import { Agent } from 'undici';
 import { Batch } from './batch.ts';
-import { BufferedBytes } from './body.ts';
 import type { BreakerOptions } from './breaker.ts';
 import { CacheLedger, type Lesson } from './cache-ledger.ts';
 import { Exchange, type Shared } from './exchange.ts';
@@ -16,6 +15,7 @@ import { Publisher } from './publisher.ts';
 import type { LogEntry, RequestRecord } from './record.ts';
 import { Refusal } from './refusal.ts';
 import type { Routes } from './routes.ts';
+import { Shares } from './shares.ts';
 import { Upstreams, type UpstreamTimeouts } from './upstream.ts';
 import type { View } from './view.ts';
 
@@ -23,13 +23,15 @@ import type { View } from './view.ts';
 export interface Limits {
   /** Bytes of a request's body. */
   readonly bodyBytes: number;
-  /** Bytes of all bodies in memory; requests that exceed it are answered with 503 and Retry-After. */
+  /**
+   * Bytes of all bodies in memory, shared by principals; requests that exceed it are answered with 503 and Retry-After.
+   */
   readonly bufferedBytes: number;
   /** Bytes of a request's head. */
   readonly headerBytes: number;
   /** Header lines of a request; more are an error. */
   readonly headers: number;
-  /** Concurrent requests; more are answered with 503 and Retry-After. */
+  /** Concurrent requests, shared by principals; more are answered with 503 and Retry-After. */
   readonly requests: number;
   /** Concurrent connections of clients; more are closed. */
   readonly connections: number;
@@ -115,6 +117,8 @@ export class LoadBalancer {
   readonly #metrics: RequestMetrics;
   readonly #shared: Shared;
   readonly #limits: Limits;
+  /** The running requests, by principal. */
+  readonly #running: Shares;
   /** The number of requests that wait for earlier ones, by connection. */
   readonly #waiting = new WeakMap<Socket, number>();
   #connections = 0;
@@ -128,6 +132,7 @@ export class LoadBalancer {
     const timeouts = completed(TIMEOUTS, options.timeouts);
     const { connectMs, headersMs, idleMs } = timeouts;
     this.#limits = limits;
+    this.#running = new Shares(limits.requests);
     this.#agent = new Agent({ connectTimeout: connectMs, headersTimeout: headersMs, bodyTimeout: idleMs });
     const breaker = completed(BREAKER, options.breaker);
     this.#upstreams = new Upstreams({ timeouts, breaker, connections: limits.upstreamConnections });
@@ -136,7 +141,7 @@ export class LoadBalancer {
       ledger: new CacheLedger({ onLesson: options.onLesson }),
       keepAlive: new KeepAlive(timeouts.streamCommentMs),
       maxBodyBytes: limits.bodyBytes,
-      buffered: new BufferedBytes(limits.bufferedBytes),
+      buffered: new Shares(limits.bufferedBytes),
       log,
       accessLog,
       routing: new Batch((run) => void setImmediate(run)),
@@ -265,24 +270,22 @@ export class LoadBalancer {
 
   #handle(request: IncomingMessage, response: ServerResponse): void {
     if (this.#isClosing) response.shouldKeepAlive = false;
-    const refusal = this.#refusalOf(request);
     const exchange = new Exchange(this.#shared, this.view, request, response);
     this.#exchanges.add(exchange);
+    const { principalId } = exchange;
+    const runs = this.#running.take(principalId, 1);
     response.on('timeout', destroyStalled);
     response.on('close', () => {
       this.#exchanges.delete(exchange);
+      if (runs) this.#running.release(principalId, 1);
       this.#metrics.ended(exchange);
       exchange.closed();
       // The connection has become idle, and nothing else would close it before its time limit.
       if (this.#isClosing) setImmediate(() => this.#server.closeIdleConnections());
       if (this.#exchanges.size === 0) this.#whenIdle();
     });
-    exchange.start(refusal);
-  }
-
-  #refusalOf(request: IncomingMessage): Refusal | undefined {
-    if (this.#exchanges.size >= this.#limits.requests) return OVERLOADED;
-    return request.rawHeaders.length > 2 * this.#limits.headers ? TOO_MANY_HEADERS : undefined;
+    if (!runs) exchange.start(OVERLOADED);
+    else exchange.start(request.rawHeaders.length > 2 * this.#limits.headers ? TOO_MANY_HEADERS : undefined);
   }
 }
 

@@ -1,0 +1,64 @@
+/** An amount that principals share. */
+
+/**
+ * A limit that principals share: one may hold as much as nobody uses. Alone it may hold half of the limit, with a second
+ * one a third each, so that another one can always acquire some.
+ */
+export class Shares {
+  readonly #limit: number;
+  #total = 0;
+  /** Amounts by principal; a principal without any has no entry. */
+  readonly #held = new Map<string, number>();
+
+  constructor(limit: number) {
+    this.#limit = limit;
+  }
+
+  /** Takes an amount, which must be released. Returns false, and takes nothing, if the principal may not hold it. */
+  take(principal: string, amount: number): boolean {
+    const held = (this.#held.get(principal) ?? 0) + amount;
+    if (held > this.#limit - this.#total) return false;
+    this.#total += amount;
+    this.#held.set(principal, held);
+    return true;
+  }
+
+  /** Returns what `take` took. */
+  release(principal: string, amount: number): void {
+    const held = (this.#held.get(principal) ?? 0) - amount;
+    this.#total -= amount;
+    if (held > 0) this.#held.set(principal, held);
+    else this.#held.delete(principal);
+  }
+}
+
+/** What one request holds of a shared amount. */
+export class Holding {
+  readonly #shares: Shares;
+  readonly #principal: string;
+  #amount = 0;
+
+  constructor(shares: Shares, principal: string) {
+    this.#shares = shares;
+    this.#principal = principal;
+  }
+
+  /** Takes an amount. Returns false, and takes nothing, if the limit does not allow it. */
+  take(amount: number): boolean {
+    if (!this.#shares.take(this.#principal, amount)) return false;
+    this.#amount += amount;
+    return true;
+  }
+
+  /** Returns a part of what `take` took; nothing after `releaseAll`. */
+  release(amount: number): void {
+    const held = Math.min(amount, this.#amount);
+    this.#shares.release(this.#principal, held);
+    this.#amount -= held;
+  }
+
+  /** Returns everything that `take` took. */
+  releaseAll(): void {
+    this.release(this.#amount);
+  }
+}
