@@ -8,6 +8,7 @@ import { Prompt } from '../examples/load-balancer/prompt.ts';
 import { shapeResponse } from '../src/wire/messages/shape.ts';
 import { loadBalancer, ok, plugin, post, principal, reply, routes, until, upstream } from './load-balancer/support.ts';
 import { encodeToBytes } from './support/encode.ts';
+import { guest as guestOf, LONGER_THAN_PROBES, misbehavesAfterProbe } from './support/guest.ts';
 
 const SSE = { 'content-type': 'text/event-stream' };
 const JSON_TYPE = { 'content-type': 'application/json' };
@@ -258,6 +259,23 @@ describe('answers', () => {
     expect(chunks.map(({ totalBytes }) => totalBytes)).toEqual(batches.map((batch) => batch.length));
     const counts = { inputTokens: 3, outputTokens: 9, cacheReadInputTokens: 7, cacheCreationInputTokens: null };
     expect(events.at(-1)).toMatchObject({ status: 200, ...counts });
+  });
+});
+
+describe('an observer that never returns', () => {
+  const endless = { name: 'endless', kind: 'observe', principal: 'bad', deadlineMs: 3_000 } as const;
+  const bytes = guestOf({ hooks: ['observe'], hook: misbehavesAfterProbe('(loop (br 0)) unreachable') });
+  const principals = [principal('me'), principal('bad')];
+
+  it('delays neither its own request nor others', async () => {
+    const server = await upstream(ok);
+    const plugins = [{ ...endless, bytes }];
+    const { url, balancer } = await loadBalancer(routes([server], { principals, plugins }));
+    const headers = { 'user-agent': 'x'.repeat(LONGER_THAN_PROBES) };
+    expect((await reply(url, { key: 'bad', headers })).status).toBe(200);
+    expect((await reply(url)).status).toBe(200);
+    // It still runs, on another thread.
+    expect(balancer.runtime.stats().inFlight).toBe(1);
   });
 });
 

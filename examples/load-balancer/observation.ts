@@ -12,11 +12,16 @@ interface ChunkBatch {
   totalBytes: number;
 }
 
-/** The events of one request. Observers run on this thread, in order; the deadline of their slot limits their time. */
+/**
+ * The events of one request. Observers run on this thread for a slice of CPU time, then on another one. The next event
+ * waits for the observers of the previous one; chunks that arrive meanwhile are one event.
+ */
 export class Observation {
   readonly #chain: PluginChain;
   readonly #events: Batch;
   readonly #log: (level: LogEntry['level'], message: string, error: unknown) => void;
+  readonly #waiting: ObserveEvent[] = [];
+  #isReporting = false;
   #batches = 0;
   /** The batch that is not reported yet. */
   #batch: ChunkBatch | undefined;
@@ -34,18 +39,15 @@ export class Observation {
 
   /** Reports an event. */
   add(event: ObserveEvent): void {
-    this.#events.add(() => this.#report(event));
+    this.#waiting.push(event);
+    if (this.#waiting.length === 1 && !this.#isReporting) this.#events.add(() => void this.#report());
   }
 
   /** Reports a chunk of the answer, in which `eventCount` events end. */
   addChunk(chunk: Buffer, eventCount: number): void {
     if (this.#batch === undefined) {
-      const batch: ChunkBatch = { type: 'chunk', batchIndex: this.#batches++, eventCount: 0, totalBytes: 0 };
-      this.#batch = batch;
-      this.#events.add(() => {
-        this.#batch = undefined;
-        this.#report(batch);
-      });
+      this.#batch = { type: 'chunk', batchIndex: this.#batches++, eventCount: 0, totalBytes: 0 };
+      this.add(this.#batch);
     }
     this.#batch.eventCount += eventCount;
     this.#batch.totalBytes += chunk.length;
@@ -57,11 +59,17 @@ export class Observation {
     this.add({ type: 'error', code: codeOf(error) || 'unknown', message, source });
   }
 
-  #report(event: ObserveEvent): void {
-    try {
-      for (const error of this.#chain.observe(event)) this.#log('warn', 'an observer failed', error);
-    } catch (error) {
-      this.#log('error', 'an event could not be observed', error);
+  /** Reports the waiting events. */
+  async #report(): Promise<void> {
+    this.#isReporting = true;
+    for (let event = this.#waiting.shift(); event !== undefined; event = this.#waiting.shift()) {
+      if (event === this.#batch) this.#batch = undefined;
+      try {
+        for (const error of await this.#chain.observeAsync(event)) this.#log('warn', 'an observer failed', error);
+      } catch (error) {
+        this.#log('error', 'an event could not be observed', error);
+      }
     }
+    this.#isReporting = false;
   }
 }

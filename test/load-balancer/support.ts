@@ -74,7 +74,8 @@ export function routes(upstreams: readonly { url: string }[], rest: Partial<Rout
 export async function loadBalancer(served: Routes, options: LoadBalancerOptions = {}) {
   const log: LogEntry[] = [];
   const events: ObserveEvent[] = [];
-  const observer = { observe: (event: ObserveEvent) => void events.push(event), observeAsync: async () => undefined };
+  const observe = (event: ObserveEvent) => void events.push(event);
+  const observer = { observe, observeAsync: async (event: ObserveEvent) => observe(event) };
   const balancer = new LoadBalancer({ observers: [observer], log: (entry) => log.push(entry), ...options });
   onTestFinished(() => balancer.close({ graceMs: 0 }));
   await balancer.publish(served);
