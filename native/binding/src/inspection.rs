@@ -1,8 +1,9 @@
 //! The result of an inspection for JavaScript.
 
 use cc_lb_engine::inspect::{Export, Import, MemoryLimits, ModuleEncoding, ModuleFacts, ParseError, Section};
-use napi::bindgen_prelude::Buffer;
 use napi_derive::napi;
+
+use crate::bytes::Bytes;
 
 /// An import.
 #[napi(object, object_from_js = false)]
@@ -48,13 +49,14 @@ pub struct NativeSection {
     /// Its length in bytes.
     pub size: u32,
     /// The bytes, unless there are more than 1 MiB.
-    pub data: Option<Buffer>,
+    #[napi(ts_type = "Buffer")]
+    pub data: Option<Bytes>,
 }
 
 impl From<Section> for NativeSection {
     fn from(section: Section) -> Self {
         let Section { name, offset, size, data } = section;
-        NativeSection { name, offset, size, data: data.map(Buffer::from) }
+        NativeSection { name, offset, size, data: data.map(Bytes) }
     }
 }
 

@@ -6,6 +6,7 @@
 use napi_derive::napi;
 
 pub mod batch;
+pub mod bytes;
 pub mod cache_dir;
 pub mod call;
 pub mod compile;

@@ -9,10 +9,11 @@ use cc_lb_engine::deadline::Cancel;
 use cc_lb_engine::engine::HotEngine;
 use cc_lb_engine::failure::{Failure, Phase, Resource, catching};
 use cc_lb_engine::fair_budget::FairCharge;
-use napi::bindgen_prelude::{AsyncTask, BufferSlice, Either};
-use napi::{Env, Result, ScopedTask};
+use napi::bindgen_prelude::{AsyncTask, Either};
+use napi::{Env, Result, Task};
 use napi_derive::napi;
 
+use crate::bytes::Bytes;
 use crate::call::Header;
 use crate::failure::NativeFailure;
 use crate::tasks::cancel_at_end;
@@ -20,8 +21,6 @@ use crate::tasks::cancel_at_end;
 /// Bytes of buffers that are kept for the next requests, and how many buffers.
 const KEPT_BYTES: usize = 32 << 20;
 const KEPT_BUFFERS: usize = 8;
-/// Answers up to this size are copied on the JavaScript thread. A larger answer is transferred to its Buffer.
-const COPIED_BYTES: usize = 64 << 10;
 
 static BUFFERS: Mutex<Vec<Vec<u8>>> = Mutex::new(Vec::new());
 
@@ -35,8 +34,11 @@ impl Staged {
     fn copy(engine: &HotEngine, principal: &str, request: Request<'_>) -> std::result::Result<Staged, Failure> {
         let Request { head, body, tail } = request;
         let mut charge = FairCharge::new(&engine.staged, principal);
+        if !charge.set(request.bytes() as u64) {
+            return Err(Failure::Saturated(Resource::Staging));
+        }
         let mut bytes = BUFFERS.lock().unwrap_or_else(PoisonError::into_inner).pop().unwrap_or_default();
-        if !charge.set(request.bytes() as u64) || bytes.try_reserve(request.bytes()).is_err() {
+        if bytes.try_reserve(request.bytes()).is_err() {
             return Err(Failure::Saturated(Resource::Staging));
         }
         bytes.extend_from_slice(head);
@@ -116,9 +118,10 @@ pub struct CallTask {
 
 /// The outcome of a call off the JavaScript thread.
 #[napi(object, use_nullable = true, object_from_js = false)]
-pub struct NativeTaskOutcome<'env> {
+pub struct NativeTaskOutcome {
     /// The answer's bytes.
-    pub answer: Option<BufferSlice<'env>>,
+    #[napi(ts_type = "Buffer")]
+    pub answer: Option<Bytes>,
     /// The failure, or null.
     pub failure: Option<NativeFailure>,
     /// Seconds inside the guest, NaN if it was never entered.
@@ -152,11 +155,11 @@ impl CallTask {
     }
 }
 
-impl<'task> ScopedTask<'task> for CallTask {
+impl Task for CallTask {
     type Output = Finished;
-    type JsValue = NativeTaskOutcome<'task>;
+    type JsValue = NativeTaskOutcome;
 
-    fn compute(&mut self) -> Result<Self::Output> {
+    fn compute(&mut self) -> Result<Finished> {
         let began = Instant::now();
         let hook = self.call.hook;
         let caught = catching(|message| Failure::guest(Phase::Hook(hook), message), || Ok(self.run()));
@@ -164,13 +167,12 @@ impl<'task> ScopedTask<'task> for CallTask {
         Ok(Finished { outcome, total_seconds: began.elapsed().as_secs_f64() })
     }
 
-    fn resolve(&mut self, env: &'task Env, finished: Self::Output) -> Result<NativeTaskOutcome<'task>> {
-        let Finished { outcome, total_seconds } = finished;
-        let (answer, failure) = match outcome.result {
-            Ok(bytes) if bytes.len() <= COPIED_BYTES => (Some(BufferSlice::copy_from(env, bytes)?), None),
-            Ok(bytes) => (Some(BufferSlice::from_data(env, bytes)?), None),
+    fn resolve(&mut self, _env: Env, finished: Finished) -> Result<NativeTaskOutcome> {
+        let Finished { outcome: Outcome { result, seconds }, total_seconds } = finished;
+        let (answer, failure) = match result {
+            Ok(bytes) => (Some(Bytes(bytes)), None),
             Err(failure) => (None, Some(failure.into())),
         };
-        Ok(NativeTaskOutcome { answer, failure, seconds: outcome.seconds, total_seconds })
+        Ok(NativeTaskOutcome { answer, failure, seconds, total_seconds })
     }
 }
