@@ -1,7 +1,7 @@
 //! Checks that wasmtime's handler still receives the signals by which guests trap. Replacing it (as JavaScript's
 //! `process.on('SIGSEGV')` does) makes every out-of-bounds access of a guest loop or end the process.
 
-#[cfg(unix)]
+#[cfg(all(unix, not(target_vendor = "apple")))]
 mod imp {
     use std::sync::OnceLock;
 
@@ -13,8 +13,8 @@ mod imp {
         // Division by zero.
         #[cfg(any(target_arch = "x86_64", target_arch = "s390x"))]
         (libc::SIGFPE, "SIGFPE"),
-        // The signal of an access to a guard page on these systems.
-        #[cfg(any(target_vendor = "apple", target_os = "freebsd"))]
+        // The signal of an access to a guard page on this system.
+        #[cfg(target_os = "freebsd")]
         (libc::SIGBUS, "SIGBUS"),
     ];
     static INSTALLED: OnceLock<Vec<usize>> = OnceLock::new();
@@ -44,9 +44,10 @@ mod imp {
     }
 }
 
-#[cfg(not(unix))]
+#[cfg(any(not(unix), target_vendor = "apple"))]
 mod imp {
-    /// Does nothing: Windows calls every vectored exception handler, and other code cannot replace that of wasmtime.
+    /// Does nothing, because signal handlers have no effect on guests: Windows calls every vectored exception handler, and
+    /// Apple's systems send an exception of a thread to wasmtime before they make a signal of it.
     pub fn record_handlers() {}
 
     /// Always empty.
