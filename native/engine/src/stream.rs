@@ -5,7 +5,8 @@
 //!                          └──an event fails, or the budget is exhausted──▶ ended
 //! ```
 
-use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+use std::sync::atomic::Ordering::{Relaxed, SeqCst};
+use std::sync::atomic::{AtomicBool, fence};
 use std::sync::{Arc, Mutex, MutexGuard, TryLockError};
 
 use crate::engine::HotEngine;
@@ -50,8 +51,10 @@ impl Stream {
         event: impl FnOnce(&mut Instance) -> Result<R, Failure>,
     ) -> Result<R, Failure> {
         let result = self.run(create, event);
-        // After the lock is released, either this thread sees that the stream was closed, or `close` acquires the lock.
-        if self.closed.load(SeqCst) {
+        // With the fence in `close`, either this thread sees that the stream was closed, or `close` sees that the lock was
+        // released.
+        fence(SeqCst);
+        if self.closed.load(Relaxed) {
             self.close();
         }
         result
@@ -103,7 +106,8 @@ impl Stream {
 
     /// Ends the stream. A running event ends it when it finishes.
     pub fn close(&self) {
-        self.closed.store(true, SeqCst);
+        self.closed.store(true, Relaxed);
+        fence(SeqCst);
         let Some(mut state) = self.try_lock() else { return };
         if let State::Live(instance, charge) = std::mem::replace(&mut *state, State::Ended) {
             self.release(instance);
