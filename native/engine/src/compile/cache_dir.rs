@@ -302,8 +302,12 @@ fn shared_key(directory: &Path, temporary: &Path, new_key: Key) -> io::Result<Ke
         if error.kind() != ErrorKind::NotFound {
             return Err(error);
         }
-        // A hard link creates the file atomically with its whole content, and fails if it exists.
-        let written = create_own(temporary).and_then(|mut file| file.write_all(&new_key));
+        // A hard link creates the file atomically with its whole content, and fails if it exists. A key that a power failure
+        // truncates would make the directory unusable, whereas an image would only be rejected.
+        let written = create_own(temporary).and_then(|mut file| {
+            file.write_all(&new_key)?;
+            file.sync_all()
+        });
         let linked = written.and_then(|()| fs::hard_link(temporary, &path));
         let _ = fs::remove_file(temporary);
         match linked {
