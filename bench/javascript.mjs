@@ -10,7 +10,7 @@ import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import { median } from './statistics.mjs';
-import { observeEvents, principals, requests, streamEvents, transformContext } from './traffic.mjs';
+import { eventInputs, observeEvents, principals, requests, responseInput, streamEvents } from './traffic.mjs';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
 const { values: options } = parseArgs({
@@ -150,19 +150,14 @@ function makeCase(library, name) {
     }
     case 'response': {
       const dialect = new WasmtimeUpstreamDialect(runtime, register('Shape', 'transforms'));
-      const inputs = traffic.map((request) => ({
-        ...transformContext(request, { ...request.principal, claims: { plan: 'team' } }),
-        body: request.ctx.body,
-      }));
+      const principal = ({ id, kind }) => ({ id, kind, claims: { plan: 'team' } });
+      const inputs = traffic.map((request) => responseInput(request, principal(request.principal)));
       return { inputs, call: (input) => dialect.transformResponse(input) };
     }
     case 'sse': {
       const dialect = new WasmtimeUpstreamDialect(runtime, register('Shape', 'transforms'));
       const events = streamEvents(EVENTS_OF_A_STREAM);
-      const inputs = traffic.slice(0, 16).flatMap((request) => {
-        const context = transformContext(request, request.principal);
-        return events.map((event) => ({ ...context, event }));
-      });
+      const inputs = traffic.slice(0, 16).flatMap((request) => eventInputs(request, request.principal, events));
       return { inputs, call: (input) => dialect.transformSseEvent(input) };
     }
     default:

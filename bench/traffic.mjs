@@ -12,6 +12,7 @@ const pick = (values) => fresh(values[randomInt(values.length)]);
 /** An equal string that shares nothing with `text`, as a parser would make it. */
 const fresh = (text) => Buffer.from(text).toString();
 
+const MODEL = 'claude-3-haiku-20240307';
 const USER_AGENTS = ['claude-cli/1.0.80 (external, cli)', 'anthropic-sdk-python/0.39.0', 'node-fetch/3.3.2'];
 const BETAS = ['prompt-caching-2024-07-31', 'prompt-caching-2024-07-31,token-counting-2024-11-01'];
 const UPSTREAMS = Array.from({ length: CANDIDATES }, (_, index) => ({
@@ -79,21 +80,45 @@ export function streamEvents(count) {
   }));
 }
 
-/** What both transforms are given about an exchange. */
-export function transformContext({ ctx, upstream }, principal) {
+/** The input of `transform_response`. */
+export function responseInput({ ctx, upstream }, principal) {
   return {
     requestId: ctx.requestId,
     principal,
     upstream,
     requestMethod: ctx.method,
     requestPath: ctx.path,
-    canonicalModelId: 'claude-3-haiku-20240307',
+    canonicalModelId: MODEL,
     status: 200,
-    headers: [
-      ['content-type', 'text/event-stream'],
-      ['request-id', ctx.requestId],
-    ],
+    headers: responseHeaders(ctx, 'application/json'),
+    body: ctx.body,
   };
+}
+
+/**
+ * The inputs of `transform_sse_event` for events of one stream. They are literals: on Node 20, V8 takes more than a
+ * microsecond for `{ ...context, event }`, which is no part of a call.
+ */
+export function eventInputs({ ctx, upstream }, principal, events) {
+  const headers = responseHeaders(ctx, 'text/event-stream');
+  return events.map((event) => ({
+    requestId: ctx.requestId,
+    principal,
+    upstream,
+    requestMethod: ctx.method,
+    requestPath: ctx.path,
+    canonicalModelId: MODEL,
+    status: 200,
+    headers,
+    event,
+  }));
+}
+
+function responseHeaders({ requestId }, contentType) {
+  return [
+    ['content-type', contentType],
+    ['request-id', requestId],
+  ];
 }
 
 /** One of each kind of event that an observer is given in the course of a request. */

@@ -1,7 +1,7 @@
 // The work of a request: typed calls of a package, with separate modules for each principal.
 import { pathToFileURL } from 'node:url';
 import { moduleOf } from './modules.mjs';
-import { observeEvents, principals, requests, streamEvents, transformContext } from './traffic.mjs';
+import { eventInputs, observeEvents, principals, requests, streamEvents } from './traffic.mjs';
 
 const STREAM_EVENTS = 20;
 
@@ -35,10 +35,9 @@ function shape({ shape }, { ctx, upstream, principal }, options) {
 }
 
 function transform({ shape }, input, count) {
-  const context = transformContext(input, input.principal);
   let changed = 0;
-  for (let index = 0; index < count; index++) {
-    const answer = shape.transformSseEvent({ ...context, event: input.events[index] });
+  for (const event of eventInputs(input, input.principal, input.events.slice(0, count))) {
+    const answer = shape.transformSseEvent(event);
     if (answer.kind === 'replace') changed += answer.events.length;
   }
   if (changed !== count) throw new Error('the plugin did not change every event');

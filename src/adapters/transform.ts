@@ -9,7 +9,13 @@ import { checkStatus, isFinalStatus } from '../policy/decision.ts';
 import { transformedHeaders } from '../policy/headers.ts';
 import { InvalidAnswerError, quoted } from '../policy/refusal.ts';
 import { isEventType, isLongEventType, MAX_DECODED_TYPE_BYTES, MAX_TYPE_UNITS } from '../sse/event.ts';
-import type { SseEvent, TransformResponseInput, TransformResponseOutput, TransformSseEventOutput } from '../types.ts';
+import type {
+  ReplacedResponse,
+  SseEvent,
+  TransformResponseInput,
+  TransformResponseOutput,
+  TransformSseEventOutput,
+} from '../types.ts';
 import { checkBytes, checkObject } from '../validate.ts';
 import type { Version } from '../versions.ts';
 import { decodeAnswer } from '../wire/decode.ts';
@@ -52,7 +58,19 @@ export class ResponseCall extends AdapterCall<TransformResponseOutput> {
   ) {
     const schema = version.schemas.transform_response!;
     const exchange = exchangeOf(input);
-    const request = { ...exchange.value, body: bodyOf(input.body) };
+    const { value } = exchange;
+    // Not a spread: on Node 20 each object of a spread with more fields has a hidden class of its own.
+    const request = {
+      requestId: value.requestId,
+      principal: value.principal,
+      upstream: value.upstream,
+      requestMethod: value.requestMethod,
+      requestPath: value.requestPath,
+      canonicalModelId: value.canonicalModelId,
+      responseStatus: value.responseStatus,
+      responseHeaders: value.responseHeaders,
+      body: bodyOf(input.body),
+    };
     super('transform_response', version, options, {
       principal: request.principal.id,
       maxAnswerBytes: config.wireBounds.outputBodyBytes,
@@ -88,13 +106,14 @@ export class ResponseCall extends AdapterCall<TransformResponseOutput> {
     const answer = decodeAnswer(this.schema.response, bytes, start, end, leased, memory, limit, textBytes);
     if (answer.kind === 'unchanged') return { kind: 'unchanged' };
     const { status, headers, body } = answer;
-    if (status !== null) checkStatus(status);
-    return {
-      kind: 'replace',
-      ...(status === null ? {} : { status }),
-      ...(headers === null ? {} : { headers: transformedHeaders(headers, wireBounds) }),
-      ...(body === null ? {} : { body }),
-    };
+    const output: { -readonly [Part in keyof ReplacedResponse]: ReplacedResponse[Part] } = { kind: 'replace' };
+    if (status !== null) {
+      checkStatus(status);
+      output.status = status;
+    }
+    if (headers !== null) output.headers = transformedHeaders(headers, wireBounds);
+    if (body !== null) output.body = body;
+    return output;
   }
 
   override breaksRule(answer: TransformResponseOutput): boolean {
