@@ -3,10 +3,14 @@ import { admit, admitAsync, type InspectedModule } from './admission/admit.ts';
 import { hookFacts, type ModuleInspection } from './admission/inspect.ts';
 import type { PluginMetadata } from './admission/metadata.ts';
 import { reportAdmission, reportAdmissionAsync } from './diagnostics.ts';
+import type { NativeModule } from './native/addon.ts';
 import { coreOf, type WasmtimeRuntime } from './runtime.ts';
 import type { HookKind } from './types.ts';
 
-/** An admitted module: its inspection without problems, and its content hash. */
+/**
+ * An admitted module: its inspection without problems, and its content hash. While this object is reachable, a registration
+ * of the same content neither compiles nor probes it.
+ */
 export interface Admission extends ModuleInspection {
   /** The metadata that the plugin declares. */
   readonly metadata: PluginMetadata;
@@ -41,6 +45,11 @@ export async function admitWasmAsync(runtime: WasmtimeRuntime, bytes: Uint8Array
   return admissionOf(await reportAdmissionAsync({ kind }, admitAsync(core, bytes, { kind })));
 }
 
-function admissionOf({ facts, metadata, contentHash }: InspectedModule): Admission {
-  return { facts, metadata, ...hookFacts(facts, metadata), problems: [], contentHash };
+/** The compiled modules of admissions that are reachable. */
+const modules = new WeakMap<Admission, NativeModule>();
+
+function admissionOf({ facts, metadata, contentHash, module }: InspectedModule): Admission {
+  const admission = { facts, metadata, ...hookFacts(facts, metadata), problems: [], contentHash };
+  modules.set(admission, module);
+  return admission;
 }

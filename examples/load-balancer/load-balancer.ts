@@ -2,7 +2,7 @@
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import type { AddressInfo, Socket } from 'node:net';
 import { setTimeout as delay } from 'node:timers/promises';
-import { type ObserveStage, prometheusSink, WasmtimeRuntime } from 'cc-lb-runtime-wasmtime';
+import { type Admission, type ObserveStage, prometheusSink, WasmtimeRuntime } from 'cc-lb-runtime-wasmtime';
 import { Registry } from 'prom-client';
 import { Agent } from 'undici';
 import { Batch } from './batch.ts';
@@ -14,7 +14,7 @@ import { RequestMetrics } from './metrics.ts';
 import { Publisher } from './publisher.ts';
 import type { LogEntry, RequestRecord } from './record.ts';
 import { Refusal } from './refusal.ts';
-import type { Routes } from './routes.ts';
+import type { PluginRoute, Routes } from './routes.ts';
 import { Shares } from './shares.ts';
 import { Upstreams, type UpstreamTimeouts } from './upstream.ts';
 import type { View } from './view.ts';
@@ -201,14 +201,14 @@ export class LoadBalancer {
     return this.#publisher.publish(routes);
   }
 
-  /** Admits the plugins of routes, so that `commit` finds them compiled. Rejects if one is rejected. */
-  prepare(routes: Routes): Promise<void> {
-    return this.#publisher.prepare(routes);
+  /** Admits a plugin for `commit`. Rejects if it is rejected. */
+  admit(plugin: PluginRoute): Promise<Admission> {
+    return this.#publisher.admit(plugin);
   }
 
-  /** Deploys prepared routes. */
-  commit(routes: Routes): Promise<View> {
-    return this.#publisher.commit(routes);
+  /** Deploys routes whose plugins were admitted. */
+  commit(routes: Routes, admitted: Admission[]): Promise<View> {
+    return this.#publisher.commit(routes, admitted);
   }
 
   /** Starts to listen; returns the address for requests. */

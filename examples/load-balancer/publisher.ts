@@ -1,5 +1,11 @@
 /** Deploys routes in two phases. */
-import { admitWasmAsync, type ObserveStage, type PluginSlot, type WasmtimeRuntime } from 'cc-lb-runtime-wasmtime';
+import {
+  type Admission,
+  admitWasmAsync,
+  type ObserveStage,
+  type PluginSlot,
+  type WasmtimeRuntime,
+} from 'cc-lb-runtime-wasmtime';
 import { checkNames, type PluginRoute, type Routes, slotKeyOf } from './routes.ts';
 import { SerialQueue } from './serial-queue.ts';
 import type { Upstreams } from './upstream.ts';
@@ -28,36 +34,42 @@ export class Publisher {
     return this.#view;
   }
 
-  /** `prepare`, then `commit`. */
+  /** Admits every plugin, then commits. */
   async publish(routes: Routes): Promise<View> {
-    await this.prepare(routes);
-    return this.commit(routes);
+    checkNames(routes.plugins);
+    const admitted: Admission[] = [];
+    for (const plugin of routes.plugins) admitted.push(await this.admit(plugin));
+    return this.commit(routes, admitted);
   }
 
   /**
-   * Admits every plugin off-thread, so that `commit` finds it compiled. Requests are not affected. Rejects if one is
-   * rejected; the error has the listed name of the plugin as `plugin`.
+   * Admits a plugin off-thread. Requests are not affected. Rejects if it is rejected; the error has the listed name of the
+   * plugin as `plugin`.
    */
-  async prepare({ plugins }: Routes): Promise<void> {
-    checkNames(plugins);
+  async admit({ name, principal, kind, bytes }: PluginRoute): Promise<Admission> {
     const { runtime } = this.#parts;
-    for (const { name, principal, kind, bytes } of plugins) {
-      try {
-        const deployed = runtime.getSlot(slotKeyOf(name, principal))?.kind ?? kind;
-        if (deployed !== kind) throw new Error(`it is deployed as ${deployed}: remove it before it is a ${kind}`);
-        await admitWasmAsync(runtime, bytes, kind);
-      } catch (error) {
-        throw new PluginRejected(name, error);
-      }
+    try {
+      const deployed = runtime.getSlot(slotKeyOf(name, principal))?.kind ?? kind;
+      if (deployed !== kind) throw new Error(`it is deployed as ${deployed}: remove it before it is a ${kind}`);
+      return await admitWasmAsync(runtime, bytes, kind);
+    } catch (error) {
+      throw new PluginRejected(name, error);
     }
   }
 
   /**
    * Registers the plugins, then publishes the view, then evicts slots that the view does not use. In this order no
-   * request uses a missing slot. Sets are committed in the order of the calls.
+   * request uses a missing slot. Sets are committed in the order of the calls. `admitted` are the admissions of the plugins,
+   * which are reachable until then, so that no plugin is compiled and probed again.
    */
-  commit(routes: Routes): Promise<View> {
-    return this.#queue.run(() => this.#commit(routes));
+  commit(routes: Routes, admitted: Admission[]): Promise<View> {
+    return this.#queue.run(async () => {
+      try {
+        return await this.#commit(routes);
+      } finally {
+        admitted.length = 0;
+      }
+    });
   }
 
   async #commit(routes: Routes): Promise<View> {

@@ -1,7 +1,7 @@
 /** A worker process: one load balancer, driven by the primary. */
 import { pathToFileURL } from 'node:url';
 import { setFlagsFromString } from 'node:v8';
-import type { SlotStatus } from 'cc-lb-runtime-wasmtime';
+import type { Admission, SlotStatus } from 'cc-lb-runtime-wasmtime';
 import type { MetricObjectWithValues, MetricValue } from 'prom-client';
 import type { Lesson } from './cache-ledger.ts';
 import { type DryRun, type Explanation, explain } from './explain.ts';
@@ -10,7 +10,7 @@ import { type Address, LoadBalancer, type LoadBalancerOptions } from './load-bal
 import { LogDestination } from './log-destination.ts';
 import { createLogger, type LogOptions, logEntry, logRequest } from './logging.ts';
 import type { LogEntry, RequestRecord } from './record.ts';
-import { type Routes, slotKeyOf } from './routes.ts';
+import { checkNames, type Routes, slotKeyOf } from './routes.ts';
 import { traceToOpenTelemetry } from './tracing.ts';
 
 /** The options of a worker. */
@@ -48,11 +48,19 @@ export interface PluginName {
   readonly principal?: string | undefined;
 }
 
+/** Routes and the number of their deployment. */
+export interface RouteSet {
+  readonly id: number;
+  readonly routes: Routes;
+}
+
 /** The service of a worker for the primary. A type alias, so that it is assignable to `Service`. */
 export type WorkerService = {
   start(options: WorkerOptions): Promise<void>;
-  /** Admits the plugins of routes, which `commit` deploys. */
-  prepare(set: { readonly id: number; readonly routes: Routes }): Promise<void>;
+  /** Takes the set whose plugins `admit` admits and that `commit` deploys. */
+  prepare(set: RouteSet): Promise<void>;
+  /** Admits the plugin with this index in the prepared set. */
+  admit(index: number): Promise<void>;
   /** Deploys the set that was prepared last, which must have this id. */
   commit(id: number): Promise<void>;
   listen(address: Address): Promise<string>;
@@ -83,7 +91,8 @@ const RECENT = 20;
 export function serveWorker(port: Port, exit: () => void): void {
   let balancer: LoadBalancer | undefined;
   const recent: RequestRecord[] = [];
-  let prepared: { readonly id: number; readonly routes: Routes } | undefined;
+  let prepared: { readonly set: RouteSet; readonly admitted: Admission[] } | undefined;
+
   const running = (): LoadBalancer => {
     if (balancer === undefined) throw new Error('the worker was not started');
     return balancer;
@@ -117,12 +126,17 @@ export function serveWorker(port: Port, exit: () => void): void {
       destination.register(balancer.registry);
     },
     async prepare(set) {
-      await running().prepare(set.routes);
-      prepared = set;
+      checkNames(set.routes.plugins);
+      prepared = { set, admitted: [] };
+    },
+    async admit(index) {
+      const { set, admitted } = prepared!;
+      admitted.push(await running().admit(set.routes.plugins[index]!));
     },
     async commit(id) {
-      if (prepared?.id !== id) throw new Error('another set was prepared');
-      await running().commit(prepared.routes);
+      if (prepared?.set.id !== id) throw new Error('another set was prepared');
+      const { set, admitted } = prepared;
+      await running().commit(set.routes, admitted);
       prepared = undefined;
     },
     listen: async (address) => running().listen(address),

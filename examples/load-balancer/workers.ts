@@ -12,6 +12,7 @@ import {
   type Metrics,
   type PluginName,
   READY,
+  type RouteSet,
   type WorkerOptions,
   type WorkerReport,
   type WorkerService,
@@ -46,8 +47,8 @@ export interface MemberReport {
   readonly report: WorkerReport | null;
 }
 
-/** Admission compiles modules. A worker that takes longer is considered hung. */
-const PREPARE_MS = 120_000;
+/** Admission compiles a module and probes it. A worker that takes longer for one is considered hung. */
+const ADMIT_MS = 120_000;
 const CALL_MS = 30_000;
 /** A worker that does not disable a plugin within this time is ended, because it still calls the plugin. */
 const DISABLE_MS = 5_000;
@@ -121,17 +122,15 @@ export class Workers {
   publish(routes: Routes): Promise<void> {
     return this.#queue.run(async () => {
       const set = { id: ++this.#lastSet, routes };
-      let prepared = await this.#call(this.#in('deployed', 'serving'), 'prepare', set, PREPARE_MS);
+      let prepared = await this.#prepare(this.#in('deployed', 'serving'), set);
       // A worker may end for other reasons than the set, so a new one decides.
-      if (prepared.length === 0) prepared = await this.#call([await this.#startAnother()], 'prepare', set, PREPARE_MS);
+      if (prepared.length === 0) prepared = await this.#prepare([await this.#startAnother()], set);
       if (prepared.length === 0) throw new Error('no worker could admit the plugins');
-      const committed = await Promise.allSettled(
-        prepared.map(({ member }) => member.remote.call('commit', set.id, CALL_MS)),
-      );
+      const committed = await Promise.allSettled(prepared.map(({ remote }) => remote.call('commit', set.id, CALL_MS)));
       for (const [index, result] of committed.entries()) {
         if (result.status === 'fulfilled') continue;
         this.#options.logger.error({ err: result.reason }, 'a worker could not commit and is replaced');
-        end(prepared[index]!.member);
+        end(prepared[index]!);
       }
       if (committed.every(({ status }) => status === 'rejected')) throw new Error('no worker could commit');
       this.#committed = routes;
@@ -234,6 +233,18 @@ export class Workers {
     return answers;
   }
 
+  /**
+   * Admits the plugins of a set in workers, one after the other: the time limit is that of one admission, so that many slow
+   * ones do not end the workers. Returns the workers that answer. Rejects if a worker rejects a plugin.
+   */
+  async #prepare(members: readonly Member[], set: RouteSet): Promise<Member[]> {
+    let ready = (await this.#call(members, 'prepare', set, CALL_MS)).map(({ member }) => member);
+    for (const index of set.routes.plugins.keys()) {
+      ready = (await this.#call(ready, 'admit', index, ADMIT_MS)).map(({ member }) => member);
+    }
+    return ready;
+  }
+
   /** Starts a worker and deploys the committed routes in it. If this fails, the worker ends. */
   async #bringUp(): Promise<Member> {
     const { count: _, listen, logger: __, ...options } = this.#options;
@@ -245,9 +256,9 @@ export class Workers {
       member.state = 'running';
       // Sent in the turn in which later changes are sent too, so that these follow.
       await Promise.all([...this.#disabled.values()].map((disabled) => remote.call('disable', disabled, CALL_MS)));
-      const id = ++this.#lastSet;
-      await remote.call('prepare', { id, routes: this.#committed }, PREPARE_MS);
-      await remote.call('commit', id, CALL_MS);
+      const set = { id: ++this.#lastSet, routes: this.#committed };
+      if ((await this.#prepare([member], set)).length === 0) throw new Error('the worker did not admit the plugins');
+      await remote.call('commit', set.id, CALL_MS);
       if (this.#isListening) await remote.call('listen', listen, CALL_MS);
       member.state = this.#isListening ? 'serving' : 'deployed';
       return member;

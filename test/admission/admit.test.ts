@@ -1,3 +1,4 @@
+import { setImmediate } from 'node:timers/promises';
 import { describe, expect, it } from 'vitest';
 import { contentHashOf } from '../../src/admission/admit.ts';
 import {
@@ -11,6 +12,7 @@ import {
   ProbeFailedError,
   SlotKey,
 } from '../../src/index.ts';
+import { collector } from '../support/collector.ts';
 import { thrown } from '../support/errors.ts';
 import { guest, guestSections } from '../support/guest.ts';
 import { plugin } from '../support/plugins.ts';
@@ -34,6 +36,20 @@ describe('contentHash', () => {
 });
 
 describe('admitWasm', () => {
+  it('returns an admission that keeps its module for a registration, whatever the cache holds', async () => {
+    const runtime = isolatedRuntime({ maxCachedModules: 0 });
+    const admissions = [admitWasm(runtime, guest())];
+    const compiled = () => runtime.stats().engine.cacheEvictions;
+    expect(compiled()).toBe(1);
+    for (let round = 0; round < 3; round++) {
+      collector()();
+      await setImmediate();
+    }
+    await runtime.registerFilterAsync(SlotKey.global('guest'), 'guest', guest());
+    expect(compiled()).toBe(1);
+    expect(admissions.pop()).toBeDefined();
+  });
+
   it('returns the metadata, facts and content hash of an admitted module', async () => {
     const runtime = newRuntime();
     const admission = admitWasm(runtime, plugin('cache-aware'), 'filter');
