@@ -4,10 +4,11 @@
  */
 import type { KeyObject } from 'node:crypto';
 import { type FSWatcher, watch } from 'node:fs';
-import { readdir, readFile, stat } from 'node:fs/promises';
+import { readdir, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { inspectWasm } from 'cc-lb-runtime-wasmtime';
 import { z } from 'zod';
+import { readRegularFile } from './regular-file.ts';
 import { type PluginRoute, pluginSchema } from './routes.ts';
 import { checkTrust, parseSignature } from './trust.ts';
 
@@ -30,6 +31,8 @@ export type FolderChange =
 const optionsSchema = pluginSchema.extend({ kind: pluginSchema.shape.kind.optional() });
 const KINDS = pluginSchema.shape.kind.options;
 const EXTENSION = '.wasm';
+/** Maximum size of a `.json` or `.sig` file in bytes. */
+const MAX_SIDECAR_BYTES = 64 * 1024;
 /** The state of a file that does not exist. */
 const ABSENT = '';
 /** The state of a file that exists, or may exist. */
@@ -130,15 +133,13 @@ export class PluginFolder {
 
   async #load(name: string): Promise<FolderChange> {
     const { path, trustedKeys, maxBytes } = this.#options;
-    const file = join(path, name);
     try {
-      const { size } = await stat(file + EXTENSION);
-      if (size > maxBytes) throw new Error(`the file has ${size} bytes, more than maxModuleBytes (${maxBytes})`);
-      const bytes = await readFile(file + EXTENSION);
-      const options = optionsSchema.safeParse(JSON.parse((await readIfThere(`${file}.json`))?.toString() ?? '{}'));
+      const bytes = await readRegularFile(join(path, name + EXTENSION), maxBytes);
+      const text = await readIfThere(join(path, `${name}.json`));
+      const options = optionsSchema.safeParse(JSON.parse(text?.toString() ?? '{}'));
       if (!options.success) throw new Error(`${name}.json: ${z.prettifyError(options.error)}`);
       const { sha256, kind, ...rest } = options.data;
-      const signature = await readIfThere(`${file}.sig`);
+      const signature = await readIfThere(join(path, `${name}.sig`));
       checkTrust(bytes, { sha256, signature: signature && parseSignature(signature) }, trustedKeys);
       return { name, route: { name, bytes, kind: kind ?? kindOf(bytes), ...rest } };
     } catch (error) {
@@ -171,7 +172,7 @@ function isAbsent(error: unknown): boolean {
 
 async function readIfThere(path: string): Promise<Buffer | undefined> {
   try {
-    return await readFile(path);
+    return await readRegularFile(path, MAX_SIDECAR_BYTES);
   } catch (error) {
     if (isAbsent(error)) return undefined;
     throw error;

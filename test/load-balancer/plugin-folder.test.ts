@@ -1,5 +1,6 @@
+import { execFileSync } from 'node:child_process';
 import { createHash, generateKeyPairSync, type KeyObject, sign } from 'node:crypto';
-import { appendFileSync, renameSync, rmSync, statSync, symlinkSync, writeFileSync } from 'node:fs';
+import { appendFileSync, renameSync, rmSync, statSync, symlinkSync, truncateSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { describe, expect, it, onTestFinished } from 'vitest';
@@ -47,6 +48,41 @@ describe('PluginFolder', () => {
     const [change] = await plugins.read();
     const options = { kind: 'observe', principal: 'me', failurePolicy: 'fail-closed', deadlineMs: 20 };
     expect(change).toMatchObject({ name: 'a', route: options });
+  });
+
+  it.skipIf(process.platform === 'win32').each(['a.wasm', 'a.json', 'a.sig'])(
+    'rejects a FIFO %s instead of waiting for its end',
+    async (file) => {
+      const { path, plugins, write } = folder();
+      write('a.wasm', guest('cache-aware'));
+      rmSync(join(path, file), { force: true });
+      execFileSync('mkfifo', [join(path, file)]);
+      expect(await errorOf(plugins)).toMatch(`${file} is not a regular file`);
+    },
+  );
+
+  it.skipIf(process.platform === 'win32')('rejects a link to a device', async () => {
+    const { path, plugins } = folder();
+    symlinkSync('/dev/zero', join(path, 'a.wasm'));
+    expect(await errorOf(plugins)).toMatch(/is not a regular file/);
+  });
+
+  it.each([
+    ['a.wasm', 33 * 1024 * 1024],
+    ['a.json', 65 * 1024],
+    ['a.sig', 65 * 1024],
+  ])('rejects a large %s before it is read', async (file, bytes) => {
+    const { path, plugins, write } = folder();
+    write('a.wasm', guest('cache-aware'));
+    writeFileSync(join(path, file), '');
+    truncateSync(join(path, file), bytes);
+    expect(await errorOf(plugins)).toMatch(`${file} has ${bytes} bytes, more than`);
+  });
+
+  it('reads no file outside of the folder, whatever the name', async () => {
+    const { plugins, write } = folder();
+    write('...wasm', guest('cache-aware'));
+    expect(await plugins.read()).toMatchObject([{ name: '..', route: { bytes: guest('cache-aware') } }]);
   });
 
   it('requires the kind of a module with several hooks', async () => {
