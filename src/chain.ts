@@ -3,7 +3,7 @@ import { type AsyncCallOptions, type CallOptions, isAbort } from './adapters/ada
 import { failurePolicySchema } from './config.ts';
 import { DialectError, InvalidArgumentError, type ObservabilityError, type WasmtimeRuntimeError } from './errors.ts';
 import { type FilterOutcome, FilterRun, type FilterStage } from './filter-run.ts';
-import { isForwardedMethod } from './policy/decision.ts';
+import { isForwardedMethod } from './policy/chain-rules.ts';
 import type { PluginFailurePolicy } from './policy/failure.ts';
 import { towardsUpstream } from './policy/framing.ts';
 import { passThroughRequest, rereadableRequest } from './policy/pass-through-request.ts';

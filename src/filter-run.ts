@@ -1,7 +1,7 @@
 /** The filters of a chain: what the chain calls, and the candidates while they run. */
 import type { AsyncCallOptions, CallOptions } from './adapters/adapter.ts';
 import { FilterError, InvalidArgumentError, type WasmtimeRuntimeError } from './errors.ts';
-import { namesCandidatesOnce } from './policy/decision.ts';
+import { namesCandidatesOnce } from './policy/chain-rules.ts';
 import { type PluginFailurePolicy, unavailableResponse } from './policy/failure.ts';
 import { pluginFailed, pluginFailureOrThrow, type Unavailable } from './policy/unavailable.ts';
 import type { FilterOutput, Principal, RequestContext, UpstreamCandidate } from './types.ts';

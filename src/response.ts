@@ -1,7 +1,7 @@
 /** Transforms of responses and of streams, with the failure policy enforced. */
 import { type AsyncCallOptions, type CallOptions, isAbort } from './adapters/adapter.ts';
 import { ResponseTransformError, type WasmtimeRuntimeError } from './errors.ts';
-import { isFinalStatus } from './policy/decision.ts';
+import { isFinalStatus } from './policy/chain-rules.ts';
 import type { PluginFailurePolicy } from './policy/failure.ts';
 import { framedResponse } from './policy/framing.ts';
 import { rereadable } from './policy/headers.ts';

@@ -5,10 +5,11 @@ import type { CallScratch } from '../dispatch/scratch.ts';
 import { type ErrorContext, GuestTrapError, ResponseTransformError } from '../errors.ts';
 import type { NativeStream } from '../native/addon.ts';
 import { MAX_EVENTS, maxElements, shapeTextBytes } from '../policy/bounds.ts';
-import { checkStatus, isFinalStatus } from '../policy/decision.ts';
+import { isEventType, isFinalStatus } from '../policy/chain-rules.ts';
+import { checkStatus } from '../policy/decision.ts';
 import { transformedHeaders } from '../policy/headers.ts';
 import { InvalidAnswerError, quoted } from '../policy/refusal.ts';
-import { isEventType, isLongEventType, MAX_DECODED_TYPE_BYTES, MAX_TYPE_UNITS } from '../sse/event.ts';
+import { isLongEventType, MAX_DECODED_TYPE_BYTES, MAX_TYPE_UNITS } from '../sse/event.ts';
 import type {
   ReplacedResponse,
   SseEvent,

@@ -23,7 +23,7 @@ export interface HookCall<Answer> extends CallParameters {
   encode(scratch: CallScratch): void;
   /** Decodes the answer in `bytes[start, end)`. If the bytes are leased, the answer must not reference them. */
   decode(bytes: Buffer, start: number, end: number, leased: boolean): Answer;
-  /** Whether a decoded answer breaks a rule that only the chain enforces. Such an answer counts as invalid. */
+  /** Whether a decoded answer breaks a rule of the chain. It is returned, but counts as invalid. */
   breaksRule(answer: Answer): boolean;
 }
 

@@ -16,7 +16,6 @@ const MAX_LABEL_UNITS = 1_024;
 const MAX_URL_UNITS = 65_536;
 /** Longest authority, because the time to parse a host grows steeply with its length. A DNS name has 253 characters. */
 const MAX_AUTHORITY_UNITS = 1_024;
-const IS_HEAD = /^head$/i;
 /** The authority of a URL as URL parsers read it: they ignore tabs and line breaks, and accept any number of slashes. */
 const AUTHORITY = /^[^:]*:[\t\n\r/\\]*([^/\\?#]*)/;
 
@@ -48,26 +47,6 @@ export function filterOutput(
     if (result.reason !== '') reason += `${reason === '' ? '' : '; '}${result.upstreamId}: ${text}`;
   }
   return { keptUpstreamIds, reason, perCandidateReasons };
-}
-
-/** Whether a verdict names only candidates, each at most once. `sent` are the ids of the candidates. */
-export function namesCandidatesOnce(
-  { keptUpstreamIds, perCandidateReasons }: FilterOutput,
-  sent: readonly string[],
-): boolean {
-  let kept = 0;
-  let rejected = 0;
-  // Most plugins name the candidates in their order.
-  for (const id of sent) {
-    if (id === keptUpstreamIds[kept]) kept++;
-    else if (id === perCandidateReasons[rejected]?.upstreamId) rejected++;
-  }
-  if (kept === keptUpstreamIds.length && rejected === perCandidateReasons.length) return true;
-  const unnamed = new Set(sent);
-  return (
-    keptUpstreamIds.every((id) => unnamed.delete(id)) &&
-    perCandidateReasons.every(({ upstreamId }) => unnamed.delete(upstreamId))
-  );
 }
 
 /**
@@ -111,21 +90,6 @@ export function shapedRequest(
 export function checkStatus(status: number): void {
   if (status < 100 || status > 999)
     throw new InvalidAnswerError('status', `status ${status} is not in the range 100 to 999`);
-}
-
-/** Whether a response has this status. A client waits for the final response after an informational one. */
-export function isFinalStatus(status: number): boolean {
-  return status >= 200;
-}
-
-/**
- * Whether a request of a shape may have this method in any case, for a client's request with `clientMethod`. As `fetch`
- * decides it: CONNECT opens a tunnel instead of sending a request, and the response to TRACE or TRACK contains the
- * request with the upstream's credentials. The response to HEAD has the content-length of a body that does not follow: a
- * client that sent another method would read the next response as that body.
- */
-export function isForwardedMethod(method: string, clientMethod: string): boolean {
-  return !/^(?:connect|trace|track)$/i.test(method) && (!IS_HEAD.test(method) || IS_HEAD.test(clientMethod));
 }
 
 function parseUrl(text: string): URL {

@@ -123,11 +123,6 @@ export function serializeEvents(events: readonly SseEvent[], streamFields: strin
   return out;
 }
 
-/** Whether the text is a valid event type: a line break would start another field. */
-export function isEventType(text: string): boolean {
-  return !/[\r\n]/.test(text);
-}
-
 /** Whether the text is too long for an event type, which may be truncated, but not to a length that is allowed. */
 export function isLongEventType(text: string): boolean {
   return text.length > MAX_TYPE_UNITS;

@@ -5,11 +5,12 @@ import type { AsyncCallOptions } from '../adapters/adapter.ts';
 import { type EventTransform, unchangedEvents } from '../adapters/stream.ts';
 import { deadlineSchema } from '../config.ts';
 import { InvalidArgumentError, ResponseTransformError, type WasmtimeRuntimeError } from '../errors.ts';
+import { isEventType } from '../policy/chain-rules.ts';
 import { isPluginFailure, type PluginFailurePolicy } from '../policy/failure.ts';
 import { rereadable } from '../policy/headers.ts';
 import type { SseEvent, TransformContext, TransformSseEventInput, TransformSseEventOutput } from '../types.ts';
 import { checkObject, parseArgument } from '../validate.ts';
-import { isEventType, isLongEventType, MAX_TYPE_UNITS, parseBlock, serializeEvents } from './event.ts';
+import { isLongEventType, MAX_TYPE_UNITS, parseBlock, serializeEvents } from './event.ts';
 import { MAX_LINES } from './line-ends.ts';
 import { type Block, SseSplitter, TOO_LARGE, TOO_MANY_LINES } from './splitter.ts';
 
