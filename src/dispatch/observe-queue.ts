@@ -4,7 +4,7 @@
  * at a time, so that an observer that never returns fills only its own line and holds only one permit.
  */
 import { PluginUnavailableError } from '../errors.ts';
-import { FairBudget } from '../fair-budget.ts';
+import { FairShares } from '../fair-shares.ts';
 import type { VersionGuard } from '../isolation/guard.ts';
 import type { SlotStats } from '../isolation/slot-stats.ts';
 import { HOOK_KINDS } from '../types.ts';
@@ -43,10 +43,11 @@ export class ObserveQueue {
   readonly #dispatcher: Dispatcher;
   readonly #lines = new Map<SlotStats, Line>();
   /** The bytes of the waiting events, by the owners of their slots. */
-  readonly #bytes = new FairBudget();
+  readonly #bytes: FairShares;
 
   constructor(dispatcher: Dispatcher) {
     this.#dispatcher = dispatcher;
+    this.#bytes = new FairShares(dispatcher.config.maxQueuedEventBytes);
   }
 
   /**
@@ -56,11 +57,11 @@ export class ObserveQueue {
   push(call: EventCall): boolean {
     this.#dispatcher.checkOpen();
     const { stats } = call.guard;
-    const { maxQueuedEvents, maxQueuedEventBytes } = this.#dispatcher.config;
+    const { maxQueuedEvents } = this.#dispatcher.config;
     const isFull = () => (this.#lines.get(stats)?.events.length ?? 0) >= maxQueuedEvents;
     const bytes = isFull() ? null : encodedCopy(call);
     // Encoding runs the caller's getters, which may queue events too.
-    if (bytes === null || isFull() || !this.#bytes.take(ownerOf(call), bytes.length, maxQueuedEventBytes)) {
+    if (bytes === null || isFull() || !this.#bytes.take(ownerOf(call), bytes.length)) {
       stats.droppedEvents++;
       return false;
     }
