@@ -5,15 +5,6 @@ import type { Answer } from './answer.ts';
 import { isUnsendable } from './failure.ts';
 import type { Upstream } from './upstream.ts';
 
-/** A request as undici sends it. */
-export interface SentRequest {
-  readonly origin?: string;
-  readonly path: string;
-  readonly method: string;
-  readonly headers: string[];
-  readonly body: Uint8Array | AsyncIterable<Buffer> | null;
-}
-
 /** Receives the events of an attempt. */
 export interface AttemptOwner {
   /** The head of the answer arrived; returns the receiver of its body. */
@@ -22,6 +13,7 @@ export interface AttemptOwner {
   received(attempt: Attempt, chunk: Buffer): void;
   /** The answer is complete. */
   completed(attempt: Attempt): void;
+  /** The request could not be sent, or its answer is incomplete. */
   failed(attempt: Attempt, error: Error): void;
 }
 

@@ -1,6 +1,6 @@
 /** A request and its answer: client → filters → shape → upstream → client. */
 import { randomUUID } from 'node:crypto';
-import { type IncomingHttpHeaders, IncomingMessage, type ServerResponse } from 'node:http';
+import type { IncomingHttpHeaders, IncomingMessage, ServerResponse } from 'node:http';
 import {
   type AsyncCallOptions,
   type RequestContext,
@@ -18,20 +18,21 @@ import {
   TransformedEvents,
   UnchangedAnswer,
 } from './answer.ts';
-import { Attempt, type AttemptOwner, type SentRequest } from './attempt.ts';
+import { Attempt, type AttemptOwner } from './attempt.ts';
 import type { Batch } from './batch.ts';
-import { type Body, chunksOf, readBody, TOO_MANY_BYTES } from './body.ts';
+import { type Body, readBody, TOO_MANY_BYTES } from './body.ts';
 import type { CacheLedger } from './cache-ledger.ts';
 import { isUnsendable, noneAvailable, refusalOf } from './failure.ts';
-import { apiKeyOf, endToEnd, linesOf, towardsUpstream } from './headers.ts';
+import { apiKeyOf, endToEnd, linesOf } from './headers.ts';
 import { type KeepAlive, takesComments } from './keep-alive.ts';
 import { Observation } from './observation.ts';
+import { type OutboundRequest, shapedRequest, unshapedRequest } from './outbound.ts';
 import { Prompt } from './prompt.ts';
 import type { LogEntry, RequestRecord } from './record.ts';
 import { Refusal, sendRefusal } from './refusal.ts';
 import type { PrincipalRoute } from './routes.ts';
 import { Holding, type Shares } from './shares.ts';
-import { hasDotSegments, plainTarget, splitTarget, TARGET_PROBLEM } from './target.ts';
+import { hasDotSegments, splitTarget, TARGET_PROBLEM } from './target.ts';
 import { inContext, methodsInContext } from './tracing.ts';
 import { isEventStream, NO_USAGE, type Usage, type UsageReader, usageReader } from './usage.ts';
 import { candidatesOf, type Plugins, type Target, type View } from './view.ts';
@@ -291,47 +292,23 @@ export class Exchange implements AttemptOwner {
       if (this.#view.targets.length > 0) throw noneAvailable();
       return this.#unavailable({ kind: 'unavailable', code: 'route_no_upstream_after_filter', status: 503 });
     }
-    if (!this.#plugins.hasShape) {
-      const path = plainTarget(target.upstream, this.#request.url!);
-      if (path !== null) return this.#dispatch(target, { path, ...this.#unshaped(target) });
+    const { chain, hasShape, hasFilters, hasObservers } = this.#plugins;
+    if (!hasShape) {
+      const unshaped = unshapedRequest(this.#request, this.#body!, target, hasFilters || hasObservers);
+      if (unshaped !== null) return this.#dispatch(target, unshaped);
     }
-    const { chain } = this.#plugins;
     const upstream = { kind: 'anthropic_direct', baseUrl: target.route.baseUrl } as const;
     const options = this.#callOptions();
     const shaped = await chain.shapeAsync(this.#contextOf(), upstream, this.#principal!, options);
     if (shaped.kind !== 'shaped' && shaped.error !== undefined) this.#log('warn', 'a shape failed', shaped.error);
     if (shaped.kind === 'unavailable') return this.#unavailable(shaped);
-    const { url, method, headers, body } = shaped.request;
+    const { body } = shaped.request;
     if (body !== this.#body && !this.#memory.take(body.length)) throw TOO_MANY_BYTES;
-    const flat: string[] = [];
-    for (const [name, value] of headers) if (name !== 'accept-encoding') flat.push(name, value);
-    flat.push('accept-encoding', 'identity');
-    // The upstream's key is sent only to the upstream's origin.
-    const { apiKey } = target.route;
-    if (apiKey !== undefined && url.origin === target.upstream.origin) flat.push('x-api-key', apiKey);
-    const path = url.pathname + url.search;
-    const sent = body.length === 0 ? null : body;
-    return this.#dispatch(target, { origin: url.origin, path, method, headers: flat, body: sent });
-  }
-
-  /** The original request without hop-by-hop headers. */
-  #unshaped({ route }: Target) {
-    const { rawHeaders, headers, method } = this.#request;
-    const readsAnswer = this.#plugins.hasFilters || this.#plugins.hasObservers;
-    const flat = towardsUpstream(rawHeaders, headers.connection, !readsAnswer);
-    if (readsAnswer) flat.push('accept-encoding', 'identity');
-    if (route.apiKey !== undefined) flat.push('x-api-key', route.apiKey);
-    const body = this.#body!;
-    // With the checked content-length, a stream that ends too early is an error at the upstream.
-    if (body instanceof IncomingMessage) {
-      flat.push('content-length', headers['content-length']!);
-      return { method: method!, headers: flat, body: chunksOf(body) };
-    }
-    return { method: method!, headers: flat, body: body.length === 0 ? null : body };
+    return this.#dispatch(target, shapedRequest(shaped.request, target));
   }
 
   /** Sends the request, or tries the next target if this one has no free connection anymore. */
-  #dispatch(target: Target, options: SentRequest): Promise<void> | undefined {
+  #dispatch(target: Target, request: OutboundRequest): Promise<void> | undefined {
     if (this.#isClosed) return;
     const { upstream, route } = target;
     if (!upstream.admits) return this.#send();
@@ -342,10 +319,10 @@ export class Exchange implements AttemptOwner {
     const attempt = new Attempt(this, upstream);
     this.#attempt = attempt;
     this.#target = target;
-    const isElsewhere = options.origin !== undefined && options.origin !== upstream.origin;
+    const isElsewhere = request.origin !== undefined && request.origin !== upstream.origin;
     const dispatcher = isElsewhere ? this.#shared.dispatcher : upstream.dispatcher;
     // The types of undici lack async iterables and methods beyond those of HTTP.
-    dispatcher.dispatch(options as Dispatcher.DispatchOptions, methodsInContext(attempt));
+    dispatcher.dispatch(request as Dispatcher.DispatchOptions, methodsInContext(attempt));
   }
 
   #contextOf(): RequestContext {
