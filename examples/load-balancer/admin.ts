@@ -3,6 +3,7 @@
  */
 import { hash, timingSafeEqual } from 'node:crypto';
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
+import { isIP } from 'node:net';
 import { z } from 'zod';
 import type { DryRun, Explanation } from './explain.ts';
 import { bearerToken } from './headers.ts';
@@ -14,6 +15,8 @@ import type { PluginName } from './worker.ts';
 export interface Operations {
   /** If undefined, all changes are rejected. */
   readonly token: string | undefined;
+  /** The DNS names by which operators reach the server, besides `localhost`; in lower case. */
+  readonly names: readonly string[];
   /** Whether new requests are accepted. */
   readonly isReady: boolean;
   /** The problems of all processes, one sentence each; empty if healthy. */
@@ -59,6 +62,9 @@ export function adminServer(operations: Operations): Server {
 }
 
 async function respond(operations: Operations, request: IncomingMessage, response: ServerResponse): Promise<void> {
+  if (!isNamed(request.headers.host, operations.names)) {
+    return sendJson(response, [403, { error: 'the name in the header host is not one of admin.names' }]);
+  }
   const path = (request.url ?? '/').split('?', 1)[0]!;
   if (request.method === 'POST') return sendJson(response, await change(operations, path, request));
   if (request.method !== 'GET' && request.method !== 'HEAD')
@@ -85,6 +91,16 @@ async function respond(operations: Operations, request: IncomingMessage, respons
     default:
       return sendJson(response, [404, { error: 'no such page' }]);
   }
+}
+
+/**
+ * Whether a Host header has an address or a known name. With another one, the request may be from a page whose name was
+ * rebound to this server's address, so that a browser lets it read the answer.
+ */
+function isNamed(host: string | undefined, names: readonly string[]): boolean {
+  if (host === undefined) return true;
+  const name = host.replace(/:\d+$/, '').toLowerCase();
+  return name === 'localhost' || names.includes(name) || isIP(name.replace(/^\[(.*)\]$/, '$1')) !== 0;
 }
 
 async function change(operations: Operations, path: string, request: IncomingMessage): Promise<Answer> {

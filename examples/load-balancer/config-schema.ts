@@ -16,6 +16,8 @@ export const fileSchema = z.strictObject({
     .extend({
       /** The environment variable with the token for changes; without one, changes are rejected. */
       tokenVariable: z.string().min(1).optional(),
+      /** DNS names by which operators reach the server, besides `localhost` and the host. */
+      names: z.array(z.string().min(1).toLowerCase()).optional(),
     })
     .default({ port: 9090 }),
   /** Worker processes; by default one for each core. */

@@ -71,7 +71,7 @@ export async function readConfig(file: string) {
 
   const { admin: address, pluginFolder, workers, graceMs, log, trustedKeys: _, ...settings } = parsed.data;
   const { upstreams: routed, principals: known, plugins: listed, ...rest } = settings;
-  const { tokenVariable: __, ...adminAddress } = address;
+  const { tokenVariable: __, names = [], ...adminAddress } = address;
   const routes: Routes = {
     upstreams: routed.map(({ apiKeyVariable: _, ...upstream }, i) => ({ ...upstream, apiKey: secrets[i] })),
     principals: known,
@@ -79,7 +79,7 @@ export async function readConfig(file: string) {
   };
   return {
     ...rest,
-    admin: { ...adminAddress, token },
+    admin: { ...adminAddress, names, token },
     workers: workers ?? availableParallelism(),
     graceMs: graceMs ?? 30_000,
     log: { level: log?.level ?? ('info' as const) },

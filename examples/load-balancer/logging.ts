@@ -12,9 +12,12 @@ export interface LogOptions {
 /** The logger. */
 export type Logger = pino.Logger;
 
-/** Control characters, which a terminal would execute: JSON escapes only those below space. */
+/**
+ * Control characters, which a terminal would execute, or which reorder the text that follows: JSON escapes only those
+ * below space.
+ */
 // biome-ignore lint/suspicious/noControlCharactersInRegex: the pattern matches control characters
-const CONTROLS = /[\u0000-\u001f\u007f-\u009f\u2028\u2029]/g;
+const CONTROLS = /[\u0000-\u001f\u007f-\u009f\p{Bidi_Control}\u2028\u2029]/gu;
 
 /** A logger to standard output, or to another destination. */
 export function createLogger({ level }: LogOptions, destination = new LogDestination()): Logger {

@@ -19,6 +19,7 @@ const DEFAULT_MAX_MODULE_BYTES = 32 * 1024 * 1024;
 /** A running load balancer of several processes. */
 export class Service implements Operations {
   readonly token: string | undefined;
+  readonly names: readonly string[];
   readonly #file: string;
   readonly #config: Config;
   readonly #logger: Logger;
@@ -33,7 +34,9 @@ export class Service implements Operations {
   constructor(file: string, config: Config) {
     this.#file = file;
     this.#config = config;
-    this.token = config.admin.token;
+    const { token, names, host } = config.admin;
+    this.token = token;
+    this.names = host === undefined ? names : [...names, host.toLowerCase()];
     const { workers: count, listen, log, engine, limits, timeouts, breaker } = config;
     const destination = new LogDestination();
     destination.register(this.#registry);

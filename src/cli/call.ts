@@ -1,5 +1,6 @@
 /** `cc-lb-plugin call`: calls a hook once and prints its decoded answer. */
 import { hookRequest } from '../hook-request.ts';
+import { printable } from '../printable.ts';
 import { WasmtimeRuntime } from '../runtime.ts';
 import type {
   FilterOutput,
@@ -9,7 +10,7 @@ import type {
   TransformSseEventOutput,
 } from '../types.ts';
 import { type Command, calledHookOf, configOf, countOf, OK, OPTIONS, readBytes } from './command.ts';
-import { columns, json, printable, printableLines, textOfBytes } from './output.ts';
+import { columns, json, printableLines, textOfBytes } from './output.ts';
 import { requestOf, SAMPLES } from './requests.ts';
 
 export const call: Command = {

@@ -1,7 +1,8 @@
 /** `cc-lb-plugin explain`: calls a hook once and shows where in the plugin it failed. */
 import { type Explanation, explain as explainCall } from '../explain.ts';
+import { printable } from '../printable.ts';
 import { type Command, calledHookOf, configOf, countOf, OK, OPTIONS, PLUGIN_FAILED, readBytes } from './command.ts';
-import { columns, described, json, printable, printableLines } from './output.ts';
+import { columns, described, json, printableLines } from './output.ts';
 import { requestOf } from './requests.ts';
 
 export const explain: Command = {

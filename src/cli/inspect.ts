@@ -1,9 +1,10 @@
 /** `cc-lb-plugin inspect`: reports the facts and problems of a module without running it. */
 import { inspectWasm, type ModuleInspection } from '../admission/inspect.ts';
+import { printable } from '../printable.ts';
 import { HOOK_KINDS } from '../types.ts';
 import { findSchema } from '../wire/schemas.ts';
 import { type Command, hookOf, OK, OPTIONS, PLUGIN_FAILED, readBytes } from './command.ts';
-import { columns, json, printable } from './output.ts';
+import { columns, json } from './output.ts';
 
 export const inspect: Command = {
   summary: 'print the facts and problems of a module without running it',

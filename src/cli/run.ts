@@ -1,13 +1,14 @@
 /** Parses a command line, runs its command, and converts failures to a message and an exit code. */
 import { parseArgs } from 'node:util';
 import { EngineInitError, InvalidArgumentError, WasmtimeRuntimeError } from '../errors.ts';
+import { printable } from '../printable.ts';
 import { admit } from './admit.ts';
 import { bench } from './bench.ts';
 import { call } from './call.ts';
 import { type Command, type Io, OK, type Option, PLUGIN_FAILED, USAGE, UsageError } from './command.ts';
 import { explain } from './explain.ts';
 import { inspect } from './inspect.ts';
-import { columns, described, json, printable, printableLines } from './output.ts';
+import { columns, described, json, printableLines } from './output.ts';
 
 const COMMANDS: Readonly<Record<string, Command>> = { inspect, admit, call, explain, bench };
 

@@ -1,3 +1,5 @@
+import { printable } from '../printable.ts';
+
 /** The rule of the contract that an answer breaks. */
 export type AnswerRule =
   | 'size'
@@ -29,5 +31,6 @@ const QUOTED_UNITS = 80;
 
 /** Formats a plugin's text for an error message: escaped and truncated. */
 export function quoted(text: string): string {
-  return text.length <= QUOTED_UNITS ? JSON.stringify(text) : `${JSON.stringify(text.slice(0, QUOTED_UNITS))}…`;
+  const escaped = printable(JSON.stringify(text.slice(0, QUOTED_UNITS)));
+  return text.length <= QUOTED_UNITS ? escaped : `${escaped}…`;
 }

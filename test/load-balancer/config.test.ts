@@ -86,7 +86,7 @@ const fields = fieldsOf(wholeExample());
 const named = (at: Path) => at.join('.').replace(/\.(\d+)/g, '[$1]');
 const OPTIONAL = new Set([
   ...['listen', 'admin'].flatMap((address) => [address, `${address}.host`, `${address}.port`]),
-  ...['engine', 'workers', 'graceMs', 'trustedKeys', 'admin.tokenVariable'],
+  ...['engine', 'workers', 'graceMs', 'trustedKeys', 'admin.tokenVariable', 'admin.names'],
   ...[
     'upstreams[0].apiKeyVariable',
     'principals[0].claims',

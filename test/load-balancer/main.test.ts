@@ -46,6 +46,26 @@ describe.skipIf(process.platform === 'win32')('main.js', () => {
     expect(await ended).toEqual({ code: 0, signal: null });
   });
 
+  it('serves operators by address, localhost and the names of the config alone', async () => {
+    const content = configFor([await upstream(ok)]) as { admin: object };
+    const admin = { ...content.admin, names: ['LB.internal'] };
+    const program = await startProgram(compiled, join(temporaryFolder(), 'config.json'), { ...content, admin });
+    const statusFor = async (host: string) =>
+      (await request(`${program.admin}/status`, { headers: { host }, reset: true })).statusCode;
+    for (const host of ['localhost', 'localhost:9', '127.0.0.1', '[::1]:9', '192.0.2.1:9', 'lb.INTERNAL:9']) {
+      expect(await statusFor(host), host).toBe(200);
+    }
+    for (const host of [
+      'rebound.test',
+      'rebound.test:9',
+      'x.lb.internal',
+      'localhost.rebound.test',
+      '127.0.0.1.test',
+    ]) {
+      expect(await statusFor(host), host).toBe(403);
+    }
+  });
+
   it('lets running requests finish on SIGTERM', async () => {
     let answer = () => {};
     const server = await upstream((_, response) => {
