@@ -40,13 +40,13 @@ export class CallRecorder {
     const long = milliseconds >= this.#inlineSliceMs / 2;
     const placement = placementOf(call);
     // Only its deadline interrupts an event of a stream.
-    if (long && call.stream !== null) placement?.noteDecisive();
+    if (long && call.stream !== null) placement?.noteDecisive(milliseconds);
     else placement?.note(long);
   }
 
   /** Records a call that exhausted its slice. */
   sliced(call: HookCall<unknown>): void {
-    placementOf(call)?.noteDecisive();
+    placementOf(call)?.noteDecisive(this.#inlineSliceMs);
   }
 
   /** Whether asynchronous calls of this hook run off the thread, because earlier ones took long. */
@@ -61,5 +61,5 @@ export class CallRecorder {
 }
 
 function placementOf({ guard, hook }: HookCall<unknown>): Placement | undefined {
-  return guard?.placements[HOOK_KINDS.indexOf(hook)];
+  return guard?.stats.placements[HOOK_KINDS.indexOf(hook)];
 }

@@ -1,15 +1,28 @@
-/** Decides whether asynchronous calls of one hook of a slot version run off the event loop from the start. */
+/** Decides whether asynchronous calls of one hook of a slot run off the event loop from the start. */
 
 /** Added for each long call. Two in a row move the hook off the thread; so does a sustained share of one in four. */
 const LONG = 4;
 const OFF_FROM = 2 * LONG;
 /** Maximum score: this many consecutive short calls move the hook back, however many long ones preceded them. */
 const MAX = 4 * LONG;
+/**
+ * After a call that blocked the event loop, its hook stays off the thread for this many times as long. Otherwise a plugin
+ * could block it nearly always, with just as many short calls in between as move the hook back.
+ */
+const REST = 20;
 
 /** The placement of one hook: `note` records each call, and `offThread` decides where the next one runs. */
 export class Placement {
+  readonly #now: () => number;
   #score = 0;
   #offThread = false;
+  /** The earliest time at which the hook moves back. */
+  #backAt = 0;
+
+  /** `now` returns milliseconds of a monotonic clock. */
+  constructor(now: () => number = () => performance.now()) {
+    this.#now = now;
+  }
 
   /** Whether the next call runs off the thread. */
   get offThread(): boolean {
@@ -21,15 +34,16 @@ export class Placement {
     if (long) this.#score = Math.min(MAX, this.#score + LONG);
     else if (this.#score > 0) this.#score--;
     if (this.#score >= OFF_FROM) this.#offThread = true;
-    else if (this.#score === 0) this.#offThread = false;
+    else if (this.#score === 0 && this.#offThread) this.#offThread = this.#now() < this.#backAt;
   }
 
   /**
    * Records a call that alone moves the hook off the thread, such as one that exhausted its slice: each further call on
-   * the thread could cost another slice.
+   * the thread could block it again for as long, `milliseconds`.
    */
-  noteDecisive(): void {
+  noteDecisive(milliseconds: number): void {
     this.#score = Math.max(OFF_FROM, this.#score);
     this.#offThread = true;
+    this.#backAt = Math.max(this.#backAt, this.#now() + REST * milliseconds);
   }
 }

@@ -1,10 +1,8 @@
 /**
  * The checks and counters of each call of a slot version: the kill switch of its key and the breaker of the version.
  */
-import { Placement } from '../dispatch/placement.ts';
 import { type ErrorContext, PluginUnavailableError } from '../errors.ts';
 import type { SlotKey } from '../slot-key.ts';
-import { HOOK_KINDS } from '../types.ts';
 import type { KillSwitches } from './kill-switch.ts';
 import { RETIRED_LABEL } from './labels.ts';
 import type { CallVerdict, SlotBreaker } from './slot-breaker.ts';
@@ -22,8 +20,6 @@ export class VersionGuard {
   /** Null if the config disables breakers. */
   readonly breaker: SlotBreaker | null;
   readonly stats: SlotStats;
-  /** Where asynchronous calls of each hook run, indexed by hook number. */
-  readonly placements: readonly Placement[] = HOOK_KINDS.map(() => new Placement());
 
   constructor(key: SlotKey, switches: KillSwitches, breaker: SlotBreaker | null, stats: SlotStats) {
     this.key = key;

@@ -1,4 +1,6 @@
 /** The counters of a slot, over all of its versions. */
+import { Placement } from '../dispatch/placement.ts';
+import { HOOK_KINDS } from '../types.ts';
 import type { Monitor } from './monitor.ts';
 
 /**
@@ -43,6 +45,11 @@ export interface Refusal {
 
 /** The counters of one slot. */
 export class SlotStats {
+  /**
+   * Where asynchronous calls of each hook run, indexed by hook number. Versions share them: a swap must not allow a plugin
+   * to block the event loop again.
+   */
+  readonly placements: readonly Placement[] = HOOK_KINDS.map(() => new Placement());
   /** The `plugin` label of the slot's metrics: the name of its current version; null after the eviction. */
   label: string | null;
   /** The previous label, which calls of pinned adapters may still have; null without one. */

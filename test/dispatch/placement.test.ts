@@ -22,14 +22,25 @@ it('moves off the thread if every third call is long', () => {
   expect(placed(calls).at(-1)).toBe(true);
 });
 
-it('moves off the thread after one decisive call, and back after short ones', () => {
-  const placement = new Placement();
-  placement.noteDecisive();
+it('moves off the thread after one decisive call, and back after short ones and twenty times its time', () => {
+  let now = 1_000;
+  const placement = new Placement(() => now);
+  const noteShort = (count: number) => {
+    for (let at = 0; at < count; at++) placement.note(false);
+    return placement.offThread;
+  };
+  placement.noteDecisive(10);
   expect(placement.offThread).toBe(true);
-  placement.note(false);
-  expect(placement.offThread).toBe(true);
-  for (let at = 0; at < 16; at++) placement.note(false);
-  expect(placement.offThread).toBe(false);
+  expect(noteShort(1)).toBe(true);
+  expect(noteShort(16)).toBe(true);
+  now += 199;
+  expect(noteShort(1)).toBe(true);
+  now += 1;
+  expect(noteShort(1)).toBe(false);
+  placement.noteDecisive(10);
+  now += 200;
+  expect(noteShort(1)).toBe(true);
+  expect(noteShort(16)).toBe(false);
 });
 
 it('moves back after enough short calls', () => {

@@ -40,7 +40,7 @@ function filterOf(bytes: Uint8Array, config: HotEngineConfigInput = {}) {
   return { runtime, slot: slot as Slot, filter, take, seconds };
 }
 
-const isOffThread = ({ version }: Slot) => version.guard.placements[0]?.offThread;
+const isOffThread = ({ version }: Slot) => version.guard.stats.placements[0]?.offThread;
 
 describe('an asynchronous call that exceeds its slice', () => {
   it('is repeated off the thread, returns the same answer, and counts as one call', async () => {
@@ -108,6 +108,14 @@ describe('an asynchronous call that exceeds its slice', () => {
         return isOffThread(slot);
       })
       .toBe(false);
+  });
+
+  it('moves the calls of later versions off the thread too, which could each block it again', async () => {
+    const { filter, runtime, slot } = filterOf(SLOW);
+    await filter.filterAsync(LONG, caller(), []);
+    runtime.registerFilter(key, 'slow', plugin('misbehave'));
+    expect(slot.version.versionId).toBe(2);
+    expect(isOffThread(slot)).toBe(true);
   });
 
   it('rejects with the reason of a signal that aborts the repeated call', async () => {
