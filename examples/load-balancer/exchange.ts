@@ -142,6 +142,8 @@ export class Exchange implements AttemptOwner {
       if (hasDotSegments(this.#request.url!)) {
         throw new Refusal(400, 'invalid_request_error', TARGET_PROBLEM);
       }
+      // The response contains the request, with the upstream's key.
+      if (this.#request.method === 'TRACE') throw new Refusal(501, 'invalid_request_error', 'TRACE is not supported');
       const { hasFilters, hasShape } = this.#plugins;
       const needsWhole = hasFilters || hasShape;
       readBody(

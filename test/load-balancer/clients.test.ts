@@ -66,6 +66,16 @@ describe('a client that', () => {
     expect(server.received.filter(({ request: { url: path } }) => path !== '/v1/messages')).toEqual([]);
   });
 
+  it("sends TRACE does not receive the upstream's key", async () => {
+    const server = await upstream(({ headers }, response) => response.end(JSON.stringify(headers)));
+    const { upstreams, ...rest } = routes([server]);
+    const { url } = await loadBalancer({ ...rest, upstreams: upstreams.map((one) => ({ ...one, apiKey: 'theirs' })) });
+    const traced = (method: string) => request(url, { method: method as 'TRACE', headers: { 'x-api-key': 'me' } });
+    expect(await (await traced('GET')).body.text()).toContain('theirs');
+    expect((await traced('TRACE')).statusCode).toBe(501);
+    expect(server.received).toHaveLength(1);
+  });
+
   it('sends headers beyond the limits is rejected', async () => {
     const server = await upstream(ok);
     const { url } = await loadBalancer(routes([server]), { limits: { headerBytes: 2_048 } });
