@@ -4,7 +4,7 @@
 //   node scripts/build-plugins.mjs --check    build, change nothing, and exit with 1 if a committed file differs
 //
 // The wasm32 target comes from rustup, or from a compiler with the sources of the standard library (Debian:
-// rustc-web and rust-web-src). The bytes depend on the compiler; test/plugins/README.md names the one that was used.
+// rustc-web and rust-web-src). The bytes depend on the compiler and on the path of the checkout; test/plugins/README.md names the compiler that was used.
 
 import { execFileSync, spawnSync } from 'node:child_process';
 import { existsSync, mkdirSync, readdirSync, readFileSync, realpathSync, writeFileSync } from 'node:fs';

@@ -19,7 +19,7 @@ const FINGERPRINTS: Record<string, Partial<Record<HookKind, string>>> = {
   'pdk-0.1.1': { ...LATER, observe: EARLY.observe, filter: 'e2ddd9c3' },
   'pdk-0.1.2': { ...LATER, observe: EARLY.observe },
   'pdk-0.2.0': LATER,
-  'mixed-editions': { ...LATER, ...EARLY },
+  'mixed-schemas': { ...LATER, ...EARLY },
 };
 
 interface Metadata {

@@ -153,7 +153,7 @@ describe('probing', () => {
   });
 
   it('encodes each hook in the schema of that hook', () => {
-    expect(probed(plugin('mixed-editions'))).toEqual([
+    expect(probed(plugin('mixed-schemas'))).toEqual([
       'call (probe) filter',
       'call (probe) filter',
       'call (probe) shape',

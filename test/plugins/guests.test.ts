@@ -98,8 +98,8 @@ describe('transforms-noop', () => {
   });
 });
 
-describe('mixed-editions', () => {
-  const guest = 'mixed-editions';
+describe('mixed-schemas', () => {
+  const guest = 'mixed-schemas';
   const { requestId, principal } = exchange({});
   const http = { requestId, principal, method: 'PUT', path: '/', headers: [], body: Buffer.from('abc') };
   const candidate = { upstreamId: 'id', name: 'up', kind: 'k', observedAtUnixSecs: 1, predictedCacheReadTokens: 5 };
@@ -117,7 +117,7 @@ describe('mixed-editions', () => {
     const asked = encodeToBytes(shape.request, { ...http, upstream: { baseUrl: null } });
     expect(decodeAnswer(shape.response, call(guest, 'shape', asked))).toMatchObject({
       url: 'https://mixed.test/',
-      headers: ['x-edition', '0.2.0'],
+      headers: ['x-schema', '0.2.0'],
     });
     expect(respond({}, guest)).toEqual([null, null, 'req-7']);
     expect(stream({}, guest)).toEqual([['ping', 'req-7']]);

@@ -32,7 +32,7 @@ const BEHAVIORS: [&str; 27] = [
     "answer-zeros:8",
     "answer-zeros:32",
     "grow-and-answer:2",
-    "no-such-deed",
+    "no-such-behavior",
 ];
 
 pub fn all(rng: &mut Rng) -> Vec<Value> {

@@ -1,21 +1,21 @@
-//! Everything that a plugin should not do, one at a time. A filter or shape request names the deed with claim `do` (a
-//! JSON string) or, without that claim, with a path `/do/<deed>`; an event with a `RequestStarted` whose request id is
-//! `do:<deed>`. A deed may take an argument after a colon, such as `grow:10`. Without a deed it behaves.
+//! Misbehaves on request, in one way for each call. A filter or shape request names the behavior with claim `do` (a JSON
+//! string) or, without that claim, with a path `/do/<behavior>`; an event with a `RequestStarted` whose request id is
+//! `do:<behavior>`. A behavior may take an argument after a colon, such as `grow:10`. Without one, the plugin behaves well.
 #![no_std]
 extern crate alloc;
 
 #[path = "../../../shared/abi.rs"]
 mod abi;
-mod deeds;
+mod behaviors;
 
 use alloc::boxed::Box;
 use alloc::format;
 use alloc::string::String;
+use behaviors::Outcome;
 use cc_lb_pdk_wasmtime::types::schema::WireSchema;
 use cc_lb_pdk_wasmtime::types::{ArchivedFilterRequest, ArchivedObserveEvent, ArchivedPrincipal, ArchivedShapeRequest};
 use cc_lb_pdk_wasmtime::types::{FilterRequest, FilterResponse, Header, ObserveEvent, PerCandidateReason};
 use cc_lb_pdk_wasmtime::types::{ShapeRequest, ShapeResponse};
-use deeds::Outcome;
 use rkyv::rancor::Error;
 
 abi::custom_section!(FILTER, "cc_lb.schema.filter.v1", <FilterRequest as WireSchema>::FINGERPRINT);
@@ -24,14 +24,14 @@ abi::custom_section!(OBSERVE, "cc_lb.schema.observe.v1", <ObserveEvent as WireSc
 abi::custom_section!(
     METADATA,
     "cc_lb.plugin.v1",
-    br#"{"name":"misbehave","version":"1.0.0","description":"Does what a plugin should not do, on demand","usage":"Claim `do`, path /do/<deed>, or request id do:<deed> in a RequestStarted","hooks":{"filter":{"wire_version":1,"description":"Accepts all candidates unless told otherwise","usage":"See the plugin"},"observe":{"wire_version":1,"description":"Does nothing unless told otherwise","usage":"See the plugin"},"shape":{"wire_version":1,"description":"Echoes the request unless told otherwise","usage":"See the plugin"}}}"#
+    br#"{"name":"misbehave","version":"1.0.0","description":"Misbehaves on request","usage":"Claim `do`, path /do/<behavior>, or request id do:<behavior> in a RequestStarted","hooks":{"filter":{"wire_version":1,"description":"Accepts all candidates, or misbehaves","usage":"See the plugin"},"observe":{"wire_version":1,"description":"Does nothing, or misbehaves","usage":"See the plugin"},"shape":{"wire_version":1,"description":"Echoes the request, or misbehaves","usage":"See the plugin"}}}"#
 );
 
 #[unsafe(no_mangle)]
 pub extern "C" fn cc_lb_filter(ptr: u32, len: u32) -> u64 {
     // SAFETY: these are the hook's own arguments.
     let request = rkyv::access::<ArchivedFilterRequest, Error>(unsafe { abi::input(ptr, len) }).unwrap();
-    let note = match deeds::carry_out(deed(&request.principal, &request.path)) {
+    let note = match behaviors::run(requested(&request.principal, &request.path)) {
         Outcome::Return(packed) => return packed,
         Outcome::Note(note) => note,
     };
@@ -45,7 +45,7 @@ pub extern "C" fn cc_lb_filter(ptr: u32, len: u32) -> u64 {
 pub extern "C" fn cc_lb_shape(ptr: u32, len: u32) -> u64 {
     // SAFETY: these are the hook's own arguments.
     let request = rkyv::access::<ArchivedShapeRequest, Error>(unsafe { abi::input(ptr, len) }).unwrap();
-    let note = match deeds::carry_out(deed(&request.principal, &request.path)) {
+    let note = match behaviors::run(requested(&request.principal, &request.path)) {
         Outcome::Return(packed) => return packed,
         Outcome::Note(note) => note,
     };
@@ -63,14 +63,14 @@ pub extern "C" fn cc_lb_observe(ptr: u32, len: u32) -> u64 {
     // SAFETY: these are the hook's own arguments.
     let event = rkyv::access::<ArchivedObserveEvent, Error>(unsafe { abi::input(ptr, len) }).unwrap();
     let ArchivedObserveEvent::RequestStarted { request_id, .. } = event else { return abi::pointer(0, 0) };
-    match deeds::carry_out(request_id.strip_prefix("do:").unwrap_or_default()) {
+    match behaviors::run(request_id.strip_prefix("do:").unwrap_or_default()) {
         Outcome::Return(packed) => packed,
         Outcome::Note(_) => abi::pointer(0, 0),
     }
 }
 
-/// What the request asks for. Deeds need no escapes, so the claim's JSON string is read between its quotes.
-fn deed<'a>(principal: &'a ArchivedPrincipal, path: &'a str) -> &'a str {
+/// Returns the requested behavior. Names need no escapes, so the claim's JSON string is read between its quotes.
+fn requested<'a>(principal: &'a ArchivedPrincipal, path: &'a str) -> &'a str {
     let claim = principal.claims.iter().find(|claim| claim.key.as_ref() == "do");
     match claim.map(|claim| core::str::from_utf8(&claim.value)) {
         Some(Ok(text)) => text.trim_matches('"'),
@@ -79,7 +79,7 @@ fn deed<'a>(principal: &'a ArchivedPrincipal, path: &'a str) -> &'a str {
     }
 }
 
-/// A note for the answer's reader.
+/// A text in the answer.
 type Note = Box<str>;
 
 fn note(text: String) -> Note {

@@ -1,4 +1,4 @@
-//! What the plugin can be told to do.
+//! The behaviors that a request can name.
 
 use super::{Note, abi, note};
 use alloc::format;
@@ -10,17 +10,17 @@ use core::ptr::{read_volatile, write_volatile};
 
 const PAGE: usize = 65_536;
 
-/// How a hook goes on after a deed that came to an end.
+/// How a hook continues after a behavior that returned.
 pub enum Outcome {
-    /// It returns just this.
+    /// It returns this value.
     Return(u64),
     /// It answers as usual, with the note in its answer.
     Note(Note),
 }
 
-/// Carries out `deed`, which is empty for none. Traps on one that it does not know.
-pub fn carry_out(deed: &str) -> Outcome {
-    let (name, argument) = deed.split_once(':').unwrap_or((deed, ""));
+/// Runs a behavior; an empty name is none. Traps on an unknown one.
+pub fn run(behavior: &str) -> Outcome {
+    let (name, argument) = behavior.split_once(':').unwrap_or((behavior, ""));
     let number: usize = argument.parse().unwrap_or(1);
     match name {
         "" => Outcome::Note(Note::default()),
@@ -60,39 +60,39 @@ pub fn carry_out(deed: &str) -> Outcome {
     }
 }
 
-/// Divides without the checks that Rust would add, so that the machine's own trap is met.
+/// Divides without the checks that Rust would add, so that the instruction itself traps.
 #[inline(never)]
 fn divide(dividend: i32, divisor: i32) -> i32 {
     let quotient = black_box(dividend).checked_div(black_box(divisor));
-    // SAFETY: none. It is a lie, told so that the instruction itself has to judge.
+    // SAFETY: none: the quotient may not exist, which is the purpose of this function.
     unsafe { quotient.unwrap_unchecked() }
 }
 
 fn read(address: usize) -> u64 {
-    // SAFETY: none, which is the point.
+    // SAFETY: none, which is the purpose of this function.
     unsafe { read_volatile(black_box(address) as *const u64) }
 }
 
 fn write(address: usize) -> ! {
-    // SAFETY: none, which is the point.
+    // SAFETY: none, which is the purpose of this function.
     unsafe { write_volatile(black_box(address) as *mut u64, 1) };
     unreachable()
 }
 
-/// Calls what the function table holds at `index` as a function of another type.
+/// Calls the entry of the function table at `index` as a function of another type.
 fn call(index: usize) -> Outcome {
-    // SAFETY: none, which is the point.
+    // SAFETY: none, which is the purpose of this function.
     let function: extern "C" fn(f64, f64) -> f64 = unsafe { transmute(black_box(index)) };
     Outcome::Note(note(format!("{}", function(1.0, 2.0))))
 }
 
-/// Needs no frame in linear memory, so the engine's stack is what runs out.
+/// Exhausts the engine's stack: it needs no frame in linear memory.
 #[inline(never)]
 fn recurse(depth: u64) -> u64 {
     if depth == 0 { 1 } else { recurse(depth - 1).rotate_left(5) ^ recurse(depth / 2) }
 }
 
-/// Runs out of the stack that the guest keeps in linear memory.
+/// Exhausts the stack of the guest, which is in linear memory.
 #[inline(never)]
 fn recurse_with_frame(depth: u64) -> u64 {
     let mut frame = [depth; 1024];
@@ -100,7 +100,7 @@ fn recurse_with_frame(depth: u64) -> u64 {
     if depth == 0 { 1 } else { recurse_with_frame(depth - 1) ^ frame[(depth % 1024) as usize] }
 }
 
-/// Computes for very roughly as many microseconds.
+/// Computes for roughly this number of microseconds.
 fn spin(microseconds: usize) -> u64 {
     let mut state = black_box(1u64);
     for _ in 0..microseconds * 700 {
@@ -109,7 +109,7 @@ fn spin(microseconds: usize) -> u64 {
     black_box(state)
 }
 
-/// Fills the memory that there is until the allocator gives up, which traps.
+/// Allocates until the allocator fails, which traps.
 fn allocate() -> ! {
     let mut kept = Vec::new();
     loop {
@@ -117,20 +117,20 @@ fn allocate() -> ! {
     }
 }
 
-/// Adds up to `pages` pages, one by one, and writes to each; returns how many it got.
+/// Adds up to `pages` pages, one by one, and writes to each. Returns how many were added.
 fn grow(pages: usize) -> usize {
     for count in 0..pages {
         let grown = memory_grow(0, 1);
         if grown == usize::MAX {
             return count;
         }
-        // SAFETY: the page was just added and belongs to nobody.
+        // SAFETY: the page was just added, so nothing else uses it.
         unsafe { write_volatile((grown * PAGE) as *mut u64, 1) };
     }
     pages
 }
 
-/// As many bytes of noise, the same each time.
+/// Returns this number of pseudorandom bytes, the same for each call.
 fn garbage(length: usize) -> Vec<u8> {
     let mut state = 0x2545_f491_4f6c_dd1du64;
     let byte = |_| {

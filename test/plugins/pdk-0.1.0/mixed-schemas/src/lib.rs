@@ -33,7 +33,7 @@ abi::custom_section!(
 abi::custom_section!(
     METADATA,
     "cc_lb.plugin.v1",
-    br#"{"name":"mixed-editions","version":"1.0.0","description":"Hooks of PDK 0.1.0 and of PDK 0.2.0 in one plugin","usage":"For tests of a host","hooks":{"filter":{"wire_version":1,"description":"As of PDK 0.1.0: accepts all","usage":"Nothing to configure"},"observe":{"wire_version":1,"description":"As of PDK 0.1.0: looks at the event","usage":"Nothing to configure"},"shape":{"wire_version":1,"description":"As of PDK 0.2.0: adds x-edition","usage":"Nothing to configure","mode":"active"},"transform_response":{"wire_version":1,"description":"As of PDK 0.2.0: names the request","usage":"Nothing to configure","mode":"active"},"transform_sse_event":{"wire_version":1,"description":"As of PDK 0.2.0: names the request","usage":"Nothing to configure","mode":"active"}}}"#
+    br#"{"name":"mixed-schemas","version":"1.0.0","description":"Hooks of PDK 0.1.0 and of PDK 0.2.0 in one plugin","usage":"For tests of a host","hooks":{"filter":{"wire_version":1,"description":"As of PDK 0.1.0: accepts all candidates","usage":"Nothing to configure"},"observe":{"wire_version":1,"description":"As of PDK 0.1.0: decodes the event","usage":"Nothing to configure"},"shape":{"wire_version":1,"description":"As of PDK 0.2.0: adds x-schema","usage":"Nothing to configure","mode":"active"},"transform_response":{"wire_version":1,"description":"As of PDK 0.2.0: names the request","usage":"Nothing to configure","mode":"active"},"transform_sse_event":{"wire_version":1,"description":"As of PDK 0.2.0: names the request","usage":"Nothing to configure","mode":"active"}}}"#
 );
 
 /// Reads the request in its wire schema and answers with the result of `$answer`.
@@ -62,7 +62,7 @@ hook!(cc_lb_shape, ShapeRequest, |request: ShapeRequest| {
     ShapeResponse {
         url: base_url.unwrap_or_else(|| "https://mixed.test/".into()),
         method: request.method,
-        headers: [Header { name: "x-edition".into(), value: Box::from(*b"0.2.0") }].into(),
+        headers: [Header { name: "x-schema".into(), value: Box::from(*b"0.2.0") }].into(),
         body: request.body,
     }
 });
