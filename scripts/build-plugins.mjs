@@ -4,15 +4,16 @@
 //   node scripts/build-plugins.mjs --check    build, change nothing, and exit with 1 if a committed file differs
 //
 // The wasm32 target comes from rustup, or from a compiler with the sources of the standard library (Debian:
-// rustc-web and rust-web-src). The bytes depend on the compiler and on the path of the checkout; test/plugins/README.md names the compiler that was used.
+// rustc-web and rust-web-src). The bytes depend on the compiler, which test/plugins/README.md names, and on the path of
+// the checkout.
 
-import { execFileSync, spawnSync } from 'node:child_process';
+import { execFileSync } from 'node:child_process';
 import { existsSync, mkdirSync, readdirSync, readFileSync, realpathSync, writeFileSync } from 'node:fs';
 import { homedir } from 'node:os';
 import { basename, delimiter, dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
-import { ask } from './commands.mjs';
+import { ask, must } from './commands.mjs';
 
 const TARGET = 'wasm32-unknown-unknown';
 const root = dirname(dirname(fileURLToPath(import.meta.url)));
@@ -145,9 +146,8 @@ process.exit(differing === 0 ? 0 : 1);
 function build(workspace, names, { env = {}, flags: more = [], features = [] }) {
   const selected = [...names.flatMap((name) => ['-p', name]), ...features.flatMap((name) => ['--features', name])];
   const options = ['--release', '--locked', '--ignore-rust-version', '--target', TARGET, ...how.arguments, ...selected];
-  const { status } = spawnSync('cargo', ['build', ...options, '--target-dir', join(workspace, 'target')], {
+  must('cargo', ['build', ...options, '--target-dir', join(workspace, 'target')], {
     cwd: workspace,
-    stdio: 'inherit',
     env: {
       ...process.env,
       ...how.env,
@@ -156,7 +156,6 @@ function build(workspace, names, { env = {}, flags: more = [], features = [] }) 
       CARGO_ENCODED_RUSTFLAGS: [...flags, ...more].join('\x1f'),
     },
   });
-  if (status !== 0) process.exit(status ?? 1);
 }
 
 function built(workspace, name) {

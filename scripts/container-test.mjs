@@ -30,7 +30,7 @@ if (!existsSync(join(root, prebuildPath(hostTarget())))) {
 }
 const stage = mkdtempSync(join(tmpdir(), 'cc-lb-container-'));
 try {
-  must(process.execPath, ['scripts/build-dist.mjs'], { cwd: root });
+  must(process.execPath, ['scripts/build-dist.mjs']);
   const { filename } = pack(stage);
   cpSync(join(root, 'examples/container'), stage, { recursive: true });
   addSmokeTest(stage);

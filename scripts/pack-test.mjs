@@ -77,10 +77,10 @@ console.log(total === 0 ? '\nThe package is ready to publish.' : `\n${total} ${t
 process.exit(total === 0 ? 0 : 1);
 
 function buildMissingParts() {
-  must(process.execPath, ['scripts/build-dist.mjs'], { cwd: root });
+  must(process.execPath, ['scripts/build-dist.mjs']);
   const target = hostTarget();
   if (existsSync(join(root, prebuildPath(target)))) return;
-  must(process.execPath, ['scripts/prebuild.mjs', target.name], { cwd: root });
+  must(process.execPath, ['scripts/prebuild.mjs', target.name]);
 }
 
 function keep({ path, filename }, folder) {
@@ -160,7 +160,6 @@ function useExample(tarball) {
 function newest() {
   const args = [npm(), 'view', 'node', 'version', '--loglevel=error'];
   return must(process.execPath, args, {
-    cwd: root,
     encoding: 'utf8',
     stdio: ['ignore', 'pipe', 'inherit'],
   }).stdout.trim();

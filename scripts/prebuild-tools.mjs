@@ -1,11 +1,10 @@
 // Fetches the tools of cross builds and their tests through the clients of package registries into
 // native/target-cross/tools: zig and a musl Node from PyPI, Node versions from npm, and musl, qemu and arm64 libraries from
 // Debian trixie. Nothing is installed system-wide and no privilege is needed. Tools that are present are not fetched again.
-import { spawnSync } from 'node:child_process';
 import { chmodSync, copyFileSync, cpSync, existsSync, mkdirSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { ask } from './commands.mjs';
+import { ask, must } from './commands.mjs';
 
 export const CROSS = fileURLToPath(new URL('../native/target-cross', import.meta.url));
 const TOOLS = join(CROSS, 'tools');
@@ -94,13 +93,13 @@ function tool(name, fetch) {
 
 function python(...args) {
   const env = { ...process.env, PIP_ROOT_USER_ACTION: 'ignore' };
-  run('python3', ['-m', 'pip', '--quiet', '--disable-pip-version-check', ...args], { env });
+  must('python3', ['-m', 'pip', '--quiet', '--disable-pip-version-check', ...args], { env });
 }
 
 function npm(folder, specifier) {
   writeFileSync(join(folder, 'package.json'), '{"private":true}');
   // --force installs a binary for another architecture.
-  run('npm', ['install', '--silent', '--force', '--ignore-scripts', '--no-save', specifier], { cwd: folder });
+  must('npm', ['install', '--silent', '--force', '--ignore-scripts', '--no-save', specifier], { cwd: folder });
 }
 
 /** Unpacks packages of Debian trixie into a folder, with a separate package list. */
@@ -111,11 +110,11 @@ function debian(folder, ...packages) {
     if (!mirror) throw new Error('no Debian mirror is configured here: the tools of other platforms come from Debian');
     const keyring = '/usr/share/keyrings/debian-archive-trixie-automatic.gpg';
     writeFileSync(join(into, 'trixie.list'), `deb [signed-by=${keyring}] ${mirror} trixie main\n`);
-    run('apt-get', [...aptOptions(into), '-qq', 'update']);
+    must('apt-get', [...aptOptions(into), '-qq', 'update']);
   });
-  run('apt-get', [...aptOptions(apt), '-qq', 'download', ...packages], { cwd: folder });
+  must('apt-get', [...aptOptions(apt), '-qq', 'download', ...packages], { cwd: folder });
   for (const file of readdirSync(folder).filter((name) => name.endsWith('.deb'))) {
-    run('dpkg', ['-x', file, '.'], { cwd: folder });
+    must('dpkg', ['-x', file, '.'], { cwd: folder });
     rmSync(join(folder, file));
   }
 }
@@ -130,10 +129,4 @@ function aptOptions(folder) {
     'Acquire::Languages=none',
     'APT::Sandbox::User=root',
   ].flatMap((option) => ['-o', option]);
-}
-
-function run(command, args, options = {}) {
-  const { status, error } = spawnSync(command, args, { stdio: 'inherit', ...options });
-  if (error) throw new Error(`${command} could not be started: ${error.message}`);
-  if (status !== 0) throw new Error(`${command} ${args.join(' ')} failed with ${status}`);
 }

@@ -1,12 +1,12 @@
 // `npm run docs` writes the API reference into docs/api from the doc comments of the public surface, and fails if a public
 // item has no description. With `--check` it writes nothing, and also fails if docs/api differs. typedoc needs the compiler
 // API of TypeScript 5, so it has separate dependencies in scripts/reference.
-import { spawnSync } from 'node:child_process';
 import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join, relative } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
+import { must } from './commands.mjs';
 import { npm, step } from './setup.mjs';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
@@ -21,8 +21,7 @@ step('typedoc', manifests, 'scripts/reference/node_modules/.package-lock.json', 
 const out = check ? mkdtempSync(join(tmpdir(), 'reference-')) : committed;
 try {
   const typedoc = join(tools, 'node_modules', 'typedoc', 'bin', 'typedoc');
-  const { status } = spawnSync(process.execPath, [typedoc, '--out', out], { cwd: tools, stdio: 'inherit' });
-  if (status !== 0) process.exit(1);
+  must(process.execPath, [typedoc, '--out', out], { cwd: tools });
   if (check && !sameFiles(out, committed)) {
     console.error('docs/api differs from the doc comments: run `npm run docs` and commit the result');
     process.exit(1);

@@ -1,10 +1,10 @@
 // Prepares a checkout: dependencies, addon, TypeScript. Uses only Node's built-in modules, because nothing
 // is installed yet. Steps that are up to date are skipped.
-import { spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { ask, must } from './commands.mjs';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
 const STAMPS = join(root, 'build', 'stamps');
@@ -32,10 +32,10 @@ export function setUp(profile = 'release') {
   const name = `addon (profile ${profile}, several minutes the first time)`;
   step(name, native, addon, () => {
     checkRust();
-    run(process.execPath, ['scripts/build-native.mjs', '--profile', profile]);
+    must(process.execPath, ['scripts/build-native.mjs', '--profile', profile]);
   });
   const typescript = ['src', 'tsconfig.json', 'tsconfig.build.json', 'scripts/build-dist.mjs', 'package-lock.json'];
-  step('TypeScript', typescript, 'dist/index.js', () => run(process.execPath, ['scripts/build-dist.mjs']));
+  step('TypeScript', typescript, 'dist/index.js', () => must(process.execPath, ['scripts/build-dist.mjs']));
 }
 
 /** Runs `make` unless `output` exists and was built from the same inputs. */
@@ -66,17 +66,11 @@ function digest(inputs) {
   return hash.digest('hex');
 }
 
-function run(command, args, cwd = root) {
-  const { status, error } = spawnSync(command, args, { cwd, stdio: 'inherit' });
-  if (error) fail(`${command} could not be started: ${error.message}`);
-  if (status !== 0) process.exit(status ?? 1);
-}
-
 /** Runs npm in a folder: the npm that started this script, if any, because Windows can start it only through Node. */
 export function npm(args, cwd = root) {
   const script = process.env.npm_execpath;
-  if (script?.endsWith('.js')) run(process.execPath, [script, ...args], cwd);
-  else run('npm', args, cwd);
+  if (script?.endsWith('.js')) must(process.execPath, [script, ...args], { cwd });
+  else must('npm', args, { cwd });
 }
 
 function checkNode() {
@@ -86,9 +80,8 @@ function checkNode() {
 }
 
 function checkRust() {
-  const { status, stdout } = spawnSync('cargo', ['--version'], { encoding: 'utf8' });
-  const found = status === 0 ? (/\d+\.\d+\.\d+/.exec(stdout)?.[0] ?? '') : '';
-  if (found === '') {
+  const found = /\d+\.\d+\.\d+/.exec(ask('cargo', '--version') ?? '')?.[0];
+  if (found === undefined) {
     fail(
       `Rust is missing: the addon is built from source with cargo ${MIN_RUST.join('.')} or later (https://rustup.rs).`,
     );
