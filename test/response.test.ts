@@ -16,7 +16,7 @@ import {
 import { transformResponseResult } from '../src/wire/messages/transform.ts';
 import { instanceWithGetters } from './support/classes.ts';
 import { encodeToBytes } from './support/encode.ts';
-import { guest, misbehavesAfterProbe } from './support/guest.ts';
+import { answerAt, guest, misbehavesAfterProbe } from './support/guest.ts';
 import { plugin } from './support/plugins.ts';
 import { newRuntime } from './support/runtimes.ts';
 import { caller, candidates, request, response, upstream } from './support/samples.ts';
@@ -86,13 +86,9 @@ describe('PluginChain.transformResponse', () => {
 
   it('keeps the headers of a one-shot iterator and of a class instance, after the plugin has read them', async () => {
     const answer = encodeToBytes(transformResponseResult, { kind: 'replace', status: 418, headers: null, body: null });
-    const text = [...answer].map((byte) => `\\${byte.toString(16).padStart(2, '0')}`).join('');
+    const { fields: data, hook } = answerAt(65_536, answer);
     const runtime = newRuntime();
-    const bytes = guest({
-      hooks: HOOKS,
-      fields: `(data (i32.const 65536) "${text}")`,
-      hook: { transform_response: `(i64.const ${(65_536n << 32n) | BigInt(answer.length)})` },
-    });
+    const bytes = guest({ hooks: HOOKS, fields: data, hook: { transform_response: hook } });
     const slot = runtime.registerShape(key, 'status', bytes);
     const chain = new PluginChain({ shape: new WasmtimeUpstreamDialect(runtime, slot) });
     const { headers: _, ...fields } = response({ body: Buffer.from('body') });

@@ -15,7 +15,7 @@ import type { Json } from '../../src/types.ts';
 import { transformSseEventResult } from '../../src/wire/messages/transform.ts';
 import { encodeToBytes } from '../support/encode.ts';
 import { rejected, thrown } from '../support/errors.ts';
-import { guest, LONGER_THAN_PROBES, misbehavesAfterProbe } from '../support/guest.ts';
+import { answerAt, guest, LONGER_THAN_PROBES, misbehavesAfterProbe } from '../support/guest.ts';
 import { plugin } from '../support/plugins.ts';
 import { newRuntime, recorder } from '../support/runtimes.ts';
 import { caller, response, sseEvent } from '../support/samples.ts';
@@ -166,13 +166,11 @@ describe('transformed event', () => {
   /** Returns the slot of a plugin that replaces an event by one of the type, and a call of it. */
   function replacing(type: string) {
     const answer = { kind: 'replace', events: [{ event: type, data: bytesOf('x') }] } as const;
-    const bytes = encodeToBytes(transformSseEventResult, answer);
-    const hex = Array.from(bytes, (byte) => `\\${byte.toString(16).padStart(2, '0')}`).join('');
-    const packed = (16_384n << 32n) | BigInt(bytes.length);
+    const { fields, hook } = answerAt(16_384, encodeToBytes(transformSseEventResult, answer));
     const wasm = guest({
       hooks: ['shape', 'transform_response', 'transform_sse_event'],
-      fields: `(data (i32.const 16384) "${hex}")`,
-      hook: { transform_sse_event: misbehavesAfterProbe(`(i64.const ${packed})`) },
+      fields,
+      hook: { transform_sse_event: misbehavesAfterProbe(hook) },
     });
     const runtime = newRuntime();
     const slot = runtime.registerShape(key, 'guest', wasm);

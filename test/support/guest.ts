@@ -54,14 +54,10 @@ export function guestText(parts: GuestParts = {}): string {
   const { hooks = ['filter'], memory = '2', alloc = 'i32.const 32768', fields = '', types = {} } = parts;
   const data: string[] = [];
   const functions = hooks.map((hook, index) => {
-    const answer = ANSWERS[hook];
-    const at = 1024 + index * 1024;
-    const packed = hook === 'observe' ? 0n : (BigInt(at) << 32n) | BigInt(answer.length);
-    data.push(
-      `(data (i32.const ${at}) "${[...answer].map((byte) => `\\${byte.toString(16).padStart(2, '0')}`).join('')}")`,
-    );
+    const answer = answerAt(1024 + index * 1024, ANSWERS[hook]);
+    data.push(answer.fields);
     const own = typeof parts.hook === 'object' ? parts.hook[hook] : parts.hook;
-    const body = (own ?? '$answer').replaceAll('$answer', `i64.const ${packed}`);
+    const body = (own ?? '$answer').replaceAll('$answer', hook === 'observe' ? 'i64.const 0' : answer.hook);
     return `(func (export "cc_lb_${hook}") ${types.hook ?? '(param i32 i32) (result i64)'} ${body})`;
   });
   return `(module ${fields}
@@ -70,6 +66,13 @@ export function guestText(parts: GuestParts = {}): string {
     (func (export "cc_lb_free") ${types.free ?? '(param i32 i32 i32)'})
     ${functions.join('\n')}
     ${data.join('\n')})`;
+}
+
+/** Returns the parts of a guest with `answer` in its memory at `address`: the data, and a hook that returns the answer. */
+export function answerAt(address: number, answer: Uint8Array): { readonly fields: string; readonly hook: string } {
+  const text = Array.from(answer, (byte) => `\\${byte.toString(16).padStart(2, '0')}`).join('');
+  const packed = (BigInt(address) << 32n) | BigInt(answer.length);
+  return { fields: `(data (i32.const ${address}) "${text}")`, hook: `i64.const ${packed}` };
 }
 
 /** The custom sections of the plugin. */

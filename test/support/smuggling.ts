@@ -1,7 +1,7 @@
 /** Messages inside of messages, and the headers with which a plugin could expose them. */
 import { type TransformResponseResult, transformResponseResult } from '../../src/wire/messages/transform.ts';
 import { encodeToBytes } from './encode.ts';
-import { guest, misbehavesAfterProbe } from './guest.ts';
+import { answerAt, guest, misbehavesAfterProbe } from './guest.ts';
 
 /** A body that is a request of its own for a server that ignores the framing of the request around it. */
 export const SMUGGLED_REQUEST =
@@ -41,15 +41,14 @@ const ANSWER_AT = 196_608;
 
 /** Returns a shape whose transform of a response longer than a probe's returns `answer`; its shape passes through. */
 export function transformingGuest(answer: TransformResponseResult): Uint8Array {
-  const bytes = encodeToBytes(transformResponseResult, answer);
-  const text = [...bytes].map((byte) => `\\${byte.toString(16).padStart(2, '0')}`).join('');
+  const { fields, hook } = answerAt(ANSWER_AT, encodeToBytes(transformResponseResult, answer));
   return guest({
     hooks: ['shape', 'transform_response', 'transform_sse_event'],
     memory: '4',
-    fields: `(data (i32.const ${ANSWER_AT}) "${text}")`,
+    fields,
     hook: {
       shape: misbehavesAfterProbe('unreachable'),
-      transform_response: misbehavesAfterProbe(`(i64.const ${(BigInt(ANSWER_AT) << 32n) | BigInt(bytes.length)})`),
+      transform_response: misbehavesAfterProbe(hook),
     },
   });
 }
