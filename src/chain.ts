@@ -135,7 +135,7 @@ export class PluginChain {
     const run = new FilterRun(candidates);
     const request = rereadableRequest(ctx);
     for (const stage of this.#filters) {
-      if (run.isOver) break;
+      if (run.isFinished) break;
       // Before the call: afterwards, a followed slot may be absent or have another version.
       const { failurePolicy } = stage;
       try {
@@ -160,7 +160,7 @@ export class PluginChain {
     const run = new FilterRun(candidates);
     const request = rereadableRequest(ctx);
     for (const stage of this.#filters) {
-      if (run.isOver) break;
+      if (run.isFinished) break;
       const { failurePolicy } = stage;
       try {
         run.take(stage, await stage.filterAsync(request, principal, run.survivors, options));
@@ -302,20 +302,20 @@ function checkedStages<Stage>(
   stages: readonly Stage[],
   path: string,
   methods: readonly string[],
-  decides: boolean,
+  hasPolicy: boolean,
 ): readonly Stage[] {
   checkArray(stages, path);
-  for (const [index, stage] of stages.entries()) checkStage(stage, `${path}[${index}]`, methods, decides);
+  for (const [index, stage] of stages.entries()) checkStage(stage, `${path}[${index}]`, methods, hasPolicy);
   return [...stages];
 }
 
-/** `decides`: the stage has a failure policy. */
-function checkStage(stage: unknown, path: string, methods: readonly string[], decides: boolean): void {
+/** Throws an InvalidArgumentError unless the stage has these methods and, with `hasPolicy`, a failure policy. */
+function checkStage(stage: unknown, path: string, methods: readonly string[], hasPolicy: boolean): void {
   const parts = stage as Record<string, unknown> | null | undefined;
   for (const method of methods) {
     if (typeof parts?.[method] !== 'function') {
       throw new InvalidArgumentError(path, `expected an object with ${methods.join(' and ')}`);
     }
   }
-  if (decides) parseArgument(failurePolicySchema, parts?.failurePolicy, `${path}.failurePolicy`);
+  if (hasPolicy) parseArgument(failurePolicySchema, parts?.failurePolicy, `${path}.failurePolicy`);
 }

@@ -80,10 +80,12 @@ export class FilterRun {
     this.#ids = canonicalIds(this.survivors);
   }
 
-  get isOver(): boolean {
+  /** Whether no further filter is called: a fail-closed one failed, or no candidate is left. */
+  get isFinished(): boolean {
     return this.#stopped !== undefined || this.survivors.length === 0;
   }
 
+  /** Applies the verdict of a filter. Throws a FilterError for a verdict that breaks the rules of the chain. */
   take(stage: FilterStage, output: FilterOutput): void {
     if (!namesCandidatesOnce(output, this.#ids)) throw this.#misnaming(stage, output);
     this.#stages.push({ plugin: stage.pluginName, output });
@@ -92,6 +94,7 @@ export class FilterRun {
     this.#ids = this.#ids.filter((id) => kept.has(id));
   }
 
+  /** Applies the failure policy of a filter. Rethrows an error to which no policy applies. */
   fail(stage: FilterStage, policy: PluginFailurePolicy, error: unknown): void {
     const failure = pluginFailureOrThrow(error);
     this.#stages.push({ plugin: stage.pluginName, error: failure });
@@ -99,6 +102,7 @@ export class FilterRun {
     else stage.countPassThrough?.();
   }
 
+  /** Returns the outcome of the filters that were called. */
   outcome(): FilterOutcome {
     const stages = this.#stages;
     if (this.#stopped !== undefined) return { ...this.#stopped, stages };

@@ -58,8 +58,7 @@ export class Registrations {
     const facts = { plugin: name, principal: at.principal, kind };
     try {
       const existing = this.#unchanged(kind, at, bytes, version);
-      const admitted = () =>
-        reportAdmission(facts, () => admit(this.#core, bytes, { kind, plugin: name, principal: at.principal }));
+      const admitted = () => reportAdmission(facts, () => admit(this.#core, bytes, facts));
       const slot = existing ?? this.#apply(kind, at, name, admitted(), version);
       this.#overtake(at);
       return slot;
@@ -87,7 +86,7 @@ export class Registrations {
     const facts = { plugin: name, principal: at.principal, kind };
     const admitted = reportAdmissionAsync(
       facts,
-      admitAsync(this.#core, bytes, { kind, plugin: name, principal: at.principal, signal }),
+      admitAsync(this.#core, bytes, { ...facts, signal }),
       ({ contentHash }) => !this.#holds(kind, at, contentHash, version),
     );
     const registered = (async () => {

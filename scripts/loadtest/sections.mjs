@@ -108,10 +108,10 @@ export async function swaps(upstream) {
     return Number(/cc_lb_swaps_total\{outcome="committed"\} (\d+)/.exec(text)?.[1] ?? 0);
   };
   const first = await committed();
-  let isOver = false;
+  let isFinished = false;
   let total = { requests: 0, failed: 0 };
   const loaded = (async () => {
-    while (!isOver) {
+    while (!isFinished) {
       const { requests, failed } = await turn(balancer, { body: bodyOf(4_000), durationMs: 2_000 });
       total = { requests: total.requests + requests, failed: total.failed + failed };
     }
@@ -120,7 +120,7 @@ export async function swaps(upstream) {
     put(swap % 2 === 0 ? 'cache-aware' : 'cache-aware-v2');
     while ((await committed()) < first + swap) await delay(10);
   }
-  isOver = true;
+  isFinished = true;
   await loaded;
   table(
     'Swaps under load',
