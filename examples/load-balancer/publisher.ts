@@ -23,6 +23,8 @@ export class Publisher {
   readonly #parts: PublisherParts;
   readonly #queue = new SerialQueue();
   #view: View;
+  /** The plugins of the view and their slots; empty after a commit that failed, which may have swapped some. */
+  #deployed: readonly { readonly plugin: PluginRoute; readonly slot: PluginSlot }[] = [];
 
   constructor(parts: PublisherParts) {
     this.#parts = parts;
@@ -75,9 +77,15 @@ export class Publisher {
   async #commit(routes: Routes): Promise<View> {
     const { runtime, upstreams } = this.#parts;
     checkNames(routes.plugins);
+    const deployed = this.#deployed;
+    this.#deployed = [];
     try {
       const slots: PluginSlot[] = [];
-      for (const plugin of routes.plugins) slots.push(await this.#register(plugin));
+      for (const plugin of routes.plugins) {
+        const same = deployed.find((one) => isSame(one.plugin, plugin));
+        slots.push(same?.slot ?? (await this.#register(plugin)));
+      }
+      this.#deployed = routes.plugins.map((plugin, index) => ({ plugin, slot: slots[index]! }));
       this.#view = this.#viewOf(routes, slots);
       upstreams.retain(this.#view.targets.map(({ upstream }) => upstream));
       return this.#view;
@@ -105,6 +113,18 @@ export class Publisher {
         return runtime.registerObserveAsync(key, name, bytes, options);
     }
   }
+}
+
+/** Whether a plugin is deployed unchanged. Its bytes are the same object then, because comparing them takes time. */
+function isSame(one: PluginRoute, other: PluginRoute): boolean {
+  return (
+    one.bytes === other.bytes &&
+    one.name === other.name &&
+    one.principal === other.principal &&
+    one.kind === other.kind &&
+    one.failurePolicy === other.failurePolicy &&
+    one.deadlineMs === other.deadlineMs
+  );
 }
 
 /** A plugin was rejected; `cause` is the reason. */

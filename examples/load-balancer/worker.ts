@@ -10,7 +10,8 @@ import { type Address, LoadBalancer, type LoadBalancerOptions } from './load-bal
 import { LogDestination } from './log-destination.ts';
 import { createLogger, type LogOptions, logEntry, logRequest } from './logging.ts';
 import type { LogEntry, RequestRecord } from './record.ts';
-import { checkNames, type Routes, slotKeyOf } from './routes.ts';
+import { type RouteSet, routesOf } from './route-set.ts';
+import { checkNames, slotKeyOf } from './routes.ts';
 import { traceToOpenTelemetry } from './tracing.ts';
 
 /** The options of a worker. */
@@ -48,19 +49,13 @@ export interface PluginName {
   readonly principal?: string | undefined;
 }
 
-/** Routes and the number of their deployment. */
-export interface RouteSet {
-  readonly id: number;
-  readonly routes: Routes;
-}
-
 /** The service of a worker for the primary. A type alias, so that it is assignable to `Service`. */
 export type WorkerService = {
   start(options: WorkerOptions): Promise<void>;
   /** Takes the set whose plugins `admit` admits and that `commit` deploys. */
   prepare(set: RouteSet): Promise<void>;
-  /** Admits the plugin with this index in the prepared set. */
-  admit(index: number): Promise<void>;
+  /** Admits the plugin with this index in the prepared set. Those that are deployed already need no admission. */
+  admit(plugin: { readonly index: number; readonly bytes: Uint8Array }): Promise<void>;
   /** Deploys the set that was prepared last, which must have this id. */
   commit(id: number): Promise<void>;
   listen(address: Address): Promise<string>;
@@ -91,7 +86,9 @@ const RECENT = 20;
 export function serveWorker(port: Port, exit: () => void): void {
   let balancer: LoadBalancer | undefined;
   const recent: RequestRecord[] = [];
-  let prepared: { readonly set: RouteSet; readonly admitted: Admission[] } | undefined;
+  let prepared: { readonly id: number; readonly routes: ReturnType<typeof routesOf> } | undefined;
+  /** The admissions of the prepared set, whose modules stay compiled until it is committed. */
+  let admitted: Admission[] = [];
 
   const running = (): LoadBalancer => {
     if (balancer === undefined) throw new Error('the worker was not started');
@@ -126,17 +123,19 @@ export function serveWorker(port: Port, exit: () => void): void {
       destination.register(balancer.registry);
     },
     async prepare(set) {
-      checkNames(set.routes.plugins);
-      prepared = { set, admitted: [] };
+      prepared = { id: set.id, routes: routesOf(set, running().view.routes) };
+      admitted = [];
+      checkNames(prepared.routes.plugins);
     },
-    async admit(index) {
-      const { set, admitted } = prepared!;
-      admitted.push(await running().admit(set.routes.plugins[index]!));
+    async admit({ index, bytes }) {
+      const { plugins } = prepared!.routes;
+      const plugin = { ...plugins[index]!, bytes };
+      plugins[index] = plugin;
+      admitted.push(await running().admit(plugin));
     },
     async commit(id) {
-      if (prepared?.set.id !== id) throw new Error('another set was prepared');
-      const { set, admitted } = prepared;
-      await running().commit(set.routes, admitted);
+      if (prepared?.id !== id) throw new Error('another set was prepared');
+      await running().commit(prepared.routes, admitted);
       prepared = undefined;
     },
     listen: async (address) => running().listen(address),

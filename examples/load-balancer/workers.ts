@@ -4,6 +4,7 @@ import { fileURLToPath } from 'node:url';
 import { type Port, post, Remote, RemoteError } from './ipc.ts';
 import type { Address } from './load-balancer.ts';
 import type { Logger } from './logging.ts';
+import { type RouteSet, routeSet } from './route-set.ts';
 import { pluginKey, type Routes } from './routes.ts';
 import { SerialQueue } from './serial-queue.ts';
 import { Totals } from './totals.ts';
@@ -12,7 +13,6 @@ import {
   type Metrics,
   type PluginName,
   READY,
-  type RouteSet,
   type WorkerOptions,
   type WorkerReport,
   type WorkerService,
@@ -47,6 +47,7 @@ export interface MemberReport {
   readonly report: WorkerReport | null;
 }
 
+const NO_ROUTES: Routes = { upstreams: [], principals: [], plugins: [] };
 /** Admission compiles a module and probes it. A worker that takes longer for one is considered hung. */
 const ADMIT_MS = 120_000;
 const CALL_MS = 30_000;
@@ -70,7 +71,7 @@ export class Workers {
   readonly #ended = new Totals();
   /** Serializes deployments and starts of workers, so that no worker misses a deployment. */
   readonly #queue = new SerialQueue();
-  #committed: Routes = { upstreams: [], principals: [], plugins: [] };
+  #committed = NO_ROUTES;
   #lastSet = 0;
   #restarts = 0;
   #deathsInARow = 0;
@@ -121,10 +122,10 @@ export class Workers {
    */
   publish(routes: Routes): Promise<void> {
     return this.#queue.run(async () => {
-      const set = { id: ++this.#lastSet, routes };
-      let prepared = await this.#prepare(this.#in('deployed', 'serving'), set);
+      const set = routeSet(++this.#lastSet, routes, this.#committed);
+      let prepared = await this.#prepare(this.#in('deployed', 'serving'), set, routes);
       // A worker may end for other reasons than the set, so a new one decides.
-      if (prepared.length === 0) prepared = await this.#prepare([await this.#startAnother()], set);
+      if (prepared.length === 0) prepared = await this.#prepare([await this.#startAnother()], set, routes);
       if (prepared.length === 0) throw new Error('no worker could admit the plugins');
       const committed = await Promise.allSettled(prepared.map(({ remote }) => remote.call('commit', set.id, CALL_MS)));
       for (const [index, result] of committed.entries()) {
@@ -234,13 +235,15 @@ export class Workers {
   }
 
   /**
-   * Admits the plugins of a set in workers, one after the other: the time limit is that of one admission, so that many slow
-   * ones do not end the workers. Returns the workers that answer. Rejects if a worker rejects a plugin.
+   * Admits the new plugins of a set in workers, one after the other: the time limit is that of one admission, so that many
+   * slow ones do not end the workers. Returns the workers that answer. Rejects if a worker rejects a plugin.
    */
-  async #prepare(members: readonly Member[], set: RouteSet): Promise<Member[]> {
+  async #prepare(members: readonly Member[], set: RouteSet, { plugins }: Routes): Promise<Member[]> {
     let ready = (await this.#call(members, 'prepare', set, CALL_MS)).map(({ member }) => member);
-    for (const index of set.routes.plugins.keys()) {
-      ready = (await this.#call(ready, 'admit', index, ADMIT_MS)).map(({ member }) => member);
+    for (const [index, { deployed }] of set.plugins.entries()) {
+      if (deployed !== null) continue;
+      const plugin = { index, bytes: plugins[index]!.bytes };
+      ready = (await this.#call(ready, 'admit', plugin, ADMIT_MS)).map(({ member }) => member);
     }
     return ready;
   }
@@ -256,8 +259,9 @@ export class Workers {
       member.state = 'running';
       // Sent in the turn in which later changes are sent too, so that these follow.
       await Promise.all([...this.#disabled.values()].map((disabled) => remote.call('disable', disabled, CALL_MS)));
-      const set = { id: ++this.#lastSet, routes: this.#committed };
-      if ((await this.#prepare([member], set)).length === 0) throw new Error('the worker did not admit the plugins');
+      const set = routeSet(++this.#lastSet, this.#committed, NO_ROUTES);
+      if ((await this.#prepare([member], set, this.#committed)).length === 0)
+        throw new Error('the worker did not admit the plugins');
       await remote.call('commit', set.id, CALL_MS);
       if (this.#isListening) await remote.call('listen', listen, CALL_MS);
       member.state = this.#isListening ? 'serving' : 'deployed';
