@@ -1,4 +1,4 @@
-//! Bytes for a `Buffer` of JavaScript.
+//! Bytes for a `Buffer` of JavaScript, and numbers of bytes.
 
 use std::cell::Cell;
 use std::rc::Rc;
@@ -32,4 +32,9 @@ fn transfer(env: &Env, mut bytes: Vec<u8>) -> Result<BufferSlice<'_>> {
     // last owner.
     let buffer = unsafe { BufferSlice::from_external(env, start, length, of_buffer, |_, of_buffer| drop(of_buffer)) };
     buffer.inspect_err(|_| drop(owner.take()))
+}
+
+/// A number of bytes from JavaScript. TypeScript's schema excludes negative ones.
+pub(crate) fn byte_count(number: i64) -> u64 {
+    u64::try_from(number).unwrap_or(0)
 }

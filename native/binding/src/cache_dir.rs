@@ -9,6 +9,7 @@ use napi::bindgen_prelude::{AsyncTask, Either};
 use napi::{Env, Result, Task};
 use napi_derive::napi;
 
+use crate::bytes::byte_count;
 use crate::content::NativeContent;
 use crate::failure::NativeFailure;
 use crate::module::NativeModule;
@@ -49,7 +50,7 @@ pub fn open_cache_dir(
     let opened = key
         .map(sized)
         .transpose()
-        .and_then(|key| CacheDir::open(Path::new(&path), key, sized(new_key)?, u64::try_from(max_bytes).unwrap_or(0)));
+        .and_then(|key| CacheDir::open(Path::new(&path), key, sized(new_key)?, byte_count(max_bytes)));
     match opened {
         Ok(inner) => Either::A(NativeCacheDir { inner }),
         Err(problem) => Either::B(Failure::EngineInit(problem).into()),
@@ -88,7 +89,7 @@ impl NativeCacheDir {
         FindTask {
             directory: Arc::clone(&self.inner),
             content: content.clone(),
-            max_image_bytes: u64::try_from(max_image_bytes).unwrap_or(0),
+            max_image_bytes: byte_count(max_image_bytes),
         }
     }
 }

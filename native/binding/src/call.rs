@@ -89,7 +89,8 @@ pub fn call_hook<'env>(
     mut scratch: Uint8ArraySlice<'env>,
     body: &[u8],
 ) -> Result<Either3<u32, BufferSlice<'env>, NativeFailure>> {
-    // SAFETY: the scratch memory is leased to this call: JavaScript does not run and no other thread writes to it.
+    // SAFETY: the scratch memory is leased to this call. JavaScript does not run, no other thread has the memory, and `body` is
+    // not a part of it, because no view of leased memory leaves a call.
     let scratch = unsafe { scratch.as_mut() };
     let header = Header::read(scratch);
     let (given, free) = scratch.split_at_mut(header.end());

@@ -9,6 +9,7 @@ use napi::bindgen_prelude::{AsyncTask, Either};
 use napi::{Env, Result, Task};
 use napi_derive::napi;
 
+use crate::bytes::byte_count;
 use crate::cache_dir::NativeCacheDir;
 use crate::content::NativeContent;
 use crate::failure::NativeFailure;
@@ -54,8 +55,6 @@ pub struct NativeCompileOptions {
 
 impl NativeCompileOptions {
     fn request(self, content: &NativeContent) -> Request {
-        // TypeScript's schema excludes negative numbers.
-        let bytes = |value: i64| u64::try_from(value).unwrap_or(0);
         Request {
             code: content.code_settings(),
             wasm: Arc::clone(&content.wasm),
@@ -63,14 +62,14 @@ impl NativeCompileOptions {
             principal: self.principal,
             limits: Limits {
                 time: Duration::from_millis(u64::from(self.timeout_ms)),
-                memory: bytes(self.max_bytes),
-                image: bytes(self.max_image_bytes),
+                memory: byte_count(self.max_bytes),
+                image: byte_count(self.max_image_bytes),
             },
             capacity: Capacity {
                 running: u64::from(self.max_running),
-                memory: bytes(self.max_total_bytes),
+                memory: byte_count(self.max_total_bytes),
                 waiting: u64::from(self.max_waiting),
-                waiting_bytes: bytes(self.max_waiting_bytes),
+                waiting_bytes: byte_count(self.max_waiting_bytes),
             },
             compile_in: self.command.map_or(CompileIn::Thread, NativeCommand::compile_in),
             urgent: self.urgent,

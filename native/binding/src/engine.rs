@@ -8,6 +8,7 @@ use cc_lb_engine::options::EngineOptions;
 use napi::bindgen_prelude::{Either, retain_current_module_for_unload_safety};
 use napi_derive::napi;
 
+use crate::bytes::byte_count;
 use crate::failure::NativeFailure;
 use crate::module::NativeModule;
 
@@ -54,8 +55,6 @@ pub struct NativeEngineOptions {
 
 impl From<NativeEngineOptions> for EngineOptions {
     fn from(options: NativeEngineOptions) -> Self {
-        // TypeScript's schema excludes negative numbers.
-        let bytes = |value: i64| u64::try_from(value).unwrap_or(0);
         EngineOptions {
             pooling: options.pooling,
             memory_max_pages: options.memory_max_pages,
@@ -64,15 +63,15 @@ impl From<NativeEngineOptions> for EngineOptions {
             max_table_elements: options.max_table_elements,
             pool_table_elements: options.pool_table_elements,
             max_cached_modules: options.max_cached_modules,
-            max_cached_module_bytes: bytes(options.max_cached_module_bytes),
+            max_cached_module_bytes: byte_count(options.max_cached_module_bytes),
             pool_total_memories: options.pool_total_memories,
             pool_total_core_instances: options.pool_total_core_instances,
-            memory_reservation_bytes: bytes(options.memory_reservation_bytes),
-            memory_guard_bytes: bytes(options.memory_guard_bytes),
-            keep_resident_bytes: bytes(options.keep_resident_bytes),
-            resident_budget_bytes: bytes(options.resident_budget_bytes),
-            max_staging_bytes: bytes(options.max_staging_bytes),
-            max_stream_bytes: bytes(options.max_stream_bytes),
+            memory_reservation_bytes: byte_count(options.memory_reservation_bytes),
+            memory_guard_bytes: byte_count(options.memory_guard_bytes),
+            keep_resident_bytes: byte_count(options.keep_resident_bytes),
+            resident_budget_bytes: byte_count(options.resident_budget_bytes),
+            max_staging_bytes: byte_count(options.max_staging_bytes),
+            max_stream_bytes: byte_count(options.max_stream_bytes),
             explain: options.explain,
             group: options.group,
         }

@@ -78,8 +78,8 @@ impl Instance {
     /// all threads share.
     fn call(&mut self, function: Func, first: u32, second: u32) -> wasmtime::Result<ValRaw> {
         let mut values = [ValRaw::u32(first), ValRaw::u32(second)];
-        // SAFETY: `CompiledModule::load` checked that the function takes two i32 and returns one value; the array holds
-        // both the parameters and the result.
+        // SAFETY: the function is of this store; `CompiledModule::load` checked that it takes two i32 and returns one number.
+        // The array holds both the parameters and the result.
         unsafe { function.call_unchecked(&mut self.store, &mut values)? };
         Ok(values[0])
     }

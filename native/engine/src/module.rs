@@ -29,8 +29,8 @@ pub fn content_hash(policy_version: u32, memory_max_pages: u32, wasm: &[u8]) -> 
 fn deserialize(engine: &Engine, image: &[u8]) -> wasmtime::Result<Module> {
     static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
     let _reading = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
-    // SAFETY: the compiler created the image: it came through a pipe from a process that this one started, or with a MAC
-    // that only the holder of the cache directory's key can create.
+    // SAFETY: the compiler created the image: on a thread of this process, in a process that this one started and that sent it
+    // through a pipe, or earlier, with a MAC that only the holder of the cache directory's key can create.
     let read = || unsafe { Module::deserialize(engine, image) };
     thread::scope(|scope| match thread::Builder::new().name("cc-lb-load".to_owned()).spawn_scoped(scope, read) {
         Ok(thread) => thread.join().unwrap_or_else(|panic| resume_unwind(panic)),

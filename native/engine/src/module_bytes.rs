@@ -29,7 +29,10 @@ impl ModuleBytes {
         if bytes.len() >= MAPPED_BYTES {
             return Pages::copy(bytes).map(ModuleBytes::Mapped);
         }
-        Ok(ModuleBytes::Heap(bytes.into()))
+        let mut copy = Vec::new();
+        copy.try_reserve_exact(bytes.len())?;
+        copy.extend_from_slice(bytes);
+        Ok(ModuleBytes::Heap(copy.into_boxed_slice()))
     }
 }
 

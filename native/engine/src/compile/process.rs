@@ -9,7 +9,7 @@ use std::time::Duration;
 pub use super::command::{Command, Exit};
 
 /// Bytes that are read from one process before others are served.
-const READ_BYTES: usize = 4 << 20;
+const READ_BYTES: u64 = 4 << 20;
 
 /// The descriptors that [`wait`] polls.
 pub type Watched = libc::pollfd;
@@ -56,12 +56,12 @@ impl Process {
 
     /// Appends the available stdout of the process.
     pub fn read_output(&mut self, into: &mut Vec<u8>) {
-        read(&mut self.output, into, READ_BYTES);
+        read(&mut self.output, into);
     }
 
     /// Appends the available stderr of the process, up to a total limit. The rest is dropped.
     pub fn read_errors(&mut self, into: &mut Vec<u8>, max_bytes: usize) {
-        read(&mut self.errors, into, READ_BYTES);
+        read(&mut self.errors, into);
         into.truncate(max_bytes);
     }
 
@@ -210,17 +210,14 @@ pub fn is_transient(error: &io::Error) -> bool {
     )
 }
 
-fn read(pipe: &mut Option<impl Read>, into: &mut Vec<u8>, max_bytes: usize) {
-    let end = into.len().saturating_add(max_bytes);
-    let mut chunk = [0; 64 << 10];
-    while into.len() < end {
-        let Some(reader) = pipe else { return };
-        match reader.read(&mut chunk) {
-            Ok(count) if count > 0 => into.extend_from_slice(&chunk[..count]),
-            Err(error) if error.kind() == ErrorKind::Interrupted => {}
-            Err(error) if would_block(&error) => return,
-            _ => *pipe = None,
-        }
+/// Appends what is available, at most [`READ_BYTES`], and closes the pipe at its end.
+fn read(pipe: &mut Option<impl Read>, into: &mut Vec<u8>) {
+    let Some(reader) = pipe else { return };
+    // What was read before an error is in the vector.
+    match reader.take(READ_BYTES).read_to_end(into) {
+        Ok(count) if count as u64 == READ_BYTES => {}
+        Err(error) if would_block(&error) => {}
+        _ => *pipe = None,
     }
 }
 

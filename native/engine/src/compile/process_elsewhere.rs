@@ -2,8 +2,8 @@
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::process::Child;
-use std::sync::mpsc::{Receiver, Sender, channel};
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
@@ -14,6 +14,9 @@ pub use super::command::Exit;
 const CHECK_INTERVAL: Duration = Duration::from_millis(5);
 /// Bytes of stdout that are buffered before the process blocks.
 const MAX_UNREAD: usize = 4 << 20;
+/// Bytes that are passed to the writing thread at once, and how many times before it has written them.
+const CHUNK_BYTES: usize = 1 << 20;
+const CHUNKS: usize = 2;
 
 /// Empty here, because [`wait`] returns at a short interval.
 pub struct Watched;
@@ -21,49 +24,66 @@ pub struct Watched;
 /// A running child process.
 pub struct Process {
     child: Child,
-    input: Option<Sender<Vec<u8>>>,
+    input: Option<SyncSender<Vec<u8>>>,
     output: Arc<Inbox>,
     errors: Arc<Inbox>,
     exit: Option<Exit>,
 }
 
-/// The bytes that a thread has read from a pipe.
+/// What a thread reads from a pipe.
 #[derive(Default)]
 struct Inbox {
-    state: Mutex<(Vec<u8>, bool)>,
-    taken: Condvar,
+    unread: Mutex<Unread>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct Unread {
+    bytes: Vec<u8>,
+    /// The pipe is closed.
+    ended: bool,
+    /// Nothing takes the bytes.
+    abandoned: bool,
 }
 
 impl Inbox {
+    fn lock(&self) -> MutexGuard<'_, Unread> {
+        self.unread.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn fill(self: &Arc<Self>, mut pipe: impl Read + Send + 'static) -> io::Result<()> {
         let inbox = Arc::clone(self);
         let read = move || {
             let mut chunk = [0; 64 << 10];
             loop {
                 let count = pipe.read(&mut chunk).unwrap_or(0);
-                let mut state = inbox.state.lock().unwrap_or_else(PoisonError::into_inner);
-                while state.0.len() > MAX_UNREAD {
-                    state = inbox.taken.wait(state).unwrap_or_else(PoisonError::into_inner);
-                }
-                state.0.extend_from_slice(&chunk[..count]);
-                if count == 0 {
-                    state.1 = true;
+                let is_full = |unread: &mut Unread| unread.bytes.len() > MAX_UNREAD && !unread.abandoned;
+                let unread = inbox.changed.wait_while(inbox.lock(), is_full);
+                let mut unread = unread.unwrap_or_else(PoisonError::into_inner);
+                if count == 0 || unread.abandoned {
+                    unread.ended = true;
                     return;
                 }
+                unread.bytes.extend_from_slice(&chunk[..count]);
             }
         };
         thread::Builder::new().name("cc-lb-compile-read".to_owned()).spawn(read).map(|_| ())
     }
 
     fn take(&self, into: &mut Vec<u8>) {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        into.append(&mut state.0);
-        self.taken.notify_all();
+        into.append(&mut self.lock().bytes);
+        self.changed.notify_all();
     }
 
     fn closed(&self) -> bool {
-        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        state.1 && state.0.is_empty()
+        let unread = self.lock();
+        unread.ended && unread.bytes.is_empty()
+    }
+
+    /// Ends the reading thread.
+    fn abandon(&self) {
+        self.lock().abandoned = true;
+        self.changed.notify_all();
     }
 }
 
@@ -72,7 +92,7 @@ impl Process {
     pub fn start(command: &Command) -> io::Result<Process> {
         let mut child = command.piped().spawn()?;
         let (stdin, stdout, stderr) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
-        let (input, to_write): (_, Receiver<Vec<u8>>) = channel();
+        let (input, to_write): (_, Receiver<Vec<u8>>) = sync_channel(CHUNKS);
         let process = Process { child, input: Some(input), output: Arc::default(), errors: Arc::default(), exit: None };
         if let (Some(mut stdin), Some(stdout), Some(stderr)) = (stdin, stdout, stderr) {
             process.output.fill(stdout)?;
@@ -83,10 +103,15 @@ impl Process {
         Ok(process)
     }
 
-    /// Passes all of it to the writing thread.
+    /// Passes as much to the writing thread as it accepts. An error means that the other end is closed.
     pub fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let sent = self.input.as_ref().is_some_and(|input| input.send(bytes.to_vec()).is_ok());
-        if sent { Ok(bytes.len()) } else { Err(ErrorKind::BrokenPipe.into()) }
+        let Some(input) = &self.input else { return Err(ErrorKind::BrokenPipe.into()) };
+        let chunk = &bytes[..bytes.len().min(CHUNK_BYTES)];
+        match input.try_send(chunk.to_vec()) {
+            Ok(()) => Ok(chunk.len()),
+            Err(TrySendError::Full(_)) => Ok(0),
+            Err(TrySendError::Disconnected(_)) => Err(ErrorKind::BrokenPipe.into()),
+        }
     }
 
     /// Appends the available stdout of the process.
@@ -133,12 +158,14 @@ impl Process {
 }
 
 impl Drop for Process {
-    /// Kills the process.
+    /// Kills and reaps the process, and ends its threads.
     fn drop(&mut self) {
         if self.exit().is_none() {
             self.kill();
             let _ = self.child.wait();
         }
+        self.output.abandon();
+        self.errors.abandon();
     }
 }
 
@@ -208,4 +235,52 @@ pub fn fault(exit: Exit) -> Option<&'static str> {
 /// Whether a start that failed with this error may succeed later.
 pub fn is_transient(_error: &io::Error) -> bool {
     false
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use std::time::Instant;
+
+    use super::*;
+
+    /// More than the threads and pipes of a process hold.
+    const MANY: usize = 16 << 20;
+
+    fn cat(arguments: &[&str]) -> Process {
+        let arguments = arguments.iter().map(|&argument| argument.to_owned()).collect();
+        let command = Command { program: "/bin/cat".to_owned(), arguments, environment: Vec::new() };
+        Process::start(&command).expect("it starts")
+    }
+
+    fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
+        let began = Instant::now();
+        while !condition() {
+            assert!(began.elapsed() < Duration::from_secs(60), "{what}");
+            thread::sleep(Duration::from_millis(1));
+        }
+    }
+
+    #[test]
+    fn what_is_written_to_a_process_is_read_from_it() {
+        let mut process = cat(&[]);
+        let (bytes, mut sent, mut output) = (vec![7; MANY], 0, Vec::new());
+        wait_until("it answers", || {
+            sent += process.write(&bytes[sent..]).expect("it reads");
+            process.read_output(&mut output);
+            output.len() == MANY
+        });
+        assert!(output == bytes && !process.output_closed() && process.exit().is_none());
+        process.kill();
+        wait_until("it ends", || process.exit().is_some() && process.output_closed());
+        assert!(process.write(b"x").is_err());
+    }
+
+    #[test]
+    fn a_process_with_unread_output_leaves_no_threads() {
+        let process = cat(&["/dev/zero"]);
+        let output = Arc::clone(&process.output);
+        wait_until("it fills the buffer", || output.lock().bytes.len() > MAX_UNREAD);
+        drop(process);
+        wait_until("its thread ends", || Arc::strong_count(&output) == 1);
+    }
 }
