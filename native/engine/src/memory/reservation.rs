@@ -1,11 +1,12 @@
 //! A range of address space that is the linear memory of one call after another.
 
 use std::io::Error;
+use std::ops::Range;
 use std::ptr::{self, NonNull};
 use std::sync::LazyLock;
 
 use super::Reusable;
-use super::page_map::{self, BLOCK, page_bytes};
+use super::page_map::{PageMap, Region, page_bytes};
 use super::working_set::WorkingSet;
 use crate::charge::Charge;
 
@@ -18,8 +19,6 @@ const END_BYTES: usize = 64 << 10;
 /// replaces 512.
 const HUGE_AFTER: usize = 4 << 20;
 const HUGE_PAGE: usize = 2 << 20;
-/// Entries of the page map that are compared at once.
-const CHUNK: usize = 16;
 
 /// Mapped address space: an inaccessible region, the memory of which the first bytes are accessible, and inaccessible
 /// space after it. While it is idle, the whole memory reads as zero, and no page outside the working set is resident.
@@ -65,19 +64,25 @@ pub fn usable() -> bool {
     *USABLE
 }
 
-/// Whether the page map is reliable. An emulator may provide that of another process, or none.
-fn page_map_is_reliable() -> bool {
-    static RELIABLE: LazyLock<bool> = LazyLock::new(|| {
-        let shows = |probe: &Reservation, expected| page_map::has_contents(probe.base() as usize) == Some(expected);
-        let Ok(mut probe) = Reservation::map(0, page_bytes()) else { return false };
-        if probe.resize(page_bytes()).is_err() || !shows(&probe, false) {
-            return false;
-        }
-        // SAFETY: the byte lies in the accessible part of the probe's own mapping.
-        unsafe { probe.base().write_volatile(1) };
-        shows(&probe, true) && probe.discard(0, page_bytes()) && shows(&probe, false)
-    });
-    *RELIABLE
+/// How the page map is read; none if it is not reliable. An emulator may provide that of another process, or none.
+fn page_map() -> Option<PageMap> {
+    static PAGE_MAP: LazyLock<Option<PageMap>> =
+        LazyLock::new(|| [PageMap::Scan, PageMap::Entries].into_iter().find(|map| is_reliable(*map)));
+    *PAGE_MAP
+}
+
+fn is_reliable(map: PageMap) -> bool {
+    let shows = |probe: &Reservation, expected: &[Region]| {
+        let mut regions = Vec::new();
+        map.visit(probe.base() as usize, 0..1, |region| regions.push(region)) && regions == expected
+    };
+    let Ok(mut probe) = Reservation::map(0, page_bytes()) else { return false };
+    if probe.resize(page_bytes()).is_err() || !shows(&probe, &[]) {
+        return false;
+    }
+    // SAFETY: the byte lies in the accessible part of the probe's own mapping.
+    unsafe { probe.base().write_volatile(1) };
+    shows(&probe, &[Region { pages: 0..1, is_present: true }]) && probe.discard(0, page_bytes()) && shows(&probe, &[])
 }
 
 impl Reservation {
@@ -166,54 +171,27 @@ impl Reservation {
 
     /// Resets the memory from byte `from` to byte `to`. Returns false if the kernel refused.
     fn reset_range(&mut self, from: usize, to: usize, fresh: bool) -> bool {
-        let mut at = from;
-        while at < to {
-            let bytes = (to - at).min(BLOCK * page_bytes());
-            match self.reset_block(at, bytes, fresh) {
-                Block::Reset => at += bytes,
-                Block::Unknown => return self.discard(at, to),
-                Block::Refused => return false,
+        let (base, working_set) = (self.base(), &mut self.working_set);
+        let pages = from / page_bytes()..to.div_ceil(page_bytes());
+        let mut reset = Reset { base, pages: 0..0, action: Action::Discard, refused: false };
+        let mut seen = pages.start;
+        let visit = |region: Region| {
+            if fresh {
+                working_set.unused(seen..region.pages.start);
+                seen = region.pages.end;
             }
+            for page in region.pages {
+                let stays = working_set.used(page, fresh) && region.is_present;
+                reset.add(page, if stays { Action::Zero } else { Action::Discard });
+            }
+        };
+        if !page_map().is_some_and(|map| map.visit(base as usize, pages.clone(), visit)) {
+            return self.discard(from, to);
         }
-        true
-    }
-
-    /// Resets `bytes` bytes from byte `from` on, page by page, according to the page map.
-    fn reset_block(&mut self, from: usize, bytes: usize, fresh: bool) -> Block {
-        let page = page_bytes();
-        let (first, count) = (from / page, bytes.div_ceil(page));
-        let mut run = Run { base: self.base(), first, action: Action::None, refused: false };
-        let working_set = &mut self.working_set;
-        let known = page_map_is_reliable()
-            && page_map::with_entries(run.base as usize + from, count, |entries| {
-                for (page, entries) in (first..).step_by(CHUNK).zip(entries.chunks(CHUNK)) {
-                    // Most pages have no contents.
-                    if !fresh && run.action == Action::None && page_map::none_has_contents(entries) {
-                        continue;
-                    }
-                    for (page, entry) in (page..).zip(entries) {
-                        let action = if !entry.has_contents() {
-                            if fresh {
-                                working_set.unused(page..page + 1);
-                            }
-                            Action::None
-                        } else if working_set.used(page, fresh) && entry.is_present() {
-                            Action::Zero
-                        } else {
-                            Action::Discard
-                        };
-                        if action != run.action {
-                            run.end(page, action);
-                        }
-                    }
-                }
-            });
-        run.end(first + count, Action::None);
-        match (known, run.refused) {
-            (false, _) => Block::Unknown,
-            (true, true) => Block::Refused,
-            (true, false) => Block::Reset,
+        if fresh {
+            self.working_set.unused(seen..pages.end);
         }
+        reset.finish()
     }
 
     /// Returns the pages from byte `from` to byte `to` to the kernel, so that they read as zero. Returns false if it
@@ -269,43 +247,45 @@ impl Drop for Reservation {
     }
 }
 
-/// The result of resetting a block.
-enum Block {
-    Reset,
-    /// The page map provides no entries; the block is unchanged.
-    Unknown,
-    /// The kernel refused to take back pages.
-    Refused,
-}
-
 /// How a page is reset.
 #[derive(Clone, Copy, PartialEq)]
 enum Action {
-    /// Not at all: it has no contents.
-    None,
     Zero,
     Discard,
 }
 
-/// Neighboring pages of one memory that are reset in the same way.
-struct Run {
+/// The reset of a memory whose instance was dropped. Neighboring pages that are reset in the same way are reset together.
+struct Reset {
     base: *mut u8,
-    first: usize,
+    /// Pages to which `action` was not applied yet.
+    pages: Range<usize>,
     action: Action,
     refused: bool,
 }
 
-impl Run {
-    /// Resets the run, which ends before `page`, and starts the next one there.
-    fn end(&mut self, page: usize, next: Action) {
-        let (from, to) = (self.first * page_bytes(), page * page_bytes());
+impl Reset {
+    /// Resets an accessible page. Pages come in the order of their addresses.
+    fn add(&mut self, page: usize, action: Action) {
+        if page != self.pages.end || action != self.action {
+            self.apply();
+            (self.pages.start, self.action) = (page, action);
+        }
+        self.pages.end = page + 1;
+    }
+
+    /// Returns false if the kernel refused to take back pages.
+    fn finish(mut self) -> bool {
+        self.apply();
+        !self.refused
+    }
+
+    fn apply(&mut self) {
+        let (from, to) = (self.pages.start * page_bytes(), self.pages.end * page_bytes());
         match self.action {
-            Action::None => {}
             // SAFETY: the pages are an accessible part of a mapping whose instance was dropped.
             Action::Zero => unsafe { self.base.add(from).write_bytes(0, to - from) },
             Action::Discard => self.refused |= !discard(self.base, from, to),
         }
-        (self.first, self.action) = (page, next);
     }
 }
 

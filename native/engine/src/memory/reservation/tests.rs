@@ -29,9 +29,7 @@ fn call(reservation: &mut Reservation, size: usize, pages: &[usize]) -> bool {
 /// Returns the resident pages of the first 64.
 fn resident(reservation: &Reservation) -> Vec<usize> {
     let mut pages = Vec::new();
-    assert!(page_map::with_entries(reservation.base() as usize, 64, |entries| {
-        pages.extend((0..64).filter(|&page| entries[page].has_contents()));
-    }));
+    assert!(PageMap::Entries.visit(reservation.base() as usize, 0..64, |region| pages.extend(region.pages)));
     pages
 }
 
@@ -139,6 +137,26 @@ fn random_calls_find_zeroes_while_memory_is_compacted() {
             memory[at] = 0xa5;
         }
         assert!(reservation.reset(usize::MAX));
+    }
+}
+
+#[test]
+fn the_page_map_shows_exactly_the_pages_that_were_written() {
+    // Enough regions for several scans, and enough pages for several reads of entries.
+    let pages = 5_000;
+    let mut reservation = reservation(pages * page_bytes());
+    let is_written = |page: &usize| page % 3 == 0 && page % 1_000 < 300 || (2_040..2_060).contains(page);
+    for page in (0..pages).filter(is_written) {
+        bytes(&mut reservation)[page * page_bytes()] = 0xa5;
+    }
+    let maps = [PageMap::Scan, PageMap::Entries].into_iter().filter(|map| is_reliable(*map));
+    assert!(maps.clone().count() > 0);
+    for map in maps {
+        for visited in [0..pages, 1..2, 7..2_048, 2_045..2_050, 300..300] {
+            let mut shown = Vec::new();
+            assert!(map.visit(reservation.base() as usize, visited.clone(), |region| shown.extend(region.pages)));
+            assert_eq!(shown, visited.filter(is_written).collect::<Vec<_>>(), "{map:?}");
+        }
     }
 }
 
