@@ -1,5 +1,4 @@
-// Bundles the torture suite from the sources and runs it on the built addon:
-//   npm run torture -- [--minutes M | --seconds S | --full] [--only traps,soak] [--units N] [--seed X]
+// `npm run torture`: bundles the torture suite from the sources and runs it on the built addon.
 import { spawnSync } from 'node:child_process';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';

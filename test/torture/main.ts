@@ -1,12 +1,4 @@
-/**
- * The driver of the torture suite: runs each scenario in a process of its own, and prints progress and a summary.
- *
- *   --minutes M | --seconds S   for the whole suite, divided equally (5 minutes)
- *   --full                      until every scenario has reached its target count, without a time limit
- *   --only a,b                  only these scenarios
- *   --units N                   N units of each scenario instead of its target count
- *   --seed X                    the random numbers of an earlier run
- */
+/** The driver of the torture suite: runs each scenario in a process of its own, and prints progress and a summary. */
 import { fork } from 'node:child_process';
 import { availableParallelism, cpus, loadavg } from 'node:os';
 import { fileURLToPath } from 'node:url';
@@ -37,16 +29,20 @@ const ON_REQUEST = ['huge-pages', 'memory-limit'];
 const NAMES = [...USUAL, ...ON_REQUEST];
 const DEFAULT_MINUTES = 5;
 
-const { values } = parseArgs({
-  options: {
-    minutes: { type: 'string' },
-    seconds: { type: 'string' },
-    full: { type: 'boolean', default: false },
-    only: { type: 'string' },
-    units: { type: 'string' },
-    seed: { type: 'string' },
-  },
-});
+const HELP = `npm run torture -- [options]
+  --minutes M, --seconds S  for the whole suite, divided equally (${DEFAULT_MINUTES} minutes)
+  --full                    until every scenario has reached its target count, without a time limit
+  --only A,B                only these scenarios
+  --units N                 N units of each scenario instead of its target count
+  --seed X                  the random numbers of an earlier run
+Scenarios: ${USUAL.join(', ')}
+Only with --only: ${ON_REQUEST.join(', ')}`;
+
+const values = readOptions();
+if (values.help) {
+  console.log(HELP);
+  process.exit();
+}
 
 const names = values.only === undefined ? USUAL : values.only.split(',');
 const unknown = names.filter((name) => !NAMES.includes(name));
@@ -54,8 +50,30 @@ const seconds = values.full
   ? Number.MAX_SAFE_INTEGER
   : Number(values.seconds ?? Number(values.minutes ?? DEFAULT_MINUTES) * 60);
 const seed = values.seed === undefined ? Math.floor(Math.random() * 2 ** 31) : Number(values.seed);
-if (unknown.length > 0 || !(seconds > 0) || !Number.isInteger(seed)) {
-  console.error(`unknown or bad arguments; scenarios are ${NAMES.join(', ')}`);
+if (unknown.length > 0 || !(seconds > 0) || !Number.isInteger(seed) || !Number.isInteger(Number(values.units ?? 0))) {
+  invalid(unknown.length > 0 ? `unknown scenario ${unknown.join(', ')}` : 'invalid number');
+}
+
+function readOptions() {
+  try {
+    return parseArgs({
+      options: {
+        minutes: { type: 'string' },
+        seconds: { type: 'string' },
+        full: { type: 'boolean', default: false },
+        only: { type: 'string' },
+        units: { type: 'string' },
+        seed: { type: 'string' },
+        help: { type: 'boolean', short: 'h', default: false },
+      },
+    }).values;
+  } catch (error) {
+    return invalid((error as Error).message);
+  }
+}
+
+function invalid(problem: string): never {
+  console.error(`${problem}\n${HELP}`);
   process.exit(2);
 }
 
