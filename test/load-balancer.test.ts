@@ -478,7 +478,7 @@ describe('a dry run', () => {
     const served = routes(servers, { plugins: [plugin('filter', 'cache-aware')] });
     const { balancer } = await loadBalancer(served);
     for (const [index, { id, name }] of served.upstreams.entries()) {
-      balancer.ledger.learn(id, new Prompt(Buffer.from(run.body)), 100 * (index + 1));
+      balancer.ledger.record(id, new Prompt(Buffer.from(run.body)), 100 * (index + 1));
       expect((await explain(balancer.view, balancer.ledger, run)).order[0]).toBe(name);
     }
     expect(servers.flatMap(({ received }) => received)).toEqual([]);

@@ -3,21 +3,17 @@
  */
 import type { Prompt } from './prompt.ts';
 
-/** What one answer taught. Plain data, so that workers can share it. */
-export interface Lesson {
+/** A prompt that an upstream has cached. Plain data, so that workers can share it. */
+export interface CachedPrompt {
   readonly upstreamId: string;
   /** The digest of the whole prompt. */
   readonly digest: string;
   readonly tokens: number;
-  /** `Date.now()` milliseconds. */
+  /** When the cache probably drops it, in `Date.now()` milliseconds. */
   readonly until: number;
 }
 
-interface Entry {
-  readonly tokens: number;
-  /** `Date.now()` milliseconds. */
-  readonly until: number;
-}
+type Entry = Pick<CachedPrompt, 'tokens' | 'until'>;
 
 /** Records the prompts that each upstream answered, for the lifetime of the upstreams' caches. */
 export class CacheLedger {
@@ -25,17 +21,17 @@ export class CacheLedger {
   readonly #entries = new Map<string, Map<string, Entry>>();
   readonly #keepMs: number;
   readonly #maxEntries: number;
-  readonly #onLesson: ((lesson: Lesson) => void) | undefined;
+  readonly #onCached: ((cached: CachedPrompt) => void) | undefined;
 
   constructor(
-    options: { keepMs?: number; maxEntries?: number; onLesson?: ((lesson: Lesson) => void) | undefined } = {},
+    options: { keepMs?: number; maxEntries?: number; onCached?: ((cached: CachedPrompt) => void) | undefined } = {},
   ) {
     this.#keepMs = options.keepMs ?? 5 * 60_000;
     this.#maxEntries = options.maxEntries ?? 50_000;
-    this.#onLesson = options.onLesson;
+    this.#onCached = options.onCached;
   }
 
-  /** The number of prompts that are known. */
+  /** The number of known prompts. */
   get size(): number {
     return this.#entries.size;
   }
@@ -51,17 +47,17 @@ export class CacheLedger {
   }
 
   /** Records that the upstream answered this prompt and reported `tokens` cached tokens, read and written in total. */
-  learn(upstreamId: string, prompt: Prompt, tokens: number): void {
+  record(upstreamId: string, prompt: Prompt, tokens: number): void {
     if (tokens === 0) return;
     const [whole] = prompt.prefixes;
     if (whole === undefined) return;
-    const lesson = { upstreamId, digest: whole, tokens, until: Date.now() + this.#keepMs };
-    this.take(lesson);
-    this.#onLesson?.(lesson);
+    const cached = { upstreamId, digest: whole, tokens, until: Date.now() + this.#keepMs };
+    this.add(cached);
+    this.#onCached?.(cached);
   }
 
-  /** Records what another worker has learned. */
-  take({ upstreamId, digest, tokens, until }: Lesson): void {
+  /** Adds a prompt that this or another worker recorded. */
+  add({ upstreamId, digest, tokens, until }: CachedPrompt): void {
     const byUpstream = this.#entries.get(digest) ?? new Map<string, Entry>();
     byUpstream.set(upstreamId, { tokens, until });
     // Deleted first, so that the map is in order of last use.

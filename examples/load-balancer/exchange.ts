@@ -231,12 +231,12 @@ export class Exchange implements AttemptOwner {
     if (this.#usage === undefined) return;
     const eventCount = this.#usage.feed(chunk);
     // A stream begins with the usage of the prompt.
-    if (eventCount > 0) this.#learn(upstream.id);
+    if (eventCount > 0) this.#recordCached(upstream.id);
     if (!this.#isClosed) this.#observation?.addChunk(chunk, eventCount);
   }
 
   completed({ upstream }: Attempt): void {
-    this.#learn(upstream.id);
+    this.#recordCached(upstream.id);
   }
 
   failed(attempt: Attempt, error: Error): void {
@@ -357,13 +357,13 @@ export class Exchange implements AttemptOwner {
     };
   }
 
-  /** Teaches the ledger when the answer first reports cached tokens: they are those of the prompt, so they are final. */
-  #learn(upstreamId: string): void {
+  /** Records the prompt when the answer first reports cached tokens: they are those of the prompt, so they are final. */
+  #recordCached(upstreamId: string): void {
     if (this.#prompt === undefined) return;
     const { cacheReadInputTokens, cacheCreationInputTokens } = this.#usageSoFar();
     if (cacheReadInputTokens === null && cacheCreationInputTokens === null) return;
     const cached = (cacheReadInputTokens ?? 0) + (cacheCreationInputTokens ?? 0);
-    this.#shared.ledger.learn(upstreamId, this.#prompt, cached);
+    this.#shared.ledger.record(upstreamId, this.#prompt, cached);
     this.#prompt = undefined;
   }
 

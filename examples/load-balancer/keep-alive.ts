@@ -62,6 +62,7 @@ export class KeepAlive {
     return stream;
   }
 
+  /** Sends no more comments. */
   stop(): void {
     clearInterval(this.#timer);
   }

@@ -7,7 +7,7 @@ import { Registry } from 'prom-client';
 import { Agent } from 'undici';
 import { Batch } from './batch.ts';
 import type { BreakerOptions } from './breaker.ts';
-import { CacheLedger, type Lesson } from './cache-ledger.ts';
+import { type CachedPrompt, CacheLedger } from './cache-ledger.ts';
 import { Exchange, type Shared } from './exchange.ts';
 import { KeepAlive } from './keep-alive.ts';
 import { RequestMetrics } from './metrics.ts';
@@ -65,8 +65,8 @@ export interface LoadBalancerOptions {
   readonly log?: ((entry: LogEntry) => void) | undefined;
   /** Called with the record of each finished request. */
   readonly accessLog?: ((record: RequestRecord) => void) | undefined;
-  /** Called with what each answer taught about prompt caches, for other load balancers of the same upstreams. */
-  readonly onLesson?: ((lesson: Lesson) => void) | undefined;
+  /** Called with each prompt that an answer reports as cached, for other load balancers of the same upstreams. */
+  readonly onCached?: ((cached: CachedPrompt) => void) | undefined;
 }
 
 /** The address of a server. */
@@ -138,7 +138,7 @@ export class LoadBalancer {
     this.#upstreams = new Upstreams({ timeouts, breaker, connections: limits.upstreamConnections });
     this.#shared = {
       dispatcher: this.#agent,
-      ledger: new CacheLedger({ onLesson: options.onLesson }),
+      ledger: new CacheLedger({ onCached: options.onCached }),
       keepAlive: new KeepAlive(timeouts.streamCommentMs),
       maxBodyBytes: limits.bodyBytes,
       buffered: new Shares(limits.bufferedBytes),

@@ -8,7 +8,10 @@ export interface LogEntry {
   readonly error: unknown;
 }
 
-/** The record of a request for the log. */
+/** The number of records that each worker keeps, and that the status page shows. */
+export const RECENT_REQUESTS = 20;
+
+/** The record of a request for the log and the status page. */
 export interface RequestRecord {
   readonly requestId: string;
   readonly method: string;

@@ -1,7 +1,7 @@
 /** The status for the status page and `/plugins`: the combined reports of the workers. */
 import type { PluginRejection } from './deployment.ts';
 import { REQUESTS_TOTAL } from './metrics.ts';
-import type { RequestRecord } from './record.ts';
+import { RECENT_REQUESTS, type RequestRecord } from './record.ts';
 import { type Routes, slotKeyOf } from './routes.ts';
 import type { Metrics, SlotReport } from './worker.ts';
 import type { MemberReport } from './workers.ts';
@@ -48,7 +48,6 @@ export interface Status {
 }
 
 const WORST_FIRST = ['open', 'half-open', 'closed'];
-const RECENT = 20;
 
 /** What the status combines. */
 export interface StatusParts {
@@ -90,7 +89,7 @@ export function statusOf({ members, metrics, routes, rejections, restarts, isRea
     })),
     plugins: pluginsOf(members, routes),
     rejections,
-    recent: recent.slice(0, RECENT),
+    recent: recent.slice(0, RECENT_REQUESTS),
   };
 }
 

@@ -50,8 +50,8 @@ export class View {
   readonly keys: readonly SlotKey[];
   readonly targets: readonly Target[];
   readonly #principals: ReadonlyMap<string, PrincipalRoute>;
-  readonly #everybodys: Plugins;
-  readonly #own = new Map<string, Plugins>();
+  readonly #global: Plugins;
+  readonly #byPrincipal = new Map<string, Plugins>();
   #first = 0;
 
   /** `slots` are those of `routes.plugins`, in their order; `observers` get every event after the plugins. */
@@ -67,11 +67,11 @@ export class View {
     this.keys = slots.map(({ key }) => key);
     this.#principals = new Map(routes.principals.map((principal) => [principal.keySha256, principal]));
     const slotsOf = (owner: string | undefined) => slots.filter((_, i) => routes.plugins[i]!.principal === owner);
-    const everybodys = slotsOf(undefined);
-    this.#everybodys = pluginsOf(runtime, everybodys, observers);
+    const globalSlots = slotsOf(undefined);
+    this.#global = pluginsOf(runtime, globalSlots, observers);
     for (const { principal } of routes.plugins) {
-      if (principal === undefined || this.#own.has(principal)) continue;
-      this.#own.set(principal, pluginsOf(runtime, [...everybodys, ...slotsOf(principal)], observers));
+      if (principal === undefined || this.#byPrincipal.has(principal)) continue;
+      this.#byPrincipal.set(principal, pluginsOf(runtime, [...globalSlots, ...slotsOf(principal)], observers));
     }
   }
 
@@ -106,7 +106,7 @@ export class View {
 
   /** Returns the plugins of a principal; without one, the global ones. */
   pluginsOf(principal: Principal | undefined): Plugins {
-    return (principal && this.#own.get(principal.id)) ?? this.#everybodys;
+    return (principal && this.#byPrincipal.get(principal.id)) ?? this.#global;
   }
 }
 

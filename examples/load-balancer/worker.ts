@@ -3,13 +3,13 @@ import { pathToFileURL } from 'node:url';
 import { setFlagsFromString } from 'node:v8';
 import type { Admission, SlotStatus } from 'cc-lb-runtime-wasmtime';
 import type { MetricObjectWithValues, MetricValue } from 'prom-client';
-import type { Lesson } from './cache-ledger.ts';
+import type { CachedPrompt } from './cache-ledger.ts';
 import { type DryRun, type Explanation, explain } from './explain.ts';
 import { type Port, post, serve } from './ipc.ts';
 import { type Address, LoadBalancer, type LoadBalancerOptions } from './load-balancer.ts';
 import { LogDestination } from './log-destination.ts';
 import { createLogger, type LogOptions, logEntry, logRequest } from './logging.ts';
-import type { LogEntry, RequestRecord } from './record.ts';
+import { type LogEntry, RECENT_REQUESTS, type RequestRecord } from './record.ts';
 import { type RouteSet, routesOf } from './route-set.ts';
 import { checkNames, slotKeyOf } from './routes.ts';
 import { traceToOpenTelemetry } from './tracing.ts';
@@ -67,20 +67,18 @@ export type WorkerService = {
   close(argument: { readonly graceMs: number }): Promise<void>;
 };
 
-/** What a worker has learned about prompt caches; the primary forwards it to the others. */
-export interface Lessons {
-  readonly lessons: readonly Lesson[];
+/** The prompts that a worker has recorded as cached; the primary forwards them to the others. */
+export interface CachedPrompts {
+  readonly cached: readonly CachedPrompt[];
 }
 
-/** Whether a message has lessons. */
-export function areLessons(message: unknown): message is Lessons {
-  return typeof message === 'object' && message !== null && 'lessons' in message;
+/** Whether a message has cached prompts. */
+export function areCachedPrompts(message: unknown): message is CachedPrompts {
+  return typeof message === 'object' && message !== null && 'cached' in message;
 }
 
 /** The message of a worker when it accepts calls. */
 export const READY = 'ready';
-/** The number of recent requests that a worker keeps for the status page. */
-const RECENT = 20;
 
 /** Serves a load balancer on a port. Calls `exit` after it is closed. */
 export function serveWorker(port: Port, exit: () => void): void {
@@ -95,17 +93,17 @@ export function serveWorker(port: Port, exit: () => void): void {
     return balancer;
   };
 
-  /** Sent together once a turn, so that a burst of answers costs one message. */
-  let lessons: Lesson[] = [];
-  const onLesson = (lesson: Lesson) => {
-    if (lessons.push(lesson) > 1) return;
+  // Sent together once for each iteration of the event loop, so that a burst of answers costs one message.
+  let cached: CachedPrompt[] = [];
+  const onCached = (prompt: CachedPrompt) => {
+    if (cached.push(prompt) > 1) return;
     setImmediate(() => {
-      post(port, { lessons } satisfies Lessons);
-      lessons = [];
+      post(port, { cached } satisfies CachedPrompts);
+      cached = [];
     });
   };
   port.on('message', (message) => {
-    if (areLessons(message)) for (const lesson of message.lessons) balancer?.ledger.take(lesson);
+    if (areCachedPrompts(message)) for (const prompt of message.cached) balancer?.ledger.add(prompt);
   });
 
   const service: WorkerService = {
@@ -115,11 +113,11 @@ export function serveWorker(port: Port, exit: () => void): void {
       if (await traceToOpenTelemetry()) logger.info('plugin calls are traced');
       const accessLog = (record: RequestRecord) => {
         recent.unshift(record);
-        if (recent.length > RECENT) recent.pop();
+        if (recent.length > RECENT_REQUESTS) recent.pop();
         logRequest(logger, record);
       };
       const log = (entry: LogEntry) => logEntry(logger, entry);
-      balancer = new LoadBalancer({ ...options, log, accessLog, onLesson });
+      balancer = new LoadBalancer({ ...options, log, accessLog, onCached });
       destination.register(balancer.registry);
     },
     async prepare(set) {

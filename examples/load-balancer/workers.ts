@@ -9,7 +9,7 @@ import { pluginKey, type Routes } from './routes.ts';
 import { SerialQueue } from './serial-queue.ts';
 import { Totals } from './totals.ts';
 import {
-  areLessons,
+  areCachedPrompts,
   type Metrics,
   type PluginName,
   READY,
@@ -277,7 +277,7 @@ export class Workers {
     const member: Member = { worker, remote: new Remote(worker as unknown as Port), state: 'starting', metrics: [] };
     this.#members.add(member);
     worker.on('message', (message: unknown) => {
-      if (!areLessons(message)) return;
+      if (!areCachedPrompts(message)) return;
       for (const other of this.#in('serving')) if (other !== member) post(other.worker as unknown as Port, message);
     });
     const began = performance.now();

@@ -31,8 +31,8 @@ describe('CacheLedger', () => {
 
   it('predicts the cached tokens of the longest known prefix', () => {
     const ledger = new CacheLedger();
-    ledger.learn('a', turn('1'), 10);
-    ledger.learn('a', turn('1', '2'), 20);
+    ledger.record('a', turn('1'), 10);
+    ledger.record('a', turn('1', '2'), 20);
     expect(ledger.predict('a', turn('1', '2', '3'))).toBe(20);
     expect(ledger.predict('a', turn('1', 'other'))).toBe(10);
     expect(ledger.predict('a', turn('2', '1'))).toBe(0);
@@ -42,7 +42,7 @@ describe('CacheLedger', () => {
   it('distinguishes prompts of other models, systems and tools', () => {
     const ledger = new CacheLedger();
     const messages = [{ content: '1' }];
-    ledger.learn('a', promptOf({ model: 'm', messages }), 10);
+    ledger.record('a', promptOf({ model: 'm', messages }), 10);
     for (const other of [{ model: 'n' }, { model: 'm', system: 's' }, { model: 'm', tools: [] }]) {
       expect(ledger.predict('a', promptOf({ ...other, messages }))).toBe(0);
     }
@@ -50,17 +50,17 @@ describe('CacheLedger', () => {
 
   it('drops entries after their lifetime', async () => {
     const short = new CacheLedger({ keepMs: 1 });
-    short.learn('a', turn('1'), 10);
+    short.record('a', turn('1'), 10);
     await new Promise((resolve) => setTimeout(resolve, 10));
     expect(short.predict('a', turn('1'))).toBe(0);
     const small = new CacheLedger({ maxEntries: 2 });
-    for (const content of ['1', '2', '1', '3']) small.learn('a', turn(content), 10);
+    for (const content of ['1', '2', '1', '3']) small.record('a', turn(content), 10);
     expect(['1', '2', '3'].map((content) => small.predict('a', turn(content)))).toEqual([10, 0, 10]);
   });
 
   it.each([null, {}, { messages: 'none' }, { messages: [] }])('predicts nothing for %j', (body) => {
     const ledger = new CacheLedger();
-    ledger.learn('a', promptOf(body), 10);
+    ledger.record('a', promptOf(body), 10);
     expect(ledger.predict('a', promptOf(body))).toBe(0);
   });
 });

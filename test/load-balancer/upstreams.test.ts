@@ -139,12 +139,12 @@ describe('an upstream that', () => {
     const server = await upstream((_, response) => {
       if (!isHung) response.writeHead(200, { 'content-type': 'application/json' }).end(usage);
     });
-    const onLesson = () => {
+    const onCached = () => {
       throw new Error('thrown by a callback');
     };
     const { url, balancer } = await loadBalancer(routes([server], { plugins: [plugin('filter', 'cache-aware')] }), {
       limits: { upstreamConnections: 1 },
-      onLesson,
+      onCached,
     });
     await reply(url, { body: '{"messages":[1]}' }).catch(() => {});
     await until(() => balancer.requestsInFlight === 0);

@@ -118,8 +118,8 @@ describe('workers', () => {
   });
 });
 
-describe('what one worker learns about prompt caches', () => {
-  it('decides where the other sends a conversation', async () => {
+describe('the prompts that one worker records as cached', () => {
+  it('decide where the other sends a conversation', async () => {
     const usage = { input_tokens: 1, output_tokens: 1, cache_read_input_tokens: 0, cache_creation_input_tokens: 9 };
     const answer = JSON.stringify({ usage });
     const answering = (_: unknown, response: ServerResponse) =>
