@@ -55,18 +55,22 @@ describe.runIf(process.platform !== 'win32')('an executable', () => {
       /sends an answer that the protocol/,
     ],
     [
-      'answers garbage',
+      'sends an invalid answer',
       () => script('ready(); job(); writeSync(1, Buffer.alloc(100, 0xff)); stay()'),
-      /answered garbage/,
+      /sent an invalid answer/,
     ],
     [
       'answers before it is asked',
       () => script('ready(); answer(0, 1, "x"); stay()'),
-      /answered garbage|another module/,
+      /sent an invalid answer|another module/,
     ],
     ['answers half', () => script('ready(); job(); answer(0, 1000, "half")'), /ended with exit code 0/],
-    ['answers too much', () => script('ready(); job(); answer(0, 1, "more"); stay()'), /answered garbage/],
-    ['answers a message without end', () => script('ready(); job(); answer(1, 1 << 20); stay()'), /answered garbage/],
+    ['answers too much', () => script('ready(); job(); answer(0, 1, "more"); stay()'), /sent an invalid answer/],
+    [
+      'answers a message without end',
+      () => script('ready(); job(); answer(1, 1 << 20); stay()'),
+      /sent an invalid answer/,
+    ],
     ['answers for another module', () => script('ready(); job(); answer(0, 1, "x"); stay()'), /another module/],
   ])('that %s is reported as such, and blames no module', (_, executable, message) => {
     const error = thrown(CompileProcessError, admitWith(executable()));

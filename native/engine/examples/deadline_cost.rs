@@ -33,7 +33,7 @@ fn round(module: &Module, hook: &str, request: &[u8], deadlines: bool) -> (u128,
         let memory = instance.get_memory(&mut store, "memory").expect("a memory");
         let length = u32::try_from(request.len()).expect("a short request");
         let entered = Instant::now();
-        let pointer = alloc.call(&mut store, (length, 16)).expect("room");
+        let pointer = alloc.call(&mut store, (length, 16)).expect("a pointer");
         memory.write(&mut store, pointer as usize, request).expect("within the memory");
         function.call(&mut store, (pointer, length)).expect("an answer");
         inside.push(entered.elapsed().as_nanos());

@@ -4,8 +4,8 @@
 use std::collections::HashMap;
 
 use wasmparser::{
-    BinaryReaderError, CompositeInnerType, Encoding, ExternalKind, FunctionSectionReader, ImportSectionReader, Parser,
-    Payload, TypeRef, TypeSectionReader,
+    BinaryReaderError, CompositeInnerType, CustomSectionReader, Encoding, ExportSectionReader, ExternalKind,
+    FunctionSectionReader, ImportSectionReader, MemorySectionReader, Parser, Payload, TypeRef, TypeSectionReader,
 };
 
 /// The prefix of the sections and exports of the plugin contract.
@@ -298,58 +298,10 @@ fn walk<'a>(wasm: &'a [u8], facts: &mut ModuleFacts, signatures: &mut Signatures
                 }
             }
             Payload::TypeSection(section) => signatures.add_types(section)?,
-            Payload::ImportSection(section) => {
-                facts.imports_offset.get_or_insert(u32::try_from(section.range().start).unwrap_or(u32::MAX));
-                signatures.function_sections.push(FunctionSection::Imported(section.clone()));
-                for import in section.into_imports_with_offsets() {
-                    let (offset, import) = import?;
-                    facts.import_count += 1;
-                    if function_type(import.ty).is_some() {
-                        signatures.add_function(offset)?;
-                    }
-                    if facts.imports.len() < MAX_LISTED {
-                        facts.imports.push(Import {
-                            module: listed(import.module),
-                            name: listed(import.name),
-                            kind: type_kind(import.ty),
-                        });
-                    }
-                }
-            }
-            Payload::FunctionSection(section) => {
-                signatures.function_sections.push(FunctionSection::Defined(section.clone()));
-                for function in section.into_iter_with_offsets() {
-                    let (offset, _) = function?;
-                    facts.functions += 1;
-                    signatures.add_function(offset)?;
-                }
-            }
-            Payload::MemorySection(section) => {
-                for memory in section {
-                    let memory = memory?;
-                    facts.memory_count += 1;
-                    if facts.memories.len() < MAX_LISTED {
-                        facts
-                            .memories
-                            .push(MemoryLimits { initial_pages: memory.initial, maximum_pages: memory.maximum });
-                    }
-                }
-            }
-            Payload::ExportSection(section) => {
-                facts.needs.host_bytes += section.count() as usize * REFERENCE_BYTES;
-                for export in section {
-                    let export = export?;
-                    facts.export_count += 1;
-                    let of_contract = export.name == "memory" || export.name.starts_with(PREFIX);
-                    if of_contract && facts.exports.len() < MAX_LISTED {
-                        if export.kind == ExternalKind::Func {
-                            signatures.add_export(export.index, facts.exports.len());
-                        }
-                        let (name, kind) = (listed(export.name), external_kind(export.kind));
-                        facts.exports.push(Export { name, kind, signature: None });
-                    }
-                }
-            }
+            Payload::ImportSection(section) => read_imports(section, facts, signatures)?,
+            Payload::FunctionSection(section) => read_functions(section, facts, signatures)?,
+            Payload::MemorySection(section) => read_memories(section, facts)?,
+            Payload::ExportSection(section) => read_exports(section, facts, signatures)?,
             Payload::StartSection { .. } => facts.needs.start = true,
             Payload::GlobalSection(section) => {
                 facts.needs.host_bytes += section.count() as usize * (ENTRY_BYTES + REFERENCE_BYTES);
@@ -362,23 +314,92 @@ fn walk<'a>(wasm: &'a [u8], facts: &mut ModuleFacts, signatures: &mut Signatures
                 facts.needs.data_bytes += section.range().len() + section.count() as usize * 4096;
             }
             Payload::CodeSectionStart { size, .. } => facts.code_bytes = size,
-            Payload::CustomSection(section) if section.name().starts_with(PREFIX) => {
-                let data = section.data();
-                if facts.sections.len() == MAX_LISTED {
-                    facts.sections_unlisted += 1;
-                    continue;
-                }
-                facts.sections.push(Section {
-                    name: listed(section.name()),
-                    offset: u32::try_from(section.data_offset()).unwrap_or(u32::MAX),
-                    size: u32::try_from(data.len()).unwrap_or(u32::MAX),
-                    data: (data.len() <= MAX_SECTION_BYTES).then(|| data.to_vec()),
-                });
-            }
+            Payload::CustomSection(section) if section.name().starts_with(PREFIX) => list_section(&section, facts),
             _ => {}
         }
     }
     Ok(())
+}
+
+fn read_imports<'a>(
+    section: ImportSectionReader<'a>,
+    facts: &mut ModuleFacts,
+    signatures: &mut Signatures<'a>,
+) -> Result<(), ParseError> {
+    facts.imports_offset.get_or_insert(u32::try_from(section.range().start).unwrap_or(u32::MAX));
+    signatures.function_sections.push(FunctionSection::Imported(section.clone()));
+    for import in section.into_imports_with_offsets() {
+        let (offset, import) = import?;
+        facts.import_count += 1;
+        if function_type(import.ty).is_some() {
+            signatures.add_function(offset)?;
+        }
+        if facts.imports.len() < MAX_LISTED {
+            let (module, name) = (listed(import.module), listed(import.name));
+            facts.imports.push(Import { module, name, kind: type_kind(import.ty) });
+        }
+    }
+    Ok(())
+}
+
+fn read_functions<'a>(
+    section: FunctionSectionReader<'a>,
+    facts: &mut ModuleFacts,
+    signatures: &mut Signatures<'a>,
+) -> Result<(), ParseError> {
+    signatures.function_sections.push(FunctionSection::Defined(section.clone()));
+    for function in section.into_iter_with_offsets() {
+        let (offset, _) = function?;
+        facts.functions += 1;
+        signatures.add_function(offset)?;
+    }
+    Ok(())
+}
+
+fn read_memories(section: MemorySectionReader<'_>, facts: &mut ModuleFacts) -> Result<(), ParseError> {
+    for memory in section {
+        let memory = memory?;
+        facts.memory_count += 1;
+        if facts.memories.len() < MAX_LISTED {
+            facts.memories.push(MemoryLimits { initial_pages: memory.initial, maximum_pages: memory.maximum });
+        }
+    }
+    Ok(())
+}
+
+fn read_exports(
+    section: ExportSectionReader<'_>,
+    facts: &mut ModuleFacts,
+    signatures: &mut Signatures<'_>,
+) -> Result<(), ParseError> {
+    facts.needs.host_bytes += section.count() as usize * REFERENCE_BYTES;
+    for export in section {
+        let export = export?;
+        facts.export_count += 1;
+        let of_contract = export.name == "memory" || export.name.starts_with(PREFIX);
+        if of_contract && facts.exports.len() < MAX_LISTED {
+            if export.kind == ExternalKind::Func {
+                signatures.add_export(export.index, facts.exports.len());
+            }
+            let (name, kind) = (listed(export.name), external_kind(export.kind));
+            facts.exports.push(Export { name, kind, signature: None });
+        }
+    }
+    Ok(())
+}
+
+fn list_section(section: &CustomSectionReader<'_>, facts: &mut ModuleFacts) {
+    if facts.sections.len() == MAX_LISTED {
+        facts.sections_unlisted += 1;
+        return;
+    }
+    let data = section.data();
+    facts.sections.push(Section {
+        name: listed(section.name()),
+        offset: u32::try_from(section.data_offset()).unwrap_or(u32::MAX),
+        size: u32::try_from(data.len()).unwrap_or(u32::MAX),
+        data: (data.len() <= MAX_SECTION_BYTES).then(|| data.to_vec()),
+    });
 }
 
 fn signature_of(inner: &CompositeInnerType) -> Option<String> {

@@ -69,14 +69,14 @@ impl CacheDir {
         if let Some(directory) = opened.get(&id).and_then(Weak::upgrade) {
             return Ok(directory);
         }
-        let in_words = |error: io::Error| format!("{}: {error}", path.display());
+        let described = |error: io::Error| format!("{}: {error}", path.display());
         match DirBuilder::new().recursive(true).mode(0o700).create(path) {
             Ok(()) => {}
             // The directory may exist on a read-only disk.
             Err(_) if fs::symlink_metadata(path).is_ok() => {}
-            Err(error) => return Err(in_words(error)),
+            Err(error) => return Err(described(error)),
         }
-        let found = fs::symlink_metadata(path).map_err(in_words)?;
+        let found = fs::symlink_metadata(path).map_err(described)?;
         if !found.is_dir() {
             return Err(format!("{} is not a directory", path.display()));
         }
@@ -92,7 +92,7 @@ impl CacheDir {
             temporary: AtomicU64::new(0),
         });
         match directory.key() {
-            Err(error) if !is_full_or_read_only(&error) => return Err(in_words(error)),
+            Err(error) if !is_full_or_read_only(&error) => return Err(described(error)),
             _ => {}
         }
         opened.retain(|_, directory| directory.strong_count() > 0);
@@ -111,7 +111,7 @@ impl CacheDir {
                 Some(image)
             }
             Err(error) => {
-                if says_nothing_about_the_file(&error) {
+                if is_failure_of_host(&error) {
                     self.counters.misses.fetch_add(1, Relaxed);
                 } else {
                     self.reject(name);
@@ -265,8 +265,8 @@ fn is_full_or_read_only(error: &io::Error) -> bool {
     matches!(error.kind(), StorageFull | QuotaExceeded | ReadOnlyFilesystem | FileTooLarge)
 }
 
-/// Whether a file could not be read for a reason other than the file itself, which is then kept.
-fn says_nothing_about_the_file(error: &io::Error) -> bool {
+/// Whether a file could not be read because of the host. The file is then kept.
+fn is_failure_of_host(error: &io::Error) -> bool {
     let short = matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE | libc::ENOMEM | libc::EIO));
     short || matches!(error.kind(), ErrorKind::NotFound | ErrorKind::OutOfMemory) || is_full_or_read_only(error)
 }

@@ -188,25 +188,31 @@ impl CompileProcess {
         if self.killed {
             return None;
         }
-        let start = &self.output[..self.output.len().min(READY.len())];
-        if !READY.starts_with(start) {
-            let problem = format!("{} sends an answer that the protocol of this version does not have", self.name());
-            return Some(Err(host_failure(false, problem)));
-        }
-        if start.len() < READY.len() {
-            return None;
-        }
         if !self.ready {
+            let start = &self.output[..self.output.len().min(READY.len())];
+            if !READY.starts_with(start) {
+                let problem =
+                    format!("{} sends an answer that the protocol of this version does not have", self.name());
+                return Some(Err(host_failure(false, problem)));
+            }
+            if start.len() < READY.len() {
+                return None;
+            }
             self.ready = true;
             self.since = Instant::now();
         }
+        self.interpret_answer()
+    }
+
+    /// Interprets the bytes after [`READY`].
+    fn interpret_answer(&mut self) -> Option<Outcome> {
         let answer = &self.output[READY.len()..];
         let Some(assigned) = self.job.as_ref().filter(|assigned| assigned.sent > 0) else {
-            return (!answer.is_empty()).then(|| Err(self.garbled()));
+            return (!answer.is_empty()).then(|| Err(self.invalid_answer()));
         };
         let header = AnswerHeader::decode(answer.first_chunk::<ANSWER_HEADER_BYTES>()?);
         let Some(AnswerHeader { status, digest, payload_bytes }) = header else {
-            return Some(Err(self.garbled()));
+            return Some(Err(self.invalid_answer()));
         };
         let max_image = assigned.job.request.limits.image;
         if status == Status::Image && payload_bytes > max_image {
@@ -215,7 +221,7 @@ impl CompileProcess {
         }
         let present = (answer.len() - ANSWER_HEADER_BYTES) as u64;
         if present > payload_bytes || (status != Status::Image && payload_bytes > MAX_MESSAGE_BYTES) {
-            return Some(Err(self.garbled()));
+            return Some(Err(self.invalid_answer()));
         }
         if present < payload_bytes {
             // Without the reservation, memory that is short would end this process instead of the compilation.
@@ -237,8 +243,8 @@ impl CompileProcess {
         self.output.try_reserve_exact(bytes).is_ok()
     }
 
-    fn garbled(&self) -> Failure {
-        host_failure(false, format!("{} answered garbage", self.name()))
+    fn invalid_answer(&self) -> Failure {
+        host_failure(false, format!("{} sent an invalid answer", self.name()))
     }
 
     /// Returns the failure for a process that ended without an answer.
@@ -253,10 +259,10 @@ impl CompileProcess {
             }
             (Exit::Signal(signal), _) => {
                 let retryable = fault(exit).is_none();
-                host_failure(retryable, format!("{} was ended by signal {signal}{}", self.name(), self.said()))
+                host_failure(retryable, format!("{} was ended by signal {signal}{}", self.name(), self.reason()))
             }
             (Exit::Code(code), _) => {
-                host_failure(false, format!("{} ended with exit code {code}{}", self.name(), self.said()))
+                host_failure(false, format!("{} ended with exit code {code}{}", self.name(), self.reason()))
             }
             (Exit::Unknown, _) => host_failure(true, format!("{} ended, and other code reaped it", self.name())),
         }
@@ -266,8 +272,8 @@ impl CompileProcess {
         format!("the compile process ({})", self.command.program)
     }
 
-    /// Returns the beginning of its stderr.
-    fn said(&self) -> String {
+    /// Returns the first line of its stderr.
+    fn reason(&self) -> String {
         let text = String::from_utf8_lossy(&self.errors);
         let line = text.lines().map(str::trim).find(|line| !line.is_empty());
         line.map(|line| format!(": {line}")).unwrap_or_default()

@@ -40,7 +40,7 @@ impl Process {
             process.errors.as_ref().map(AsFd::as_fd),
         ];
         for pipe in pipes.into_iter().flatten() {
-            never_block(pipe)?;
+            set_nonblocking(pipe)?;
         }
         Ok(process)
     }
@@ -140,8 +140,8 @@ impl Wake {
     /// Creates a pipe from this process to itself.
     pub fn new() -> io::Result<Wake> {
         let (reader, writer) = io::pipe()?;
-        never_block(reader.as_fd())?;
-        never_block(writer.as_fd())?;
+        set_nonblocking(reader.as_fd())?;
+        set_nonblocking(writer.as_fd())?;
         Ok(Wake { reader, writer })
     }
 
@@ -225,7 +225,7 @@ fn would_block(error: &io::Error) -> bool {
     matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted)
 }
 
-fn never_block(descriptor: BorrowedFd<'_>) -> io::Result<()> {
+fn set_nonblocking(descriptor: BorrowedFd<'_>) -> io::Result<()> {
     // SAFETY: both calls work on a descriptor that is borrowed, hence open.
     let result = unsafe {
         let flags = libc::fcntl(descriptor.as_raw_fd(), libc::F_GETFL);

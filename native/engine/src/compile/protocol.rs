@@ -52,8 +52,8 @@ impl JobHeader {
         let flags = [self.code.copy_on_write, self.code.address_map].map(u64::from);
         let words = words.as_flattened().iter().copied().chain(flags);
         let mut bytes = [0; JOB_HEADER_BYTES];
-        for (place, word) in bytes.chunks_exact_mut(8).zip(words) {
-            place.copy_from_slice(&word.to_le_bytes());
+        for (encoded, word) in bytes.chunks_exact_mut(8).zip(words) {
+            encoded.copy_from_slice(&word.to_le_bytes());
         }
         bytes
     }

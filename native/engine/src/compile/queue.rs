@@ -76,7 +76,7 @@ impl<T: Waiting> Queue<T> {
     }
 
     /// Removes and returns the first entry, in rotation order, of a principal whose first entry may start. That
-    /// principal moves to the end of the rotation. Entries that `attached` selects keep their places but do not count.
+    /// principal moves to the end of the rotation. Entries that `attached` selects keep their positions but do not count.
     pub fn take(&mut self, attached: impl Fn(&T) -> bool, may_start: impl Fn(&T) -> bool) -> Option<T> {
         let first = |line: &Line<T>| {
             let first = line.entries.iter().position(|entry| !attached(entry))?;
