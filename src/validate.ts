@@ -2,7 +2,7 @@
 import { isSharedArrayBuffer, isUint8Array } from 'node:util/types';
 import type * as z from 'zod';
 import { InvalidArgumentError } from './errors.ts';
-import { isGone } from './views.ts';
+import { isOutOfBounds } from './views.ts';
 
 /** Throws an InvalidArgumentError unless `value` is an object. */
 export function checkObject(value: unknown, path: string): asserts value is object {
@@ -28,7 +28,8 @@ export function checkBytes(value: unknown, path: string): asserts value is Uint8
       'expected a Uint8Array that is not over a SharedArrayBuffer, whose bytes may change during the call',
     );
   }
-  if (isGone(value)) throw new InvalidArgumentError(path, 'the buffer of the Uint8Array is detached or has shrunk');
+  if (isOutOfBounds(value))
+    throw new InvalidArgumentError(path, 'the buffer of the Uint8Array is detached or has shrunk');
 }
 
 /** Throws an InvalidArgumentError unless `value` is an AbortSignal or absent. */

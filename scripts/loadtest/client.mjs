@@ -112,7 +112,7 @@ function oneConnection({ hostname, port, bytes, run }) {
       else run.pace.take(send);
     }
 
-    /** Sends the request that is due at `time`; without one, the run is over. */
+    /** Sends the request that is due at `time`; without one, the run has ended. */
     function send(time) {
       due = time;
       if (time !== undefined) {

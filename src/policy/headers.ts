@@ -3,7 +3,7 @@ import { isUint8Array } from 'node:util/types';
 import { InvalidArgumentError } from '../errors.ts';
 import { Memo } from '../memo.ts';
 import type { HeadersInput } from '../types.ts';
-import { isGone } from '../views.ts';
+import { isOutOfBounds } from '../views.ts';
 import { truncateUtf8, type WireBounds } from './bounds.ts';
 import { InvalidAnswerError, quoted } from './refusal.ts';
 import { headerName, isHeaderValue } from './token.ts';
@@ -290,7 +290,7 @@ function push(kept: string[], name: unknown, value: unknown, drops: number, inde
   if (known === undefined) return 'the name must be a token of 1 to 65535 bytes';
   let text: string;
   if (typeof value === 'string') text = value;
-  else if (isUint8Array(value) && !isGone(value)) text = latin1(value);
+  else if (isUint8Array(value) && !isOutOfBounds(value)) text = latin1(value);
   else if (isUint8Array(value)) return "the value's buffer is detached or has shrunk";
   else return 'the value must be a string or a Uint8Array';
   if (!checkValue(known, text)) return 'the value may hold tab, 0x20-0x7E and 0x80-0xFF only, as latin1 code units';

@@ -51,11 +51,11 @@ describe('inspectWasm of a valid plugin', () => {
       hookVersions: { shape: 1, observe: 1 },
       hookFingerprints: { shape: hex(fingerprint('shape')), observe: hex(fingerprint('observe')) },
     });
-    const strange = guest({
+    const unknown = guest({
       hookMetadata: { wire_version: 9 },
       sections: { 'cc_lb.schema.filter.v1': Buffer.alloc(32, 0xab), 'cc_lb.schema.shape.v1': Buffer.alloc(32) },
     });
-    const { hookVersions, hookFingerprints } = inspectWasm(strange);
+    const { hookVersions, hookFingerprints } = inspectWasm(unknown);
     expect(hookVersions).toEqual({ filter: 9 });
     expect(hookFingerprints).toEqual({ filter: 'ab'.repeat(32) });
     expect(inspectWasm(guest({ sections: { 'cc_lb.schema.filter.v1': Buffer.alloc(31) } })).hookFingerprints).toEqual(

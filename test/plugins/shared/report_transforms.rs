@@ -1,4 +1,4 @@
-//! The transforms of a plugin that says back everything it is told.
+//! The transforms of a plugin that reports everything that it receives.
 
 use alloc::boxed::Box;
 use alloc::vec::Vec;

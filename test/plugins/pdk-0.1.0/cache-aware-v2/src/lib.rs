@@ -1,4 +1,4 @@
-//! Sends a request where its prompt is most likely cached; keeps two upstreams unless told otherwise.
+//! Sends a request where its prompt is most likely cached; keeps two upstreams by default.
 #![no_std]
 extern crate alloc;
 
