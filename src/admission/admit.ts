@@ -205,7 +205,7 @@ function* admission(
 }
 
 /** Returns the module of this content if any thread of the process has admitted it. */
-export function knownModule(engine: OpenEngine, contentHash: string): AdmittedModule | null {
+function knownModule(engine: OpenEngine, contentHash: string): AdmittedModule | null {
   const module = engine.native.find(contentHash);
   const note = module?.admission() ?? null;
   if (module === null || note === null) return null;

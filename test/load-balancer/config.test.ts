@@ -6,7 +6,7 @@ import { fileURLToPath } from 'node:url';
 import { afterAll, afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { ConfigError, readConfig } from '../../examples/load-balancer/config.ts';
 import { LoadBalancer } from '../../examples/load-balancer/load-balancer.ts';
-import { guest } from './support.ts';
+import { plugin as guest } from '../support/plugins.ts';
 
 type Path = readonly (string | number)[];
 /** Mutable JSON. */

@@ -6,7 +6,8 @@ import { runInNewContext } from 'node:vm';
 import { ModuleRejectedError, SlotKey } from 'cc-lb-runtime-wasmtime';
 import { Agent, request } from 'undici';
 import { describe, expect, it, onTestFinished } from 'vitest';
-import { guest, loadBalancer, ok, plugin, post, reply, routes, until, upstream } from './support.ts';
+import { plugin as guest } from '../support/plugins.ts';
+import { loadBalancer, ok, plugin, post, reply, routes, until, upstream } from './support.ts';
 
 describe('publish', () => {
   it('swaps plugins, then evicts unused slots', async () => {

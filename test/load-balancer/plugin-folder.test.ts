@@ -8,8 +8,9 @@ import { Deployment } from '../../examples/load-balancer/deployment.ts';
 import { createLogger } from '../../examples/load-balancer/logging.ts';
 import { type FolderChange, PluginFolder } from '../../examples/load-balancer/plugin-folder.ts';
 import type { Routes } from '../../examples/load-balancer/routes.ts';
+import { plugin as guest } from '../support/plugins.ts';
 import { temporaryFolder } from './program.ts';
-import { guest, until } from './support.ts';
+import { until } from './support.ts';
 
 const SETTLE_MS = 50;
 const keys = generateKeyPairSync('ed25519');

@@ -1,6 +1,5 @@
 /** Creates load balancers and upstreams on loopback addresses, which are closed when the test ends. */
 import { createHash } from 'node:crypto';
-import { readFileSync } from 'node:fs';
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
 import { type AddressInfo, createServer as createRawServer, type Socket } from 'node:net';
 import type { ObserveEvent } from 'cc-lb-runtime-wasmtime';
@@ -9,11 +8,7 @@ import { onTestFinished } from 'vitest';
 import { LoadBalancer, type LoadBalancerOptions, listening } from '../../examples/load-balancer/load-balancer.ts';
 import type { LogEntry } from '../../examples/load-balancer/record.ts';
 import type { PluginRoute, PrincipalRoute, Routes } from '../../examples/load-balancer/routes.ts';
-
-/** Returns a guest of `test/plugins/wasm`. */
-export function guest(name: string): Buffer {
-  return readFileSync(new URL(`../plugins/wasm/${name}.wasm`, import.meta.url));
-}
+import { plugin as guest } from '../support/plugins.ts';
 
 /** Returns a plugin for all principals, named after its guest. */
 export function plugin(kind: PluginRoute['kind'], name: string, rest: Partial<PluginRoute> = {}): PluginRoute {

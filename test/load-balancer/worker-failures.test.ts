@@ -3,6 +3,7 @@ import { cpSync, mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { request } from 'undici';
 import { beforeAll, describe, expect, it } from 'vitest';
+import { plugin as guest } from '../support/plugins.ts';
 import {
   compileProgram,
   configFor,
@@ -14,7 +15,7 @@ import {
   startWithFolder,
   temporaryFolder,
 } from './program.ts';
-import { guest, ok, principal, until, untilAsync, upstream } from './support.ts';
+import { ok, principal, until, untilAsync, upstream } from './support.ts';
 
 let compiled: string;
 beforeAll(() => {
