@@ -4,6 +4,7 @@ import type { Dispatcher } from 'undici';
 import type { Answer } from './answer.ts';
 import { isUnsendable } from './failure.ts';
 import type { Upstream } from './upstream.ts';
+import type { BreakerCall } from './upstream-breaker.ts';
 
 /** Receives the events of an attempt. */
 export interface AttemptOwner {
@@ -22,13 +23,15 @@ export interface AttemptOwner {
  */
 const ABANDONED = new Error('the answer is no longer needed');
 
-/** A request to one upstream. Reports its result to the breaker of the upstream. */
+/** A request to one upstream, or to the origin that a shape chose. Reports its result to the breaker of the upstream. */
 export class Attempt implements Dispatcher.DispatchHandler {
   readonly upstream: Upstream;
   /** Resumes reading the answer. */
   readonly resume = (): void => this.#controller?.resume();
   readonly #owner: AttemptOwner;
-  readonly #isTrial: boolean;
+  readonly #principal: string;
+  readonly #isElsewhere: boolean;
+  readonly #call: BreakerCall;
   /** Refers to the body of the request; undefined before the request starts and after it ends. */
   #controller: Dispatcher.DispatchController | undefined;
   #answer: Answer | undefined;
@@ -36,10 +39,13 @@ export class Attempt implements Dispatcher.DispatchHandler {
   #hasBegun = false;
   #hasEnded = false;
 
-  constructor(owner: AttemptOwner, upstream: Upstream) {
+  /** `isElsewhere`: the request is sent to another origin, whose failures are not those of the upstream. */
+  constructor(owner: AttemptOwner, upstream: Upstream, principal: string, isElsewhere: boolean) {
     this.#owner = owner;
     this.upstream = upstream;
-    this.#isTrial = upstream.begin();
+    this.#principal = principal;
+    this.#isElsewhere = isElsewhere;
+    this.#call = upstream.begin(principal);
   }
 
   /** Whether the upstream may have received a part of the request. */
@@ -51,7 +57,7 @@ export class Attempt implements Dispatcher.DispatchHandler {
   abandon(): void {
     if (this.#isAbandoned) return;
     this.#isAbandoned = true;
-    this.#endTrial();
+    if (this.#answer === undefined) this.#call.abandoned();
     this.#controller?.abort(ABANDONED);
   }
 
@@ -64,7 +70,7 @@ export class Attempt implements Dispatcher.DispatchHandler {
   onResponseStart(_: Dispatcher.DispatchController, status: number, headers: IncomingHttpHeaders): void {
     // Informational responses are not forwarded.
     if (status < 200 || this.#isAbandoned) return;
-    this.upstream.breaker.succeeded();
+    this.#call.succeeded();
     this.#answer = this.#owner.answered(this, status, headers);
   }
 
@@ -84,20 +90,17 @@ export class Attempt implements Dispatcher.DispatchHandler {
   onResponseError(_: Dispatcher.DispatchController, error: Error): void {
     this.#end();
     if (this.#isAbandoned) return;
-    if (isUnsendable(error)) this.#endTrial();
-    else if (this.#answer === undefined) this.upstream.breaker.failed();
+    if (this.#answer === undefined) {
+      if (isUnsendable(error)) this.#call.abandoned();
+      else this.#call.failed(this.#hasBegun || this.#isElsewhere);
+    }
     this.#owner.failed(this, error);
   }
 
   /** Releases the connection. undici also reports an error that `onResponseEnd` throws, so this may be called twice. */
   #end(): void {
     this.#controller = undefined;
-    if (!this.#hasEnded) this.upstream.ended();
+    if (!this.#hasEnded) this.upstream.ended(this.#principal);
     this.#hasEnded = true;
-  }
-
-  /** Ends a trial of the breaker without a result. */
-  #endTrial(): void {
-    if (this.#isTrial && this.#answer === undefined) this.upstream.breaker.abandoned();
   }
 }

@@ -264,7 +264,7 @@ export class Exchange implements AttemptOwner {
   #route(body: Body): void {
     if (this.#isClosed) return;
     this.#body = body;
-    this.#targets = this.#view.inTurn();
+    this.#targets = this.#view.inTurn(this.principalId);
     const routed = this.#plugins.hasFilters ? this.#filter() : this.#send();
     routed.catch((error) => this.fail(error));
   }
@@ -313,15 +313,15 @@ export class Exchange implements AttemptOwner {
   #dispatch(target: Target, request: OutboundRequest): Promise<void> | undefined {
     if (this.#isClosed) return;
     const { upstream, route } = target;
-    if (!upstream.admits) return this.#send();
+    if (!upstream.admits(this.principalId)) return this.#send();
     this.#observation?.add({
       type: 'upstream_chosen',
       upstream: { kind: 'anthropic_direct', baseUrl: route.baseUrl },
     });
-    const attempt = new Attempt(this, upstream);
+    const isElsewhere = request.origin !== undefined && request.origin !== upstream.origin;
+    const attempt = new Attempt(this, upstream, this.principalId, isElsewhere);
     this.#attempt = attempt;
     this.#target = target;
-    const isElsewhere = request.origin !== undefined && request.origin !== upstream.origin;
     const dispatcher = isElsewhere ? this.#shared.dispatcher : upstream.dispatcher;
     // The types of undici lack async iterables and methods beyond those of HTTP.
     dispatcher.dispatch(request as Dispatcher.DispatchOptions, methodsInContext(attempt));

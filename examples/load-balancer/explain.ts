@@ -68,7 +68,7 @@ export async function explain(
   };
   const { targets } = view;
   const nameOf = (upstreamId: string) => targets.find(({ route }) => route.id === upstreamId)?.route.name ?? upstreamId;
-  const admitting = targets.filter(({ upstream }) => upstream.admits);
+  const admitting = targets.filter(({ upstream }) => upstream.admits(principal.id));
   const states = targets.map(({ route, upstream }) => ({ name: route.name, breaker: upstream.breaker.state }));
   if (targets.length > 0 && admitting.length === 0) {
     return { candidates: states, filters: [], order: [], request: null, problem: noneAvailable().message };

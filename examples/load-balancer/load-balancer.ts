@@ -35,7 +35,7 @@ export interface Limits {
   readonly requests: number;
   /** Concurrent connections of clients; more are closed. */
   readonly connections: number;
-  /** Concurrent requests to one upstream, each on its own connection; null is no limit. */
+  /** Concurrent requests to one upstream, each on its own connection, shared by principals; null is no limit. */
   readonly upstreamConnections: number | null;
 }
 

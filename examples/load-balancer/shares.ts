@@ -14,12 +14,16 @@ export class Shares {
     this.#limit = limit;
   }
 
+  /** Whether a principal may take an amount. */
+  allows(principal: string, amount: number): boolean {
+    return (this.#held.get(principal) ?? 0) + amount <= this.#limit - this.#total;
+  }
+
   /** Takes an amount, which must be released. Returns false, and takes nothing, if the principal may not hold it. */
   take(principal: string, amount: number): boolean {
-    const held = (this.#held.get(principal) ?? 0) + amount;
-    if (held > this.#limit - this.#total) return false;
+    if (!this.allows(principal, amount)) return false;
     this.#total += amount;
-    this.#held.set(principal, held);
+    this.#held.set(principal, (this.#held.get(principal) ?? 0) + amount);
     return true;
   }
 

@@ -1,7 +1,9 @@
 /** An upstream: its connections, its breaker and its base URL. */
 import { type Dispatcher, Pool } from 'undici';
-import { Breaker, type BreakerOptions } from './breaker.ts';
+import type { BreakerOptions } from './breaker.ts';
 import type { UpstreamRoute } from './routes.ts';
+import { Shares } from './shares.ts';
+import { type BreakerCall, UpstreamBreaker } from './upstream-breaker.ts';
 
 /** Limits of one upstream's connections, in milliseconds. */
 export interface UpstreamTimeouts {
@@ -17,7 +19,7 @@ export interface UpstreamTimeouts {
 export interface UpstreamOptions {
   readonly timeouts: UpstreamTimeouts;
   readonly breaker: BreakerOptions;
-  /** Concurrent connections to one upstream, each for one request; null is no limit. */
+  /** Concurrent connections to one upstream, each for one request, shared by principals; null is no limit. */
   readonly connections: number | null;
 }
 
@@ -29,9 +31,9 @@ export class Upstream {
   /** The path of the base URL without a trailing slash. */
   readonly basePath: string;
   readonly dispatcher: Dispatcher;
-  readonly breaker: Breaker;
-  readonly #maxRequests: number;
-  #requests = 0;
+  readonly breaker: UpstreamBreaker;
+  /** The running requests, by principal. */
+  readonly #running: Shares;
 
   constructor({ id, baseUrl }: UpstreamRoute, { timeouts, breaker, connections }: UpstreamOptions) {
     const url = new URL(baseUrl);
@@ -39,8 +41,8 @@ export class Upstream {
     this.origin = url.origin;
     this.baseUrl = baseUrl;
     this.basePath = url.pathname.replace(/\/$/, '');
-    this.breaker = new Breaker(breaker);
-    this.#maxRequests = connections ?? Number.POSITIVE_INFINITY;
+    this.breaker = new UpstreamBreaker(breaker);
+    this.#running = new Shares(connections ?? Number.POSITIVE_INFINITY);
     this.dispatcher = new Pool(url.origin, {
       connections,
       connectTimeout: timeouts.connectMs,
@@ -50,22 +52,22 @@ export class Upstream {
   }
 
   /**
-   * Whether a request may be sent now: the breaker allows it and a connection is free. A request never waits for a
-   * connection, because undici limits neither the time nor the memory of waiting requests.
+   * Whether a request of a principal may be sent now: the breaker allows it and a connection is free. A request never waits
+   * for a connection, because undici limits neither the time nor the memory of waiting requests.
    */
-  get admits(): boolean {
-    return this.#requests < this.#maxRequests && this.breaker.admits;
+  admits(principal: string): boolean {
+    return this.#running.allows(principal, 1) && this.breaker.admits(principal);
   }
 
-  /** Reports a request, which must end in `ended`. Returns true if it is the trial of the breaker. */
-  begin(): boolean {
-    this.#requests++;
-    return this.breaker.begin();
+  /** Reports a request that `admits` allowed. It must end in `ended`, and its result is reported to the returned object. */
+  begin(principal: string): BreakerCall {
+    this.#running.take(principal, 1);
+    return this.breaker.begin(principal);
   }
 
   /** The request does not use its connection anymore. */
-  ended(): void {
-    this.#requests--;
+  ended(principal: string): void {
+    this.#running.release(principal, 1);
   }
 }
 

@@ -90,16 +90,16 @@ export class View {
   }
 
   /**
-   * Returns the upstreams that admit a request, rotated for each call, because filters keep the first of
+   * Returns the upstreams that admit a request of a principal, rotated for each call, because filters keep the first of
    * equal ones.
    */
-  inTurn(): Target[] {
+  inTurn(principal: string): Target[] {
     const { targets } = this;
     if (++this.#first >= targets.length) this.#first = 0;
     const turn: Target[] = [];
     for (let i = 0; i < targets.length; i++) {
       const target = targets[(this.#first + i) % targets.length]!;
-      if (target.upstream.admits) turn.push(target);
+      if (target.upstream.admits(principal)) turn.push(target);
     }
     return turn;
   }

@@ -31,7 +31,7 @@ describe('a dry run', () => {
   it('calls no plugin while no upstream admits a request', async () => {
     const served = routes([await upstream(ok)], { plugins: [plugin('filter', 'cache-aware')] });
     const { balancer } = await loadBalancer(served, { breaker: { failures: 1, openMs: 60_000 } });
-    balancer.view.targets[0]!.upstream.breaker.failed();
+    balancer.view.targets[0]!.upstream.begin('me').failed(true);
     expect(await explain(balancer.view, balancer.ledger, run)).toEqual({
       candidates: [{ name: 'upstream-0', breaker: 'open' }],
       filters: [],

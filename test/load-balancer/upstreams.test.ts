@@ -99,7 +99,7 @@ describe('an upstream that', () => {
     await balancer.publish(routes([hung]));
     socket.destroy();
     await until(() => balancer.requestsInFlight === 0);
-    await until(() => balancer.view.targets[0]!.upstream.admits);
+    await until(() => balancer.view.targets[0]!.upstream.admits('me'));
     reply(url).catch(() => {});
     await until(() => hung.received.length === 2);
   });
@@ -109,7 +109,7 @@ describe('an upstream that', () => {
     async (plugins) => {
       const answers: (() => void)[] = [];
       const server = await upstream((_, response) => answers.push(() => response.end('ok')));
-      const { url } = await loadBalancer(routes([server], { plugins }), { limits: { upstreamConnections: 2 } });
+      const { url } = await loadBalancer(routes([server], { plugins }), { limits: { upstreamConnections: 4 } });
       const statuses: number[] = [];
       const all = Array.from({ length: 10 }, async () => statuses.push((await reply(url)).status));
       await until(() => answers.length === 2 && statuses.length === 8);
