@@ -13,9 +13,9 @@ import {
 } from 'cc-lb-runtime-wasmtime';
 import { TOO_MANY_BYTES } from './body.ts';
 import { Chunks } from './chunks.ts';
+import type { Holding } from './fair-shares.ts';
 import { towardsClientUnchanged } from './headers.ts';
 import type { EventStream } from './keep-alive.ts';
-import type { Holding } from './shares.ts';
 
 /** Receives the body of an answer. */
 export interface Answer {

@@ -1,8 +1,8 @@
 /** The body of a client's request: in memory up to a limit, or as a stream if no plugin needs it. */
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { Chunks } from './chunks.ts';
+import type { Holding } from './fair-shares.ts';
 import { Refusal } from './refusal.ts';
-import type { Holding } from './shares.ts';
 
 /** Size in bytes from which a body that no plugin reads is streamed. */
 const STREAMED_FROM = 64 * 1024;

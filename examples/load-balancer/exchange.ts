@@ -23,6 +23,7 @@ import type { Batch } from './batch.ts';
 import { type Body, readBody, TOO_MANY_BYTES } from './body.ts';
 import type { CacheLedger } from './cache-ledger.ts';
 import { isUnsendable, noneAvailable, refusalOf } from './failure.ts';
+import { type FairShares, Holding } from './fair-shares.ts';
 import { apiKeyOf, endToEnd, linesOf } from './headers.ts';
 import { type KeepAlive, takesComments } from './keep-alive.ts';
 import { Observation } from './observation.ts';
@@ -31,7 +32,6 @@ import { Prompt } from './prompt.ts';
 import type { LogEntry, RequestRecord } from './record.ts';
 import { Refusal, sendRefusal } from './refusal.ts';
 import type { PrincipalRoute } from './routes.ts';
-import { Holding, type Shares } from './shares.ts';
 import { hasDotSegments, splitTarget, TARGET_PROBLEM } from './target.ts';
 import { inContext, methodsInContext } from './tracing.ts';
 import { isEventStream, NO_USAGE, type Usage, type UsageReader, usageReader } from './usage.ts';
@@ -45,7 +45,7 @@ export interface Shared {
   readonly keepAlive: KeepAlive;
   readonly maxBodyBytes: number;
   /** The bytes of all bodies in memory. */
-  readonly buffered: Shares;
+  readonly buffered: FairShares;
   readonly log: (entry: LogEntry) => void;
   readonly accessLog: ((record: RequestRecord) => void) | undefined;
   /** Routes the requests that were read in one iteration of the event loop. */

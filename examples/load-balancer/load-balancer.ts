@@ -1,100 +1,25 @@
 /** The load balancer: a node:http server, the plugins of a runtime, and undici to the upstreams. */
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
-import type { AddressInfo, Socket } from 'node:net';
+import type { Socket } from 'node:net';
 import { setTimeout as delay } from 'node:timers/promises';
-import { type Admission, type ObserveStage, prometheusSink, WasmtimeRuntime } from 'cc-lb-runtime-wasmtime';
+import { type Admission, prometheusSink, WasmtimeRuntime } from 'cc-lb-runtime-wasmtime';
 import { Registry } from 'prom-client';
 import { Agent } from 'undici';
 import { Batch } from './batch.ts';
-import type { BreakerOptions } from './breaker.ts';
-import { type CachedPrompt, CacheLedger } from './cache-ledger.ts';
+import { CacheLedger } from './cache-ledger.ts';
 import { Exchange, type Shared } from './exchange.ts';
+import { FairShares } from './fair-shares.ts';
 import { KeepAlive } from './keep-alive.ts';
+import { type Address, listening } from './listening.ts';
 import { RequestMetrics } from './metrics.ts';
+import { completed, type Limits, type LoadBalancerOptions, type Timeouts } from './options.ts';
 import { Publisher } from './publisher.ts';
-import type { LogEntry, RequestRecord } from './record.ts';
+import type { LogEntry } from './record.ts';
 import { Refusal } from './refusal.ts';
 import type { PluginRoute, Routes } from './routes.ts';
-import { Shares } from './shares.ts';
-import { Upstreams, type UpstreamTimeouts } from './upstream.ts';
+import { Upstreams } from './upstream.ts';
 import type { View } from './view.ts';
 
-/** Limits of clients. */
-export interface Limits {
-  /** Bytes of a request's body. */
-  readonly bodyBytes: number;
-  /**
-   * Bytes of all bodies in memory, shared by principals; requests that exceed it are answered with 503 and Retry-After.
-   */
-  readonly bufferedBytes: number;
-  /** Bytes of a request's head. */
-  readonly headerBytes: number;
-  /** Header lines of a request; more are an error. */
-  readonly headers: number;
-  /** Concurrent requests, shared by principals; more are answered with 503 and Retry-After. */
-  readonly requests: number;
-  /** Concurrent connections of clients; more are closed. */
-  readonly connections: number;
-  /** Concurrent requests to one upstream, each on its own connection, shared by principals; null is no limit. */
-  readonly upstreamConnections: number | null;
-}
-
-/** Time limits, in milliseconds. */
-export interface Timeouts extends UpstreamTimeouts {
-  /** For a client to send the head of a request. */
-  readonly requestHeadersMs: number;
-  /** For a client to send a whole request. */
-  readonly requestMs: number;
-  /** For an idle connection of a client. */
-  readonly keepAliveMs: number;
-  /** For an idle event stream until a comment is sent. */
-  readonly streamCommentMs: number;
-}
-
-type Some<Options> = { readonly [Name in keyof Options]?: Options[Name] | undefined };
-
-/** Options of a load balancer. Every option has a default. */
-export interface LoadBalancerOptions {
-  /** The runtime's config; by default, shapes must keep their upstream's origin. */
-  readonly engine?: ConstructorParameters<typeof WasmtimeRuntime>[0];
-  readonly limits?: Some<Limits> | undefined;
-  readonly timeouts?: Some<Timeouts> | undefined;
-  readonly breaker?: Some<BreakerOptions> | undefined;
-  /** Observers that receive the events after the plugins. */
-  readonly observers?: readonly ObserveStage[] | undefined;
-  readonly log?: ((entry: LogEntry) => void) | undefined;
-  /** Called with the record of each finished request. */
-  readonly accessLog?: ((record: RequestRecord) => void) | undefined;
-  /** Called with each prompt that an answer reports as cached, for other load balancers of the same upstreams. */
-  readonly onCached?: ((cached: CachedPrompt) => void) | undefined;
-}
-
-/** The address of a server. */
-export interface Address {
-  readonly host?: string | undefined;
-  /** 0, the default, selects a free port. */
-  readonly port?: number | undefined;
-}
-
-const LIMITS: Limits = {
-  bodyBytes: 32 * 1024 * 1024,
-  bufferedBytes: 1024 * 1024 * 1024,
-  headerBytes: 16 * 1024,
-  headers: 200,
-  requests: 1_000,
-  connections: 10_000,
-  upstreamConnections: null,
-};
-const TIMEOUTS: Timeouts = {
-  connectMs: 5_000,
-  headersMs: 600_000,
-  idleMs: 300_000,
-  requestHeadersMs: 10_000,
-  requestMs: 120_000,
-  keepAliveMs: 72_000,
-  streamCommentMs: 15_000,
-};
-const BREAKER: BreakerOptions = { failures: 5, openMs: 10_000 };
 /** Interval of the check for requests that take too long. */
 const CHECK_MS = 5_000;
 /** Time for responses to emit `close` after their connections are closed. */
@@ -102,7 +27,6 @@ const END_MS = 1_000;
 /** Requests that may wait for earlier ones on their connection. A client that sends more is disconnected. */
 const MAX_PIPELINED = 16;
 const OVERLOADED = new Refusal(503, 'overloaded_error', 'too many requests', 1);
-
 const TOO_MANY_HEADERS = new Refusal(431, 'invalid_request_error', 'too many header lines');
 
 /** A load balancer. Call `publish` and `listen` to start it, and `close` to end it. */
@@ -118,7 +42,7 @@ export class LoadBalancer {
   readonly #shared: Shared;
   readonly #limits: Limits;
   /** The running requests, by principal. */
-  readonly #running: Shares;
+  readonly #running: FairShares;
   /** The number of requests that wait for earlier ones, by connection. */
   readonly #waiting = new WeakMap<Socket, number>();
   #connections = 0;
@@ -128,20 +52,18 @@ export class LoadBalancer {
 
   constructor(options: LoadBalancerOptions = {}) {
     const { engine, observers = [], log = logToStderr, accessLog } = options;
-    const limits = completed(LIMITS, options.limits);
-    const timeouts = completed(TIMEOUTS, options.timeouts);
+    const { limits, timeouts, breaker } = completed(options);
     const { connectMs, headersMs, idleMs } = timeouts;
     this.#limits = limits;
-    this.#running = new Shares(limits.requests);
+    this.#running = new FairShares(limits.requests);
     this.#agent = new Agent({ connectTimeout: connectMs, headersTimeout: headersMs, bodyTimeout: idleMs });
-    const breaker = completed(BREAKER, options.breaker);
     this.#upstreams = new Upstreams({ timeouts, breaker, connections: limits.upstreamConnections });
     this.#shared = {
       dispatcher: this.#agent,
       ledger: new CacheLedger({ onCached: options.onCached }),
       keepAlive: new KeepAlive(timeouts.streamCommentMs),
       maxBodyBytes: limits.bodyBytes,
-      buffered: new Shares(limits.bufferedBytes),
+      buffered: new FairShares(limits.bufferedBytes),
       log,
       accessLog,
       routing: new Batch((run) => void setImmediate(run)),
@@ -158,27 +80,7 @@ export class LoadBalancer {
     // Created now, so that they exist when the registry is first read.
     this.runtime.publishPoolMetrics();
     this.#publisher = new Publisher({ runtime: this.runtime, upstreams: this.#upstreams, observers });
-    const handle = (request: IncomingMessage, response: ServerResponse) => this.#inTurn(request, response);
-    this.#server = createServer(
-      {
-        maxHeaderSize: limits.headerBytes,
-        // Node requires that it is not longer than the time limit of the whole request.
-        headersTimeout: Math.min(timeouts.requestHeadersMs, timeouts.requestMs),
-        requestTimeout: timeouts.requestMs,
-        keepAliveTimeout: timeouts.keepAliveMs,
-        connectionsCheckingInterval: Math.min(CHECK_MS, timeouts.requestHeadersMs),
-        noDelay: true,
-      },
-      handle,
-    );
-    // Node drops headers beyond its limit silently, so the limit is disabled and `#handle` counts headers.
-    this.#server.maxHeadersCount = 0;
-    // In a worker of node:cluster, `maxConnections` returns excess connections to the primary, which assigns them again.
-    this.#server.on('connection', (socket) => this.#connected(socket));
-    // `destroyStalled` decides about connections with a request.
-    this.#server.timeout = idleMs;
-    // Without this listener, Node would answer `Expect: 100-continue` before the limit of the body is checked.
-    this.#server.on('checkContinue', handle);
+    this.#server = this.#createServer(timeouts);
   }
 
   /** The view of new requests. */
@@ -240,6 +142,32 @@ export class LoadBalancer {
     await this.runtime[Symbol.asyncDispose]();
   }
 
+  /** Creates the server, which does not listen yet. */
+  #createServer(timeouts: Timeouts): Server {
+    const handle = (request: IncomingMessage, response: ServerResponse) => this.#inTurn(request, response);
+    const server = createServer(
+      {
+        maxHeaderSize: this.#limits.headerBytes,
+        // Node requires that it is not longer than the time limit of the whole request.
+        headersTimeout: Math.min(timeouts.requestHeadersMs, timeouts.requestMs),
+        requestTimeout: timeouts.requestMs,
+        keepAliveTimeout: timeouts.keepAliveMs,
+        connectionsCheckingInterval: Math.min(CHECK_MS, timeouts.requestHeadersMs),
+        noDelay: true,
+      },
+      handle,
+    );
+    // Node drops headers beyond its limit silently, so the limit is disabled and `#refusalOf` counts headers.
+    server.maxHeadersCount = 0;
+    // In a worker of node:cluster, `maxConnections` returns excess connections to the primary, which assigns them again.
+    server.on('connection', (socket) => this.#connected(socket));
+    // `destroyStalled` decides about connections with a request.
+    server.timeout = timeouts.idleMs;
+    // Without this listener, Node would answer `Expect: 100-continue` before the limit of the body is checked.
+    server.on('checkContinue', handle);
+    return server;
+  }
+
   #connected(socket: Socket): void {
     this.#connections++;
     socket.once('close', () => this.#connections--);
@@ -295,23 +223,6 @@ export class LoadBalancer {
  */
 function destroyStalled(this: ServerResponse): void {
   if (this.writableLength > 0) this.destroy();
-}
-
-function completed<Options extends object>(defaults: Options, given: Some<Options> = {}): Options {
-  const present = Object.entries(given).filter(([, value]) => value !== undefined);
-  return { ...defaults, ...Object.fromEntries(present) };
-}
-
-/** Starts to listen; returns the URL of the server. */
-export function listening(server: Server, { host = '127.0.0.1', port = 0 }: Address = {}): Promise<string> {
-  return new Promise((resolve, reject) => {
-    server.once('error', reject);
-    server.listen(port, host, () => {
-      server.off('error', reject);
-      const { address, port, family } = server.address() as AddressInfo;
-      resolve(`http://${family === 'IPv6' ? `[${address}]` : address}:${port}`);
-    });
-  });
 }
 
 function logToStderr({ level, requestId, message, error }: LogEntry): void {

@@ -5,7 +5,7 @@ import { adminServer, type Operations } from './admin.ts';
 import { type Config, readConfig } from './config.ts';
 import { Deployment } from './deployment.ts';
 import type { DryRun, Explanation } from './explain.ts';
-import { listening } from './load-balancer.ts';
+import { listening } from './listening.ts';
 import { LogDestination } from './log-destination.ts';
 import { createLogger, type Logger } from './logging.ts';
 import { type FolderChange, PluginFolder } from './plugin-folder.ts';

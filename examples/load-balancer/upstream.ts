@@ -1,8 +1,8 @@
 /** An upstream: its connections, its breaker and its base URL. */
 import { type Dispatcher, Pool } from 'undici';
 import type { BreakerOptions } from './breaker.ts';
+import { FairShares } from './fair-shares.ts';
 import type { UpstreamRoute } from './routes.ts';
-import { Shares } from './shares.ts';
 import { type BreakerCall, UpstreamBreaker } from './upstream-breaker.ts';
 
 /** Limits of one upstream's connections, in milliseconds. */
@@ -33,7 +33,7 @@ export class Upstream {
   readonly dispatcher: Dispatcher;
   readonly breaker: UpstreamBreaker;
   /** The running requests, by principal. */
-  readonly #running: Shares;
+  readonly #running: FairShares;
 
   constructor({ id, baseUrl }: UpstreamRoute, { timeouts, breaker, connections }: UpstreamOptions) {
     const url = new URL(baseUrl);
@@ -42,7 +42,7 @@ export class Upstream {
     this.baseUrl = baseUrl;
     this.basePath = url.pathname.replace(/\/$/, '');
     this.breaker = new UpstreamBreaker(breaker);
-    this.#running = new Shares(connections ?? Number.POSITIVE_INFINITY);
+    this.#running = new FairShares(connections ?? Number.POSITIVE_INFINITY);
     this.dispatcher = new Pool(url.origin, {
       connections,
       connectTimeout: timeouts.connectMs,

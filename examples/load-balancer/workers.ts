@@ -2,7 +2,7 @@
 import cluster, { type Worker } from 'node:cluster';
 import { fileURLToPath } from 'node:url';
 import { type Port, post, Remote, RemoteError } from './ipc.ts';
-import type { Address } from './load-balancer.ts';
+import type { Address } from './listening.ts';
 import type { Logger } from './logging.ts';
 import { type RouteSet, routeSet } from './route-set.ts';
 import { pluginKey, type Routes } from './routes.ts';

@@ -3,7 +3,7 @@ import { connect } from 'node:net';
 import { setTimeout as delay } from 'node:timers/promises';
 import { request } from 'undici';
 import { describe, expect, it, onTestFinished } from 'vitest';
-import type { LoadBalancerOptions } from '../../examples/load-balancer/load-balancer.ts';
+import type { LoadBalancerOptions } from '../../examples/load-balancer/options.ts';
 import type { RequestRecord } from '../../examples/load-balancer/record.ts';
 import type { PluginRoute } from '../../examples/load-balancer/routes.ts';
 import { collector } from '../support/collector.ts';

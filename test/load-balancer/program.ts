@@ -8,7 +8,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { Agent, request } from 'undici';
 import { expect, onTestFinished } from 'vitest';
-import { listening } from '../../examples/load-balancer/load-balancer.ts';
+import { listening } from '../../examples/load-balancer/listening.ts';
 import type { Status } from '../../examples/load-balancer/status.ts';
 import { until } from './support.ts';
 

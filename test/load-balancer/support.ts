@@ -5,7 +5,9 @@ import { type AddressInfo, createServer as createRawServer, type Socket } from '
 import type { ObserveEvent } from 'cc-lb-runtime-wasmtime';
 import { Agent, request } from 'undici';
 import { onTestFinished } from 'vitest';
-import { LoadBalancer, type LoadBalancerOptions, listening } from '../../examples/load-balancer/load-balancer.ts';
+import { listening } from '../../examples/load-balancer/listening.ts';
+import { LoadBalancer } from '../../examples/load-balancer/load-balancer.ts';
+import type { LoadBalancerOptions } from '../../examples/load-balancer/options.ts';
 import type { LogEntry } from '../../examples/load-balancer/record.ts';
 import type { PluginRoute, PrincipalRoute, Routes } from '../../examples/load-balancer/routes.ts';
 import { plugin as guest } from '../support/plugins.ts';

@@ -2,7 +2,7 @@
 import { createHash } from 'node:crypto';
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import { setTimeout as delay } from 'node:timers/promises';
-import { listening } from '../load-balancer.ts';
+import { listening } from '../listening.ts';
 
 /** A request that an upstream received. */
 export interface Received {

@@ -1,9 +1,9 @@
 import { describe, expect, it } from 'vitest';
-import { Holding, Shares } from '../../examples/load-balancer/shares.ts';
+import { FairShares, Holding } from '../../examples/load-balancer/fair-shares.ts';
 
-describe('Shares', () => {
+describe('FairShares', () => {
   it('give a principal at most as much as is unused', () => {
-    const shares = new Shares(9);
+    const shares = new FairShares(9);
     for (let i = 0; i < 5; i++) expect(shares.take('one', 1)).toBe(true);
     expect(shares.take('one', 1)).toBe(false);
     expect(shares.take('other', 2)).toBe(true);
@@ -14,7 +14,7 @@ describe('Shares', () => {
   });
 
   it('have nothing in use after everything was released', () => {
-    const shares = new Shares(2);
+    const shares = new FairShares(2);
     for (let i = 0; i < 10; i++) {
       expect(shares.take('one', 2)).toBe(true);
       shares.release('one', 2);
@@ -24,7 +24,7 @@ describe('Shares', () => {
 
 describe('a holding', () => {
   it('releases what it holds, once', () => {
-    const shares = new Shares(4);
+    const shares = new FairShares(4);
     const holding = new Holding(shares, 'one');
     expect(holding.take(3)).toBe(true);
     expect(holding.take(3)).toBe(false);

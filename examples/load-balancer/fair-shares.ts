@@ -4,7 +4,7 @@
  * A limit that principals share: one may hold as much as nobody uses. Alone it may hold half of the limit, with a second
  * one a third each, so that another one can always acquire some.
  */
-export class Shares {
+export class FairShares {
   readonly #limit: number;
   #total = 0;
   /** Amounts by principal; a principal without any has no entry. */
@@ -38,11 +38,11 @@ export class Shares {
 
 /** What one request holds of a shared amount. */
 export class Holding {
-  readonly #shares: Shares;
+  readonly #shares: FairShares;
   readonly #principal: string;
   #amount = 0;
 
-  constructor(shares: Shares, principal: string) {
+  constructor(shares: FairShares, principal: string) {
     this.#shares = shares;
     this.#principal = principal;
   }
