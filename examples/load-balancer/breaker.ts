@@ -14,6 +14,13 @@ export interface BreakerOptions {
 /** `half-open`: the next or the running request decides. */
 export type BreakerState = 'closed' | 'open' | 'half-open';
 
+const WORST_FIRST: readonly BreakerState[] = ['open', 'half-open', 'closed'];
+
+/** Returns the worst of the states; `closed` without any. */
+export function worstState(states: readonly BreakerState[]): BreakerState {
+  return WORST_FIRST.find((state) => states.includes(state)) ?? 'closed';
+}
+
 /** The breaker of one upstream. Times are `performance.now()` milliseconds. */
 export class Breaker {
   readonly #options: BreakerOptions;

@@ -157,7 +157,7 @@ export class LoadBalancer {
       },
       handle,
     );
-    // Node drops headers beyond its limit silently, so the limit is disabled and `#refusalOf` counts headers.
+    // Node drops headers beyond its limit silently, so the limit is disabled and `#handle` counts headers.
     server.maxHeadersCount = 0;
     // In a worker of node:cluster, `maxConnections` returns excess connections to the primary, which assigns them again.
     server.on('connection', (socket) => this.#connected(socket));

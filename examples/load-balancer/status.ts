@@ -1,4 +1,5 @@
 /** The status for the status page and `/plugins`: the combined reports of the workers. */
+import { type BreakerState, worstState } from './breaker.ts';
 import type { PluginRejection } from './deployment.ts';
 import { REQUESTS_TOTAL } from './metrics.ts';
 import { RECENT_REQUESTS, type RequestRecord } from './record.ts';
@@ -15,7 +16,7 @@ export interface PluginStatus {
   readonly version: string;
   readonly contentHash: string;
   /** The worst state of the workers' breakers; null if the config enables none. */
-  readonly breaker: string | null;
+  readonly breaker: BreakerState | null;
   /** Why an operator disabled it; null while it is enabled. */
   readonly disabled: string | null;
   /** Sums over the workers. */
@@ -39,15 +40,13 @@ export interface Status {
   /** Requests by status since the program started. */
   readonly statuses: Readonly<Record<string, number>>;
   readonly requestsInFlight: number;
-  readonly upstreams: readonly { readonly name: string; readonly breaker: string }[];
+  readonly upstreams: readonly { readonly name: string; readonly breaker: BreakerState }[];
   readonly plugins: readonly PluginStatus[];
   /** Plugins whose last version was rejected. */
   readonly rejections: readonly PluginRejection[];
   /** The last requests with their decisions, newest first. */
   readonly recent: readonly RequestRecord[];
 }
-
-const WORST_FIRST = ['open', 'half-open', 'closed'];
 
 /** What the status combines. */
 export interface StatusParts {
@@ -83,7 +82,7 @@ export function statusOf({ members, metrics, routes, rejections, restarts, isRea
     requestsInFlight: reports.reduce((sum, report) => sum + report.requestsInFlight, 0),
     upstreams: routes.upstreams.map(({ name }) => ({
       name,
-      breaker: worst(
+      breaker: worstState(
         reports.flatMap((report) => report.upstreams.filter((one) => one.name === name)).map((one) => one.breaker),
       ),
     })),
@@ -109,7 +108,7 @@ export function pluginsOf(members: readonly MemberReport[], { plugins }: Routes)
       kind: first.kind,
       version: first.version,
       contentHash: first.contentHash,
-      breaker: breakers.length === 0 ? null : worst(breakers),
+      breaker: breakers.length === 0 ? null : worstState(breakers),
       disabled: first.disabled,
       calls: sum((slot) => slot.calls),
       failures: sum(({ failures }) => Object.values({ ...failures }).reduce((total, count) => total + count, 0)),
@@ -117,8 +116,4 @@ export function pluginsOf(members: readonly MemberReport[], { plugins }: Routes)
       passThroughs: sum((slot) => slot.passThroughs),
     };
   });
-}
-
-function worst(breakers: readonly string[]): string {
-  return WORST_FIRST.find((state) => breakers.includes(state)) ?? 'closed';
 }

@@ -3,11 +3,10 @@
  * close the connection because of a request, such as a too large one, so that the requests of one principal must not keep
  * those of others from an upstream.
  */
-import { Breaker, type BreakerOptions, type BreakerState } from './breaker.ts';
+import { Breaker, type BreakerOptions, type BreakerState, worstState } from './breaker.ts';
 
 /** From this number of principals on, unanswered requests are the upstream's fault. */
 const SEVERAL = 3;
-const WORST_FIRST: readonly BreakerState[] = ['open', 'half-open', 'closed'];
 
 /** A sent request. The methods report how it ended; at most one of them is called. */
 export class BreakerCall {
@@ -55,8 +54,7 @@ export class UpstreamBreaker {
 
   /** The worst state of the breakers. */
   get state(): BreakerState {
-    const states = new Set([this.#all, ...this.#own.values()].map(({ state }) => state));
-    return WORST_FIRST.find((state) => states.has(state))!;
+    return worstState([this.#all, ...this.#own.values()].map(({ state }) => state));
   }
 
   /** Whether a request of the principal may be sent now. */

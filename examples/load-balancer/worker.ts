@@ -3,6 +3,7 @@ import { pathToFileURL } from 'node:url';
 import { setFlagsFromString } from 'node:v8';
 import type { Admission, SlotStatus } from 'cc-lb-runtime-wasmtime';
 import type { MetricObjectWithValues, MetricValue } from 'prom-client';
+import type { BreakerState } from './breaker.ts';
 import type { CachedPrompt } from './cache-ledger.ts';
 import { type DryRun, type Explanation, explain } from './explain.ts';
 import { type Port, post, serve } from './ipc.ts';
@@ -36,7 +37,7 @@ export interface WorkerReport {
   readonly knownPrompts: number;
   readonly health: { readonly ok: boolean; readonly problems: readonly string[] };
   readonly slots: readonly SlotReport[];
-  readonly upstreams: readonly { readonly name: string; readonly breaker: string }[];
+  readonly upstreams: readonly { readonly name: string; readonly breaker: BreakerState }[];
   /** The last requests, newest first. */
   readonly recent: readonly RequestRecord[];
 }
