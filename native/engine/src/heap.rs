@@ -11,8 +11,9 @@ const BLOCK_BYTES: usize = 31 << 20;
 /// body would be faulted in again, which takes longer than the call of a small plugin.
 ///
 /// glibc itself changes these limits when a process frees a block that was mapped separately: it then maps no block up to
-/// that size, and keeps up to twice that size (mallopt(3), `M_MMAP_THRESHOLD`). This is done here once. Limits from the
-/// environment (`MALLOC_TRIM_THRESHOLD_`) take precedence, and other C libraries ignore it.
+/// that size, and keeps up to twice that size in each of its heaps, of which a thread has its own, up to eight per CPU
+/// (mallopt(3), `M_MMAP_THRESHOLD` and `M_ARENA_MAX`). This is done here once. Limits from the environment
+/// (`MALLOC_TRIM_THRESHOLD_`) take precedence, and other C libraries ignore it.
 pub fn keep_freed_memory() {
     static ONCE: Once = Once::new();
     // SAFETY: the block is not accessed, and freed once; `free` accepts null.
