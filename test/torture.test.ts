@@ -23,7 +23,7 @@ describe('npm run torture', () => {
     'soak',
     'tenants',
     'slots',
-    'neighbours',
+    'neighbors',
     'streams',
   ])('passes scenario %s', (name) => {
     const { status, stdout, stderr } = torture('--only', name, '--seconds', String(SECONDS));

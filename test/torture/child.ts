@@ -8,7 +8,7 @@ import { compile } from './compile.ts';
 import { corruption } from './corruption.ts';
 import { deadline } from './deadline.ts';
 import { hostile } from './hostile.ts';
-import { neighbours } from './neighbours.ts';
+import { neighbors } from './neighbors.ts';
 import { type Figure, Run, type Scenario } from './scenario.ts';
 import { slots } from './slots.ts';
 import { soak } from './soak.ts';
@@ -33,7 +33,7 @@ export const SCENARIOS: Readonly<Record<string, Scenario>> = {
     soak,
     tenants,
     slots,
-    neighbours,
+    neighbors,
     streams,
   },
   ...{ 'huge-pages': hugeTenants, 'memory-limit': limitedTenants },

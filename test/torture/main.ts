@@ -21,7 +21,7 @@ const USUAL = [
   'soak',
   'tenants',
   'slots',
-  'neighbours',
+  'neighbors',
   'streams',
 ];
 /** These change a setting of the whole system or need its permission, so they run only when `--only` names them. */

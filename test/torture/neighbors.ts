@@ -15,13 +15,13 @@ const CALM_REQUESTS = 400;
 /** Failures of the hostile tenant after which the others' times count. */
 const FAILURES = 3;
 
-export const neighbours: Scenario = {
+export const neighbors: Scenario = {
   unit: 'requests',
   target: 20_000,
   async run(run) {
     const runtime = new WasmtimeRuntime(
       { deadlineMs: 1_000, breaker: { enabled: true } },
-      { engineGroup: 'neighbours' },
+      { engineGroup: 'neighbors' },
     );
     const chainOf = (tenant: Tenant, bytes: Uint8Array) => {
       const slot = runtime.registerFilter(new SlotKey(tenant, 'filter'), tenant, bytes);
