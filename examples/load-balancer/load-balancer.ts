@@ -22,7 +22,7 @@ import type { View } from './view.ts';
 
 /** Interval of the check for requests that take too long. */
 const CHECK_MS = 5_000;
-/** Time for responses to emit `close` after their connections are closed. */
+/** Time for responses to emit `close` after their connections are closed, and for the plugin calls of closed requests. */
 const END_MS = 1_000;
 /** Requests that may wait for earlier ones on their connection. A client that sends more is disconnected. */
 const MAX_PIPELINED = 16;
@@ -120,7 +120,7 @@ export class LoadBalancer {
 
   /**
    * Stops accepting requests, waits `graceMs` for running ones, then closes them. Resolves when all resources are
-   * released.
+   * released, except those of plugin calls that still run or wait.
    */
   async close({ graceMs = 10_000 }: { graceMs?: number } = {}): Promise<void> {
     this.#isClosing = true;
@@ -139,7 +139,8 @@ export class LoadBalancer {
     this.#shared.events.flush();
     this.#shared.keepAlive.stop();
     await Promise.all([this.#agent.destroy(), this.#upstreams.destroy()]);
-    await this.runtime[Symbol.asyncDispose]();
+    // Plugin calls of abandoned requests may wait in the queue for many deadlines.
+    await Promise.race([this.runtime[Symbol.asyncDispose](), delay(END_MS, undefined, { ref: false })]);
   }
 
   /** Creates the server, which does not listen yet. */

@@ -6,8 +6,9 @@ import { runInNewContext } from 'node:vm';
 import { ModuleRejectedError, SlotKey } from 'cc-lb-runtime-wasmtime';
 import { Agent, request } from 'undici';
 import { describe, expect, it, onTestFinished } from 'vitest';
+import { guest as guestOf, LONGER_THAN_PROBES, misbehavesAfterProbe } from '../support/guest.ts';
 import { plugin as guest } from '../support/plugins.ts';
-import { loadBalancer, ok, plugin, post, reply, routes, until, upstream } from './support.ts';
+import { loadBalancer, ok, plugin, post, principal, reply, routes, until, upstream } from './support.ts';
 
 describe('publish', () => {
   it('swaps plugins, then evicts unused slots', async () => {
@@ -142,6 +143,21 @@ describe('close', () => {
     await until(() => server.received.length === 1);
     await balancer.close({ graceMs: 50 });
     await expect(running).rejects.toThrow();
+  });
+
+  it('does not wait for the plugin calls of requests that it has closed', async () => {
+    const endless = guestOf({ hook: misbehavesAfterProbe('(loop (br 0)) unreachable') });
+    const served = routes([await upstream(ok)], {
+      principals: [principal('endless')],
+      plugins: [{ name: 'endless', kind: 'filter', bytes: endless, deadlineMs: 20_000 }],
+    });
+    const { url, balancer } = await loadBalancer(served);
+    const body = 'x'.repeat(LONGER_THAN_PROBES);
+    // One after the other, they would run for longer than the time limit of this test.
+    for (let i = 0; i < 5; i++) reply(url, { key: 'endless', body }).catch(() => {});
+    await until(() => balancer.runtime.stats().inFlight === 5);
+    await balancer.close({ graceMs: 1 });
+    expect(balancer.runtime.stats().inFlight).toBe(5);
   });
 
   it('reports the ends of the last requests to observers before the runtime is closed', async () => {
