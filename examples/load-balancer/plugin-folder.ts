@@ -136,7 +136,7 @@ export class PluginFolder {
     try {
       const bytes = await readRegularFile(join(path, name + EXTENSION), maxBytes);
       const text = await readIfThere(join(path, `${name}.json`));
-      const options = optionsSchema.safeParse(JSON.parse(text?.toString() ?? '{}'));
+      const options = optionsSchema.safeParse(text === undefined ? {} : parsedJson(`${name}.json`, text));
       if (!options.success) throw new Error(`${name}.json: ${z.prettifyError(options.error)}`);
       const { sha256, kind, ...rest } = options.data;
       const signature = await readIfThere(join(path, `${name}.sig`));
@@ -145,6 +145,15 @@ export class PluginFolder {
     } catch (error) {
       return { name, error: error instanceof Error ? error : new Error(String(error)) };
     }
+  }
+}
+
+/** Parses JSON. The error has no text of the file, which may be a link to a secret one: operators see it on `/status`. */
+function parsedJson(file: string, text: Buffer): unknown {
+  try {
+    return JSON.parse(text.toString());
+  } catch {
+    throw new Error(`${file} is not valid JSON`);
   }
 }
 

@@ -94,7 +94,7 @@ describe('PluginFolder', () => {
 
   it.each([
     ['an unknown option', '{"knd":"filter"}', /knd/],
-    ['text that is not JSON', '{', /JSON/],
+    ['text that is not JSON, without quoting it', 'sk-secret', /^a\.json is not valid JSON$/],
     ['a deadline that no timer can have', '{"deadlineMs":2147483648}', /deadlineMs/],
   ])('rejects a plugin with %s', async (_, options, reason) => {
     const { plugins, write } = folder();
