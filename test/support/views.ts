@@ -1,7 +1,7 @@
 /** Buffers that are resized or detached while views of them exist. */
 
-/** ES2024, which the compiler's library does not have yet. */
-export type Resizable = ArrayBuffer & { resize(bytes: number): void };
+/** The compiler's library of ES2024 is not used, because it also declares `transfer`, which Node 20 does not have. */
+type Resizable = ArrayBuffer & { resize(bytes: number): void };
 
 /** Creates a buffer of `bytes` bytes that can be resized up to `maxBytes`. */
 export function resizable(bytes: number, maxBytes: number): Resizable {
