@@ -169,7 +169,8 @@ export class TransformedAnswer implements Answer {
 
   async #transform(body: Buffer): Promise<void> {
     const { response, memory, pluginFailed } = this.#recipient;
-    const outcome = await this.#chain.transformResponseAsync({ ...this.#context, body }, { signal: this.#signal });
+    // The body comes first: V8 of Node 20 is slow to add a field to a copy, and to read the result.
+    const outcome = await this.#chain.transformResponseAsync({ body, ...this.#context }, { signal: this.#signal });
     if (outcome.kind !== 'transformed' && outcome.error !== undefined) {
       pluginFailed('a response transform failed', outcome.error);
     }
@@ -177,7 +178,7 @@ export class TransformedAnswer implements Answer {
       sendOutcome(response, outcome);
       return;
     }
-    const sent = outcome.kind === 'transformed' ? outcome : { ...this.#context, body };
+    const sent = outcome.kind === 'transformed' ? outcome : { body, ...this.#context };
     if (sent.body !== body) {
       memory.release(body.length);
       if (!memory.take(sent.body.length)) throw TOO_MANY_BYTES;
