@@ -10,6 +10,7 @@ import {
   ClosedError,
   type ErrorContext,
   errorOf,
+  GuestTrapError,
   InstantiateFailedError,
   ModuleRejectedError,
   PoolSaturatedError,
@@ -33,6 +34,12 @@ import { type Probe, probesFor } from './probe.ts';
 const PROBE_LABEL = '(probe)';
 /** The principal of modules without an owner. */
 const UNOWNED = '';
+/**
+ * Milliseconds of the first attempt of an asynchronous probe. One that takes longer is repeated in a line that all slow
+ * probes share: otherwise an admission would wait for a deadline of every other principal.
+ */
+const ATTEMPT_MS = 100;
+const SLOW_LINE = '(slow probes)';
 
 /** An admitted module. */
 export interface AdmittedModule {
@@ -229,18 +236,18 @@ function* send(
   const context = () => ({ ...admitted, hook: probe.hook });
   const { deadlineMs, wireBounds } = dispatcher.config;
   const target = module.target();
-  const call = (signal: AbortSignal | undefined): HookCall<void> => ({
+  const call = (
+    attempt: Pick<HookCall<void>, 'signal' | 'principal' | 'deadlineMs' | 'isRepeated'>,
+  ): HookCall<void> => ({
+    ...attempt,
     module,
     target,
     hook: probe.hook,
     plugin: PROBE_LABEL,
-    deadlineMs,
-    principal,
     guard: null,
     stream: null,
     maxAnswerBytes: probe.hook === 'observe' ? ANY_ANSWER : Math.min(wireBounds.outputBodyBytes, ANY_ANSWER),
     probe: true,
-    signal,
     context,
     encode: probe.encode,
     decode: probe.decode,
@@ -248,8 +255,16 @@ function* send(
   });
   try {
     yield* perform({
-      sync: () => dispatcher.inline(call(undefined)),
-      async: (signal) => dispatcher.threaded(call(signal)),
+      sync: () => dispatcher.inline(call({ signal: undefined, principal, deadlineMs })),
+      async: async (signal) => {
+        if (deadlineMs <= ATTEMPT_MS) return dispatcher.threaded(call({ signal, principal, deadlineMs }));
+        try {
+          return await dispatcher.threaded(call({ signal, principal, deadlineMs: ATTEMPT_MS, isRepeated: true }));
+        } catch (error) {
+          if (!hasExpired(error)) throw error;
+        }
+        return dispatcher.threaded(call({ signal, principal: SLOW_LINE, deadlineMs }));
+      },
     });
   } catch (error) {
     // A start function runs during the probe's instantiation. Its failure remains an InstantiateFailedError.
@@ -260,4 +275,10 @@ function* send(
     }
     throw error;
   }
+}
+
+/** Whether a call reached its deadline, also in a start function. */
+function hasExpired(error: unknown): boolean {
+  const trap = error instanceof InstantiateFailedError ? error.cause : error;
+  return trap instanceof GuestTrapError && trap.trap === 'interrupt';
 }

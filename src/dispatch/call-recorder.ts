@@ -22,7 +22,7 @@ export class CallRecorder {
   ended(call: HookCall<unknown>, failure: NativeFailure | null, seconds: number): void {
     // A call may be rejected after its guest ran, when its repetition off the thread does not fit.
     if (failure?.kind === 'saturated') this.saturated(failure.resource!, call);
-    if (!wasEntered(seconds)) return;
+    if (!wasEntered(seconds) || (call.isRepeated && failure?.trap === 'interrupt')) return;
     const plugin = call.guard === null ? call.plugin : call.guard.label(call.plugin);
     this.#metrics.call(plugin, call.hook, seconds);
     if (failure?.kind === 'trap') this.#trapped(call, plugin, failure.phase!, failure.trap);

@@ -15,6 +15,8 @@ export interface HookCall<Answer> extends CallParameters {
   readonly principal: string;
   /** The guard of the slot version; null for probes, which belong to no slot. */
   readonly guard: VersionGuard | null;
+  /** Whether the call is repeated with a longer deadline if it expires, which is then not recorded. */
+  readonly isRepeated?: boolean;
   /** Aborts an off-thread call. */
   readonly signal: AbortSignal | undefined;
   /** The context of the call for errors. */

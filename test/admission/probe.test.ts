@@ -202,3 +202,29 @@ describe('probing', () => {
     }
   });
 });
+
+it('keeps no admission waiting for slow probes of other principals', async () => {
+  const runtime = isolatedRuntime();
+  const controller = new AbortController();
+  let settled = 0;
+  const slow = Array.from({ length: 6 }, async (_, index) => {
+    const bytes = guest({ metadata: { name: `slow-${index}` }, hook: '(loop (br 0)) unreachable' });
+    const { signal } = controller;
+    await runtime.registerFilterAsync(new SlotKey(`slow-${index}`, 'slow'), 'slow', bytes, { signal }).catch(() => {});
+    settled++;
+  });
+  await expect.poll(() => runtime.stats().inFlight).toBe(6);
+  await runtime.registerFilterAsync(new SlotKey('tenant', 'quick'), 'quick', guest());
+  // Two of them run concurrently, each until its deadline of 5 s, unless all share one turn.
+  expect(settled).toBeLessThan(2);
+  controller.abort();
+  await Promise.all(slow);
+});
+
+it('records a slow probe once', async () => {
+  const { sink, take } = recorder();
+  const runtime = newRuntime({ deadlineMs: 300 }, { metrics: sink });
+  const bytes = guest({ metadata: { name: 'endless' }, hook: '(loop (br 0)) unreachable' });
+  await expect(runtime.registerFilterAsync(SlotKey.global('endless'), 'endless', bytes)).rejects.toThrow(/deadline/);
+  expect(take()).toEqual(['call (probe) filter', 'trap (probe) filter cc_lb_filter']);
+});
