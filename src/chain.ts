@@ -7,8 +7,8 @@ import { isForwardedMethod } from './policy/chain-rules.ts';
 import type { PluginFailurePolicy } from './policy/failure.ts';
 import { towardsUpstream } from './policy/framing.ts';
 import { passThroughRequest, rereadableRequest } from './policy/pass-through-request.ts';
-import { quoted } from './policy/refusal.ts';
 import { pluginFailed, pluginFailureOrThrow, type Unavailable } from './policy/unavailable.ts';
+import { quoted } from './printable.ts';
 import {
   type EventsOutcome,
   isEventStage,

@@ -4,7 +4,7 @@
  */
 import type { NativeFailure } from './native/binding.ts';
 
-import { quoted } from './policy/refusal.ts';
+import { quoted } from './printable.ts';
 
 /** The plugin, slot and hook that an error concerns. */
 export interface ErrorContext {

@@ -3,7 +3,7 @@
 import { defaultHotEngineConfig } from '../config.ts';
 import { InvalidArgumentError } from '../errors.ts';
 import { type NativeModuleFacts, native } from '../native/addon.ts';
-import { quoted } from '../policy/refusal.ts';
+import { quoted } from '../printable.ts';
 import { HOOK_KINDS, type HookKind } from '../types.ts';
 import { checkBytes } from '../validate.ts';
 import { explainFingerprint, findSchema, type SchemaByHook } from '../wire/schemas.ts';
@@ -125,7 +125,7 @@ function fileProblems(facts: NativeModuleFacts): string[] {
   if (facts.importCount > 0) {
     const first = facts.imports[0];
     const name =
-      first === undefined ? '' : `, the first is ${printable(`${first.module}.${first.name}`)} (${first.kind})`;
+      first === undefined ? '' : `, the first is ${shownName(`${first.module}.${first.name}`)} (${first.kind})`;
     const problem = `imports: a plugin may import nothing, found ${facts.importCount}${name}`;
     found.push({ at: facts.importsOffset ?? 0, problem });
   }
@@ -133,7 +133,7 @@ function fileProblems(facts: NativeModuleFacts): string[] {
     if (name.startsWith(SCHEMA_PREFIX) && size !== FINGERPRINT_BYTES) {
       found.push({
         at: offset,
-        problem: `section ${printable(name)}: found ${size} bytes, expected ${FINGERPRINT_BYTES}`,
+        problem: `section ${shownName(name)}: found ${size} bytes, expected ${FINGERPRINT_BYTES}`,
       });
     }
   }
@@ -149,7 +149,7 @@ function fileProblems(facts: NativeModuleFacts): string[] {
 }
 
 /** Returns a name of the module for a message: quoted and truncated unless it is short and plain. */
-function printable(name: string): string {
+function shownName(name: string): string {
   return PLAIN_NAME.test(name) ? name : quoted(name);
 }
 

@@ -1,4 +1,4 @@
-import { quoted } from '../policy/refusal.ts';
+import { quoted } from '../printable.ts';
 import { HOOK_KINDS, type HookKind } from '../types.ts';
 import { JsonError, JsonReader } from './json.ts';
 

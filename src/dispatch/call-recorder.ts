@@ -1,12 +1,12 @@
 /** Records how the calls of one runtime end: in its metrics, as events, and for the placement of later calls. */
 import { publishSaturation, publishTrap } from '../diagnostics.ts';
 import type { SaturatedResource } from '../errors.ts';
+import type { Placement } from '../isolation/placement.ts';
 import type { MetricsSink } from '../metrics/sink.ts';
 import type { NativeFailure } from '../native/addon.ts';
 import { HOOK_KINDS } from '../types.ts';
 import type { HookCall } from './hook-call.ts';
 import { wasEntered } from './outcome.ts';
-import type { Placement } from './placement.ts';
 
 /** The recorder of one runtime. */
 export class CallRecorder {

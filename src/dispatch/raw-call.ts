@@ -1,6 +1,6 @@
 /** A call with an encoded request, whose answer is not decoded. */
 import { type ErrorContext, ModuleRejectedError } from '../errors.ts';
-import { quoted } from '../policy/refusal.ts';
+import { quoted } from '../printable.ts';
 import type { HookKind } from '../types.ts';
 import type { Version } from '../versions.ts';
 import { EncodedCall } from './encoded-call.ts';

@@ -1,7 +1,8 @@
 /** The counters of a slot, over all of its versions. */
-import { Placement } from '../dispatch/placement.ts';
+
 import { HOOK_KINDS } from '../types.ts';
 import type { Monitor } from './monitor.ts';
+import { Placement } from './placement.ts';
 
 /**
  * How a call ended. `none`: the outcome does not concern the plugin, because the call was aborted, exhausted the

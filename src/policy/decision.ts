@@ -1,3 +1,4 @@
+import { quoted } from '../printable.ts';
 import type { FilterOutput, RejectionReason, ShapedRequest } from '../types.ts';
 import { parseUuid } from '../uuid.ts';
 import type { CandidateVerdict } from '../wire/messages/filter.ts';
@@ -5,7 +6,7 @@ import type { ShapeResponse } from '../wire/messages/shape.ts';
 import { truncateUtf8, type WireBounds } from './bounds.ts';
 import { checkHeaderCount, shapedHeaders } from './headers.ts';
 import { originProblem, type ShapeOriginPolicy } from './origin.ts';
-import { InvalidAnswerError, quoted } from './refusal.ts';
+import { InvalidAnswerError } from './refusal.ts';
 import { isToken } from './token.ts';
 
 /** The decision that keeps a candidate. The comparison is exact: `Accept` rejects. */

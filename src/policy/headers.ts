@@ -2,10 +2,11 @@ import { Buffer } from 'node:buffer';
 import { isUint8Array } from 'node:util/types';
 import { InvalidArgumentError } from '../errors.ts';
 import { Memo } from '../memo.ts';
+import { quoted } from '../printable.ts';
 import type { HeadersInput } from '../types.ts';
 import { isOutOfBounds } from '../views.ts';
 import { truncateUtf8, type WireBounds } from './bounds.ts';
-import { InvalidAnswerError, quoted } from './refusal.ts';
+import { InvalidAnswerError } from './refusal.ts';
 import { headerName, isHeaderValue } from './token.ts';
 
 /**

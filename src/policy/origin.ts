@@ -1,5 +1,5 @@
 import type { HotEngineConfig } from '../config.ts';
-import { quoted } from './refusal.ts';
+import { quoted } from '../printable.ts';
 
 /** Whether a shape may send its request to another origin than that of the selected upstream. */
 export type ShapeOriginPolicy = HotEngineConfig['shapeOriginPolicy'];

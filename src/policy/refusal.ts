@@ -1,5 +1,3 @@
-import { printable } from '../printable.ts';
-
 /** The rule of the contract that an answer breaks. */
 export type AnswerRule =
   | 'size'
@@ -25,12 +23,4 @@ export class InvalidAnswerError extends Error {
     this.name = 'InvalidAnswerError';
     this.rule = rule;
   }
-}
-
-const QUOTED_UNITS = 80;
-
-/** Formats a plugin's text for an error message: escaped and truncated. */
-export function quoted(text: string): string {
-  const escaped = printable(JSON.stringify(text.slice(0, QUOTED_UNITS)));
-  return text.length <= QUOTED_UNITS ? escaped : `${escaped}…`;
 }

@@ -1,5 +1,5 @@
 import { expect, it } from 'vitest';
-import { Placement } from '../../src/dispatch/placement.ts';
+import { Placement } from '../../src/isolation/placement.ts';
 
 function placed(calls: Iterable<boolean>): boolean[] {
   const placement = new Placement();

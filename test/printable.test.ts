@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { quoted } from '../../src/policy/refusal.ts';
+import { quoted } from '../src/printable.ts';
 
 describe('quoted', () => {
   it.each([
