@@ -193,7 +193,8 @@ export class Exchange implements AttemptOwner {
   }
 
   #answerOf(attempt: Attempt, status: number, headers: IncomingHttpHeaders): Answer {
-    const type = headers['content-type'];
+    // undici returns a list for a repeated header.
+    const [type] = [headers['content-type']].flat();
     const isStream = isEventStream(type);
     const { chain, hasFilters, hasObservers, transformsEvents, transformsResponses } = this.#plugins;
     if (hasFilters || hasObservers) this.#usage = usageReader(type);

@@ -154,6 +154,16 @@ describe('an upstream that', () => {
     expect((await reply(url)).status).toBe(503);
   });
 
+  it('repeats its content-type is answered', async () => {
+    const type = 'content-type: application/json\r\n';
+    const server = await rawServer((socket) =>
+      socket.on('data', () => socket.write(`HTTP/1.1 200 OK\r\n${type}${type}content-length: 2\r\n\r\n{}`)),
+    );
+    const { url, log } = await loadBalancer(routes([server]));
+    expect(await reply(url)).toMatchObject({ status: 200, text: '{}' });
+    expect(log).toEqual([]);
+  });
+
   it('answers 5xx keeps its breaker closed', async () => {
     const server = await upstream((_, response) => response.writeHead(500).end());
     const { url, balancer } = await loadBalancer(routes([server]), { breaker: { failures: 1, openMs: 60_000 } });
