@@ -10,8 +10,8 @@ use super::page_map::{PageMap, Region, page_bytes};
 use super::working_set::WorkingSet;
 use crate::charge::Charge;
 
-/// Maximum bytes of a memory's initial size whose pages are reset individually. Reading the page map of a large memory
-/// of which little is used costs more than returning its pages without reading it.
+/// Maximum bytes of a memory's initial size whose pages are reset individually where the page map has entries of single
+/// pages. Reading those of a large memory of which little is used costs more than returning its pages without it.
 const READ_BYTES: usize = 4 << 20;
 /// Bytes at the end of a memory's initial size whose pages are reset individually too.
 const END_BYTES: usize = 64 << 10;
@@ -207,8 +207,9 @@ impl Reusable for Reservation {
         let size = std::mem::take(&mut self.size);
         let fresh = std::mem::replace(&mut self.fresh, false);
         // A guest probably uses all pages that it adds. Of a large initial size, it probably uses only the start, and
-        // the end, where allocators mark the limit of their heap.
-        let start = if self.initial <= READ_BYTES { size } else { READ_BYTES };
+        // the end, where allocators mark the limit of their heap. A scan skips the rest.
+        let reads_all = self.initial <= READ_BYTES || matches!(page_map(), Some(PageMap::Scan));
+        let start = if reads_all { size } else { READ_BYTES };
         let end = self.initial.saturating_sub(END_BYTES).max(start);
         let reset = self.reset_range(0, start, fresh) && self.discard(start, end) && self.reset_range(end, size, fresh);
         if !reset {

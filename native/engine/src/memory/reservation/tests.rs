@@ -145,7 +145,7 @@ fn the_page_map_shows_exactly_the_pages_that_were_written() {
     // Enough regions for several scans, and enough pages for several reads of entries.
     let pages = 5_000;
     let mut reservation = reservation(pages * page_bytes());
-    let is_written = |page: &usize| page % 3 == 0 && page % 1_000 < 300 || (2_040..2_060).contains(page);
+    let is_written = |page: &usize| page.is_multiple_of(3) && page % 1_000 < 300 || (2_040..2_060).contains(page);
     for page in (0..pages).filter(is_written) {
         bytes(&mut reservation)[page * page_bytes()] = 0xa5;
     }
