@@ -1,8 +1,5 @@
 // `npm run bench:javascript`: measures the JavaScript part of a call. The native call is replaced by one that copies a
 // recorded answer, so that only arguments, encoding, decoding and rules are measured.
-//   --against DIR  a package directory (with dist/ and build/) to compare with; prints the ratios
-//   --node PATH    the Node binary that runs both        --native  keeps the native call
-//   --only NAME    one case                              --rounds N  rounds of each (default 15)
 import { spawn } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
@@ -13,6 +10,13 @@ import { median } from './statistics.mjs';
 import { eventInputs, observeEvents, principals, requests, responseInput, streamEvents } from './traffic.mjs';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
+const CASES = ['filter', 'filter-plans', 'shape', 'response', 'sse', 'observe'];
+const USAGE = `npm run bench:javascript -- [options]
+  --against DIR  another build of this package: a folder with dist/ and build/; prints the ratios to it
+  --only NAME    one of ${CASES.join(', ')}
+  --rounds N     rounds of each case (15)
+  --node PATH    the Node binary that runs the measured code (this one)
+  --native       keeps the native call`;
 const { values: options } = parseArgs({
   options: {
     against: { type: 'string' },
@@ -20,16 +24,18 @@ const { values: options } = parseArgs({
     native: { type: 'boolean', default: false },
     only: { type: 'string' },
     rounds: { type: 'string', default: '15' },
+    help: { type: 'boolean', default: false },
+    // For the processes that this script starts.
     measure: { type: 'string' },
   },
 });
-const CASES = ['filter', 'filter-plans', 'shape', 'response', 'sse', 'observe'];
 const WARM_UP = 60_000;
 const CALLS = 2_560;
 const PRINCIPALS = 16;
 const EVENTS_OF_A_STREAM = 50;
 
-if (options.measure === undefined) await compare();
+if (options.help) console.log(USAGE);
+else if (options.measure === undefined) await compare();
 else await measure(options.measure);
 
 async function compare() {
