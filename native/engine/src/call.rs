@@ -223,6 +223,9 @@ fn run<R>(
 }
 
 #[cfg(test)]
+mod concurrency_tests;
+
+#[cfg(test)]
 mod tests {
     use super::*;
     use crate::testing::{call_of, load, options};
