@@ -28,8 +28,9 @@ pub fn run() -> ! {
     }
     // The pipe belongs to the compiling thread until it has read the module.
     if wait_for_module.recv().is_ok() {
-        // The parent sends nothing more, and keeps its end of the pipe open while it waits for the image.
-        let _ = stdin().read(&mut [0]);
+        // The parent sends nothing more, and keeps its end of the pipe open while it waits for the image. `read_exact` continues
+        // after a signal.
+        let _ = stdin().read_exact(&mut [0]);
     }
     exit(EXIT_NO_JOB)
 }
