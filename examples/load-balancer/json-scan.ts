@@ -6,6 +6,10 @@
 /** A range of bytes. */
 export type Span = readonly [start: number, end: number];
 
+/** An object may have as many keys. A request has a few, and a body may have millions. */
+const MAX_KEYS = 10_000;
+/** A search is faster than a loop over the bytes, unless a string consists of escaped quotes. */
+const MAX_SEARCHES = 10_000;
 const QUOTE = 0x22;
 const BACKSLASH = 0x5c;
 const COLON = 0x3a;
@@ -25,10 +29,18 @@ export function skipSpace(text: Buffer, from: number): number {
 
 /** Skips a string; `from` is its opening quote. */
 export function endOfString(text: Buffer, from: number): number {
-  for (let quote = text.indexOf(QUOTE, from + 1); quote >= 0; quote = text.indexOf(QUOTE, quote + 1)) {
+  let at = from + 1;
+  for (let searches = 0; searches < MAX_SEARCHES; searches++) {
+    const quote = text.indexOf(QUOTE, at);
+    if (quote < 0) return -1;
     let escapes = 0;
     while (text[quote - 1 - escapes] === BACKSLASH) escapes++;
-    if (escapes % 2 === 0) return quote + 1;
+    at = quote + 1;
+    if (escapes % 2 === 0) return at;
+  }
+  for (; at < text.length; at++) {
+    if (text[at] === BACKSLASH) at++;
+    else if (text[at] === QUOTE) return at + 1;
   }
   return -1;
 }
@@ -62,12 +74,12 @@ export function endOfValue(text: Buffer, from: number): number {
   return depth === 0 && at > from ? at : -1;
 }
 
-/** Returns the spans of an object's values for these keys; null for other values. */
+/** Returns the spans of an object's values for these keys; null for other values, and for an object with too many keys. */
 export function fieldsOf(body: Buffer, keys: readonly string[]): Map<string, Span> | null {
   let at = skipSpace(body, 0);
   if (body[at] !== OBJECT) return null;
   const fields = new Map<string, Span>();
-  for (;;) {
+  for (let count = 0; count < MAX_KEYS; count++) {
     at = skipSpace(body, at + 1);
     if (body[at] === OBJECT_END) return fields;
     if (body[at] !== QUOTE) return null;
@@ -84,9 +96,10 @@ export function fieldsOf(body: Buffer, keys: readonly string[]): Map<string, Spa
     if (body[at] === OBJECT_END) return fields;
     if (body[at] !== COMMA) return null;
   }
+  return null;
 }
 
-/** Returns the key that a range of bytes is. Bytes are compared, because a body may have millions of other keys. */
+/** Returns the key that a range of bytes is. Bytes are compared, because a text for each key would be garbage. */
 function keyIn(body: Buffer, start: number, end: number, keys: readonly string[]): string | undefined {
   return keys.find((key) => {
     if (key.length !== end - start) return false;

@@ -5,6 +5,8 @@ import { endOfValue, fieldsOf, type Span, skipSpace } from './json-scan.ts';
 /** The maximum number of messages between the end of a cached prefix and the end of the prompt. */
 const LOOK_BACK = 20;
 const FIELDS = ['model', 'service_tier', 'tools', 'system', 'messages'];
+/** The API accepts no more. Reading the millions that a body may have would block the event loop for a second. */
+const MAX_MESSAGES = 100_000;
 /** A longer text is neither a model nor a tier, and each plugin call would encode it. */
 const MAX_TEXT_BYTES = 1_024;
 const NO_FIELDS: ReadonlyMap<string, Span> = new Map();
@@ -45,7 +47,7 @@ interface Messages {
   readonly ends: readonly number[];
 }
 
-/** Finds the messages in a list; null for other values and for an empty list. A body may have millions of messages. */
+/** Finds the messages in a list; null for other values, for an empty list, and for one that no upstream accepts. */
 function messagesIn(body: Buffer, list: Span | undefined): Messages | null {
   if (list === undefined || body[list[0]] !== LIST) return null;
   const first = skipSpace(body, list[0] + 1);
@@ -54,6 +56,7 @@ function messagesIn(body: Buffer, list: Span | undefined): Messages | null {
   for (let start = first; body[start] !== LIST_END; ) {
     const end = endOfValue(body, start);
     if (end < 0 || end > list[1]) break;
+    if (count === MAX_MESSAGES) return null;
     ring[count++ % LOOK_BACK] = end;
     const next = skipSpace(body, end);
     if (body[next] !== COMMA) break;

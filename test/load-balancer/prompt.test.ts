@@ -29,6 +29,17 @@ describe('the scanner', () => {
   });
 });
 
+describe('the end of a string', () => {
+  it.each([1, 9_999, 10_000, 10_001, 20_000])('follows %i escaped quotes', (count) => {
+    for (const end of ['', '\\', 'x', '\\"x', '"']) {
+      const text = JSON.stringify('"'.repeat(count) + end);
+      const body = Buffer.from(`${text}, "next"`);
+      expect(endOfString(body, 0)).toBe(Buffer.byteLength(text));
+      expect(endOfString(body.subarray(0, Buffer.byteLength(text) - 1), 0)).toBe(-1);
+    }
+  });
+});
+
 describe('the fields of a body', () => {
   it('are those with the given keys, the last of equal ones', () => {
     const body = Buffer.from('{"a":1,"model":"x","models":2,"mode":3,"Model":4,"model":"y","\\u0061":5}');
@@ -93,6 +104,15 @@ describe('a prompt', () => {
     onTestFinished(() => update.mockRestore());
     expect(read(JSON.stringify({ messages: Array(100_000).fill(0) })).prefixes).toHaveLength(20);
     expect(update.mock.calls.length).toBeLessThan(50);
+  });
+
+  it('has no prefixes with more messages than an upstream accepts', () => {
+    expect(read(JSON.stringify({ messages: Array(100_001).fill(0) })).prefixes).toEqual([]);
+  });
+
+  it('has no fields with more keys than a request has', () => {
+    const withKeys = (count: number) => read(`{${'"a":1,'.repeat(count - 1)}"model":"m"}`).model;
+    expect([withKeys(10_000), withKeys(10_001)]).toEqual(['m', '']);
   });
 
   it.each([
