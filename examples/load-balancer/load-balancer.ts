@@ -20,6 +20,8 @@ import type { PluginRoute, Routes } from './routes.ts';
 import { Upstreams } from './upstream.ts';
 import type { View } from './view.ts';
 
+/** Bytes of a plugin's answer beside its body. */
+const ENVELOPE_BYTES = 1024 * 1024;
 /** Interval of the check for requests that take too long. */
 const CHECK_MS = 5_000;
 /** Time for responses to emit `close` after their connections are closed, and for the plugin calls of closed requests. */
@@ -73,8 +75,14 @@ export class LoadBalancer {
       this.runtime.publishPoolMetrics();
       return this.#exchanges.size;
     });
+    // Larger answers block the event loop for longer than the requests and answers that may be sent.
+    const outputBodyBytes = limits.bodyBytes + ENVELOPE_BYTES;
     this.runtime = new WasmtimeRuntime(
-      { shapeOriginPolicy: 'selected-upstream-origin', ...engine },
+      {
+        shapeOriginPolicy: 'selected-upstream-origin',
+        ...engine,
+        wireBounds: { outputBodyBytes, ...engine?.wireBounds },
+      },
       { metrics: prometheusSink(this.registry) },
     );
     // Created now, so that they exist when the registry is first read.

@@ -78,6 +78,19 @@ describe('saturation', () => {
     await until(() => balancer.requestsInFlight === 0);
   });
 
+  it('limits the answers of plugins to the bytes of a body and 1 MiB, unless the config of the engine has a limit', async () => {
+    const server = await upstream(ok);
+    const claims = { transform: 'large-body:1100000' };
+    const served = { principals: [principal('me', claims)], plugins: [plugin('shape', 'transforms')] };
+    const limits = { bodyBytes: 10_000 };
+    const { url, log } = await loadBalancer(routes([server], served), { limits });
+    expect((await reply(url)).text).toBe('ok');
+    expect(String(log[0]?.error)).toMatch(/outputBodyBytes \(1058576\)/);
+    const engine = { wireBounds: { outputBodyBytes: 2_000_000 } };
+    const larger = await loadBalancer(routes([server], served), { limits, engine });
+    expect((await reply(larger.url)).text).toHaveLength(1_100_000);
+  });
+
   it('produces 503 with Retry-After if a shape writes a body that is too large to be buffered', async () => {
     const server = await upstream(ok);
     const served = { principals: [principal('me', { puppet: true })], plugins: [plugin('shape', 'puppet')] };
