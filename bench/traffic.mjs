@@ -81,7 +81,20 @@ export function streamEvents(count) {
 }
 
 /** The input of `transform_response`. */
-export function responseInput({ ctx, upstream }, principal) {
+export function responseInput(request, principal) {
+  return transformInput(request, principal, 'application/json', request.ctx.body, undefined);
+}
+
+/** The inputs of `transform_sse_event` for events of one stream. */
+export function eventInputs(request, principal, events) {
+  return events.map((event) => transformInput(request, principal, 'text/event-stream', undefined, event));
+}
+
+/**
+ * The input of either transform, which ignores the other one's field. A literal: on Node 20, V8 takes more than a
+ * microsecond for `{ ...context, event }`, and that is not a part of the call.
+ */
+function transformInput({ ctx, upstream }, principal, contentType, body, event) {
   return {
     requestId: ctx.requestId,
     principal,
@@ -90,35 +103,13 @@ export function responseInput({ ctx, upstream }, principal) {
     requestPath: ctx.path,
     canonicalModelId: MODEL,
     status: 200,
-    headers: responseHeaders(ctx, 'application/json'),
-    body: ctx.body,
-  };
-}
-
-/**
- * The inputs of `transform_sse_event` for events of one stream. They are literals: on Node 20, V8 takes more than a
- * microsecond for `{ ...context, event }`, which is no part of a call.
- */
-export function eventInputs({ ctx, upstream }, principal, events) {
-  const headers = responseHeaders(ctx, 'text/event-stream');
-  return events.map((event) => ({
-    requestId: ctx.requestId,
-    principal,
-    upstream,
-    requestMethod: ctx.method,
-    requestPath: ctx.path,
-    canonicalModelId: MODEL,
-    status: 200,
-    headers,
+    headers: [
+      ['content-type', contentType],
+      ['request-id', ctx.requestId],
+    ],
+    body,
     event,
-  }));
-}
-
-function responseHeaders({ requestId }, contentType) {
-  return [
-    ['content-type', contentType],
-    ['request-id', requestId],
-  ];
+  };
 }
 
 /** One of each kind of event that an observer is given in the course of a request. */

@@ -1,8 +1,6 @@
-/** An amount that principals share. */
-
 /**
- * A limit that principals share: one may hold as much as nobody uses. Alone it may hold half of the limit, with a second
- * one a third each, so that another one can always acquire some.
+ * A limit that principals share: a principal may hold as much as then remains unused. Alone it may hold half, with a
+ * second one a third each, so that another one can always take some.
  */
 export class FairShares {
   readonly #limit: number;
