@@ -1,6 +1,7 @@
 /**
- * Plugins of a folder. `NAME.wasm` is a plugin; `NAME.json` may have its options and its hash, and `NAME.sig` its
- * signature. Files are read after they have not changed for a time, so that no partially written file is read.
+ * Plugins of a folder. `NAME.wasm` is a plugin; `NAME.json` may have its options and its hash. `NAME.sig` and
+ * `NAME.json.sig` are the signatures of the two. Files are read after they have not changed for a time, so that no
+ * partially written file is read.
  */
 import type { KeyObject } from 'node:crypto';
 import { type FSWatcher, watch } from 'node:fs';
@@ -10,12 +11,12 @@ import { inspectWasm } from 'cc-lb-runtime-wasmtime';
 import { z } from 'zod';
 import { readRegularFile } from './regular-file.ts';
 import { type PluginRoute, pluginSchema } from './routes.ts';
-import { checkTrust, parseSignature } from './trust.ts';
+import { checkHash, checkSignature } from './trust.ts';
 
 /** The folder and the keys of its signatures. */
 export interface PluginFolderOptions {
   readonly path: string;
-  /** If there are any, every plugin requires a signature by one of them. */
+  /** If there are any, a plugin and its options each require a signature by one of them. */
   readonly trustedKeys: readonly KeyObject[];
   /** Milliseconds that a file must not have changed. */
   readonly settleMs: number;
@@ -31,7 +32,12 @@ export type FolderChange =
 const optionsSchema = pluginSchema.extend({ kind: pluginSchema.shape.kind.optional() });
 const KINDS = pluginSchema.shape.kind.options;
 const EXTENSION = '.wasm';
-/** Maximum size of a `.json` or `.sig` file in bytes. */
+/** The files of a plugin, which it may have beside its module. */
+const OPTIONS = '.json';
+const SIGNATURE = '.sig';
+const OPTIONS_SIGNATURE = OPTIONS + SIGNATURE;
+const FILES = [EXTENSION, OPTIONS, SIGNATURE, OPTIONS_SIGNATURE];
+/** Maximum size in bytes of each file beside the module. */
 const MAX_SIDECAR_BYTES = 64 * 1024;
 /** The state of a file that does not exist. */
 const ABSENT = '';
@@ -121,9 +127,7 @@ export class PluginFolder {
     const names = files.filter((file) => file.endsWith(EXTENSION)).map((file) => file.slice(0, -EXTENSION.length));
     const states = new Map<string, string>();
     for (const name of names.sort()) {
-      const parts = await Promise.all(
-        [EXTENSION, '.json', '.sig'].map((extension) => stateOf(join(path, name + extension))),
-      );
+      const parts = await Promise.all(FILES.map((extension) => stateOf(join(path, name + extension))));
       if (parts[0] === ABSENT) continue;
       const reported = parts.includes(UNREADABLE) ? this.#reported.get(name) : undefined;
       states.set(name, reported ?? parts.join(' '));
@@ -135,16 +139,29 @@ export class PluginFolder {
     const { path, trustedKeys, maxBytes } = this.#options;
     try {
       const bytes = await readRegularFile(join(path, name + EXTENSION), maxBytes);
-      const text = await readIfThere(join(path, `${name}.json`));
-      const options = optionsSchema.safeParse(text === undefined ? {} : parsedJson(`${name}.json`, text));
-      if (!options.success) throw new Error(`${name}.json: ${z.prettifyError(options.error)}`);
-      const { sha256, kind, ...rest } = options.data;
-      const signature = await readIfThere(join(path, `${name}.sig`));
-      checkTrust(bytes, { sha256, signature: signature && parseSignature(signature) }, trustedKeys);
+      const { sha256, kind, ...rest } = await this.#loadOptions(name);
+      checkHash(bytes, sha256);
+      checkSignature(bytes, await readIfThere(join(path, name + SIGNATURE)), trustedKeys);
       return { name, route: { name, bytes, kind: kind ?? kindOf(bytes), ...rest } };
     } catch (error) {
       return { name, error: error instanceof Error ? error : new Error(String(error)) };
     }
+  }
+
+  async #loadOptions(name: string): Promise<z.infer<typeof optionsSchema>> {
+    const { path, trustedKeys } = this.#options;
+    const file = name + OPTIONS;
+    const text = await readIfThere(join(path, file));
+    if (text === undefined) return {};
+    const signature = await readIfThere(join(path, name + OPTIONS_SIGNATURE));
+    try {
+      checkSignature(text, signature, trustedKeys);
+    } catch (error) {
+      throw new Error(`${file}: ${(error as Error).message}`);
+    }
+    const options = optionsSchema.safeParse(parsedJson(file, text));
+    if (!options.success) throw new Error(`${file}: ${z.prettifyError(options.error)}`);
+    return options.data;
   }
 }
 

@@ -1,34 +1,31 @@
-/** Verifies the hash and the signature of a plugin's bytes before they are parsed. */
+/** Verifies the hashes and the signatures of files before they are parsed. */
 import { createHash, type KeyObject, timingSafeEqual, verify } from 'node:crypto';
 
-/** The hash and the signature of a plugin's bytes. */
-export interface Pins {
-  /** SHA-256 in lower-case hex. */
-  readonly sha256?: string | undefined;
-  /** An Ed25519 signature of the bytes; required if there are trusted keys. */
-  readonly signature?: Buffer | undefined;
+/**
+ * Verifies the hash of `bytes`. `sha256` is in lower-case hex; absent matches all bytes.
+ * @throws Error with both hashes if they differ
+ */
+export function checkHash(bytes: Buffer, sha256: string | undefined): void {
+  if (sha256 === undefined) return;
+  const actual = createHash('sha256').update(bytes).digest();
+  if (timingSafeEqual(actual, Buffer.from(sha256, 'hex'))) return;
+  throw new Error(`the SHA-256 is ${actual.toString('hex')}, pinned is ${sha256}`);
 }
 
 /**
- * Verifies bytes against their hash and, if there are trusted Ed25519 keys, against a signature by one of them.
- * @throws Error with the mismatch
+ * Verifies that one of the trusted Ed25519 keys signed `bytes`. Without trusted keys no signature is required.
+ * `signature` is the content of the signature file: 64 bytes, or their Base64; undefined if there is no file.
+ * @throws Error with the reason
  */
-export function checkTrust(bytes: Buffer, { sha256, signature }: Pins, trustedKeys: readonly KeyObject[]): void {
-  if (sha256 !== undefined) {
-    const actual = createHash('sha256').update(bytes).digest();
-    if (!timingSafeEqual(actual, Buffer.from(sha256, 'hex'))) {
-      throw new Error(`the SHA-256 is ${actual.toString('hex')}, pinned is ${sha256}`);
-    }
-  }
+export function checkSignature(bytes: Buffer, signature: Buffer | undefined, trustedKeys: readonly KeyObject[]): void {
   if (trustedKeys.length === 0) return;
   if (signature === undefined) throw new Error('there is no signature');
-  if (!trustedKeys.some((key) => verify(null, bytes, key, signature))) {
-    throw new Error('the signature is by no trusted key');
-  }
+  const raw = rawSignature(signature);
+  if (trustedKeys.some((key) => verify(null, bytes, key, raw))) return;
+  throw new Error('the signature is by no trusted key');
 }
 
-/** Parses a signature file: 64 bytes, or their Base64. @throws Error for other contents */
-export function parseSignature(content: Buffer): Buffer {
+function rawSignature(content: Buffer): Buffer {
   const raw = content.length === 64 ? content : Buffer.from(content.toString('latin1').trim(), 'base64');
   if (raw.length !== 64) throw new Error('the signature file holds neither 64 bytes nor their Base64');
   return raw;

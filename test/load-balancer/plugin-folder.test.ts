@@ -51,11 +51,12 @@ describe('PluginFolder', () => {
     expect(change).toMatchObject({ name: 'a', route: options });
   });
 
-  it.skipIf(process.platform === 'win32').each(['a.wasm', 'a.json', 'a.sig'])(
+  it.skipIf(process.platform === 'win32').each(['a.wasm', 'a.json', 'a.sig', 'a.json.sig'])(
     'rejects a FIFO %s instead of waiting for its end',
     async (file) => {
       const { path, plugins, write } = folder();
       write('a.wasm', guest('cache-aware'));
+      write('a.json', '{}');
       rmSync(join(path, file), { force: true });
       execFileSync('mkfifo', [join(path, file)]);
       expect(await errorOf(plugins)).toMatch(`${file} is not a regular file`);
@@ -209,6 +210,42 @@ describe('trust', () => {
     write('a.wasm', guest('cache-aware'));
     if (signature !== null) write('a.sig', signature);
     expect(await errorOf(plugins)).toMatch(reason);
+  });
+
+  it('accepts options with a signature by a trusted key', async () => {
+    const { plugins, write } = folder([keys.publicKey]);
+    const options = Buffer.from('{"deadlineMs":20}');
+    write('a.wasm', guest('cache-aware'));
+    write('a.sig', sign(null, guest('cache-aware'), keys.privateKey));
+    write('a.json', options);
+    write('a.json.sig', sign(null, options, keys.privateKey));
+    expect(await plugins.read()).toMatchObject([{ route: { kind: 'filter', deadlineMs: 20 } }]);
+  });
+
+  it.each([
+    ['without a signature', null, /^a\.json: there is no signature$/],
+    ['with the signature of the module', guest('cache-aware'), /^a\.json: the signature is by no trusted key$/],
+  ])('rejects options %s before parsing them', async (_, signed, reason) => {
+    const { plugins, write } = folder([keys.publicKey]);
+    write('a.wasm', guest('cache-aware'));
+    write('a.sig', sign(null, guest('cache-aware'), keys.privateKey));
+    write('a.json', 'no JSON at all');
+    if (signed !== null) write('a.json.sig', sign(null, signed, keys.privateKey));
+    expect(await errorOf(plugins)).toMatch(reason);
+  });
+
+  it('reads a plugin again when the signature of its options arrives', async () => {
+    const { plugins, write } = folder([keys.publicKey]);
+    const options = Buffer.from('{"deadlineMs":20}');
+    write('a.wasm', guest('cache-aware'));
+    write('a.sig', sign(null, guest('cache-aware'), keys.privateKey));
+    write('a.json', options);
+    expect(await errorOf(plugins)).toMatch(/no signature/);
+    const reported: FolderChange[] = [];
+    plugins.watch(async (changes) => void reported.push(...changes));
+    write('a.json.sig', sign(null, options, keys.privateKey));
+    await until(() => reported.length > 0);
+    expect(reported).toMatchObject([{ name: 'a', route: { deadlineMs: 20 } }]);
   });
 });
 
