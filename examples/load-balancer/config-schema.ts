@@ -87,6 +87,8 @@ export const fileSchema = z.strictObject({
       /** Relative to the config file. */
       path: z.string().min(1),
       settleMs: milliseconds.optional(),
+      maxTotalBytes: count(0).optional(),
+      maxPlugins: count(1).optional(),
     })
     .optional(),
   /**

@@ -87,6 +87,8 @@ export async function readConfig(file: string) {
     pluginFolder: pluginFolder && {
       path: resolve(folder, pluginFolder.path),
       settleMs: pluginFolder.settleMs ?? 500,
+      maxTotalBytes: pluginFolder.maxTotalBytes ?? 256 * 1024 * 1024,
+      maxPlugins: pluginFolder.maxPlugins ?? 1_000,
     },
     routes,
   };

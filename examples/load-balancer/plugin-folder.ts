@@ -22,6 +22,10 @@ export interface PluginFolderOptions {
   readonly settleMs: number;
   /** Maximum size of a file in bytes. */
   readonly maxBytes: number;
+  /** Maximum size of all plugins in bytes. One that exceeds it is rejected. */
+  readonly maxTotalBytes: number;
+  /** Maximum number of plugins. Further ones are ignored, and the first of them is reported as rejected. */
+  readonly maxPlugins: number;
 }
 
 /** A plugin that is new, changed or removed (`route` null), or why it cannot be read. */
@@ -43,6 +47,8 @@ const MAX_SIDECAR_BYTES = 64 * 1024;
 const ABSENT = '';
 /** The state of a file that exists, or may exist. */
 const UNREADABLE = 'unreadable';
+/** The state of the first plugin that exceeds the maximum number. */
+const EXCESS = 'excess';
 /** Watchers miss changes on some file systems, so the folder is also read periodically. */
 const RESCAN_MS = 10_000;
 
@@ -53,8 +59,13 @@ export class PluginFolder {
   readonly #reported = new Map<string, string>();
   /** The states that were read last, of plugins whose state is not the reported one. */
   #pending = new Map<string, string>();
+  /** The size of each plugin that was read, until it is removed. */
+  readonly #sizes = new Map<string, number>();
   #watcher: FSWatcher | undefined;
   #timer: NodeJS.Timeout | undefined;
+  /** The time of the next scan by `performance.now()`. */
+  #scanAt = Number.POSITIVE_INFINITY;
+  #isScanning = false;
   #isClosed = false;
   #onChanges: ((changes: readonly FolderChange[]) => Promise<void>) | undefined;
 
@@ -65,9 +76,8 @@ export class PluginFolder {
   /** Returns the current plugins, settled or not, for the start. */
   async read(): Promise<readonly FolderChange[]> {
     const states = await this.#states();
-    const changes = await Promise.all([...states.keys()].map((name) => this.#load(name)));
     for (const [name, state] of states) this.#reported.set(name, state);
-    return changes;
+    return this.#changesTo([...states]);
   }
 
   /** Reports later changes in batches. */
@@ -84,13 +94,24 @@ export class PluginFolder {
     clearTimeout(this.#timer);
   }
 
+  /**
+   * Schedules a scan, unless an earlier one is scheduled: a file that always changes must not delay others. Scans do not
+   * overlap, so that no earlier state of a plugin is reported after a later one.
+   */
   #schedule(delayMs: number): void {
-    if (this.#isClosed) return;
+    this.#scanAt = Math.min(this.#scanAt, performance.now() + delayMs);
+    if (this.#isClosed || this.#isScanning) return;
     clearTimeout(this.#timer);
-    this.#timer = setTimeout(() => {
-      this.#scan().then((delay) => this.#schedule(delay));
-    }, delayMs);
+    this.#timer = setTimeout(() => void this.#scanNow(), this.#scanAt - performance.now());
     this.#timer.unref();
+  }
+
+  async #scanNow(): Promise<void> {
+    this.#scanAt = Number.POSITIVE_INFINITY;
+    this.#isScanning = true;
+    const delayMs = await this.#scan();
+    this.#isScanning = false;
+    this.#schedule(delayMs);
   }
 
   /** Reports settled changes; returns the milliseconds until the next scan. */
@@ -102,18 +123,18 @@ export class PluginFolder {
       // An unreadable folder does not mean that its plugins are removed.
       return RESCAN_MS;
     }
-    for (const name of this.#reported.keys()) if (!states.has(name)) states.set(name, ABSENT);
-    const changed = [...states].filter(([name, state]) => this.#reported.get(name) !== state);
+    // Removals come first, because they make bytes available.
+    const removed = [...this.#reported.keys()]
+      .filter((name) => !states.has(name))
+      .map((name) => [name, ABSENT] as const);
+    const changed = [...removed, ...states].filter(([name, state]) => this.#reported.get(name) !== state);
     const settled = changed.filter(([name, state]) => this.#pending.get(name) === state);
     this.#pending = new Map(changed);
     for (const [name, state] of settled) {
       if (state === ABSENT) this.#reported.delete(name);
       else this.#reported.set(name, state);
     }
-    if (settled.length > 0) {
-      const changes = settled.map(([name, state]) => (state === ABSENT ? { name, route: null } : this.#load(name)));
-      await this.#onChanges?.(await Promise.all(changes));
-    }
+    if (settled.length > 0) await this.#onChanges?.(await this.#changesTo(settled));
     return changed.length > settled.length ? this.#options.settleMs : RESCAN_MS;
   }
 
@@ -122,30 +143,63 @@ export class PluginFolder {
    * because such a plugin is neither changed nor removed.
    */
   async #states(): Promise<Map<string, string>> {
-    const { path } = this.#options;
+    const { path, maxPlugins } = this.#options;
     const files = await readdir(path);
     const names = files.filter((file) => file.endsWith(EXTENSION)).map((file) => file.slice(0, -EXTENSION.length));
+    // New plugins do not displace known ones.
+    const isKnown = (name: string) => (this.#reported.get(name) ?? EXCESS) !== EXCESS;
+    const known = names.filter(isKnown);
+    const added = names.filter((name) => !isKnown(name)).sort();
+    const free = Math.max(0, maxPlugins - known.length);
     const states = new Map<string, string>();
-    for (const name of names.sort()) {
+    for (const name of [...known, ...added.slice(0, free)].sort()) {
       const parts = await Promise.all(FILES.map((extension) => stateOf(join(path, name + extension))));
       if (parts[0] === ABSENT) continue;
       const reported = parts.includes(UNREADABLE) ? this.#reported.get(name) : undefined;
       states.set(name, reported ?? parts.join(' '));
     }
+    const excess = added[free];
+    if (excess !== undefined) states.set(excess, EXCESS);
     return states;
+  }
+
+  /** Returns the changes to these states. Files are read in succession, because together they may exceed the memory. */
+  async #changesTo(states: readonly (readonly [name: string, state: string])[]): Promise<FolderChange[]> {
+    const changes: FolderChange[] = [];
+    for (const [name, state] of states) changes.push(await this.#changeTo(name, state));
+    return changes;
+  }
+
+  async #changeTo(name: string, state: string): Promise<FolderChange> {
+    if (state !== ABSENT && state !== EXCESS) return this.#load(name);
+    this.#sizes.delete(name);
+    if (state === ABSENT) return { name, route: null };
+    return { name, error: new Error(`the folder has more than ${this.#options.maxPlugins} plugins`) };
   }
 
   async #load(name: string): Promise<FolderChange> {
     const { path, trustedKeys, maxBytes } = this.#options;
     try {
       const bytes = await readRegularFile(join(path, name + EXTENSION), maxBytes);
+      this.#checkTotal(name, bytes.length);
       const { sha256, kind, ...rest } = await this.#loadOptions(name);
       checkHash(bytes, sha256);
       checkSignature(bytes, await readIfThere(join(path, name + SIGNATURE)), trustedKeys);
-      return { name, route: { name, bytes, kind: kind ?? kindOf(bytes), ...rest } };
+      const route = { name, bytes, kind: kind ?? kindOf(bytes), ...rest };
+      this.#sizes.set(name, bytes.length);
+      return { name, route };
     } catch (error) {
       return { name, error: error instanceof Error ? error : new Error(String(error)) };
     }
+  }
+
+  /** Throws if the folder would have too many bytes of plugins with `bytes` for this one. */
+  #checkTotal(name: string, bytes: number): void {
+    const { maxTotalBytes } = this.#options;
+    let total = bytes;
+    for (const [other, size] of this.#sizes) if (other !== name) total += size;
+    if (total > maxTotalBytes)
+      throw new Error(`with it, the plugins of the folder have more than ${maxTotalBytes} bytes`);
   }
 
   async #loadOptions(name: string): Promise<z.infer<typeof optionsSchema>> {

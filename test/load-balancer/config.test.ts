@@ -40,7 +40,8 @@ function wholeExample(): Tree {
   }
   content.admin.tokenVariable = 'ANTHROPIC_API_KEY';
   const trustedKeys = [publicKey.export({ type: 'spki', format: 'pem' })];
-  return { trustedKeys, pluginFolder: { path: 'plugins', settleMs: 1 }, ...content };
+  const pluginFolder = { path: 'plugins', settleMs: 1, maxTotalBytes: 2, maxPlugins: 3 };
+  return { trustedKeys, pluginFolder, ...content };
 }
 
 /**
@@ -91,7 +92,7 @@ const OPTIONAL = new Set([
     'upstreams[0].apiKeyVariable',
     'principals[0].claims',
     'pluginFolder',
-    'pluginFolder.settleMs',
+    ...['settleMs', 'maxTotalBytes', 'maxPlugins'].map((name) => `pluginFolder.${name}`),
     'log',
     'log.level',
   ],

@@ -16,9 +16,11 @@ const SETTLE_MS = 50;
 const keys = generateKeyPairSync('ed25519');
 const others = generateKeyPairSync('ed25519');
 
-function folder(trustedKeys: readonly KeyObject[] = []) {
+const LIMITS = { maxBytes: 32 * 1024 * 1024, maxTotalBytes: 256 * 1024 * 1024, maxPlugins: 1_000 };
+
+function folder(trustedKeys: readonly KeyObject[] = [], limits: Partial<typeof LIMITS> = {}) {
   const path = temporaryFolder();
-  const plugins = new PluginFolder({ path, trustedKeys, settleMs: SETTLE_MS, maxBytes: 32 * 1024 * 1024 });
+  const plugins = new PluginFolder({ path, trustedKeys, settleMs: SETTLE_MS, ...LIMITS, ...limits });
   onTestFinished(() => plugins.close());
   const write = (file: string, content: string | Buffer) => writeFileSync(join(path, file), content);
   return { path, plugins, write };
@@ -136,6 +138,76 @@ describe('PluginFolder', () => {
     rmSync(join(path, 'a.wasm'));
     await until(() => reported.length === 2);
     expect(reported).toMatchObject([{ route: { bytes: guest('cache-aware-v2') } }, { name: 'a', route: null }]);
+  });
+});
+
+describe('PluginFolder with others that', () => {
+  it('always change reports a file that has settled', async () => {
+    const { plugins, write } = folder();
+    const reported: FolderChange[] = [];
+    plugins.watch(async (changes) => void reported.push(...changes));
+    let writes = 0;
+    const noise = setInterval(() => write('noise.txt', String(writes++)), SETTLE_MS / 5);
+    onTestFinished(() => clearInterval(noise));
+    write('a.wasm', guest('cache-aware'));
+    await until(() => reported.length > 0);
+    expect(reported).toMatchObject([{ name: 'a', route: { bytes: guest('cache-aware') } }]);
+  });
+
+  it('are still deployed reports nothing until then', async () => {
+    const { plugins, write } = folder();
+    const reported: FolderChange[] = [];
+    let finish = () => {};
+    plugins.watch(async (changes) => {
+      reported.push(...changes);
+      await new Promise<void>((resolve) => (finish = resolve));
+    });
+    write('a.wasm', guest('cache-aware'));
+    await until(() => reported.length === 1);
+    write('b.wasm', guest('cache-aware'));
+    await delay(5 * SETTLE_MS);
+    expect(reported.length).toBe(1);
+    finish();
+    await until(() => reported.length === 2);
+  });
+
+  it('take all bytes rejects a plugin, but not a new version of another', async () => {
+    const bytes = guest('cache-aware');
+    const { path, plugins, write } = folder([], { maxTotalBytes: 2 * bytes.length });
+    for (const name of ['a', 'b', 'c']) write(`${name}.wasm`, bytes);
+    const reason = `with it, the plugins of the folder have more than ${2 * bytes.length} bytes`;
+    expect(await plugins.read()).toMatchObject([
+      { route: { bytes } },
+      { route: { bytes } },
+      { error: { message: reason } },
+    ]);
+    const reported: FolderChange[] = [];
+    plugins.watch(async (changes) => void reported.push(...changes));
+    write('b.wasm', bytes.subarray(0, -1));
+    await until(() => reported.length === 1);
+    expect(reported).not.toMatchObject([{ error: { message: reason } }]);
+    rmSync(join(path, 'a.wasm'));
+    write('c.wasm', bytes);
+    await until(() => reported.length === 3);
+    expect(reported.slice(1)).toMatchObject([
+      { name: 'a', route: null },
+      { name: 'c', route: { bytes } },
+    ]);
+  });
+
+  it('exceed the maximum number are reported as one rejected plugin, and do not displace it', async () => {
+    const { path, plugins, write } = folder([], { maxPlugins: 1 });
+    write('m.wasm', guest('cache-aware'));
+    await plugins.read();
+    const reported: FolderChange[] = [];
+    plugins.watch(async (changes) => void reported.push(...changes));
+    for (const name of ['a', 'b', 'z']) write(`${name}.wasm`, guest('cache-aware'));
+    await until(() => reported.length > 0);
+    expect(reported).toMatchObject([{ name: 'a', error: { message: 'the folder has more than 1 plugins' } }]);
+    rmSync(join(path, 'm.wasm'));
+    await until(() => reported.length >= 3);
+    const loaded = reported.slice(1).filter((change) => 'route' in change && change.route !== null);
+    expect(loaded).toMatchObject([{ name: 'a' }]);
   });
 });
 
