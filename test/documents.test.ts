@@ -32,13 +32,27 @@ it('builds the first plugin of the authors guide from the files of a guest', () 
   expect(blocks).toEqual(files.map((file) => readFileSync(file, 'utf8')));
 });
 
-describe.each(walks().map((walk) => [walk.pages.join(', '), walk] as const))('the snippets of %s', (_, walk) => {
-  // The folder is inside the package, so that the package can import itself by name.
-  const folder = join(root, 'build', 'documents', walk.pages.at(-1)!.replaceAll(/\W/g, '-'));
-  rmSync(folder, { recursive: true, force: true });
-  mkdirSync(folder, { recursive: true });
+type Walk = ReturnType<typeof walks>[number];
 
-  it.runIf(walk.program !== '')('run in order and print the documented output', () => {
+/** The pages of the walks that `has` selects, with their walk. */
+function walksWith(has: (walk: Walk) => boolean) {
+  return walks()
+    .filter(has)
+    .map((walk) => [walk.pages.join(', '), walk] as const);
+}
+
+/** Makes the folder of a walk. It is inside the package, so that the package can import itself by name. */
+function folderOf({ pages }: Walk): string {
+  const folder = join(root, 'build', 'documents', pages.at(-1)!.replaceAll(/\W/g, '-'));
+  mkdirSync(folder, { recursive: true });
+  return folder;
+}
+
+describe('the snippets', () => {
+  rmSync(join(root, 'build', 'documents'), { recursive: true, force: true });
+
+  it.each(walksWith(({ program }) => program !== ''))('of %s run in order and print what is documented', (_, walk) => {
+    const folder = folderOf(walk);
     writeFileSync(join(folder, 'program.mjs'), walk.program);
     const { stdout, stderr } = nodeIn(folder, 'program.mjs');
     expect(stderr).toBe('');
@@ -46,7 +60,8 @@ describe.each(walks().map((walk) => [walk.pages.join(', '), walk] as const))('th
     expect(stdout.trimEnd().split('\n')).toEqual(walk.output);
   });
 
-  it.runIf(walk.commands.length > 0)('have commands that succeed', () => {
+  it.each(walksWith(({ commands }) => commands.length > 0))('of %s have commands that succeed', (_, walk) => {
+    const folder = folderOf(walk);
     for (const [tool, ...args] of walk.commands) {
       if (tool === 'cp') {
         copyFileSync(join(root, args[0]!.replace(INSTALLED, '')), join(folder, args[1]!));
