@@ -3,8 +3,8 @@ import { InvalidArgumentError } from '../errors.ts';
 import { Memo } from '../memo.ts';
 import { encodingOf, responseHeaders } from '../policy/headers.ts';
 import type { TransformContext } from '../types.ts';
-import { EXCHANGE_FIELDS, type ExchangeValue } from '../wire/messages/transform.ts';
-import { Prefix } from '../wire/prefix.ts';
+import type { ExchangeValue } from '../wire/messages/transform.ts';
+import type { Prefix } from '../wire/prefix.ts';
 import { principalValue, upstreamUrl } from './values.ts';
 
 /** Equal in every schema of the transforms, which were added after the spelling changed. */
@@ -43,7 +43,7 @@ export function exchangeOf(input: TransformContext): Exchange {
 /** Returns the exchange of all events of a stream, which is encoded once. Throws as `exchangeOf` does. */
 export function streamExchangeOf(input: TransformContext): Exchange {
   const { value, encoding } = exchangeOf(input);
-  return { value, encoding, prefix: new Prefix(EXCHANGE_FIELDS) };
+  return { value, encoding, prefix: { encoded: null } };
 }
 
 /**
@@ -57,7 +57,7 @@ export function recurringExchangeOf(input: TransformContext): Exchange {
   if (known !== undefined && isEqual(known.value, value)) return known;
   const units = unitsOf(value);
   if (units > MAX_EXCHANGE_UNITS) return exchange;
-  const shared = { value, encoding, prefix: new Prefix(EXCHANGE_FIELDS) };
+  const shared = { value, encoding, prefix: { encoded: null } };
   recent.set(value.requestId, shared, units);
   return shared;
 }

@@ -60,28 +60,16 @@ export class ResponseCall extends AdapterCall<TransformResponseOutput> {
   ) {
     const schema = version.schemas.transform_response!;
     const exchange = exchangeOf(input);
-    const { value } = exchange;
-    // Not a spread: on Node 20 each object of a spread with more fields has a hidden class of its own.
-    const request = {
-      requestId: value.requestId,
-      principal: value.principal,
-      upstream: value.upstream,
-      requestMethod: value.requestMethod,
-      requestPath: value.requestPath,
-      canonicalModelId: value.canonicalModelId,
-      responseStatus: value.responseStatus,
-      responseHeaders: value.responseHeaders,
-      body: bodyOf(input.body),
-    };
+    const body = bodyOf(input.body);
     super('transform_response', version, options, {
-      principal: request.principal.id,
+      principal: exchange.value.principal.id,
       maxAnswerBytes: config.wireBounds.outputBodyBytes,
-      bodyBytes: request.body.length,
+      bodyBytes: body.length,
     });
     if (this.isEnforced) checkDecoded(exchange, this.context());
     this.isEncoded = exchange.encoding !== null;
     this.schema = schema;
-    this.request = request;
+    this.request = { exchange: exchange.value, body };
     this.config = config;
     this.input = input;
     this.options = options;
@@ -143,27 +131,16 @@ export class SseEventCall extends AdapterCall<TransformSseEventOutput> {
   ) {
     checkObject(event, 'event');
     checkBytes(event.data, 'event.data');
-    const { value } = exchange;
     super('transform_sse_event', version, options, {
       target: stream?.target,
-      principal: value.principal.id,
+      principal: exchange.value.principal.id,
       maxAnswerBytes: config.wireBounds.outputBodyBytes,
       bodyBytes: event.data.length,
     });
     if (this.isEnforced) checkDecoded(exchange, this.context());
     this.stream = stream?.handle ?? null;
     this.schema = version.schemas.transform_sse_event!;
-    this.request = {
-      requestId: value.requestId,
-      principal: value.principal,
-      upstream: value.upstream,
-      requestMethod: value.requestMethod,
-      requestPath: value.requestPath,
-      canonicalModelId: value.canonicalModelId,
-      responseStatus: value.responseStatus,
-      responseHeaders: value.responseHeaders,
-      event,
-    };
+    this.request = { exchange: exchange.value, event };
     this.exchange = exchange;
     this.config = config;
     this.options = options;

@@ -37,10 +37,9 @@ const exchange = {
   canonicalModelId: MODEL,
   responseStatus: 200,
 };
-const response = { ...exchange, responseHeaders: HEADERS, body: Buffer.from('{"content":[]}') };
+const response = { exchange: { ...exchange, responseHeaders: HEADERS }, body: Buffer.from('{"content":[]}') };
 const streamed = {
-  ...exchange,
-  responseHeaders: ['content-type', 'text/event-stream'],
+  exchange: { ...exchange, responseHeaders: ['content-type', 'text/event-stream'] },
   event: { event: 'content_block_start', data: Buffer.from('{"type":"content_block_start"}') },
 };
 const candidate = {

@@ -66,8 +66,7 @@ class Encoder extends ObjectWriter {
     const fields = plan.read(value);
     const { encoded } = prefix;
     this.reserveNotes(steps.length + (encoded?.notes.length ?? 0));
-    let i = 0;
-    if (encoded === null) for (; i < prefix.fields; i++) this.writeField(steps[i]!, fields[i]);
+    if (encoded === null) this.writeField(steps[0]!, fields[0]);
     else {
       if (encoded.start !== this.at) return null;
       this.reserve(this.at + encoded.bytes.length);
@@ -75,10 +74,9 @@ class Encoder extends ObjectWriter {
       this.notes.set(encoded.notes);
       this.at += encoded.bytes.length;
       this.noted = encoded.notes.length;
-      i = prefix.fields;
     }
     const { at, noted } = this;
-    for (; i < steps.length; i++) this.writeField(steps[i]!, fields[i]);
+    for (let i = 1; i < steps.length; i++) this.writeField(steps[i]!, fields[i]);
     return { at, noted };
   }
 
@@ -392,7 +390,7 @@ let idle: Encoder | null = new Encoder();
 
 /**
  * Encodes `value` as rkyv does, into `scratch`: the head at `start`, followed by the tail. The body is not copied.
- * `prefix` is shared by values whose first fields are equal, and is encoded with the first of them. Throws an
+ * `prefix` is shared by values whose first fields are equal, and is encoded with one of them. Throws an
  * InvalidArgumentError with the field's path for an invalid value.
  */
 export function encodeRequest<T>(message: Message<T>, value: T, scratch: Scratch, prefix: Prefix | null = null): void {

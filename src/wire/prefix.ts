@@ -1,17 +1,10 @@
 /**
- * The first fields of a message, encoded once for messages whose first fields are equal. Their out-of-line data is at
- * the start of the message, and their notes are the first ones, so both are copied and only the rest of the message is
- * encoded.
+ * The first field of a message, encoded once for messages whose first fields are equal. Its out-of-line data is at the
+ * start of the message, and its notes are the first ones, so both are copied and only the rest of the message is encoded.
  */
-export class Prefix {
-  /** The number of fields of the prefix. */
-  readonly fields: number;
+export interface Prefix {
   /** Null until a message is encoded with the prefix. */
-  encoded: EncodedPrefix | null = null;
-
-  constructor(fields: number) {
-    this.fields = fields;
-  }
+  encoded: EncodedPrefix | null;
 }
 
 /** The encoded prefix of the first message. */

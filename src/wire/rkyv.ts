@@ -33,6 +33,8 @@ export interface StructType {
   readonly read?: ((value: never) => readonly unknown[]) | undefined;
   /** Whether lists of it recur with the same texts in consecutive requests. */
   readonly recurs?: boolean | undefined;
+  /** Whether the wire crates declare its fields in the enclosing struct. Error messages name them as fields of that. */
+  readonly isFlattened?: boolean | undefined;
   /** Returns the value of a list of fields; also written by hand. */
   readonly make?: ((fields: readonly never[]) => unknown) | undefined;
 }
@@ -84,6 +86,7 @@ export const struct = <T>(
     read?: (value: T) => readonly unknown[];
     make?: (fields: readonly never[]) => unknown;
     recurs?: boolean;
+    isFlattened?: boolean;
   } = {},
 ): StructType => ({ kind: 'struct', fields, ...fast });
 
@@ -234,6 +237,7 @@ function layOutStep({ name, type, fallback }: Field, start: number, prefix: stri
   const leaf = type.kind === 'option' ? type.of : type;
   if (leaf.kind === 'option') throw new TypeError(`${name}: an option of an option is not supported`);
   const nested = leaf.kind === 'struct' || leaf.kind === 'enum';
+  const isFlattened = leaf.kind === 'struct' && leaf.isFlattened === true;
   if (nested && leaf !== type) throw new TypeError(`${name}: an option must contain a leaf or a slice`);
   return {
     kind: nested ? STEP.struct : STEP[leaf.kind],
@@ -243,7 +247,11 @@ function layOutStep({ name, type, fallback }: Field, start: number, prefix: stri
     path,
     fallback,
     recurs: leaf.kind === 'text' && leaf.recurs === true,
-    plan: nested ? layOutNested(leaf, at, `${path}.`) : 'of' in leaf ? layOutStruct(leaf.of, 0, '') : null,
+    plan: nested
+      ? layOutNested(leaf, at, isFlattened ? prefix : `${path}.`)
+      : 'of' in leaf
+        ? layOutStruct(leaf.of, 0, '')
+        : null,
   };
 }
 

@@ -102,7 +102,7 @@ describe('samples of the other hooks', () => {
       upstream: { baseUrl: 'https://example.test' },
     };
     const headers = ['content-type', 'application/json'];
-    const response = {
+    const exchange = {
       ...request,
       requestMethod: 'POST',
       requestPath: '/v1/messages',
@@ -113,8 +113,11 @@ describe('samples of the other hooks', () => {
     expect(decoded).toMatchObject([
       ['shape', { ...request, method: 'POST', path: '/v1/messages', query: null, headers, body: bytesOf(BODY) }],
       ['observe', { type: 'request_started', requestId: 'probe-req-1', downstreamUserAgent: 'cc-lb-probe/1.0' }],
-      ['transform_response', { ...response, responseHeaders: headers, body: bytesOf('{"content":[]}') }],
-      ['transform_sse_event', { ...response, responseHeaders: ['content-type', 'text/event-stream'], event: start }],
+      ['transform_response', { exchange: { ...exchange, responseHeaders: headers }, body: bytesOf('{"content":[]}') }],
+      [
+        'transform_sse_event',
+        { exchange: { ...exchange, responseHeaders: ['content-type', 'text/event-stream'] }, event: start },
+      ],
     ]);
   });
 });

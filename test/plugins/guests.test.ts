@@ -26,7 +26,7 @@ const exchange = (claims: Record<string, string>) => ({
 
 const respond = (claims: Record<string, string>, guest = 'transforms') => {
   const { request, response } = SCHEMAS.transform_response[0]!;
-  const sent = encodeToBytes(request, { ...exchange(claims), body: Buffer.from('abc') });
+  const sent = encodeToBytes(request, { exchange: exchange(claims), body: Buffer.from('abc') });
   const answer = decodeAnswer(response, call(guest, 'transform_response', sent));
   if (answer.kind === 'unchanged') return answer.kind;
   return [answer.status, answer.headers, answer.body && Buffer.from(answer.body).toString()];
@@ -34,7 +34,10 @@ const respond = (claims: Record<string, string>, guest = 'transforms') => {
 
 const stream = (claims: Record<string, string>, guest = 'transforms') => {
   const { request, response } = SCHEMAS.transform_sse_event[0]!;
-  const sent = encodeToBytes(request, { ...exchange(claims), event: { event: 'ping', data: Buffer.from('data') } });
+  const sent = encodeToBytes(request, {
+    exchange: exchange(claims),
+    event: { event: 'ping', data: Buffer.from('data') },
+  });
   const answer = decodeAnswer(response, call(guest, 'transform_sse_event', sent));
   if (answer.kind !== 'replace') return answer.kind;
   return answer.events.map(({ event, data }) => [event, Buffer.from(data).toString('latin1')]);

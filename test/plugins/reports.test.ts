@@ -191,7 +191,7 @@ const seenTransformed = {
 describe.each(['report-0-1-1', 'report-0-1-2', 'report-0-2-0'])('%s', (guest) => {
   it('reads every field of a response', () => {
     const { request, response } = SCHEMAS.transform_response[0]!;
-    const sent = encodeToBytes(request, { ...transformed, body });
+    const sent = encodeToBytes(request, { exchange: transformed, body });
     const answer = decodeAnswer(response, call(guest, 'transform_response', sent));
     if (answer.kind !== 'replace') throw new Error(answer.kind);
     expect([answer.status, answer.headers]).toEqual([null, null]);
@@ -200,7 +200,7 @@ describe.each(['report-0-1-1', 'report-0-1-2', 'report-0-2-0'])('%s', (guest) =>
 
   it('reads every field of a server-sent event', () => {
     const { request, response } = SCHEMAS.transform_sse_event[0]!;
-    const sent = encodeToBytes(request, { ...transformed, event: { event: 'ping ü', data: body } });
+    const sent = encodeToBytes(request, { exchange: transformed, event: { event: 'ping ü', data: body } });
     const answer = decodeAnswer(response, call(guest, 'transform_sse_event', sent));
     if (answer.kind !== 'replace') throw new Error(answer.kind);
     expect(answer.events.map(({ event }) => event)).toEqual(['report']);

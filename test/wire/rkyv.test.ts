@@ -34,6 +34,18 @@ describe('layout', () => {
     expect(() => message('T', struct([field('a', inner)]))).toThrow(/only be a root/);
   });
 
+  it('omits a flattened struct from the paths of its fields', () => {
+    const fields = [field('a', text), field('b', u64)];
+    const paths = [true, false].map((isFlattened) => {
+      const { plans } = message('T', struct([field('inner', struct(fields, { isFlattened }))]));
+      return plans[0]!.steps[0]!.plan!.steps.map(({ path }) => path);
+    });
+    expect(paths).toEqual([
+      ['a', 'b'],
+      ['inner.a', 'inner.b'],
+    ]);
+  });
+
   it('computes the fields of a slice element from the start of the element', () => {
     const element = struct([field('a', text), field('b', u64)]);
     const { plans } = message('T', struct([field('before', u64), field('list', slice(element))]));

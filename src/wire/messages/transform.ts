@@ -11,7 +11,7 @@ import {
   upstream,
 } from './common.ts';
 
-/** The exchange, which is the first fields of the requests of both transforms. */
+/** The exchange, with which the requests of both transforms begin. */
 export interface ExchangeValue {
   readonly requestId: string;
   readonly principal: PrincipalValue;
@@ -23,11 +23,13 @@ export interface ExchangeValue {
   readonly responseHeaders: FlatHeaders;
 }
 /** The request of `transform_response`. */
-export interface TransformResponseRequest extends ExchangeValue {
+export interface TransformResponseRequest {
+  readonly exchange: ExchangeValue;
   readonly body: Uint8Array;
 }
 /** The request of `transform_sse_event`. */
-export interface TransformSseEventRequest extends ExchangeValue {
+export interface TransformSseEventRequest {
+  readonly exchange: ExchangeValue;
   readonly event: SseEventValue;
 }
 
@@ -46,51 +48,47 @@ export type TransformSseEventResult =
   | { readonly kind: 'replace'; readonly events: readonly SseEventValue[] }
   | { readonly kind: 'drop' };
 
-/** The number of fields of the exchange. */
-export const EXCHANGE_FIELDS = 8;
-
-const exchange = [
-  field('requestId', text),
-  field('principal', principal),
-  field('upstream', upstream),
-  field('requestMethod', text),
-  field('requestPath', text),
-  field('canonicalModelId', text),
-  field('responseStatus', u16),
-  field('responseHeaders', headers),
-];
+/**
+ * The wire crates declare these fields in both requests. A struct of them has the same layout, because it ends without
+ * padding.
+ */
+const exchange = struct<ExchangeValue>(
+  [
+    field('requestId', text),
+    field('principal', principal),
+    field('upstream', upstream),
+    field('requestMethod', text),
+    field('requestPath', text),
+    field('canonicalModelId', text),
+    field('responseStatus', u16),
+    field('responseHeaders', headers),
+  ],
+  {
+    read: (value) => [
+      value.requestId,
+      value.principal,
+      value.upstream,
+      value.requestMethod,
+      value.requestPath,
+      value.canonicalModelId,
+      value.responseStatus,
+      value.responseHeaders,
+    ],
+    isFlattened: true,
+  },
+);
 
 export const transformResponseRequest: Message<TransformResponseRequest> = message(
   'TransformResponseRequest',
-  struct<TransformResponseRequest>([...exchange, field('body', body)], {
-    read: (r) => [
-      r.requestId,
-      r.principal,
-      r.upstream,
-      r.requestMethod,
-      r.requestPath,
-      r.canonicalModelId,
-      r.responseStatus,
-      r.responseHeaders,
-      r.body,
-    ],
+  struct<TransformResponseRequest>([field('exchange', exchange), field('body', body)], {
+    read: (request) => [request.exchange, request.body],
   }),
 );
 
 export const transformSseEventRequest: Message<TransformSseEventRequest> = message(
   'TransformSseEventRequest',
-  struct<TransformSseEventRequest>([...exchange, field('event', sseEvent)], {
-    read: (r) => [
-      r.requestId,
-      r.principal,
-      r.upstream,
-      r.requestMethod,
-      r.requestPath,
-      r.canonicalModelId,
-      r.responseStatus,
-      r.responseHeaders,
-      r.event,
-    ],
+  struct<TransformSseEventRequest>([field('exchange', exchange), field('event', sseEvent)], {
+    read: (request) => [request.exchange, request.event],
   }),
 );
 

@@ -11,5 +11,12 @@ function replace(key: string, value: unknown): unknown {
   return bits.getBigUint64(0).toString(16).padStart(16, '0');
 }
 
+/** The fields of the exchange, which the wire crates declare in each request. */
+function flattened(value: unknown): unknown {
+  if (typeof value !== 'object' || value === null || !('exchange' in value)) return value;
+  const { exchange, ...rest } = value;
+  return { ...(exchange as object), ...rest };
+}
+
 /** Canonical JSON of a decoded value. */
-export const canonical = (value: unknown): string => JSON.stringify(value, replace);
+export const canonical = (value: unknown): string => JSON.stringify(flattened(value), replace);
