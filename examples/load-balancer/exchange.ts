@@ -197,7 +197,7 @@ export class Exchange implements AttemptOwner {
     const [type] = [headers['content-type']].flat();
     const isStream = isEventStream(type);
     const { chain, hasFilters, hasObservers, transformsEvents, transformsResponses } = this.#plugins;
-    if (hasFilters || hasObservers) this.#usage = usageReader(type);
+    if (hasFilters || hasObservers) this.#usage = usageReader(type, this.#memory);
     const events = isStream && takesComments(headers) ? this.#shared.keepAlive.watch(this.#response) : undefined;
     const recipient: Recipient = {
       response: this.#response,

@@ -39,15 +39,16 @@ export class Holding {
   readonly #shares: FairShares;
   readonly #principal: string;
   #amount = 0;
+  #hasEnded = false;
 
   constructor(shares: FairShares, principal: string) {
     this.#shares = shares;
     this.#principal = principal;
   }
 
-  /** Takes an amount. Returns false, and takes nothing, if the limit does not allow it. */
+  /** Takes an amount. Returns false, and takes nothing, if the limit does not allow it, and after `releaseAll`. */
   take(amount: number): boolean {
-    if (!this.#shares.take(this.#principal, amount)) return false;
+    if (this.#hasEnded || !this.#shares.take(this.#principal, amount)) return false;
     this.#amount += amount;
     return true;
   }
@@ -59,8 +60,9 @@ export class Holding {
     this.#amount -= held;
   }
 
-  /** Returns everything that `take` took. */
+  /** Returns everything that `take` took, at the end of the request. */
   releaseAll(): void {
+    this.#hasEnded = true;
     this.release(this.#amount);
   }
 }

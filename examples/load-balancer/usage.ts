@@ -1,6 +1,7 @@
 /** Reads the token counts of an answer while it is forwarded: from a JSON body, or from the events of a stream. */
 
 import { Chunks } from './chunks.ts';
+import type { Holding } from './fair-shares.ts';
 import { fieldsOf } from './json-scan.ts';
 
 /** Token counts of an answer; null if it reported none. */
@@ -39,10 +40,13 @@ const USAGE = ['usage'];
 const NEWLINE = 0x0a;
 const RETURN = 0x0d;
 
-/** Returns the reader for an answer of this content type. */
-export function usageReader(contentType: string | undefined): UsageReader {
-  if (isEventStream(contentType)) return new StreamUsage();
-  return contentType?.toLowerCase().startsWith('application/json') ? new JsonUsage() : new NoUsage();
+/**
+ * Returns the reader for an answer of this content type. What it keeps to parse it later is counted in `memory`; without
+ * memory there is no usage.
+ */
+export function usageReader(contentType: string | undefined, memory: Pick<Holding, 'take' | 'release'>): UsageReader {
+  if (isEventStream(contentType)) return new StreamUsage(memory);
+  return contentType?.toLowerCase().startsWith('application/json') ? new JsonUsage(memory) : new NoUsage();
 }
 
 /** Whether a content type is that of server-sent events. */
@@ -79,21 +83,60 @@ class NoUsage extends Counts implements UsageReader {
   }
 }
 
-class JsonUsage extends Counts implements UsageReader {
+/** Text of which more may follow. It is empty once it exceeds the maximum or the memory of its request. */
+class Text {
+  readonly #memory: Pick<Holding, 'take' | 'release'>;
   readonly #chunks = new Chunks();
   #size = 0;
+  #isDropped = false;
+
+  constructor(memory: Pick<Holding, 'take' | 'release'>) {
+    this.#memory = memory;
+  }
+
+  /** The number of bytes, including dropped ones. */
+  get size(): number {
+    return this.#size;
+  }
+
+  add(part: Buffer): void {
+    this.#size += part.length;
+    if (this.#isDropped) return;
+    if (this.#size <= MAX_TEXT_BYTES && this.#memory.take(part.length)) {
+      this.#chunks.add(part);
+      return;
+    }
+    this.#isDropped = true;
+    this.#memory.release(this.#chunks.size);
+    this.#chunks.clear();
+  }
+
+  /** Returns the text and begins another one. */
+  take(): Buffer {
+    this.#memory.release(this.#chunks.size);
+    this.#size = 0;
+    this.#isDropped = false;
+    return this.#chunks.take();
+  }
+}
+
+class JsonUsage extends Counts implements UsageReader {
+  readonly #text: Text;
+
+  constructor(memory: Pick<Holding, 'take' | 'release'>) {
+    super();
+    this.#text = new Text(memory);
+  }
 
   feed(chunk: Buffer): number {
-    this.#size += chunk.length;
-    if (this.#size <= MAX_TEXT_BYTES) this.#chunks.add(chunk);
-    else this.#chunks.clear();
+    this.#text.add(chunk);
     return 0;
   }
 
   /** Parses the usage alone: the rest of an answer may be long. */
   override usage(): Usage {
-    if (this.#chunks.size === 0) return super.usage();
-    const body = this.#chunks.take();
+    if (this.#text.size === 0) return super.usage();
+    const body = this.#text.take();
     const span = body.includes('"usage"') ? fieldsOf(body, USAGE)?.get('usage') : undefined;
     if (span !== undefined) this.read(`{"usage":${body.toString('utf8', ...span)}}`);
     return super.usage();
@@ -101,37 +144,37 @@ class JsonUsage extends Counts implements UsageReader {
 }
 
 class StreamUsage extends Counts implements UsageReader {
-  /** The bytes of an incomplete line. */
-  readonly #begun = new Chunks();
-  #begunSize = 0;
+  /** The begin of a line whose end is in a later chunk. */
+  readonly #begun: Text;
   #hasData = false;
+
+  constructor(memory: Pick<Holding, 'take' | 'release'>) {
+    super();
+    this.#begun = new Text(memory);
+  }
 
   feed(chunk: Buffer): number {
     let events = 0;
     let start = 0;
     for (let end = chunk.indexOf(NEWLINE); end >= 0; end = chunk.indexOf(NEWLINE, start)) {
-      this.#add(chunk.subarray(start, end));
+      if (this.#endLine(chunk.subarray(start, end))) events++;
       start = end + 1;
-      if (this.#endLine()) events++;
     }
-    this.#add(chunk.subarray(start));
+    if (start < chunk.length) this.#begun.add(chunk.subarray(start));
     return events;
   }
 
-  #add(part: Buffer): void {
-    if (part.length === 0) return;
-    this.#begunSize += part.length;
-    if (this.#begunSize <= MAX_TEXT_BYTES) this.#begun.add(part);
-    else this.#begun.clear();
-  }
-
-  /** Whether the line was the empty one after an event. */
-  #endLine(): boolean {
-    const bytes = this.#begun.take();
-    const line = bytes.at(-1) === RETURN ? bytes.subarray(0, -1) : bytes;
-    const isEmpty = this.#begunSize - (bytes.length - line.length) === 0;
-    this.#begunSize = 0;
-    if (isEmpty) {
+  /** Ends a line with its last part. Returns whether the line was the empty one after an event. */
+  #endLine(last: Buffer): boolean {
+    let text = last;
+    let { length } = last;
+    if (this.#begun.size > 0) {
+      this.#begun.add(last);
+      length = this.#begun.size;
+      text = this.#begun.take();
+    }
+    const line = text.at(-1) === RETURN ? text.subarray(0, -1) : text;
+    if (length - (text.length - line.length) === 0) {
       const ended = this.#hasData;
       this.#hasData = false;
       return ended;

@@ -32,6 +32,7 @@ describe('a holding', () => {
     holding.releaseAll();
     holding.releaseAll();
     holding.release(2);
+    expect(holding.take(1)).toBe(false);
     expect(shares.take('one', 4)).toBe(true);
     expect(shares.take('other', 1)).toBe(false);
   });

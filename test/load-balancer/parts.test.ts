@@ -1,6 +1,7 @@
 import { describe, expect, it, onTestFinished, vi } from 'vitest';
 import { Batch } from '../../examples/load-balancer/batch.ts';
 import { CacheLedger } from '../../examples/load-balancer/cache-ledger.ts';
+import { FairShares, Holding } from '../../examples/load-balancer/fair-shares.ts';
 import { Prompt } from '../../examples/load-balancer/prompt.ts';
 import { NO_USAGE, usageReader } from '../../examples/load-balancer/usage.ts';
 
@@ -66,6 +67,7 @@ describe('CacheLedger', () => {
 });
 
 describe('usage readers', () => {
+  const memory = (bytes = 10_000_000) => new Holding(new FairShares(2 * bytes), 'me');
   const stream =
     'event: message_start\r\ndata: {"message":{"usage":{"input_tokens":3,"output_tokens":1}}}\r\n\r\n' +
     ': comment\n\nevent: message_delta\ndata:{"usage":{"output_tokens":9}}\n\ndata: [DONE]\n\ndata: unfinished';
@@ -73,7 +75,7 @@ describe('usage readers', () => {
   it('return the same usage for a stream with any chunking', () => {
     const bytes = Buffer.from(stream);
     for (let size = 1; size <= bytes.length; size++) {
-      const reader = usageReader('text/event-stream; charset=utf-8');
+      const reader = usageReader('text/event-stream; charset=utf-8', memory());
       let events = 0;
       for (let at = 0; at < bytes.length; at += size) events += reader.feed(bytes.subarray(at, at + size));
       expect(events).toBe(3);
@@ -84,14 +86,14 @@ describe('usage readers', () => {
   it('copy no line of a stream that arrives complete', () => {
     const concat = vi.spyOn(Buffer, 'concat');
     onTestFinished(() => concat.mockRestore());
-    const reader = usageReader('text/event-stream');
+    const reader = usageReader('text/event-stream', memory());
     for (const events of ['data: 1\n\n', 'data: {"usage":{"input_tokens":1}}\n\n']) reader.feed(Buffer.from(events));
     expect(reader.usage()).toEqual({ ...NO_USAGE, inputTokens: 1 });
     expect(concat).not.toHaveBeenCalled();
   });
 
   it('read a JSON body', () => {
-    const reader = usageReader('application/json');
+    const reader = usageReader('application/json', memory());
     for (const part of ['{"usage":{"cache_creation_input_tokens":5,', '"cache_read_input_tokens":0}}']) {
       expect(reader.feed(Buffer.from(part))).toBe(0);
     }
@@ -107,13 +109,39 @@ describe('usage readers', () => {
     ['text/plain', '{"usage":{"input_tokens":1}}'],
     [undefined, '{"usage":{"input_tokens":1}}'],
   ])('return no usage for %s %s', (type, text) => {
-    const reader = usageReader(type);
+    const reader = usageReader(type, memory());
     reader.feed(Buffer.from(text));
     expect(reader.usage()).toEqual(NO_USAGE);
   });
 
+  it.each([
+    ['application/json', '{"usage":{"input_tokens":1},"x":"'],
+    ['text/event-stream', 'data: {"usage":{"input_tokens":1},"x":"'],
+  ])('read no %s for which its request has no memory', (type, start) => {
+    const held = memory(100);
+    const reader = usageReader(type, held);
+    reader.feed(Buffer.from(start));
+    expect(held.take(200)).toBe(false);
+    reader.feed(Buffer.alloc(200));
+    expect(held.take(200)).toBe(true);
+    held.release(200);
+    reader.feed(Buffer.from('"}\n\n'));
+    expect(reader.usage()).toEqual(NO_USAGE);
+    expect(held.take(200)).toBe(true);
+  });
+
+  it.each(['application/json', 'text/event-stream'])('hold no memory after the usage of %s was read', (type) => {
+    const held = memory(100);
+    const reader = usageReader(type, held);
+    for (const part of [type.includes('json') ? ' ' : 'data:', '{"usage":{"input_', 'tokens":1}}\n', '\n']) {
+      reader.feed(Buffer.from(part));
+    }
+    expect(reader.usage()).toEqual({ ...NO_USAGE, inputTokens: 1 });
+    expect(held.take(200)).toBe(true);
+  });
+
   it('skip lines that are too long', () => {
-    const reader = usageReader('text/event-stream');
+    const reader = usageReader('text/event-stream', memory());
     const long = Buffer.alloc(1024 * 1024, 'x');
     reader.feed(Buffer.from('data: '));
     for (let i = 0; i < 5; i++) reader.feed(long);
