@@ -53,9 +53,9 @@ export class Attempt implements Dispatcher.DispatchHandler {
     return this.#hasBegun;
   }
 
-  /** Aborts the request at the upstream. */
+  /** Aborts the request at the upstream, unless it has ended. */
   abandon(): void {
-    if (this.#isAbandoned) return;
+    if (this.#isAbandoned || this.#hasEnded) return;
     this.#isAbandoned = true;
     if (this.#answer === undefined) this.#call.abandoned();
     this.#controller?.abort(ABANDONED);

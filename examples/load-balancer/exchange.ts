@@ -164,10 +164,9 @@ export class Exchange implements AttemptOwner {
   /** Handles the close of the response: aborts running work, and reports the end to observers. */
   closed(): void {
     this.#isClosed = true;
-    if (!this.isComplete) {
-      this.#attempt?.abandon();
-      this.#aborter?.abort(CLIENT_LEFT_REASON);
-    }
+    // A transform may complete the answer before its upstream does.
+    this.#attempt?.abandon();
+    if (!this.isComplete) this.#aborter?.abort(CLIENT_LEFT_REASON);
     this.#observation?.add({
       type: 'request_finished',
       status: this.status,

@@ -3,7 +3,18 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { createGzip, gunzipSync } from 'node:zlib';
 import { request } from 'undici';
 import { describe, expect, it } from 'vitest';
-import { loadBalancer, ok, pipelined, plugin, rawServer, reply, routes, until, upstream } from './support.ts';
+import {
+  loadBalancer,
+  ok,
+  pipelined,
+  plugin,
+  principal,
+  rawServer,
+  reply,
+  routes,
+  until,
+  upstream,
+} from './support.ts';
 
 describe('an upstream that', () => {
   it('does not answer produces 504', async () => {
@@ -49,6 +60,20 @@ describe('an upstream that', () => {
     await new Promise((resolve) => body.once('data', resolve));
     body.destroy();
     await until(() => balancer.requestsInFlight === 0);
+  });
+
+  it('never ends its events is disconnected when a transform fails', async () => {
+    let isClosed = false;
+    const server = await upstream((_, response) => {
+      response.writeHead(200, { 'content-type': 'text/event-stream' }).write('data: 1\n\n');
+      response.on('close', () => (isClosed = true));
+    });
+    const plugins = [plugin('shape', 'transforms', { failurePolicy: 'fail-closed' })];
+    const principals = [principal('me', { transform: 'large:200000' })];
+    const engine = { wireBounds: { outputBodyBytes: 100_000 } };
+    const { url } = await loadBalancer(routes([server], { principals, plugins }), { engine });
+    expect((await reply(url)).text).toMatch(/could not be transformed/);
+    await until(() => isClosed);
   });
 
   it('fails repeatedly receives no requests until a trial request', async () => {
