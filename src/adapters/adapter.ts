@@ -15,7 +15,7 @@ import {
 import type { VersionGuard } from '../isolation/guard.ts';
 import type { NativeModule, NativeStream } from '../native/addon.ts';
 import type { PluginFailurePolicy } from '../policy/failure.ts';
-import { InvalidAnswerError } from '../policy/refusal.ts';
+import { InvalidAnswerError } from '../policy/invalid-answer.ts';
 import { coreOf, type WasmtimeRuntime } from '../runtime.ts';
 import { keyOf, type SlotKey } from '../slot-key.ts';
 import { checkSlotKind, noSlotAt, type PluginSlot, Slot } from '../slots.ts';

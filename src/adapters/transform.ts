@@ -8,7 +8,7 @@ import { MAX_EVENTS, maxElements, shapeTextBytes } from '../policy/bounds.ts';
 import { isEventType, isFinalStatus } from '../policy/chain-rules.ts';
 import { checkStatus } from '../policy/decision.ts';
 import { transformedHeaders } from '../policy/headers.ts';
-import { InvalidAnswerError } from '../policy/refusal.ts';
+import { InvalidAnswerError } from '../policy/invalid-answer.ts';
 import { quoted } from '../printable.ts';
 import { isLongEventType, MAX_DECODED_TYPE_BYTES, MAX_TYPE_UNITS } from '../sse/event.ts';
 import type {

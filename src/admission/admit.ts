@@ -18,7 +18,7 @@ import {
   WasmtimeRuntimeError,
 } from '../errors.ts';
 import { type NativeFailure, type NativeModule, type NativeModuleFacts, native } from '../native/addon.ts';
-import { InvalidAnswerError } from '../policy/refusal.ts';
+import { InvalidAnswerError } from '../policy/invalid-answer.ts';
 import { HOOK_KINDS, type HookKind } from '../types.ts';
 import { checkBytes } from '../validate.ts';
 import { WireError } from '../wire/decode.ts';

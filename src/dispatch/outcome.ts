@@ -2,7 +2,7 @@
 import { errorOf, PoolSaturatedError, type SaturatedResource } from '../errors.ts';
 import type { CallOutcome } from '../isolation/slot-stats.ts';
 import type { NativeFailure } from '../native/addon.ts';
-import { InvalidAnswerError } from '../policy/refusal.ts';
+import { InvalidAnswerError } from '../policy/invalid-answer.ts';
 import { WireError } from '../wire/decode.ts';
 import type { HookCall } from './hook-call.ts';
 

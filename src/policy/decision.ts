@@ -5,8 +5,8 @@ import type { CandidateVerdict } from '../wire/messages/filter.ts';
 import type { ShapeResponse } from '../wire/messages/shape.ts';
 import { truncateUtf8, type WireBounds } from './bounds.ts';
 import { checkHeaderCount, shapedHeaders } from './headers.ts';
+import { InvalidAnswerError } from './invalid-answer.ts';
 import { originProblem, type ShapeOriginPolicy } from './origin.ts';
-import { InvalidAnswerError } from './refusal.ts';
 import { isToken } from './token.ts';
 
 /** The decision that keeps a candidate. The comparison is exact: `Accept` rejects. */

@@ -6,7 +6,7 @@ import { quoted } from '../printable.ts';
 import type { HeadersInput } from '../types.ts';
 import { isOutOfBounds } from '../views.ts';
 import { truncateUtf8, type WireBounds } from './bounds.ts';
-import { InvalidAnswerError } from './refusal.ts';
+import { InvalidAnswerError } from './invalid-answer.ts';
 import { headerName, isHeaderValue } from './token.ts';
 
 /**

@@ -13,7 +13,7 @@ import {
   type UpstreamCandidate,
   WasmtimeFilterPlugin,
 } from '../../src/index.ts';
-import { InvalidAnswerError } from '../../src/policy/refusal.ts';
+import { InvalidAnswerError } from '../../src/policy/invalid-answer.ts';
 import { WireError } from '../../src/wire/decode.ts';
 import { type CandidateVerdict, filterResponse } from '../../src/wire/messages/filter.ts';
 import { encodeToBytes } from '../support/encode.ts';

@@ -13,7 +13,7 @@ import {
   type Upstream,
   WasmtimeUpstreamDialect,
 } from '../../src/index.ts';
-import { type AnswerRule, InvalidAnswerError } from '../../src/policy/refusal.ts';
+import { type AnswerRule, InvalidAnswerError } from '../../src/policy/invalid-answer.ts';
 import { WireError } from '../../src/wire/decode.ts';
 import { type ShapeResponse, shapeResponse } from '../../src/wire/messages/shape.ts';
 import { encodeToBytes } from '../support/encode.ts';

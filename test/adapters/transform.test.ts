@@ -10,7 +10,7 @@ import {
   type TransformResponseInput,
   WasmtimeUpstreamDialect,
 } from '../../src/index.ts';
-import { InvalidAnswerError } from '../../src/policy/refusal.ts';
+import { InvalidAnswerError } from '../../src/policy/invalid-answer.ts';
 import type { Json } from '../../src/types.ts';
 import { transformSseEventResult } from '../../src/wire/messages/transform.ts';
 import { encodeToBytes } from '../support/encode.ts';

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { checkStatus, filterOutput, rejectionReason, shapedRequest } from '../../src/policy/decision.ts';
-import { InvalidAnswerError } from '../../src/policy/refusal.ts';
+import { InvalidAnswerError } from '../../src/policy/invalid-answer.ts';
 import type { ShapeResponse } from '../../src/wire/messages/shape.ts';
 
 const A = '11111111-1111-1111-1111-111111111111';

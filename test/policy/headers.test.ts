@@ -12,7 +12,7 @@ import {
   towardsClient,
   transformedHeaders,
 } from '../../src/policy/headers.ts';
-import { InvalidAnswerError } from '../../src/policy/refusal.ts';
+import { InvalidAnswerError } from '../../src/policy/invalid-answer.ts';
 import type { HeadersInput } from '../../src/types.ts';
 import { detach } from '../support/views.ts';
 
