@@ -75,7 +75,7 @@ describe.each(ENGINES)('bounds of guest memory, engine $engine', ({ config }) =>
       }
     };
     for (const { name, plugin } of plugins) {
-      // Enough rounds for the working set to be known and instances with prefaulted pages to be ready.
+      // Enough rounds for the working set to be known, whose pages then stay resident.
       for (let round = 0; round < 12; round++) expect(call(plugin, LONGER_THAN_PROBES)).toBe('answers');
       for (let round = 0; round < 6; round++) {
         const expected = name === 'inside' ? 'answers' : 'memory-out-of-bounds';

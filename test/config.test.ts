@@ -100,7 +100,7 @@ describe('the default config', () => {
 });
 
 describe('the recommended configs', () => {
-  it('prepare instances, reserve no address space in advance, limit a call to one second, and enable the breaker', () => {
+  it('reserve no address space in advance, limit a call to one second, and enable the breaker', () => {
     for (const config of [productionHotEngineConfig(), lowLatencyHotEngineConfig()]) {
       expect(config).toMatchObject({ deadlineMs: 1000 });
       expect(config.breaker).toEqual({ ...defaultHotEngineConfig().breaker, enabled: true });
