@@ -8,8 +8,8 @@
  *     | --------------------------- | ----------------------------------------------- |
  *     | nothing                     | applies                                         |
  *     | an eviction                 | rejects as evicted                              |
- *     | a synchronous registration  | resolves with the current slot                  |
- *     | or a rollback               |                                                 |
+ *     | a synchronous registration, | resolves with the current slot                  |
+ *     | a rollback, or `enforce`    |                                                 |
  */
 import { isDeepStrictEqual } from 'node:util';
 import { type AdmittedModule, admit, admitAsync, contentHashOf } from './admission/admit.ts';

@@ -33,7 +33,9 @@ const runtimeOptionsSchema = z
      * Receives each call of a monitored version with the enforced outcome. The first error it throws is emitted as a
      * process warning.
      */
-    onMonitored: z.custom<(report: MonitorReport) => void>((value) => typeof value === 'function').optional(),
+    onMonitored: z
+      .custom<(report: MonitorReport) => void>((value) => typeof value === 'function', 'expected a function')
+      .optional(),
   })
   .readonly();
 
@@ -173,7 +175,7 @@ export class WasmtimeRuntime {
   }
 
   /**
-   * Refuses every later call of `key` with PluginUnavailable, for every version that an adapter is pinned to, and for
+   * Rejects every later call of `key` with PluginUnavailable, for every version that an adapter is pinned to, and for
    * plugins that are registered later. Running calls finish; queued ones are rejected. Lasts until `enable`. Throws
    * InvalidArgument and Closed.
    */
@@ -209,9 +211,8 @@ export class WasmtimeRuntime {
   }
 
   /**
-   * Enforces the monitored version of a slot as its next version, without compiling it. Supersedes pending
-   * registrations on the key. Throws SlotNotFound, ModuleRejected if the slot has no monitored version,
-   * InvalidArgument, and Closed.
+   * Enforces the monitored version of a slot as its next version. Nothing is compiled. Pending registrations of the key
+   * do not apply. Throws SlotNotFound, ModuleRejected if the slot has no monitored version, InvalidArgument and Closed.
    */
   enforce(key: SlotKey): PluginSlot {
     this.#core.dispatcher.checkOpen();
@@ -220,7 +221,7 @@ export class WasmtimeRuntime {
 
   /**
    * Drops the version that is monitored in addition to the enforcing one. Returns false without one. A slot with only a
-   * monitored version is removed by `evict`. Throws InvalidArgument.
+   * monitored version is removed by `evictSlot`. Throws InvalidArgument.
    */
   stopMonitoring(key: SlotKey): boolean {
     return this.#registrations.stopMonitoring(keyOf(key));
@@ -293,7 +294,7 @@ export class WasmtimeRuntime {
     return { ok: problems.length === 0, problems };
   }
 
-  /** Refuses new calls and registrations; running and queued calls finish. May be called more than once. */
+  /** Rejects new calls and registrations; running and queued calls finish. May be called more than once. */
   close(): void {
     if (this.#core.dispatcher.closed) return;
     this.#core.dispatcher.close();

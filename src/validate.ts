@@ -39,6 +39,9 @@ export function checkSignal(value: unknown): asserts value is AbortSignal | unde
   }
 }
 
+/** The start of a message of zod, which this package's own messages do not have. */
+const ZOD_TITLE = /^(?:Invalid input|Invalid option|Too small|Too big): /;
+
 /** Parses a caller's options; the first issue becomes an InvalidArgumentError whose path begins with `name`. */
 export function parseArgument<T>(schema: z.ZodType<T>, input: unknown, name: string): T {
   const result = schema.safeParse(input);
@@ -46,5 +49,6 @@ export function parseArgument<T>(schema: z.ZodType<T>, input: unknown, name: str
   const issue = result.error.issues[0]!;
   const unknown = issue.code === 'unrecognized_keys' ? issue.keys.slice(0, 1) : [];
   const path = [name, ...issue.path.map(String), ...unknown].join('.');
-  throw new InvalidArgumentError(path, unknown.length > 0 ? 'unknown field' : issue.message, { cause: result.error });
+  const expectation = unknown.length > 0 ? 'unknown field' : issue.message.replace(ZOD_TITLE, '');
+  throw new InvalidArgumentError(path, expectation, { cause: result.error });
 }

@@ -108,7 +108,7 @@ describe('the recommended configs', () => {
     }
   });
 
-  it('differ in the number of prepared instances, which is half of those that may run', () => {
+  it('differ in the number of guests that may run concurrently', () => {
     expect(productionHotEngineConfig().poolTotalCoreInstances).toBe(64);
     expect(lowLatencyHotEngineConfig().poolTotalCoreInstances).toBe(256);
   });
@@ -250,6 +250,16 @@ describe('parseConfig', () => {
   it('rejects an invalid threshold of the breaker', () => {
     const error = thrown(InvalidArgumentError, () => parseConfig({ breaker: { openMs: 5, maxOpenMs: 4 } }));
     expect(error.path).toBe('config.breaker.maxOpenMs');
+  });
+
+  it.each([
+    [{ deadlineMs: '5' }, 'config.deadlineMs: expected number, received string'],
+    [{ deadlineMs: 0 }, 'config.deadlineMs: expected number to be >=1'],
+    [{ breaker: { failureRatio: 2 } }, 'config.breaker.failureRatio: expected number to be <=1'],
+    [{ compileIn: 'here' }, 'config.compileIn: expected one of "process"|"thread"'],
+    [{ compileCacheDir: 'here' }, 'config.compileCacheDir: expected an absolute path'],
+  ])('rejects %o with a message of what is expected', (config, message) => {
+    expect(thrown(InvalidArgumentError, () => parseConfig(config)).message).toBe(message);
   });
 
   it('rejects unknown fields with their names', () => {

@@ -39,8 +39,14 @@ describe('WasmtimeRuntime', () => {
     ['options.metrics', [undefined, { metrics: 5 }]],
     ['options.metrics.call', [undefined, { metrics: {} }]],
     ['options.metric', [undefined, { metric: {} }]],
+    ['options.onMonitored', [undefined, { onMonitored: 5 }]],
   ])('the constructor rejects an invalid %s', (path, args) => {
     expect(thrown(InvalidArgumentError, () => Reflect.construct(WasmtimeRuntime, args)).path).toBe(path);
+  });
+
+  it('names what it expects of a listener', () => {
+    const error = thrown(InvalidArgumentError, () => Reflect.construct(WasmtimeRuntime, [{}, { onMonitored: 5 }]));
+    expect(error.message).toBe('options.onMonitored: expected a function');
   });
 
   it('lists its slots and counts admissions and calls in flight', async () => {
