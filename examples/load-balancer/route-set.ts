@@ -18,14 +18,17 @@ const NO_BYTES = new Uint8Array();
 
 /** Returns the set of `routes` for a worker in which `deployed` are deployed. */
 export function routeSet(id: number, { plugins, ...routes }: Routes, deployed: Routes): RouteSet {
-  return { id, routes, plugins: plugins.map((plugin) => sentPlugin(plugin, deployed.plugins)) };
-}
-
-function sentPlugin({ bytes, ...plugin }: PluginRoute, deployed: readonly PluginRoute[]): SentPlugin {
-  const key = pluginKey(plugin.name, plugin.principal);
-  const index = deployed.findIndex((one) => one.kind === plugin.kind && pluginKey(one.name, one.principal) === key);
-  const isSame = index >= 0 && Buffer.compare(deployed[index]!.bytes, bytes) === 0;
-  return { ...plugin, deployed: isSame ? index : null };
+  const indexes = new Map(deployed.plugins.map((plugin, index) => [pluginKey(plugin.name, plugin.principal), index]));
+  return {
+    id,
+    routes,
+    plugins: plugins.map(({ bytes, ...plugin }) => {
+      const index = indexes.get(pluginKey(plugin.name, plugin.principal));
+      const same = index === undefined ? undefined : deployed.plugins[index];
+      const isDeployed = same?.kind === plugin.kind && Buffer.compare(same.bytes, bytes) === 0;
+      return { ...plugin, deployed: isDeployed ? index! : null };
+    }),
+  };
 }
 
 /** Returns the routes of a set. Plugins that are not deployed have no bytes yet. */

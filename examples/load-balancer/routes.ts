@@ -64,7 +64,10 @@ export function pluginKey(plugin: string, principal?: string): string {
 
 /** Throws if two plugins have the same name, because they would be two versions of one slot. */
 export function checkNames(plugins: readonly PluginRoute[]): void {
-  const keys = plugins.map(({ name, principal }) => pluginKey(name, principal));
-  const repeated = keys.find((key, index) => keys.indexOf(key) < index);
-  if (repeated !== undefined) throw new Error(`plugin ${repeated} is listed twice`);
+  const keys = new Set<string>();
+  for (const { name, principal } of plugins) {
+    const key = pluginKey(name, principal);
+    if (keys.has(key)) throw new Error(`plugin ${key} is listed twice`);
+    keys.add(key);
+  }
 }
