@@ -1,6 +1,7 @@
 import * as z from 'zod';
-import { type AsyncCallOptions, type CallOptions, isAbort } from './adapters/adapter.ts';
+import type { AsyncCallOptions, CallOptions } from './call-options.ts';
 import { failurePolicySchema } from './config.ts';
+import { isAbort } from './dispatch/abort.ts';
 import { DialectError, InvalidArgumentError, type ObservabilityError, type WasmtimeRuntimeError } from './errors.ts';
 import { type FilterOutcome, FilterRun, type FilterStage } from './filter-run.ts';
 import { isForwardedMethod } from './policy/chain-rules.ts';

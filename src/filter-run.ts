@@ -1,5 +1,5 @@
 /** The filters of a chain: what the chain calls, and the candidates while they run. */
-import type { AsyncCallOptions, CallOptions } from './adapters/adapter.ts';
+import type { AsyncCallOptions, CallOptions } from './call-options.ts';
 import { FilterError, InvalidArgumentError, type WasmtimeRuntimeError } from './errors.ts';
 import { namesCandidatesOnce } from './policy/chain-rules.ts';
 import { type PluginFailurePolicy, unavailableResponse } from './policy/failure.ts';

@@ -1,8 +1,8 @@
 /** Calls of a hook with a request in the form of JSON, for the authors of plugins. */
-import type { AsyncCallOptions } from './adapters/adapter.ts';
 import { WasmtimeFilterPlugin } from './adapters/filter.ts';
 import { WasmtimeObservabilityHook } from './adapters/observe.ts';
 import { WasmtimeUpstreamDialect } from './adapters/shape.ts';
+import type { AsyncCallOptions } from './call-options.ts';
 import { InvalidArgumentError, ModuleRejectedError } from './errors.ts';
 import type { WasmtimeRuntime } from './runtime.ts';
 import { SlotKey } from './slot-key.ts';

@@ -1,13 +1,13 @@
 /** The public surface of the package, and nothing else. */
 
-export type { Adapter, AsyncCallOptions, CallOptions, FollowedKey } from './adapters/adapter.ts';
+export type { Adapter, FollowedKey } from './adapters/adapter.ts';
 export { WasmtimeFilterPlugin } from './adapters/filter.ts';
 export { WasmtimeObservabilityHook } from './adapters/observe.ts';
 export { WasmtimeUpstreamDialect } from './adapters/shape.ts';
-export type { EventTransform } from './adapters/stream.ts';
 export { inspectWasm, type ModuleInspection } from './admission/inspect.ts';
 export type { HookMetadata, HookMode, PluginMetadata } from './admission/metadata.ts';
 export { type Admission, admitWasm, admitWasmAsync } from './admit-wasm.ts';
+export type { AsyncCallOptions, CallOptions } from './call-options.ts';
 export {
   type ObserveStage,
   PluginChain,
@@ -109,6 +109,7 @@ export {
 } from './runtime.ts';
 export { GLOBAL_PRINCIPAL, SlotKey } from './slot-key.ts';
 export type { PluginSlot } from './slots.ts';
+export type { EventTransform } from './sse/event-transform.ts';
 export { type SseDialect, SseTransformer, type SseTransformerOptions } from './sse/transformer.ts';
 export * from './types.ts';
 export type { AsyncSlotOptions, PluginCell, SlotOptions } from './versions.ts';

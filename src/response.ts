@@ -1,5 +1,6 @@
 /** Transforms of responses and of streams, with the failure policy enforced. */
-import { type AsyncCallOptions, type CallOptions, isAbort } from './adapters/adapter.ts';
+import type { AsyncCallOptions, CallOptions } from './call-options.ts';
+import { isAbort } from './dispatch/abort.ts';
 import { ResponseTransformError, type WasmtimeRuntimeError } from './errors.ts';
 import { isFinalStatus } from './policy/chain-rules.ts';
 import type { PluginFailurePolicy } from './policy/failure.ts';

@@ -1,59 +1,19 @@
-/** Shared by the adapters: the version, the options and the errors of a call. */
-import { deadlineSchema } from '../config.ts';
+/** The base class of the adapters: selects the version and the thread of a call. */
+import { type AsyncCallOptions, checkWhere, type Where } from '../call-options.ts';
 import type { Core } from '../core.ts';
-import { ANY_ANSWER, type HookCall } from '../dispatch/hook-call.ts';
+import { isAbort } from '../dispatch/abort.ts';
 import { RawCall } from '../dispatch/raw-call.ts';
-import type { CallScratch } from '../dispatch/scratch.ts';
 import { type Shadow, shadowOf } from '../dispatch/shadow.ts';
-import {
-  ClosedError,
-  type ErrorContext,
-  InvalidArgumentError,
-  SlotNotFoundError,
-  WasmtimeRuntimeError,
-} from '../errors.ts';
-import type { VersionGuard } from '../isolation/guard.ts';
-import type { NativeModule, NativeStream } from '../native/addon.ts';
+import { InvalidArgumentError, SlotNotFoundError } from '../errors.ts';
 import type { PluginFailurePolicy } from '../policy/failure.ts';
-import { InvalidAnswerError } from '../policy/invalid-answer.ts';
 import { coreOf, type WasmtimeRuntime } from '../runtime.ts';
 import { keyOf, type SlotKey } from '../slot-key.ts';
 import { checkSlotKind, noSlotAt, type PluginSlot, Slot } from '../slots.ts';
 import type { HookKind, SlotKind } from '../types.ts';
-import { checkBytes, checkObject, checkSignal } from '../validate.ts';
+import { checkBytes, checkSignal } from '../validate.ts';
 import type { Version } from '../versions.ts';
-import { type BytesMemory, WireError } from '../wire/decode.ts';
-
-/** Options of a synchronous call. */
-export interface CallOptions {
-  /** Milliseconds for this call, instead of the slot's or the runtime's. */
-  readonly deadlineMs?: number | undefined;
-  /**
-   * Set it if the request's body does not change after the call: a shape that preserves the body may then return the
-   * same bytes instead of a copy. Other calls ignore it.
-   */
-  readonly sharesBody?: boolean | undefined;
-  /**
-   * Memory for the body of the answer of a shape or of `transformResponse`, so that it does not become garbage: a body that
-   * fits is written there after the call, and `body` is a view of it. Use it again when that body is no longer needed. An
-   * answer that already has memory of its own is not copied: one of another thread, and one of more than 2 MiB. It is not
-   * used while the slot has a monitored version, which compares the bodies later.
-   */
-  readonly bodyInto?: Uint8Array | undefined;
-}
-
-/** Options of an asynchronous call. */
-export interface AsyncCallOptions extends CallOptions {
-  /** Removes a queued call from the queue and interrupts a running one; the promise rejects with its reason. */
-  readonly signal?: AbortSignal | undefined;
-  /**
-   * The thread of the call. `auto` (the default) selects another thread if the request is large or earlier calls took
-   * long, else this thread for `inlineSliceMs` of CPU time; a call that exceeds it is repeated on another.
-   */
-  readonly where?: 'auto' | 'inline' | 'thread' | undefined;
-}
-
-type Where = NonNullable<AsyncCallOptions['where']>;
+import type { AdapterCall } from './adapter-call.ts';
+import { toHookError, type WrapError } from './hook-error.ts';
 
 /**
  * Body sizes in bytes from which `auto` selects another thread. `npm run bench:hand-over` measures how long each form
@@ -252,149 +212,4 @@ export abstract class Adapter<Kind extends SlotKind> {
       }
     }
   }
-}
-
-/**
- * A call of an adapter. Its constructor validates the arguments; its subclasses encode and decode the messages of a
- * hook.
- */
-export abstract class AdapterCall<Answer> implements HookCall<Answer> {
-  readonly module: NativeModule;
-  readonly target: number;
-  readonly hook: HookKind;
-  readonly plugin: string;
-  readonly deadlineMs: number;
-  readonly principal: string;
-  readonly guard: VersionGuard;
-  readonly maxAnswerBytes: number;
-  readonly stream: NativeStream | null = null;
-  readonly probe = false;
-  /** Set for an asynchronous call; synchronous calls ignore the option. */
-  signal: AbortSignal | undefined = undefined;
-  /** Bytes of the caller's body, by which `auto` selects the thread. */
-  readonly bodyBytes: number;
-  private readonly version: Version;
-
-  /**
-   * A call of `version`, or of `target`, by `principal`, if known. Throws an InvalidArgumentError for invalid options.
-   */
-  constructor(
-    hook: HookKind,
-    version: Version,
-    options: CallOptions | undefined,
-    limits: {
-      readonly target?: number | undefined;
-      readonly principal: unknown;
-      readonly maxAnswerBytes: number;
-      readonly bodyBytes: number;
-    },
-  ) {
-    if (options !== undefined) checkOptions(options);
-    this.module = version.module;
-    this.target = limits.target ?? version.target;
-    this.hook = hook;
-    this.plugin = version.pluginName;
-    this.deadlineMs =
-      options?.deadlineMs === undefined ? version.options.deadlineMs : checkDeadline(options.deadlineMs);
-    this.principal = typeof limits.principal === 'string' ? limits.principal : version.principal;
-    this.guard = version.guard;
-    this.maxAnswerBytes = Math.min(limits.maxAnswerBytes, ANY_ANSWER);
-    this.bodyBytes = limits.bodyBytes;
-    this.version = version;
-  }
-
-  /** Whether the version's answer is used. */
-  get isEnforced(): boolean {
-    return this.version.options.enforcement === 'enforce';
-  }
-
-  context(): ErrorContext {
-    return this.version.contextOf(this.hook);
-  }
-
-  /** Returns where the body of the answer is copied to, or `repeated` if it is equal; undefined for new memory. */
-  protected bodyMemory(options: CallOptions | undefined, repeated: Uint8Array | null = null): BytesMemory | undefined {
-    if (options === undefined) return undefined;
-    // The answer of a monitored version is compared with this one later.
-    const into = this.guard.stats.monitor === null ? options.bodyInto : undefined;
-    return { repeated, into: into ?? null };
-  }
-
-  abstract encode(scratch: CallScratch): void;
-  abstract decode(bytes: Buffer, start: number, end: number, leased: boolean): Answer;
-  breaksRule(_answer: Answer): boolean {
-    return false;
-  }
-  /** Publishes events about a decoded answer, after everything that the call leased was returned. */
-  answered(): void {}
-  /** Returns the adapter's error for a failure of the plugin. */
-  abstract readonly wrapError: WrapError;
-  /** Returns the same call for a monitored version; null if that version does not declare the hook. */
-  abstract forVersion(version: Version): AdapterCall<Answer> | null;
-  /** Returns the outcome if the version is only monitored: the request or event passes through unchanged. */
-  abstract unenforced(): Answer;
-}
-
-const OPTIONS: ReadonlySet<string> = new Set(['deadlineMs', 'signal', 'where', 'sharesBody', 'bodyInto']);
-
-/**
- * Rejects unknown options, such as a misspelled `deadlineMs`. The synchronous forms accept the options of the
- * asynchronous ones, so that a caller can use one object for both.
- */
-function checkOptions(options: object): void {
-  checkObject(options, 'options');
-  for (const name in options) {
-    if (!OPTIONS.has(name)) throw new InvalidArgumentError(`options.${name}`, 'unknown field');
-  }
-  const { bodyInto } = options as CallOptions;
-  if (bodyInto !== undefined) checkBytes(bodyInto, 'options.bodyInto');
-}
-
-function checkWhere(where: unknown): asserts where is Where {
-  if (where !== 'auto' && where !== 'inline' && where !== 'thread') {
-    throw new InvalidArgumentError('options.where', "expected 'auto', 'inline' or 'thread'");
-  }
-}
-
-function checkDeadline(deadlineMs: unknown): number {
-  const parsed = deadlineSchema.safeParse(deadlineMs);
-  if (!parsed.success) {
-    throw new InvalidArgumentError('options.deadlineMs', 'expected an integer of milliseconds from 1 to 2147483647');
-  }
-  return parsed.data;
-}
-
-/** Whether the call failed because it was aborted. The reason may be any value, including an error of this package. */
-export function isAbort(error: unknown, signal: AbortSignal | undefined): boolean {
-  return signal?.aborted === true && error === signal.reason;
-}
-
-/** A failure of a plugin: an error of the runtime, an answer that does not decode, or an answer that breaks a rule. */
-export type PluginFault = WasmtimeRuntimeError | WireError | InvalidAnswerError;
-/** Creates the adapter's error for a failure. */
-export type WrapError = (fault: PluginFault, context: ErrorContext) => Error;
-
-/**
- * Returns the error to throw for an error of a call: the adapter's error for a failure of the plugin, else the error
- * itself. `call` is undefined if the slot does not exist.
- */
-function toHookError(
-  error: unknown,
-  hook: HookKind,
-  wrapError: WrapError,
-  call: HookCall<unknown> | undefined,
-): unknown {
-  if (!isPluginFault(error)) return error;
-  if (!(error instanceof WasmtimeRuntimeError)) return wrapError(error, { ...call?.context(), hook, cause: error });
-  const { plugin, principal, versionId } = error;
-  return wrapError(error, { plugin, principal, versionId, hook, cause: error });
-}
-
-/**
- * Whether an error of a call is a failure of the plugin, which the adapter's error class reports. Invalid arguments and
- * a closed runtime are not, and an aborted call rejects with the signal's reason.
- */
-function isPluginFault(error: unknown): error is PluginFault {
-  if (error instanceof InvalidArgumentError || error instanceof ClosedError) return false;
-  return error instanceof WasmtimeRuntimeError || error instanceof WireError || error instanceof InvalidAnswerError;
 }

@@ -1,4 +1,5 @@
 /** Filter plugins: select the candidates that may serve a request. */
+import type { AsyncCallOptions, CallOptions } from '../call-options.ts';
 import type { HotEngineConfig } from '../config.ts';
 import { encodeMessage } from '../dispatch/encode.ts';
 import type { CallScratch } from '../dispatch/scratch.ts';
@@ -17,14 +18,9 @@ import type { Version } from '../versions.ts';
 import { decodeAnswer } from '../wire/decode.ts';
 import type { FilterRequest } from '../wire/messages/filter.ts';
 import type { SchemaByHook } from '../wire/schemas.ts';
-import {
-  Adapter,
-  AdapterCall,
-  type AsyncCallOptions,
-  type CallOptions,
-  FollowedKey,
-  type WrapError,
-} from './adapter.ts';
+import { Adapter, FollowedKey } from './adapter.ts';
+import { AdapterCall } from './adapter-call.ts';
+import type { WrapError } from './hook-error.ts';
 import { bodyOf, principalFor, principalValue } from './values.ts';
 
 const toFilterError: WrapError = (fault, context) =>

@@ -1,4 +1,6 @@
 /** Observe plugins: receive events, and cannot fail a request. */
+import type { AsyncCallOptions, CallOptions } from '../call-options.ts';
+import { isAbort } from '../dispatch/abort.ts';
 import { encodeMessage } from '../dispatch/encode.ts';
 import { ANY_ANSWER } from '../dispatch/hook-call.ts';
 import type { CallScratch } from '../dispatch/scratch.ts';
@@ -11,15 +13,9 @@ import { checkObject } from '../validate.ts';
 import type { Version } from '../versions.ts';
 import type { ObserveEventValue } from '../wire/messages/observe.ts';
 import type { SchemaByHook } from '../wire/schemas.ts';
-import {
-  Adapter,
-  AdapterCall,
-  type AsyncCallOptions,
-  type CallOptions,
-  FollowedKey,
-  isAbort,
-  type WrapError,
-} from './adapter.ts';
+import { Adapter, FollowedKey } from './adapter.ts';
+import { AdapterCall } from './adapter-call.ts';
+import type { WrapError } from './hook-error.ts';
 import { principalKindValue, upstreamUrl } from './values.ts';
 
 const toObservabilityError: WrapError = (fault, context) =>

@@ -1,4 +1,5 @@
 /** Shape plugins: write the request for the upstream, and transform its response. */
+import type { AsyncCallOptions, CallOptions } from '../call-options.ts';
 import type { HotEngineConfig } from '../config.ts';
 import { areDroppedHeadersWatched, publishDroppedHeaders } from '../diagnostics.ts';
 import { encodeMessage } from '../dispatch/encode.ts';
@@ -13,6 +14,7 @@ import { passThroughRequest, rereadableRequest } from '../policy/pass-through-re
 import type { WasmtimeRuntime } from '../runtime.ts';
 import type { SlotKey } from '../slot-key.ts';
 import type { PluginSlot } from '../slots.ts';
+import { type EventTransform, unchangedEvents } from '../sse/event-transform.ts';
 import type {
   Principal,
   RequestContext,
@@ -30,16 +32,11 @@ import type { Version } from '../versions.ts';
 import { decodeAnswer } from '../wire/decode.ts';
 import type { ShapeRequest } from '../wire/messages/shape.ts';
 import type { SchemaByHook } from '../wire/schemas.ts';
-import {
-  Adapter,
-  AdapterCall,
-  type AsyncCallOptions,
-  type CallOptions,
-  FollowedKey,
-  type WrapError,
-} from './adapter.ts';
+import { Adapter, FollowedKey } from './adapter.ts';
+import { AdapterCall } from './adapter-call.ts';
 import { type Exchange, recurringExchangeOf, streamExchangeOf } from './exchange.ts';
-import { type EventTransform, type OpenStream, StreamTransform, unchangedEvents } from './stream.ts';
+import type { WrapError } from './hook-error.ts';
+import { type OpenStream, StreamTransform } from './stream.ts';
 import { checkDecoded, ResponseCall, SseEventCall, toTransformError } from './transform.ts';
 import { bodyOf, principalFor, principalValue, upstreamUrl } from './values.ts';
 

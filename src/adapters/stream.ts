@@ -1,28 +1,10 @@
 /** The events of one stream: calls of `transform_sse_event` on one instance, which keeps its state between events. */
+import type { AsyncCallOptions } from '../call-options.ts';
 import { InvalidArgumentError } from '../errors.ts';
 import type { NativeModule, NativeStream } from '../native/addon.ts';
+import type { EventTransform } from '../sse/event-transform.ts';
 import type { SseEvent, TransformSseEventOutput } from '../types.ts';
 import { checkString } from '../validate.ts';
-import type { AsyncCallOptions } from './adapter.ts';
-
-/** The transform of one stream's events. Call `close` when the stream ends. */
-export interface EventTransform {
-  /**
-   * Transforms one event. Wait for its promise before the next event. Rejects with ResponseTransformError for any
-   * failure of the plugin, which ends the transform; with InvalidArgument, Closed, and `signal.reason` when aborted.
-   */
-  transform(event: SseEvent, options?: AsyncCallOptions): Promise<TransformSseEventOutput>;
-  /** Releases the stream's instance. */
-  close(): void;
-}
-
-/** The transform of a plugin that does not declare the hook or declares it in noop mode. Its events need no parsing. */
-export const unchangedEvents: EventTransform = {
-  async transform() {
-    return { kind: 'unchanged' };
-  },
-  close() {},
-};
 
 /** A native stream, and its number for calls on this thread. */
 export interface OpenStream {

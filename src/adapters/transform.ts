@@ -1,4 +1,5 @@
 /** The transforms of a shape plugin: of a complete response, and of one event of a stream. */
+import type { CallOptions } from '../call-options.ts';
 import type { HotEngineConfig } from '../config.ts';
 import { encodeMessage } from '../dispatch/encode.ts';
 import type { CallScratch } from '../dispatch/scratch.ts';
@@ -23,8 +24,9 @@ import type { Version } from '../versions.ts';
 import { decodeAnswer } from '../wire/decode.ts';
 import type { TransformResponseRequest, TransformSseEventRequest } from '../wire/messages/transform.ts';
 import type { SchemaByHook } from '../wire/schemas.ts';
-import { AdapterCall, type CallOptions, type WrapError } from './adapter.ts';
+import { AdapterCall } from './adapter-call.ts';
 import { type Exchange, exchangeOf } from './exchange.ts';
+import type { WrapError } from './hook-error.ts';
 import type { OpenStream } from './stream.ts';
 import { bodyOf } from './values.ts';
 

@@ -1,4 +1,4 @@
-/** Promises that an AbortSignal can reject. The underlying work continues. */
+/** Promises that an AbortSignal can reject, while the underlying work continues. */
 
 /**
  * The callbacks of each signal. All calls that share a signal use one listener, because Node warns of a leak at more
@@ -37,4 +37,9 @@ export function unlessAborted<T>(work: Promise<T>, signal: AbortSignal | undefin
     const remove = onAbort(signal, () => reject(signal.reason));
     work.then(resolve, reject).finally(remove);
   });
+}
+
+/** Whether the call failed because it was aborted. The reason may be any value, including an error of this package. */
+export function isAbort(error: unknown, signal: AbortSignal | undefined): boolean {
+  return signal?.aborted === true && error === signal.reason;
 }

@@ -1,8 +1,7 @@
 import { Transform, type TransformCallback } from 'node:stream';
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import * as z from 'zod';
-import type { AsyncCallOptions } from '../adapters/adapter.ts';
-import { type EventTransform, unchangedEvents } from '../adapters/stream.ts';
+import type { AsyncCallOptions } from '../call-options.ts';
 import { deadlineSchema } from '../config.ts';
 import { InvalidArgumentError, ResponseTransformError, type WasmtimeRuntimeError } from '../errors.ts';
 import { isEventType } from '../policy/chain-rules.ts';
@@ -11,6 +10,7 @@ import { rereadable } from '../policy/headers.ts';
 import type { SseEvent, TransformContext, TransformSseEventInput, TransformSseEventOutput } from '../types.ts';
 import { checkObject, parseArgument } from '../validate.ts';
 import { isLongEventType, MAX_TYPE_UNITS, parseBlock, serializeEvents } from './event.ts';
+import { type EventTransform, unchangedEvents } from './event-transform.ts';
 import { MAX_LINES } from './line-ends.ts';
 import { type Block, SseSplitter, TOO_LARGE, TOO_MANY_LINES } from './splitter.ts';
 
