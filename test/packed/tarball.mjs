@@ -12,7 +12,7 @@ const NEEDED = [
   ...['package.json', 'README.md', 'CHANGELOG.md', 'SECURITY.md', 'LICENSE', 'THIRD_PARTY_LICENSES.md'],
   ...['dist/index.js', 'dist/index.d.ts', 'dist/cli/main.js', 'docs/errors.md', 'docs/support.md', 'docs/promises.md'],
   ...['docs/api/README.md', 'examples/load-balancer/README.md', 'examples/container/README.md'],
-  ...['cache-aware', 'cache-aware-v2', 'lifecycle', 'misbehave', 'rewrite'].map(
+  ...['cache-aware', 'cache-aware-v2', 'lifecycle', 'masker', 'misbehave', 'rewrite'].map(
     (name) => `test/plugins/wasm/${name}.wasm`,
   ),
 ];
