@@ -1,4 +1,4 @@
-import { readFileSync } from 'node:fs';
+import { readdirSync, readFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
 import { errorOf } from '../src/errors.ts';
 import * as surface from '../src/index.ts';
@@ -289,7 +289,17 @@ const WRAPPING = [
 
 describe('docs/errors.md', () => {
   const text = readFileSync(new URL('../docs/errors.md', import.meta.url), 'utf8');
-  const entries = text.split(/^## /m).slice(1);
+  const entries = text.split(/^## (?=`)/m).slice(1);
+
+  it('names every code of the sources', () => {
+    const folder = new URL('../src/', import.meta.url);
+    const files = readdirSync(folder, { recursive: true, encoding: 'utf8' }).filter((name) => name.endsWith('.ts'));
+    const sources = files.map((name) => readFileSync(new URL(name, folder), 'utf8')).join('\n');
+    // The other names with this prefix are those of environment variables.
+    const found = new Set(sources.match(/\bCC_LB_(?!RUNTIME_WASMTIME_)[A-Z_]+\b/g));
+    expect(found.size).toBeGreaterThan(codes.length);
+    expect([...found].filter((code) => !text.includes(`\`${code}\``))).toEqual([]);
+  });
 
   it('has one entry for each code, in the order of the table', () => {
     expect(entries.map((entry) => entry.match(/^`(\w+)`/)?.[1])).toEqual(codes);
