@@ -74,30 +74,25 @@ export class UnchangedAnswer implements Answer {
   }
 }
 
-/** Transforms the events of a stream with the shape plugin. */
+/**
+ * Transforms the events of a stream with the shape plugin. What it writes for a slow client waits in the response alone,
+ * where it is counted: a paused transformer would transform one more event, which may have many megabytes.
+ */
 export class TransformedEvents implements Answer {
   readonly #transformer: SseTransformer;
-  readonly #resume: () => void;
+  readonly #recipient: Recipient;
+  /** Bytes that wait for the client. */
+  #waitingBytes = 0;
 
   constructor(transformer: SseTransformer, context: TransformContext, recipient: Recipient, events?: EventStream) {
-    const { response, resume, memory, pluginFailed, failed } = recipient;
+    const { response, pluginFailed, failed } = recipient;
     this.#transformer = transformer;
-    this.#resume = resume;
+    this.#recipient = recipient;
     response.writeHead(context.status, towardsClient(context.headers, { replacedBody: true }).flat());
     events?.begin();
     transformer.on('data', (chunk: Buffer) => {
       events?.sent(chunk);
-      if (response.write(chunk)) return;
-      // A plugin may replace a small event by one of many megabytes, which waits for a slow client.
-      if (!memory.take(chunk.length)) {
-        failed(TOO_MANY_BYTES);
-        return;
-      }
-      transformer.pause();
-      response.once('drain', () => {
-        memory.release(chunk.length);
-        transformer.resume();
-      });
+      if (!response.write(chunk)) this.#waits(chunk.length);
     });
     transformer.on('error', failed);
     transformer.on('end', () => {
@@ -108,13 +103,33 @@ export class TransformedEvents implements Answer {
   }
 
   data(chunk: Buffer): boolean {
-    if (this.#transformer.destroyed || this.#transformer.write(chunk)) return true;
-    this.#transformer.once('drain', this.#resume);
+    const { response, resume } = this.#recipient;
+    if (this.#transformer.destroyed) return true;
+    const hasSpace = this.#transformer.write(chunk);
+    if (response.writableNeedDrain) response.once('drain', resume);
+    else if (hasSpace) return true;
+    else this.#transformer.once('drain', resume);
     return false;
   }
 
   end(): void {
     this.#transformer.end();
+  }
+
+  /** Counts bytes until the client has read them. */
+  #waits(bytes: number): void {
+    const { response, memory, failed } = this.#recipient;
+    if (!memory.take(bytes)) {
+      failed(TOO_MANY_BYTES);
+      return;
+    }
+    if (this.#waitingBytes === 0) {
+      response.once('drain', () => {
+        memory.release(this.#waitingBytes);
+        this.#waitingBytes = 0;
+      });
+    }
+    this.#waitingBytes += bytes;
   }
 }
 

@@ -78,6 +78,20 @@ describe('saturation', () => {
     await until(() => balancer.requestsInFlight === 0);
   });
 
+  it('ends a stream if the events that a transform writes for a client that does not read are too large in total', async () => {
+    const server = await upstream((_, response) => {
+      response.writeHead(200, { 'content-type': 'text/event-stream' });
+      const timer = setInterval(() => response.write('data: 1\n\n'), 50);
+      response.on('close', () => clearInterval(timer));
+    });
+    const claims = { transform: 'large:12000000' };
+    const served = { principals: [principal('me', claims)], plugins: [plugin('shape', 'transforms')] };
+    const { url, balancer } = await loadBalancer(routes([server], served), { limits: { bufferedBytes: 30_000_000 } });
+    const { body } = await post(url);
+    body.on('error', () => {});
+    await until(() => balancer.requestsInFlight === 0);
+  });
+
   it('limits the answers of plugins to the bytes of a body and 1 MiB, unless the config of the engine has a limit', async () => {
     const server = await upstream(ok);
     const claims = { transform: 'large-body:1100000' };
