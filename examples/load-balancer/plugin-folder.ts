@@ -24,6 +24,8 @@ export interface PluginFolderOptions {
   readonly maxBytes: number;
   /** Maximum size of all plugins in bytes. One that exceeds it is rejected. */
   readonly maxTotalBytes: number;
+  /** Maximum deadline in milliseconds: a call of an endless plugin occupies a thread until then. */
+  readonly maxDeadlineMs: number;
   /** Maximum number of plugins. Further ones are ignored, and the first of them is reported as rejected. */
   readonly maxPlugins: number;
 }
@@ -203,7 +205,7 @@ export class PluginFolder {
   }
 
   async #loadOptions(name: string): Promise<z.infer<typeof optionsSchema>> {
-    const { path, trustedKeys } = this.#options;
+    const { path, trustedKeys, maxDeadlineMs } = this.#options;
     const file = name + OPTIONS;
     const text = await readIfThere(join(path, file));
     if (text === undefined) return {};
@@ -215,6 +217,10 @@ export class PluginFolder {
     }
     const options = optionsSchema.safeParse(parsedJson(file, text));
     if (!options.success) throw new Error(`${file}: ${z.prettifyError(options.error)}`);
+    const { deadlineMs = 0 } = options.data;
+    if (deadlineMs > maxDeadlineMs) {
+      throw new Error(`${file}: deadlineMs is ${deadlineMs}, longer than the ${maxDeadlineMs} of the engine's config`);
+    }
     return options.data;
   }
 }

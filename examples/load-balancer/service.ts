@@ -1,5 +1,6 @@
 /** The complete program: workers, the deployment, the plugin folder and the admin server. */
 import type { Server } from 'node:http';
+import { hotEngineConfigSchema } from 'cc-lb-runtime-wasmtime';
 import { AggregatorRegistry, Counter, Gauge, Registry } from 'prom-client';
 import { adminServer, type Operations } from './admin.ts';
 import { type Config, readConfig } from './config.ts';
@@ -13,8 +14,6 @@ import { pluginKey, type Routes } from './routes.ts';
 import { pluginsOf, type Status, statusOf } from './status.ts';
 import type { PluginName } from './worker.ts';
 import { Workers } from './workers.ts';
-
-const DEFAULT_MAX_MODULE_BYTES = 32 * 1024 * 1024;
 
 /** A running load balancer of several processes. */
 export class Service implements Operations {
@@ -71,8 +70,8 @@ export class Service implements Operations {
     const { pluginFolder, trustedKeys, engine, routes, admin } = this.#config;
     let found: readonly FolderChange[] = [];
     if (pluginFolder !== undefined) {
-      const maxBytes = engine?.maxModuleBytes ?? DEFAULT_MAX_MODULE_BYTES;
-      this.#folder = new PluginFolder({ ...pluginFolder, trustedKeys, maxBytes });
+      const { maxModuleBytes: maxBytes, deadlineMs: maxDeadlineMs } = hotEngineConfigSchema.parse(engine ?? {});
+      this.#folder = new PluginFolder({ ...pluginFolder, trustedKeys, maxBytes, maxDeadlineMs });
       found = await this.#folder.read();
     }
     await this.#workers.start(routes);

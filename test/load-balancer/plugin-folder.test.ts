@@ -16,11 +16,17 @@ const SETTLE_MS = 50;
 const keys = generateKeyPairSync('ed25519');
 const others = generateKeyPairSync('ed25519');
 
-const LIMITS = { maxBytes: 32 * 1024 * 1024, maxTotalBytes: 256 * 1024 * 1024, maxPlugins: 1_000 };
+const OPTIONS = {
+  settleMs: SETTLE_MS,
+  maxBytes: 32 * 1024 * 1024,
+  maxTotalBytes: 256 * 1024 * 1024,
+  maxPlugins: 1_000,
+  maxDeadlineMs: 5_000,
+};
 
-function folder(trustedKeys: readonly KeyObject[] = [], limits: Partial<typeof LIMITS> = {}) {
+function folder(trustedKeys: readonly KeyObject[] = [], options: Partial<typeof OPTIONS> = {}) {
   const path = temporaryFolder();
-  const plugins = new PluginFolder({ path, trustedKeys, settleMs: SETTLE_MS, ...LIMITS, ...limits });
+  const plugins = new PluginFolder({ path, trustedKeys, ...OPTIONS, ...options });
   onTestFinished(() => plugins.close());
   const write = (file: string, content: string | Buffer) => writeFileSync(join(path, file), content);
   return { path, plugins, write };
@@ -99,6 +105,7 @@ describe('PluginFolder', () => {
     ['an unknown option', '{"knd":"filter"}', /knd/],
     ['text that is not JSON, without quoting it', 'sk-secret', /^a\.json is not valid JSON$/],
     ['a deadline that no timer can have', '{"deadlineMs":2147483648}', /deadlineMs/],
+    ['a deadline beyond that of the engine', '{"deadlineMs":5001}', /deadlineMs is 5001, longer than the 5000/],
   ])('rejects a plugin with %s', async (_, options, reason) => {
     const { plugins, write } = folder();
     write('a.wasm', guest('cache-aware'));
@@ -113,14 +120,15 @@ describe('PluginFolder', () => {
   });
 
   it('reports a file after it is completely written', async () => {
-    const { path, plugins, write } = folder();
+    const settleMs = 1_000;
+    const { path, plugins, write } = folder([], { settleMs });
     const reported: FolderChange[] = [];
     plugins.watch(async (changes) => void reported.push(...changes));
     const bytes = guest('cache-aware');
     write('a.wasm', bytes.subarray(0, 10));
     // Takes longer in total than the settling time, without a pause of that length.
     for (let at = 10; at < bytes.length; at += Math.ceil(bytes.length / 10)) {
-      await delay(SETTLE_MS / 5);
+      await delay(settleMs / 8);
       appendFileSync(join(path, 'a.wasm'), bytes.subarray(at, at + Math.ceil(bytes.length / 10)));
     }
     await until(() => reported.length > 0);
