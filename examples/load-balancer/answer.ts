@@ -14,7 +14,7 @@ import {
 import { TOO_MANY_BYTES } from './body.ts';
 import { Chunks } from './chunks.ts';
 import type { Holding } from './fair-shares.ts';
-import { towardsClientUnchanged } from './headers.ts';
+import { headerBytes, towardsClientUnchanged } from './headers.ts';
 import type { EventStream } from './keep-alive.ts';
 
 /** Receives the body of an answer. */
@@ -194,11 +194,9 @@ export class TransformedAnswer implements Answer {
       return;
     }
     const sent = outcome.kind === 'transformed' ? outcome : { body, ...this.#context };
-    if (sent.body !== body) {
-      memory.release(body.length);
-      if (!memory.take(sent.body.length)) throw TOO_MANY_BYTES;
-    }
     const lines = towardsClient(sent.headers, { replacedBody: sent.body !== body }).flat();
+    if (sent.body !== body) memory.release(body.length);
+    if (!memory.take(headerBytes(lines) + (sent.body === body ? 0 : sent.body.length))) throw TOO_MANY_BYTES;
     if (!BODILESS.has(sent.status)) lines.push('content-length', String(sent.body.length));
     response.writeHead(sent.status, lines).end(sent.body);
   }

@@ -24,7 +24,7 @@ import { type Body, readBody, TOO_MANY_BYTES } from './body.ts';
 import type { CacheLedger } from './cache-ledger.ts';
 import { isUnsendable, noneAvailable, refusalOf } from './failure.ts';
 import { type FairShares, Holding } from './fair-shares.ts';
-import { apiKeyOf, endToEnd, linesOf } from './headers.ts';
+import { apiKeyOf, endToEnd, headerBytes, linesOf } from './headers.ts';
 import { type KeepAlive, takesComments } from './keep-alive.ts';
 import { Observation } from './observation.ts';
 import { type OutboundRequest, shapedRequest, unshapedRequest } from './outbound.ts';
@@ -305,8 +305,10 @@ export class Exchange implements AttemptOwner {
     if (shaped.kind !== 'shaped' && shaped.error !== undefined) this.#log('warn', 'a shape failed', shaped.error);
     if (shaped.kind === 'unavailable') return this.#unavailable(shaped);
     const { body } = shaped.request;
-    if (body !== this.#body && !this.#memory.take(body.length)) throw TOO_MANY_BYTES;
-    return this.#dispatch(target, shapedRequest(shaped.request, target));
+    const request = shapedRequest(shaped.request, target);
+    const bytes = headerBytes(request.headers) + (body === this.#body ? 0 : body.length);
+    if (!this.#memory.take(bytes)) throw TOO_MANY_BYTES;
+    return this.#dispatch(target, request);
   }
 
   /** Sends the request, or tries the next target if this one has no free connection anymore. */

@@ -64,6 +64,11 @@ export function towardsClientUnchanged(headers: IncomingHttpHeaders): string[] {
   return flat;
 }
 
+/** Returns the size of header lines in the form of node:http. A plugin may write up to a megabyte of them. */
+export function headerBytes(flat: readonly string[]): number {
+  return flat.reduce((bytes, { length }) => bytes + length, 0);
+}
+
 /** Returns the key of a client: `x-api-key`, or a bearer token; empty without one. */
 export function apiKeyOf(headers: IncomingHttpHeaders): string {
   const key = headers['x-api-key'];

@@ -61,7 +61,7 @@ describe('saturation', () => {
     const served = { principals: [principal('me', claims)], plugins: [plugin('shape', 'transforms')] };
     const { url } = await loadBalancer(routes([server], served), { limits: { bufferedBytes: 1_000 } });
     expect(await reply(url, { body: '' })).toMatchObject({ status: 503, headers: { 'retry-after': '1' } });
-    const larger = await loadBalancer(routes([server], served), { limits: { bufferedBytes: 2_000 } });
+    const larger = await loadBalancer(routes([server], served), { limits: { bufferedBytes: 4_000 } });
     expect(await reply(larger.url, { body: '' })).toMatchObject({ status: 200, text: 'b'.repeat(2_000) });
   });
 
@@ -103,6 +103,24 @@ describe('saturation', () => {
     const engine = { wireBounds: { outputBodyBytes: 2_000_000 } };
     const larger = await loadBalancer(routes([server], served), { limits, engine });
     expect((await reply(larger.url)).text).toHaveLength(1_100_000);
+  });
+
+  it('produces 503 with Retry-After if a shape writes headers that are too large to be buffered', async () => {
+    const server = await upstream(ok);
+    const served = { principals: [principal('me', { puppet: true })], plugins: [plugin('shape', 'puppet')] };
+    const { url, balancer } = await loadBalancer(routes([server], served), { limits: { bufferedBytes: 20_000 } });
+    const shaped = (bytes: number) => {
+      const answer = {
+        url: server.url,
+        method: 'POST',
+        headers: ['x-large', 'v'.repeat(bytes)],
+        body: Buffer.alloc(0),
+      };
+      return reply(url, { body: Buffer.from(encodeToBytes(shapeResponse, answer)) });
+    };
+    expect((await shaped(2_000)).status).toBe(200);
+    await until(() => balancer.requestsInFlight === 0);
+    expect(await shaped(8_000)).toMatchObject({ status: 503, headers: { 'retry-after': '1' } });
   });
 
   it('produces 503 with Retry-After if a shape writes a body that is too large to be buffered', async () => {
