@@ -54,7 +54,9 @@ export class UnchangedAnswer implements Answer {
     this.#events = events;
     this.#length = Number(headers['content-length']);
     response.writeHead(status, towardsClientUnchanged(headers));
-    events?.begin();
+    // The answer is complete. Its content-length is that of another one, and undici reports the missing body as an error.
+    if (BODILESS.has(status)) response.end();
+    else events?.begin();
   }
 
   data(chunk: Buffer): boolean {

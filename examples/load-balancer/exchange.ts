@@ -240,7 +240,7 @@ export class Exchange implements AttemptOwner {
   }
 
   failed(attempt: Attempt, error: Error): void {
-    if (this.#isClosed) return;
+    if (this.#isClosed || this.#response.writableEnded) return;
     if (attempt.hasBegun || isUnsendable(error) || this.#next >= this.#targets.length) {
       this.fail(error);
       return;

@@ -179,6 +179,16 @@ describe('an upstream that', () => {
     expect((await reply(url)).status).toBe(503);
   });
 
+  it('states the content-length of a body that a 304 does not have is answered', async () => {
+    const server = await rawServer((socket) => {
+      socket.on('data', () => socket.write('HTTP/1.1 304 Not Modified\r\netag: "1"\r\ncontent-length: 5\r\n\r\n'));
+    });
+    const { url, balancer, log } = await loadBalancer(routes([server]));
+    expect(await reply(url)).toMatchObject({ status: 304, headers: { etag: '"1"' }, text: '' });
+    await until(() => balancer.requestsInFlight === 0);
+    expect(log).toEqual([]);
+  });
+
   it('repeats its content-type is answered', async () => {
     const type = 'content-type: application/json\r\n';
     const server = await rawServer((socket) =>
