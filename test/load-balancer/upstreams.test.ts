@@ -3,6 +3,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { createGzip, gunzipSync } from 'node:zlib';
 import { request } from 'undici';
 import { describe, expect, it } from 'vitest';
+import { rawExchange, readResponse } from '../support/gateway.ts';
 import {
   loadBalancer,
   ok,
@@ -184,7 +185,9 @@ describe('an upstream that', () => {
       socket.on('data', () => socket.write('HTTP/1.1 304 Not Modified\r\netag: "1"\r\ncontent-length: 5\r\n\r\n'));
     });
     const { url, balancer, log } = await loadBalancer(routes([server]));
-    expect(await reply(url)).toMatchObject({ status: 304, headers: { etag: '"1"' }, text: '' });
+    // Not undici, which rejects such an answer.
+    const bytes = await rawExchange(url, pipelined('/', true));
+    expect(readResponse(bytes)).toMatchObject({ status: 304, headers: { etag: '"1"' } });
     await until(() => balancer.requestsInFlight === 0);
     expect(log).toEqual([]);
   });
