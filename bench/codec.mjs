@@ -86,12 +86,12 @@ function medianNanos(step) {
 }
 
 const rust = JSON.parse(run(`${oracle}target/release/cc-lb-wire-oracle`, ['bench']));
-const answer = new Uint8Array(Buffer.from(rust.answer, 'hex'));
+const answer = Buffer.from(rust.answer, 'hex');
 const scratch = new HeapScratch(65_536, 16);
 const steps = {
   encodeBase: () => encodeRequest(filterRequestBase, request, scratch),
   encodeTiered: () => encodeRequest(filterRequestTiered, request, scratch),
-  decode: () => decodeAnswer(filterResponse, answer),
+  decode: () => decodeAnswer(filterResponse, { bytes: answer, start: 0, end: answer.length, leased: false }),
 };
 for (const [name, message] of Object.entries({ base: filterRequestBase, tiered: filterRequestTiered })) {
   encodeRequest(message, request, scratch);

@@ -7,7 +7,7 @@ import type { VersionGuard } from '../isolation/guard.ts';
 import type { NativeModule, NativeStream } from '../native/addon.ts';
 import type { HookKind } from '../types.ts';
 import type { Version } from '../versions.ts';
-import type { BytesMemory } from '../wire/decode.ts';
+import type { BytesMemory, EncodedBytes } from '../wire/decode.ts';
 import type { WrapError } from './hook-error.ts';
 
 /**
@@ -77,7 +77,7 @@ export abstract class AdapterCall<Answer> implements HookCall<Answer> {
   }
 
   abstract encode(scratch: CallScratch): void;
-  abstract decode(bytes: Buffer, start: number, end: number, leased: boolean): Answer;
+  abstract decode(encoded: EncodedBytes): Answer;
   breaksRule(_answer: Answer): boolean {
     return false;
   }

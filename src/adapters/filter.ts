@@ -4,7 +4,7 @@ import type { HotEngineConfig } from '../config.ts';
 import { encodeMessage } from '../dispatch/encode.ts';
 import type { CallScratch } from '../dispatch/scratch.ts';
 import { FilterError, GuestTrapError, InvalidArgumentError } from '../errors.ts';
-import { filterTextBytes, maxElements } from '../policy/bounds.ts';
+import { filterLimits } from '../policy/bounds.ts';
 import { namesCandidatesOnce } from '../policy/chain-rules.ts';
 import { filterOutput } from '../policy/decision.ts';
 import { requestHeaders } from '../policy/headers.ts';
@@ -15,7 +15,7 @@ import type { FilterOutput, Principal, RequestContext, UpstreamCandidate } from 
 import { recurringUuid } from '../uuid.ts';
 import { checkArray, checkObject } from '../validate.ts';
 import type { Version } from '../versions.ts';
-import { decodeAnswer } from '../wire/decode.ts';
+import { decodeAnswer, type EncodedBytes } from '../wire/decode.ts';
 import type { FilterRequest } from '../wire/messages/filter.ts';
 import type { SchemaByHook } from '../wire/schemas.ts';
 import { Adapter, FollowedKey } from './adapter.ts';
@@ -131,12 +131,11 @@ class FilterCall extends AdapterCall<FilterOutput> {
     encodeMessage(this.schema.request, this.request, scratch);
   }
 
-  decode(bytes: Buffer, start: number, end: number, leased: boolean): FilterOutput {
+  decode(encoded: EncodedBytes): FilterOutput {
     const { wireBounds } = this.config;
     // More results than candidates repeat an id or name an unknown one. The chain reports which.
-    const limit = maxElements(this.sent.length);
-    const textBytes = filterTextBytes(wireBounds);
-    const { results } = decodeAnswer(this.schema.response, bytes, start, end, leased, undefined, limit, textBytes);
+    const limits = filterLimits(this.sent.length, wireBounds);
+    const { results } = decodeAnswer(this.schema.response, encoded, limits);
     return filterOutput(results, wireBounds, this.sent);
   }
 

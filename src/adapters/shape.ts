@@ -5,7 +5,7 @@ import { areDroppedHeadersWatched, publishDroppedHeaders } from '../diagnostics.
 import { encodeMessage } from '../dispatch/encode.ts';
 import type { CallScratch } from '../dispatch/scratch.ts';
 import { DialectError, InvalidArgumentError } from '../errors.ts';
-import { maxElements, shapeTextBytes } from '../policy/bounds.ts';
+import { headerLimits } from '../policy/bounds.ts';
 import { isForwardedMethod } from '../policy/chain-rules.ts';
 import { shapedRequest } from '../policy/decision.ts';
 import { droppedByShape, requestHeaders } from '../policy/headers.ts';
@@ -29,7 +29,7 @@ import type {
 } from '../types.ts';
 import { checkObject } from '../validate.ts';
 import type { Version } from '../versions.ts';
-import { decodeAnswer } from '../wire/decode.ts';
+import { decodeAnswer, type EncodedBytes } from '../wire/decode.ts';
 import type { ShapeRequest } from '../wire/messages/shape.ts';
 import type { SchemaByHook } from '../wire/schemas.ts';
 import { Adapter, FollowedKey } from './adapter.ts';
@@ -236,13 +236,11 @@ class ShapeCall extends AdapterCall<ShapedRequest> {
     encodeMessage(this.schema.request, this.request, scratch);
   }
 
-  decode(bytes: Buffer, start: number, end: number, leased: boolean): ShapedRequest {
+  decode(encoded: EncodedBytes): ShapedRequest {
     const { shapeOriginPolicy, wireBounds } = this.config;
     const repeated = this.options?.sharesBody === true ? this.request.body : null;
     const memory = this.bodyMemory(this.options, repeated);
-    const limit = maxElements(wireBounds.maxHeaders);
-    const textBytes = shapeTextBytes(wireBounds);
-    const answer = decodeAnswer(this.schema.response, bytes, start, end, leased, memory, limit, textBytes);
+    const answer = decodeAnswer(this.schema.response, encoded, headerLimits(wireBounds), memory);
     const shaped = shapedRequest(answer, this.baseUrl, { originPolicy: shapeOriginPolicy, bounds: wireBounds });
     if (areDroppedHeadersWatched()) this.dropped = droppedByShape(answer.headers);
     return shaped;

@@ -5,13 +5,13 @@ import { encodeMessage } from '../dispatch/encode.ts';
 import type { CallScratch } from '../dispatch/scratch.ts';
 import { type ErrorContext, GuestTrapError, ResponseTransformError } from '../errors.ts';
 import type { NativeStream } from '../native/addon.ts';
-import { MAX_EVENTS, maxElements, shapeTextBytes } from '../policy/bounds.ts';
+import { EVENT_LIMITS, headerLimits } from '../policy/bounds.ts';
 import { isEventType, isFinalStatus } from '../policy/chain-rules.ts';
 import { checkStatus } from '../policy/decision.ts';
 import { transformedHeaders } from '../policy/headers.ts';
 import { InvalidAnswerError } from '../policy/invalid-answer.ts';
 import { quoted } from '../printable.ts';
-import { isLongEventType, MAX_DECODED_TYPE_BYTES, MAX_TYPE_UNITS } from '../sse/event.ts';
+import { isLongEventType, MAX_TYPE_UNITS } from '../sse/event.ts';
 import type {
   ReplacedResponse,
   SseEvent,
@@ -21,7 +21,7 @@ import type {
 } from '../types.ts';
 import { checkBytes, checkObject } from '../validate.ts';
 import type { Version } from '../versions.ts';
-import { decodeAnswer } from '../wire/decode.ts';
+import { decodeAnswer, type EncodedBytes } from '../wire/decode.ts';
 import type { TransformResponseRequest, TransformSseEventRequest } from '../wire/messages/transform.ts';
 import type { SchemaByHook } from '../wire/schemas.ts';
 import { AdapterCall } from './adapter-call.ts';
@@ -90,12 +90,10 @@ export class ResponseCall extends AdapterCall<TransformResponseOutput> {
     encodeMessage(this.schema.request, this.request, scratch);
   }
 
-  decode(bytes: Buffer, start: number, end: number, leased: boolean): TransformResponseOutput {
+  decode(encoded: EncodedBytes): TransformResponseOutput {
     const { wireBounds } = this.config;
     const memory = this.bodyMemory(this.options);
-    const limit = maxElements(wireBounds.maxHeaders);
-    const textBytes = shapeTextBytes(wireBounds);
-    const answer = decodeAnswer(this.schema.response, bytes, start, end, leased, memory, limit, textBytes);
+    const answer = decodeAnswer(this.schema.response, encoded, headerLimits(wireBounds), memory);
     if (answer.kind === 'unchanged') return { kind: 'unchanged' };
     const { status, headers, body } = answer;
     const output: { -readonly [Part in keyof ReplacedResponse]: ReplacedResponse[Part] } = { kind: 'replace' };
@@ -161,9 +159,8 @@ export class SseEventCall extends AdapterCall<TransformSseEventOutput> {
     encodeMessage(this.schema.request, this.request, scratch, this.exchange.prefix);
   }
 
-  decode(bytes: Buffer, start: number, end: number, leased: boolean): TransformSseEventOutput {
-    const { response } = this.schema;
-    const answer = decodeAnswer(response, bytes, start, end, leased, undefined, MAX_EVENTS, MAX_DECODED_TYPE_BYTES);
+  decode(encoded: EncodedBytes): TransformSseEventOutput {
+    const answer = decodeAnswer(this.schema.response, encoded, EVENT_LIMITS);
     if (answer.kind !== 'replace') return { kind: answer.kind };
     if (answer.events.some(({ event }) => isLongEventType(event))) {
       throw new InvalidAnswerError('event_type', `an event type has more than ${MAX_TYPE_UNITS} characters`);

@@ -6,12 +6,11 @@
 import { encodeMessage } from '../dispatch/encode.ts';
 import type { CallScratch } from '../dispatch/scratch.ts';
 import type { HookKind } from '../types.ts';
-import { decodeAnswer } from '../wire/decode.ts';
+import { type DecodeLimits, decodeAnswer, type EncodedBytes } from '../wire/decode.ts';
 import type { DeclaredSchemas, SchemaByHook } from '../wire/schemas.ts';
 
 /** Limits of an answer to a sample, which is decoded and not used. */
-const MAX_ELEMENTS = 10_000;
-const MAX_TEXT_BYTES = 4_096;
+const LIMITS: DecodeLimits = { maxElements: 10_000, maxTextBytes: 4_096 };
 const REQUEST_ID = 'probe-req-1';
 const MODEL = 'claude-3-haiku-20240307';
 const BODY = Buffer.from(`{"model":"${MODEL}","messages":[]}`);
@@ -54,7 +53,7 @@ export interface Probe {
   readonly hook: HookKind;
   readonly encode: (scratch: CallScratch) => void;
   /** Throws if the answer does not decode. */
-  readonly decode: (bytes: Buffer, start: number, end: number) => void;
+  readonly decode: (encoded: EncodedBytes) => void;
   /** Suffix of the message of a failure: the purpose of the sample, if it is not the canonical one. */
   readonly note: string;
 }
@@ -96,8 +95,7 @@ function probe<Hook extends Answering>(schema: SchemaByHook[Hook], sample: Reque
   return {
     hook: hook as HookKind,
     encode: (scratch) => encodeMessage(request, sample as RequestOf<'shape'>, scratch),
-    decode: (bytes, start, end) =>
-      void decodeAnswer(response, bytes, start, end, false, undefined, MAX_ELEMENTS, MAX_TEXT_BYTES),
+    decode: (encoded) => void decodeAnswer(response, encoded, LIMITS),
     note,
   };
 }

@@ -130,9 +130,10 @@ export class Dispatcher {
       const answer = native.callHook(scratch.bytes, scratch.requestBody);
       seconds = scratch.seconds;
       try {
-        if (typeof answer === 'number') value = call.decode(scratch.bytes, end, end + answer, true);
-        else if (!('failed' in answer)) {
-          value = call.decode(answer, 0, answer.length, false);
+        if (typeof answer === 'number') {
+          value = call.decode({ bytes: scratch.bytes, start: end, end: end + answer, leased: true });
+        } else if (!('failed' in answer)) {
+          value = call.decode({ bytes: answer, start: 0, end: answer.length, leased: false });
           scratch.expect(end + answer.length);
         } else if (answer.kind === 'sliced') {
           this.#recorder.sliced(call);

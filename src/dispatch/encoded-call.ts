@@ -2,6 +2,7 @@ import type { ErrorContext } from '../errors.ts';
 import type { VersionGuard } from '../isolation/guard.ts';
 import type { NativeModule } from '../native/addon.ts';
 import type { HookKind } from '../types.ts';
+import type { EncodedBytes } from '../wire/decode.ts';
 import type { HookCall } from './hook-call.ts';
 import type { CallScratch } from './scratch.ts';
 
@@ -46,6 +47,6 @@ export abstract class EncodedCall<Answer> implements HookCall<Answer> {
     scratch.body = this.#request;
   }
 
-  abstract decode(bytes: Buffer, start: number, end: number, leased: boolean): Answer;
+  abstract decode(encoded: EncodedBytes): Answer;
   abstract breaksRule(answer: Answer): boolean;
 }

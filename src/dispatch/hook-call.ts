@@ -2,6 +2,7 @@
 import type { ErrorContext } from '../errors.ts';
 import type { VersionGuard } from '../isolation/guard.ts';
 import type { NativeModule, NativeStream } from '../native/addon.ts';
+import type { EncodedBytes } from '../wire/decode.ts';
 import type { CallParameters, CallScratch } from './scratch.ts';
 
 /** One call of a hook: its target, its limits, and the encoding and decoding of its message. */
@@ -23,8 +24,8 @@ export interface HookCall<Answer> extends CallParameters {
   context(): ErrorContext;
   /** Writes the request into `scratch`. Runs the caller's getters, and throws what they throw. */
   encode(scratch: CallScratch): void;
-  /** Decodes the answer in `bytes[start, end)`. If the bytes are leased, the answer must not reference them. */
-  decode(bytes: Buffer, start: number, end: number, leased: boolean): Answer;
+  /** Decodes the answer. */
+  decode(encoded: EncodedBytes): Answer;
   /** Whether a decoded answer breaks a rule of the chain. It is returned, but counts as invalid. */
   breaksRule(answer: Answer): boolean;
 }

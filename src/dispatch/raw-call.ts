@@ -3,6 +3,7 @@ import { type ErrorContext, ModuleRejectedError } from '../errors.ts';
 import { quoted } from '../printable.ts';
 import type { HookKind } from '../types.ts';
 import type { Version } from '../versions.ts';
+import type { EncodedBytes } from '../wire/decode.ts';
 import { EncodedCall } from './encoded-call.ts';
 import { ANY_ANSWER } from './hook-call.ts';
 
@@ -27,7 +28,7 @@ export class RawCall extends EncodedCall<Uint8Array> {
     return this.#version.contextOf(this.hook);
   }
 
-  decode(bytes: Buffer, start: number, end: number, leased: boolean): Uint8Array {
+  decode({ bytes, start, end, leased }: EncodedBytes): Uint8Array {
     const view = new Uint8Array(bytes.buffer, bytes.byteOffset + start, end - start);
     return leased ? new Uint8Array(view) : view;
   }

@@ -3,6 +3,7 @@ import type { ErrorContext } from '../errors.ts';
 import type { VersionGuard } from '../isolation/guard.ts';
 import type { MonitoredAnswer } from '../isolation/monitor.ts';
 import type { Version } from '../versions.ts';
+import type { EncodedBytes } from '../wire/decode.ts';
 import type { Dispatcher } from './dispatcher.ts';
 import { encodedCopy } from './encode.ts';
 import { EncodedCall } from './encoded-call.ts';
@@ -68,8 +69,8 @@ class CopiedCall<Answer> extends EncodedCall<Answer> {
     return this.#call.context();
   }
 
-  decode(bytes: Buffer, start: number, end: number, leased: boolean): Answer {
-    return this.#call.decode(bytes, start, end, leased);
+  decode(encoded: EncodedBytes): Answer {
+    return this.#call.decode(encoded);
   }
 
   breaksRule(answer: Answer): boolean {

@@ -106,7 +106,7 @@ export class ThreadedCalls {
         throw errorOfFailure(failure, call);
       }
       try {
-        const value = call.decode(answer!, 0, answer!.length, false);
+        const value = call.decode({ bytes: answer!, start: 0, end: answer!.length, leased: false });
         outcome = outcomeOfAnswer(call, value);
         return value;
       } catch (error) {

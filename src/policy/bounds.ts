@@ -1,4 +1,6 @@
 import type { HotEngineConfig } from '../config.ts';
+import { MAX_DECODED_TYPE_BYTES } from '../sse/event.ts';
+import type { DecodeLimits } from '../wire/decode.ts';
 
 /** Limits of a plugin's answer. Every limit is inclusive. */
 export type WireBounds = HotEngineConfig['wireBounds'];
@@ -10,23 +12,24 @@ const FILTER_TEXT_BYTES = 4_096;
 /** Other texts are decoded up to this size: the rest still exceeds the limits of URLs, methods, names and event types. */
 const TEXT_BYTES = 256 * 1024;
 /** Events that may replace one: an event costs about a microsecond of the event loop, also without data. */
-export const MAX_EVENTS = 10_000;
+const MAX_EVENTS = 10_000;
+/** How far the events of an answer are decoded. */
+export const EVENT_LIMITS: DecodeLimits = { maxElements: MAX_EVENTS, maxTextBytes: MAX_DECODED_TYPE_BYTES };
 /** Elements that an answer may have in addition to those it needs, so that the rules about its lists report the excess. */
 const SPARE_ELEMENTS = 1_000;
 
-/** Returns the size to which a filter's texts are decoded, so that one of megabytes does not become a string. */
-export function filterTextBytes({ reasonBytes }: Pick<WireBounds, 'reasonBytes'>): number {
-  return Math.max(FILTER_TEXT_BYTES, reasonBytes);
+/** Returns how far the answer of a filter is decoded, so that a text of megabytes does not become a string. */
+export function filterLimits(candidates: number, { reasonBytes }: Pick<WireBounds, 'reasonBytes'>): DecodeLimits {
+  return { maxElements: candidates + SPARE_ELEMENTS, maxTextBytes: Math.max(FILTER_TEXT_BYTES, reasonBytes) };
 }
 
-/** Returns the size to which the texts and header values of a shape or a transform are decoded. */
-export function shapeTextBytes({ maxHeaderValueBytes }: Pick<WireBounds, 'maxHeaderValueBytes'>): number {
-  return Math.max(TEXT_BYTES, maxHeaderValueBytes + 1);
-}
-
-/** Returns how many elements are decoded of an answer that needs at most `needed`. */
-export function maxElements(needed: number): number {
-  return needed + SPARE_ELEMENTS;
+/** Returns how far an answer with headers is decoded: of a shape, or of a transform of a response. */
+export function headerLimits({
+  maxHeaders,
+  maxHeaderValueBytes,
+}: Pick<WireBounds, 'maxHeaders' | 'maxHeaderValueBytes'>): DecodeLimits {
+  const maxTextBytes = Math.max(TEXT_BYTES, maxHeaderValueBytes + 1);
+  return { maxElements: maxHeaders + SPARE_ELEMENTS, maxTextBytes };
 }
 
 /** Returns the longest prefix of the text that fits in `cap` UTF-8 bytes without splitting a character. */

@@ -47,6 +47,25 @@ export interface BytesMemory {
 
 const NEW_MEMORY: BytesMemory = { repeated: null, into: null };
 
+/** An encoded message: `bytes[start, end)`. */
+export interface EncodedBytes {
+  readonly bytes: Buffer;
+  readonly start: number;
+  readonly end: number;
+  /** Whether the memory is leased, so that the decoded value must not refer to it. */
+  readonly leased: boolean;
+}
+
+/** How far a message is decoded. */
+export interface DecodeLimits {
+  /** The number of elements of all lists; more are an error. */
+  readonly maxElements: number;
+  /** A longer text or latin1 value, of more than 16 KiB, is checked completely and truncated between two characters. */
+  readonly maxTextBytes: number;
+}
+
+const NO_LIMITS: DecodeLimits = { maxElements: MAX_ELEMENTS, maxTextBytes: NO_TEXT_LIMIT };
+
 class Decoder {
   private readonly texts = new TextTable();
   /** Kept for leased memory, which the next message is likely to use. */
@@ -71,13 +90,9 @@ class Decoder {
 
   decode(
     message: Message<unknown>,
-    bytes: Buffer,
-    start: number,
-    end: number,
-    leased: boolean,
+    { bytes, start, end, leased }: EncodedBytes,
+    { maxElements, maxTextBytes }: DecodeLimits,
     memory: BytesMemory,
-    maxElements: number,
-    maxTextBytes: number,
   ): unknown {
     if (bytes !== this.bytes) {
       this.bytes = bytes;
@@ -336,24 +351,18 @@ function checkStringLength(step: Step, length: number): void {
 const decoder = new Decoder();
 
 /**
- * Checks `bytes[start, end)` as `rkyv::access` does and returns the value. A byte field is a view of `bytes` if it is at
- * least half of their memory, else a copy. If the bytes are leased, it is a copy in `memory`. A text or latin1 value of more
- * than `maxTextBytes` and 16 KiB is checked completely, and truncated to `maxTextBytes` between two characters. Throws a
- * WireError with the field and the problem, also for more than `maxElements` elements in all lists.
+ * Checks an encoded message as `rkyv::access` does and returns the value. A byte field is a view of the bytes if it is at
+ * least half of their memory, else a copy. If the bytes are leased, it is a copy in `memory`. Throws a WireError with the
+ * field and the problem.
  */
 export function decodeAnswer<T>(
   message: Message<T>,
-  bytes: Uint8Array,
-  start = 0,
-  end = bytes.length,
-  leased = false,
+  encoded: EncodedBytes,
+  limits: DecodeLimits = NO_LIMITS,
   memory: BytesMemory = NEW_MEMORY,
-  maxElements = MAX_ELEMENTS,
-  maxTextBytes = NO_TEXT_LIMIT,
 ): T {
-  const buffer = bytes instanceof Buffer ? bytes : Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length);
   try {
-    return decoder.decode(message, buffer, start, end, leased, memory, maxElements, maxTextBytes) as T;
+    return decoder.decode(message, encoded, limits, memory) as T;
   } catch (error) {
     if (!(error instanceof Fault)) throw error;
     throw new WireError(`${message.name}${error.path === '' ? '' : `.${error.path}`}: ${error.problem}`);

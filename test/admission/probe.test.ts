@@ -4,8 +4,8 @@ import { CallScratch } from '../../src/dispatch/scratch.ts';
 import { admitWasm, admitWasmAsync, ProbeFailedError, SlotKey } from '../../src/index.ts';
 import type { Slot } from '../../src/slots.ts';
 import type { HookKind } from '../../src/types.ts';
-import { decodeAnswer } from '../../src/wire/decode.ts';
 import { SCHEMAS } from '../../src/wire/schemas.ts';
+import { decodeBytes } from '../support/decode.ts';
 import { thrown } from '../support/errors.ts';
 import { guest } from '../support/guest.ts';
 import { plugin } from '../support/plugins.ts';
@@ -41,7 +41,7 @@ function reports(name: string, schema: number): Record<string, unknown>[][] {
     .filter(({ hook }) => hook === 'filter')
     .map((probe) => {
       const answer = runtime.callFilter(slot.key, sent(probe));
-      return decodeAnswer(SCHEMAS.filter[schema]!.response, answer).results.map(({ reason }) => JSON.parse(reason));
+      return decodeBytes(SCHEMAS.filter[schema]!.response, answer).results.map(({ reason }) => JSON.parse(reason));
     });
 }
 
@@ -94,7 +94,7 @@ describe('samples of the other hooks', () => {
     const samples = probesOf(plugin('report-0-1-2'), 'shape').filter(({ hook }) => hook !== 'filter');
     const decoded = samples.map((probe) => [
       probe.hook,
-      decodeAnswer<unknown>(SCHEMAS[probe.hook][0]!.request as (typeof SCHEMAS.shape)[0]['request'], sent(probe)),
+      decodeBytes<unknown>(SCHEMAS[probe.hook][0]!.request as (typeof SCHEMAS.shape)[0]['request'], sent(probe)),
     ]);
     const request = {
       requestId: 'probe-req-1',

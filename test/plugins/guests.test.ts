@@ -2,8 +2,8 @@
 
 import { describe, expect, it } from 'vitest';
 import { SlotKey, type UpstreamCandidate, WasmtimeFilterPlugin, WasmtimeRuntime } from '../../src/index.ts';
-import { decodeAnswer } from '../../src/wire/decode.ts';
 import { SCHEMAS } from '../../src/wire/schemas.ts';
+import { decodeBytes } from '../support/decode.ts';
 import { encodeToBytes } from '../support/encode.ts';
 import { plugin } from '../support/plugins.ts';
 import { caller, candidates, request } from '../support/samples.ts';
@@ -27,7 +27,7 @@ const exchange = (claims: Record<string, string>) => ({
 const respond = (claims: Record<string, string>, guest = 'transforms') => {
   const { request, response } = SCHEMAS.transform_response[0]!;
   const sent = encodeToBytes(request, { exchange: exchange(claims), body: Buffer.from('abc') });
-  const answer = decodeAnswer(response, call(guest, 'transform_response', sent));
+  const answer = decodeBytes(response, call(guest, 'transform_response', sent));
   if (answer.kind === 'unchanged') return answer.kind;
   return [answer.status, answer.headers, answer.body && Buffer.from(answer.body).toString()];
 };
@@ -38,7 +38,7 @@ const stream = (claims: Record<string, string>, guest = 'transforms') => {
     exchange: exchange(claims),
     event: { event: 'ping', data: Buffer.from('data') },
   });
-  const answer = decodeAnswer(response, call(guest, 'transform_sse_event', sent));
+  const answer = decodeBytes(response, call(guest, 'transform_sse_event', sent));
   if (answer.kind !== 'replace') return answer.kind;
   return answer.events.map(({ event, data }) => [event, Buffer.from(data).toString('latin1')]);
 };
@@ -110,7 +110,7 @@ describe('mixed-schemas', () => {
   it('decodes each hook in the layout of its schema', () => {
     const [early, , later] = SCHEMAS.filter;
     const sent = encodeToBytes(early!.request, { ...http, candidates: [candidate] });
-    expect(decodeAnswer(early!.response, call(guest, 'filter', sent)).results).toEqual([
+    expect(decodeBytes(early!.response, call(guest, 'filter', sent)).results).toEqual([
       { upstreamId: 'id', decision: 'accept', reason: 'up has 5' },
     ]);
     const wrong = encodeToBytes(later!.request, { ...http, candidates: [candidate] });
@@ -118,7 +118,7 @@ describe('mixed-schemas', () => {
 
     const shape = SCHEMAS.shape[0]!;
     const asked = encodeToBytes(shape.request, { ...http, upstream: { baseUrl: null } });
-    expect(decodeAnswer(shape.response, call(guest, 'shape', asked))).toMatchObject({
+    expect(decodeBytes(shape.response, call(guest, 'shape', asked))).toMatchObject({
       url: 'https://mixed.test/',
       headers: ['x-schema', '0.2.0'],
     });
@@ -148,7 +148,7 @@ describe('canary', () => {
   const http = { requestId, principal, method: 'PUT', path: '/', headers: [], body: Buffer.from('abc') };
   const { request, response } = SCHEMAS.filter[0]!;
   const sent = encodeToBytes(request, { ...http, candidates: [] });
-  const report = (answer: Uint8Array) => decodeAnswer(response, answer).results[0]!.reason;
+  const report = (answer: Uint8Array) => decodeBytes(response, answer).results[0]!.reason;
 
   it('reports no marks in a fresh instance', () => {
     const reports = [1, 2].map(() => report(call('canary', 'filter', sent)));

@@ -3,8 +3,8 @@
  */
 
 import { describe, expect, it } from 'vitest';
-import { decodeAnswer } from '../../src/wire/decode.ts';
 import { findSchema, SCHEMAS } from '../../src/wire/schemas.ts';
+import { decodeBytes } from '../support/decode.ts';
 import { encodeToBytes } from '../support/encode.ts';
 import { call, section } from './v8.ts';
 
@@ -135,7 +135,7 @@ const GUESTS = [
 describe.each(GUESTS)('$guest', ({ guest, more, seen }) => {
   const schema = findSchema('filter', section(guest, 'cc_lb.schema.filter.v1').toString('hex'))!;
   const reports = (request: typeof priced) => {
-    const answer = decodeAnswer(schema.response, call(guest, 'filter', encodeToBytes(schema.request, request)));
+    const answer = decodeBytes(schema.response, call(guest, 'filter', encodeToBytes(schema.request, request)));
     return answer.results.map(({ upstreamId, decision, reason }) => {
       expect(decision).toBe('report');
       return [upstreamId, JSON.parse(reason)];
@@ -161,7 +161,7 @@ describe.each(GUESTS)('$guest', ({ guest, more, seen }) => {
 
   it('reads every field of a shape request', () => {
     const { request, response } = SCHEMAS.shape[0]!;
-    const answer = decodeAnswer(response, call(guest, 'shape', encodeToBytes(request, { ...exchange, upstream })));
+    const answer = decodeBytes(response, call(guest, 'shape', encodeToBytes(request, { ...exchange, upstream })));
     expect(answer).toMatchObject({ url: upstream.baseUrl, method: 'REPORT', headers: ['x-report', 'shape'] });
     expect(JSON.parse(Buffer.from(answer.body).toString())).toEqual({ ...seenExchange, upstream: seenUpstream });
   });
@@ -192,7 +192,7 @@ describe.each(['report-0-1-1', 'report-0-1-2', 'report-0-2-0'])('%s', (guest) =>
   it('reads every field of a response', () => {
     const { request, response } = SCHEMAS.transform_response[0]!;
     const sent = encodeToBytes(request, { exchange: transformed, body });
-    const answer = decodeAnswer(response, call(guest, 'transform_response', sent));
+    const answer = decodeBytes(response, call(guest, 'transform_response', sent));
     if (answer.kind !== 'replace') throw new Error(answer.kind);
     expect([answer.status, answer.headers]).toEqual([null, null]);
     expect(JSON.parse(Buffer.from(answer.body!).toString())).toEqual({ ...seenTransformed, body: seenExchange.body });
@@ -201,7 +201,7 @@ describe.each(['report-0-1-1', 'report-0-1-2', 'report-0-2-0'])('%s', (guest) =>
   it('reads every field of a server-sent event', () => {
     const { request, response } = SCHEMAS.transform_sse_event[0]!;
     const sent = encodeToBytes(request, { exchange: transformed, event: { event: 'ping ü', data: body } });
-    const answer = decodeAnswer(response, call(guest, 'transform_sse_event', sent));
+    const answer = decodeBytes(response, call(guest, 'transform_sse_event', sent));
     if (answer.kind !== 'replace') throw new Error(answer.kind);
     expect(answer.events.map(({ event }) => event)).toEqual(['report']);
     const event = { event: 'ping ü', data: seenExchange.body };

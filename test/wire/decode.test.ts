@@ -1,11 +1,12 @@
 import { describe, expect, it } from 'vitest';
-import { decodeAnswer, WireError } from '../../src/wire/decode.ts';
+import { WireError } from '../../src/wire/decode.ts';
 import { type CandidateVerdict, filterRequestBase, filterResponse } from '../../src/wire/messages/filter.ts';
 import { observeEvent } from '../../src/wire/messages/observe.ts';
 import { type ShapeResponse, shapeResponse } from '../../src/wire/messages/shape.ts';
 import { transformResponseResult, transformSseEventResult } from '../../src/wire/messages/transform.ts';
 import type { Message } from '../../src/wire/rkyv.ts';
 import { collector } from '../support/collector.ts';
+import { decodeBytes } from '../support/decode.ts';
 import { encodeToBytes } from '../support/encode.ts';
 import { canonical } from './fuzz/canonical.ts';
 import { ROOTS } from './fuzz/roots.ts';
@@ -24,7 +25,7 @@ function atOddOffset(bytes: Uint8Array): Uint8Array {
 
 function decodeError(message: Message<unknown>, bytes: Uint8Array): string {
   try {
-    decodeAnswer(message, bytes);
+    decodeBytes(message, bytes);
   } catch (error) {
     if (error instanceof WireError) return error.message;
     throw error;
@@ -43,12 +44,12 @@ describe('bytes of rkyv', () => {
 
   it.each(ROOTS)('decode to their values: $wire/$message.name', ({ wire, message }) => {
     for (const vector of vectors.filter((one) => one.wire === wire && one.name === message.name))
-      expect(canonical(decodeAnswer(message, vector.bytes))).toBe(vector.value);
+      expect(canonical(decodeBytes(message, vector.bytes))).toBe(vector.value);
   });
 
   it('decode at any offset in memory', () => {
     for (const vector of vectors.slice(0, 60))
-      expect(canonical(decodeAnswer(messageOf(vector), atOddOffset(vector.bytes)))).toBe(vector.value);
+      expect(canonical(decodeBytes(messageOf(vector), atOddOffset(vector.bytes)))).toBe(vector.value);
   });
 });
 
@@ -65,7 +66,7 @@ describe('verdicts of rkyv on damaged bytes', () => {
       const message = messageOf(vector);
       const context = `${vector.wire}/${vector.name} ${Buffer.from(bytes).toString('hex')}`;
       if (verdict === 0) expect(decodeError(message, bytes), context).not.toBe('accepted');
-      else expect(digest(canonical(decodeAnswer(message, bytes))), context).toBe(expected);
+      else expect(digest(canonical(decodeBytes(message, bytes))), context).toBe(expected);
     }
   });
 });
@@ -129,8 +130,8 @@ it('decodeAnswer limits the number of elements, so that a small answer cannot al
   const event = { event: '', data: new Uint8Array(0) };
   const answer = (count: number) =>
     encodeToBytes(transformSseEventResult, { kind: 'replace', events: new Array(count).fill(event) });
-  expect(decodeAnswer(transformSseEventResult, answer(100_000))).toMatchObject({ kind: 'replace' });
-  expect(() => decodeAnswer(transformSseEventResult, answer(100_001))).toThrow(
+  expect(decodeBytes(transformSseEventResult, answer(100_000))).toMatchObject({ kind: 'replace' });
+  expect(() => decodeBytes(transformSseEventResult, answer(100_001))).toThrow(
     'events: the message has more than 100000 elements',
   );
 });
@@ -138,7 +139,7 @@ it('decodeAnswer limits the number of elements, so that a small answer cannot al
 describe('limits of an answer', () => {
   const limited = (results: readonly CandidateVerdict[], maxElements: number, maxTextBytes: number) => {
     const bytes = encodeToBytes(filterResponse, { results });
-    return decodeAnswer(filterResponse, bytes, 0, bytes.length, false, undefined, maxElements, maxTextBytes).results;
+    return decodeBytes(filterResponse, bytes, { maxElements, maxTextBytes }).results;
   };
   const verdict = { upstreamId: 'id', decision: 'accept', reason: '' };
 
@@ -162,14 +163,14 @@ describe('limits of an answer', () => {
   it('truncate long header values', () => {
     const answer = { url: '', method: '', headers: ['n', 'ÿ'.repeat(20_000)], body: new Uint8Array(0) };
     const bytes = encodeToBytes(shapeResponse, answer);
-    const { headers } = decodeAnswer(shapeResponse, bytes, 0, bytes.length, false, undefined, 1, 1_000);
+    const { headers } = decodeBytes(shapeResponse, bytes, { maxElements: 1, maxTextBytes: 1_000 });
     expect(headers).toEqual(['n', 'ÿ'.repeat(1_000)]);
   });
 
   it('leave the bytes after a prefix checked', () => {
     const bytes = encodeToBytes(filterResponse, { results: [{ ...verdict, reason: `${'a'.repeat(20_000)}é` }] });
     bytes[bytes.indexOf(0xc3)] = 0xff;
-    expect(() => decodeAnswer(filterResponse, bytes, 0, bytes.length, false, undefined, 1, 1_000)).toThrow(
+    expect(() => decodeBytes(filterResponse, bytes, { maxElements: 1, maxTextBytes: 1_000 })).toThrow(
       'results[0].reason: invalid UTF-8',
     );
   });
@@ -184,21 +185,21 @@ describe('decoded values', () => {
   it('have bodies that are views of the answer', () => {
     const large = { ...answer, body: new Uint8Array(200).fill(1) };
     const bytes = atOddOffset(encodeToBytes(shapeResponse, large));
-    const { body } = decodeAnswer(shapeResponse, bytes);
+    const { body } = decodeBytes(shapeResponse, bytes);
     expect(body).toEqual(large.body);
     expect(body.buffer).toBe(bytes.buffer);
   });
 
   it('have a copy of a body that takes less than half of the memory of the answer', () => {
     const bytes = Uint8Array.from([...new Uint8Array(1_600), ...encodeToBytes(shapeResponse, answer)]);
-    const { body } = decodeAnswer(shapeResponse, bytes);
+    const { body } = decodeBytes(shapeResponse, bytes);
     expect(body).toEqual(answer.body);
     expect(body.buffer.byteLength).toBe(answer.body.length);
   });
 
   it('have null for absent fields of a replacement', () => {
     const value = { kind: 'replace', status: null, headers: null, body: null } as const;
-    expect(decodeAnswer(transformResponseResult, encodeToBytes(transformResponseResult, value))).toEqual(value);
+    expect(decodeBytes(transformResponseResult, encodeToBytes(transformResponseResult, value))).toEqual(value);
   });
 
   it('have bigint for integers past 2^53 - 1 and numbers for smaller ones', () => {
@@ -208,14 +209,14 @@ describe('decoded values', () => {
       eventCount: 2 ** 53 - 1,
       totalBytes: 2n ** 64n - 1n,
     } as const;
-    expect(decodeAnswer(observeEvent, encodeToBytes(observeEvent, chunk))).toEqual(chunk);
+    expect(decodeBytes(observeEvent, encodeToBytes(observeEvent, chunk))).toEqual(chunk);
   });
 
   it('have every string unchanged, long or short, ASCII or not', () => {
     const texts = ['', '\0', 'a'.repeat(64), 'a'.repeat(65), 'é'.repeat(40), '\ufeffx', '😀', 'a'.repeat(100_000)];
     const results = texts.map((reason) => ({ upstreamId: reason, decision: 'accept', reason }));
     for (const list of [results, results.slice(0, 4)])
-      expect(decodeAnswer(filterResponse, encodeToBytes(filterResponse, { results: list }))).toEqual({ results: list });
+      expect(decodeBytes(filterResponse, encodeToBytes(filterResponse, { results: list }))).toEqual({ results: list });
   });
 
   it('do not keep the text around the names of headers in memory', () => {
@@ -225,7 +226,7 @@ describe('decoded values', () => {
       for (let i = from; i < from + count; i++) {
         const headers = [`x-long-name-of-header-${i}`, 'v'.repeat(NAMED_BYTES)];
         const bytes = encodeToBytes(shapeResponse, { url: '', method: '', headers, body: new Uint8Array(0) });
-        names.push(decodeAnswer(shapeResponse, bytes).headers[0] as string);
+        names.push(decodeBytes(shapeResponse, bytes).headers[0] as string);
       }
     };
     decodeNames(0, 10);
@@ -248,6 +249,6 @@ describe('decoded values', () => {
       principal: { id: 'p', kind: 'api_key', claims: ['k', new TextEncoder().encode('1')] },
       candidates: [],
     };
-    expect(decodeAnswer(filterRequestBase, encodeToBytes(filterRequestBase, request))).toEqual(request);
+    expect(decodeBytes(filterRequestBase, encodeToBytes(filterRequestBase, request))).toEqual(request);
   });
 });

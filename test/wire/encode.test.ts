@@ -1,11 +1,11 @@
 import { describe, expect, it } from 'vitest';
 import type { UpstreamCandidate } from '../../src/types.ts';
-import { decodeAnswer } from '../../src/wire/decode.ts';
 import { encodeRequest } from '../../src/wire/encode.ts';
 import { type FilterRequest, filterRequestBase, filterRequestTiered } from '../../src/wire/messages/filter.ts';
 import { observeEvent } from '../../src/wire/messages/observe.ts';
 import type { Message } from '../../src/wire/rkyv.ts';
 import { HeapScratch } from '../../src/wire/scratch.ts';
+import { decodeBytes } from '../support/decode.ts';
 import { encodeToBytes } from '../support/encode.ts';
 import { resizable } from '../support/views.ts';
 import { ROOTS } from './fuzz/roots.ts';
@@ -27,7 +27,7 @@ function encodeScratch(message: Message<unknown>, value: unknown, scratch: HeapS
 describe('bytes of rkyv', () => {
   it.each(ROOTS)('equal the encoding of their values: $wire/$message.name', ({ wire, message }) => {
     for (const vector of vectors.filter((one) => one.wire === wire && one.name === message.name)) {
-      const written = encodeToBytes(message, decodeAnswer(message, vector.bytes));
+      const written = encodeToBytes(message, decodeBytes(message, vector.bytes));
       expect(Buffer.compare(written, vector.bytes), vector.value).toBe(0);
     }
   });
@@ -37,9 +37,7 @@ describe('bytes of rkyv', () => {
       const message = messageOf(vector);
       const scratch = new HeapScratch(24, 16);
       scratch.bytes.fill(0xee, 0, 16);
-      expect(Buffer.compare(encodeScratch(message, decodeAnswer(message, vector.bytes), scratch), vector.bytes)).toBe(
-        0,
-      );
+      expect(Buffer.compare(encodeScratch(message, decodeBytes(message, vector.bytes), scratch), vector.bytes)).toBe(0);
       expect(scratch.bytes.subarray(0, 16).every((byte) => byte === 0xee)).toBe(true);
     }
   });
@@ -49,9 +47,7 @@ describe('bytes of rkyv', () => {
     for (const vector of vectors) {
       scratch.bytes.fill(0xff);
       const message = messageOf(vector);
-      expect(Buffer.compare(encodeScratch(message, decodeAnswer(message, vector.bytes), scratch), vector.bytes)).toBe(
-        0,
-      );
+      expect(Buffer.compare(encodeScratch(message, decodeBytes(message, vector.bytes), scratch), vector.bytes)).toBe(0);
     }
   });
 });
@@ -132,7 +128,7 @@ describe('absent fields', () => {
 
   it('differ from an empty value in a query', () => {
     const read = (query: string | null | undefined): unknown =>
-      decodeAnswer(filterRequestBase, encodeToBytes(filterRequestBase, request({ query }))).query;
+      decodeBytes(filterRequestBase, encodeToBytes(filterRequestBase, request({ query }))).query;
     expect([read(''), read(null), read(undefined)]).toEqual(['', null, null]);
   });
 });

@@ -1,8 +1,8 @@
 import { describe, expect, it } from 'vitest';
-import { decodeAnswer } from '../../src/wire/decode.ts';
 import { filterRequestBase, filterRequestTiered } from '../../src/wire/messages/filter.ts';
 import { observeEvent } from '../../src/wire/messages/observe.ts';
 import { shapeRequest } from '../../src/wire/messages/shape.ts';
+import { decodeBytes } from '../support/decode.ts';
 import { encodeToBytes } from '../support/encode.ts';
 import { candidate, refusal, request } from './samples.ts';
 
@@ -11,7 +11,7 @@ describe('headers', () => {
     const many = Array.from({ length: 20_000 }, (_, i) => (i % 2 === 0 ? `name-${i}` : `value-${i}`));
     for (const headers of [[], many, [...many, 'last', 'ÿ']]) {
       const bytes = encodeToBytes(filterRequestBase, request({ headers }));
-      expect(decodeAnswer(filterRequestBase, bytes).headers).toEqual(headers);
+      expect(decodeBytes(filterRequestBase, bytes).headers).toEqual(headers);
     }
   });
 
@@ -42,7 +42,7 @@ describe('claims', () => {
       ...request({ principal: { id: 'p', kind: 'k', claims } }),
       upstream: { baseUrl: null },
     });
-    const read = decodeAnswer(shapeRequest, bytes).principal.claims;
+    const read = decodeBytes(shapeRequest, bytes).principal.claims;
     expect(read.map((part) => (typeof part === 'string' ? part : new TextDecoder().decode(part)))).toEqual(claims);
   });
 });
@@ -50,7 +50,7 @@ describe('claims', () => {
 describe('text', () => {
   it.each(['\0', '漢字', '😀', 'é'.repeat(500), 'a'.repeat(200_000), '\ufeff'])('is encoded unchanged (%#)', (text) => {
     const value = request({ path: text, candidates: [candidate({ name: text })] });
-    const read = decodeAnswer(filterRequestTiered, encodeToBytes(filterRequestTiered, value));
+    const read = decodeBytes(filterRequestTiered, encodeToBytes(filterRequestTiered, value));
     expect([read.path, read.candidates[0]!.name]).toEqual([text, text]);
   });
 
@@ -81,7 +81,7 @@ describe('numbers', () => {
     'accept %s as a u64',
     (value) => {
       const chunk = { type: 'chunk', batchIndex: value, eventCount: value, totalBytes: 0 } as const;
-      const read = decodeAnswer(observeEvent, encodeToBytes(observeEvent, chunk));
+      const read = decodeBytes(observeEvent, encodeToBytes(observeEvent, chunk));
       expect(read.type === 'chunk' && [BigInt(read.batchIndex), BigInt(read.eventCount)]).toEqual([
         BigInt(value),
         BigInt(value),

@@ -1,5 +1,6 @@
 /** Makes a fuzzed input from a seed and its number alone, and compares the codec with rkyv on it. */
-import { decodeAnswer, WireError } from '../../../src/wire/decode.ts';
+import { WireError } from '../../../src/wire/decode.ts';
+import { decodeBytes } from '../../support/decode.ts';
 import { encodeToBytes } from '../../support/encode.ts';
 import { canonical } from './canonical.ts';
 import { mutate } from './mutate.ts';
@@ -35,7 +36,7 @@ export function disagreement(sample: Sample, judgment: Judgment): string | null 
   if (sample.value !== undefined && judgment.verdict !== 2) return 'rkyv would not have written these bytes';
   let decoded: unknown;
   try {
-    decoded = decodeAnswer(message, sample.bytes);
+    decoded = decodeBytes(message, sample.bytes);
   } catch (error) {
     if (!(error instanceof WireError)) return `the decoder threw ${String(error)}`;
     return judgment.verdict === 0 ? null : `rkyv accepts, the decoder throws ${error.message}`;
