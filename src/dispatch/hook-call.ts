@@ -14,6 +14,8 @@ export interface HookCall<Answer> extends CallParameters {
   readonly plugin: string;
   /** The calling principal, which the breaker of a global slot counts separately. */
   readonly principal: string;
+  /** The principal in whose line an off-thread call waits; absent is the calling one. */
+  readonly queuedFor?: string;
   /** The guard of the slot version; null for probes, which belong to no slot. */
   readonly guard: VersionGuard | null;
   /** Whether the call is repeated with a longer deadline if it expires, which is then not recorded. */

@@ -56,8 +56,15 @@ export function shadowOf<Answer>(dispatcher: Dispatcher, call: Shadowed<Answer>)
   }
 }
 
+/**
+ * The principal that all monitored calls wait for. In the line of the caller, its requests would wait for a slow monitored
+ * version; with lines of their own, several slow ones could hold all permits.
+ */
+const MONITORED_PRINCIPAL = '__monitored__';
+
 /** A call with an encoded copy of the request. */
 class CopiedCall<Answer> extends EncodedCall<Answer> {
+  readonly queuedFor = MONITORED_PRINCIPAL;
   readonly #call: HookCall<Answer>;
 
   constructor(call: HookCall<Answer>) {

@@ -71,7 +71,7 @@ export class ThreadedCalls {
       return saturated('staging', `the request takes ${bytes} bytes, more than maxStagingBytes (${maxStagingBytes})`);
     }
     scratch.setParameters(call, 0);
-    return (call.stream ?? call.module).stage(scratch.bytes, scratch.requestBody, call.principal);
+    return (call.stream ?? call.module).stage(scratch.bytes, scratch.requestBody, queuedFor(call));
   }
 
   /**
@@ -135,8 +135,12 @@ export class ThreadedCalls {
       guard?.recheck(began, principal, call);
       return staged.run();
     };
-    return enqueue(run, probe ? Number.POSITIVE_INFINITY : this.#config.maxQueuedCalls, principal);
+    return enqueue(run, probe ? Number.POSITIVE_INFINITY : this.#config.maxQueuedCalls, queuedFor(call));
   }
+}
+
+function queuedFor({ queuedFor, principal }: HookCall<unknown>): string {
+  return queuedFor ?? principal;
 }
 
 const QUEUE_FULL = saturated('queue');

@@ -14,7 +14,7 @@ import {
 } from '../../src/index.ts';
 import { instanceWithGetters } from '../support/classes.ts';
 import { rejected, thrown } from '../support/errors.ts';
-import { guest } from '../support/guest.ts';
+import { guest, LONGER_THAN_PROBES, misbehavesAfterProbe } from '../support/guest.ts';
 import { plugin } from '../support/plugins.ts';
 import { newRuntime, recorder } from '../support/runtimes.ts';
 import { caller, candidates, request, response, sseEvent, started, upstream } from '../support/samples.ts';
@@ -133,6 +133,20 @@ describe('a monitored version in a slot with an enforcing version', () => {
     await Promise.all(Array.from({ length: 20 }, call));
     await runtime.drain();
     expect(slot.status.monitor).toMatchObject({ agreed: 1, skipped: 19 });
+  });
+
+  it('does not delay the off-thread calls of its callers', async () => {
+    const runtime = newRuntime();
+    const slot = runtime.registerFilter(key, 'enforcing', plugin('cache-aware'));
+    const endless = guest({ hook: misbehavesAfterProbe('(loop (br 0)) unreachable') });
+    runtime.registerFilter(key, 'endless', endless, { ...MONITOR, deadlineMs: 3_000 });
+    const filter = WasmtimeFilterPlugin.follow(runtime, key);
+    const large = request({ body: Buffer.alloc(LONGER_THAN_PROBES) });
+    for (let i = 0; i < 2; i++) filter.filter(large, caller(), candidates(1));
+    await filter.filterAsync(request(), caller(), candidates(1), { where: 'thread' });
+    expect(slot.status.monitor!.failed).toBeLessThan(2);
+    await runtime.drain();
+    expect(slot.status.monitor).toMatchObject({ failed: 2, agreed: 0, differed: 1 });
   });
 
   it('does not count a finished, an aborted, or an invalid call as in flight', async () => {
