@@ -104,7 +104,8 @@ function isNamed(host: string | undefined, names: readonly string[]): boolean {
 }
 
 async function change(operations: Operations, path: string, request: IncomingMessage): Promise<Answer> {
-  if (operations.token === undefined) return [403, { error: 'the config names no admin token' }];
+  if (operations.token === undefined)
+    return [403, { error: 'changes require a token: set admin.tokenVariable in the config' }];
   if (!isSame(bearerToken(request.headers), operations.token)) return [401, { error: 'the token is missing or wrong' }];
   const body = await readJson(request);
   switch (path) {

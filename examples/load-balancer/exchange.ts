@@ -32,7 +32,7 @@ import { Prompt } from './prompt.ts';
 import type { LogEntry, RequestRecord } from './record.ts';
 import { Refusal, sendRefusal } from './refusal.ts';
 import type { PrincipalRoute } from './routes.ts';
-import { hasDotSegments, splitTarget, TARGET_PROBLEM } from './target.ts';
+import { splitTarget, targetProblem } from './target.ts';
 import { inContext, methodsInContext } from './tracing.ts';
 import { isEventStream, NO_USAGE, type Usage, type UsageReader, usageReader } from './usage.ts';
 import { candidatesOf, type Plugins, type Target, type View } from './view.ts';
@@ -139,9 +139,8 @@ export class Exchange implements AttemptOwner {
       const principal = this.#principal;
       if (principal === undefined) throw new Refusal(401, 'authentication_error', 'no principal has this key');
       this.#observation?.add({ type: 'authn_complete', principalId: principal.id, principalKind: principal.kind });
-      if (hasDotSegments(this.#request.url!)) {
-        throw new Refusal(400, 'invalid_request_error', TARGET_PROBLEM);
-      }
+      const problem = targetProblem(this.#request.url!);
+      if (problem !== null) throw new Refusal(400, 'invalid_request_error', problem);
       // The response contains the request, with the upstream's key.
       if (this.#request.method === 'TRACE') throw new Refusal(501, 'invalid_request_error', 'TRACE is not supported');
       const { hasFilters, hasShape } = this.#plugins;

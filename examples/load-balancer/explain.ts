@@ -4,7 +4,7 @@ import type { CacheLedger } from './cache-ledger.ts';
 import { noneAvailable } from './failure.ts';
 import { endToEnd, type HeaderPairs } from './headers.ts';
 import { Prompt } from './prompt.ts';
-import { hasDotSegments, splitTarget, TARGET_PROBLEM } from './target.ts';
+import { splitTarget, targetProblem } from './target.ts';
 import { candidatesOf, type View } from './view.ts';
 
 /** The request to explain. */
@@ -44,7 +44,7 @@ export interface Explanation {
 
 /**
  * Runs filters and shape for a request with the current predictions. Rejects for a principal that the view does not have
- * and for a target with dot segments.
+ * and for an invalid target.
  */
 export async function explain(
   view: View,
@@ -53,7 +53,8 @@ export async function explain(
 ): Promise<Explanation> {
   const principal = view.principal(id);
   if (principal === undefined) throw new Error(`unknown principal ${JSON.stringify(id)}`);
-  if (hasDotSegments(url)) throw new Error(TARGET_PROBLEM);
+  const unsafe = targetProblem(url);
+  if (unsafe !== null) throw new Error(unsafe);
   const { chain } = view.pluginsOf(principal);
   const prompt = new Prompt(Buffer.from(body));
   const connection = headers.find(([name]) => name.toLowerCase() === 'connection')?.[1];

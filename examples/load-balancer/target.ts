@@ -6,9 +6,6 @@ const DOT_SEGMENTS = /(^|[/\\])(\.|%2e){2}([/\\]|$)/i;
 /** A path and a query that a URL parser preserves, unless a segment starts with a dot. */
 const PLAIN = /^\/[\w~!$&()*+,;=:@%./-]*(\?[\w~!$&()*+,;=:@%./?-]*)?$/;
 
-/** Why a request is refused whose target has dot segments. */
-export const TARGET_PROBLEM = 'the target must be a path without dot segments';
-
 /** Splits a request target; a target without `?` has no query. */
 export function splitTarget(target: string): { readonly path: string; readonly query: string | null } {
   const questionMark = target.indexOf('?');
@@ -16,11 +13,13 @@ export function splitTarget(target: string): { readonly path: string; readonly q
   return { path: target.slice(0, questionMark), query: target.slice(questionMark + 1) };
 }
 
-/** Whether a request target is not a path, or contains dot segments. */
-export function hasDotSegments(target: string): boolean {
-  if (!target.startsWith('/')) return true;
-  if (!target.includes('.') && !target.includes('%')) return false;
-  return DOT_SEGMENTS.test(splitTarget(target).path);
+/** Returns why a request with this target is refused; null for a path that stays below a base URL. */
+export function targetProblem(target: string): string | null {
+  if (target.startsWith('/')) {
+    if (!target.includes('.') && !target.includes('%')) return null;
+    if (!DOT_SEGMENTS.test(splitTarget(target).path)) return null;
+  }
+  return 'the target must be a path without dot segments';
 }
 
 /** Returns the target below an upstream's base URL; null if this requires a URL parser. */
