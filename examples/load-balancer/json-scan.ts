@@ -16,6 +16,8 @@ const COLON = 0x3a;
 const COMMA = 0x2c;
 const OBJECT = 0x7b;
 const OBJECT_END = 0x7d;
+const LIST = 0x5b;
+const LIST_END = 0x5d;
 
 /** Skips space, tab and line breaks. */
 export function skipSpace(text: Buffer, from: number): number {
@@ -56,16 +58,16 @@ export function endOfValue(text: Buffer, from: number): number {
         if (at < 0) return -1;
         if (depth === 0) return at;
         continue;
-      case 0x7b: // {
-      case 0x5b: // [
+      case OBJECT:
+      case LIST:
         depth++;
         break;
-      case 0x7d: // }
-      case 0x5d: // ]
+      case OBJECT_END:
+      case LIST_END:
         if (depth === 0) return at;
         if (--depth === 0) return at + 1;
         break;
-      case 0x2c: // ,
+      case COMMA:
         if (depth === 0) return at;
         break;
     }

@@ -144,7 +144,7 @@ class JsonUsage extends Counts implements UsageReader {
 }
 
 class StreamUsage extends Counts implements UsageReader {
-  /** The begin of a line whose end is in a later chunk. */
+  /** The beginning of a line whose end is in a later chunk. */
   readonly #begun: Text;
   #hasData = false;
 

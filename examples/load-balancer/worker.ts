@@ -96,15 +96,7 @@ export function serveWorker(port: Port, exit: () => void): void {
     return balancer;
   };
 
-  // Sent together once for each iteration of the event loop, so that a burst of answers costs one message.
-  let cached: CachedPrompt[] = [];
-  const onCached = (prompt: CachedPrompt) => {
-    if (cached.push(prompt) > 1) return;
-    setImmediate(() => {
-      post(port, { cached } satisfies CachedPrompts);
-      cached = [];
-    });
-  };
+  const onCached = promptSender(port);
   port.on('message', (message) => {
     if (areCachedPrompts(message)) for (const prompt of message.cached) balancer?.ledger.add(prompt);
   });
@@ -140,21 +132,7 @@ export function serveWorker(port: Port, exit: () => void): void {
       prepared = undefined;
     },
     listen: async (address) => running().listen(address),
-    async report() {
-      const { runtime, view, requestsInFlight } = running();
-      return {
-        requestsInFlight,
-        residentBytes: process.memoryUsage.rss(),
-        knownPrompts: running().ledger.size,
-        health: runtime.health(),
-        slots: runtime.slots().map(({ status, current }) => {
-          const { key, ...rest } = status;
-          return { ...rest, principal: key.principal, plugin: key.plugin, version: current.metadata.version };
-        }),
-        upstreams: view.targets.map(({ route, upstream }) => ({ name: route.name, breaker: upstream.breaker.state })),
-        recent,
-      };
-    },
+    report: async () => reportOf(running(), recent),
     metrics: async () => running().registry.getMetricsAsJSON(),
     async disable({ plugin, principal, reason }) {
       running().runtime.disable(slotKeyOf(plugin, principal), reason);
@@ -169,6 +147,39 @@ export function serveWorker(port: Port, exit: () => void): void {
     },
   };
   serve(port, service);
+}
+
+/**
+ * Returns a function that sends cached prompts to the primary: together, once for each iteration of the event loop, so
+ * that a burst of answers costs one message.
+ */
+function promptSender(port: Port): (prompt: CachedPrompt) => void {
+  let cached: CachedPrompt[] = [];
+  return (prompt) => {
+    if (cached.push(prompt) > 1) return;
+    setImmediate(() => {
+      post(port, { cached } satisfies CachedPrompts);
+      cached = [];
+    });
+  };
+}
+
+function reportOf(
+  { runtime, view, ledger, requestsInFlight }: LoadBalancer,
+  recent: readonly RequestRecord[],
+): WorkerReport {
+  return {
+    requestsInFlight,
+    residentBytes: process.memoryUsage.rss(),
+    knownPrompts: ledger.size,
+    health: runtime.health(),
+    slots: runtime.slots().map(({ status, current }) => {
+      const { key, ...rest } = status;
+      return { ...rest, principal: key.principal, plugin: key.plugin, version: current.metadata.version };
+    }),
+    upstreams: view.targets.map(({ route, upstream }) => ({ name: route.name, breaker: upstream.breaker.state })),
+    recent,
+  };
 }
 
 /**
