@@ -2,8 +2,8 @@
 import type { AsyncCallOptions, CallOptions } from './call-options.ts';
 import { FilterError, InvalidArgumentError, type WasmtimeRuntimeError } from './errors.ts';
 import { namesCandidatesOnce } from './policy/chain-rules.ts';
-import { type PluginFailurePolicy, unavailableResponse } from './policy/failure.ts';
-import { pluginFailed, pluginFailureOrThrow, type Unavailable } from './policy/unavailable.ts';
+import type { PluginFailurePolicy } from './policy/failure.ts';
+import { noUpstreamLeft, pluginFailed, pluginFailureOrThrow, type Unavailable } from './policy/unavailable.ts';
 import type { FilterOutput, Principal, RequestContext, UpstreamCandidate } from './types.ts';
 import { recurringUuid } from './uuid.ts';
 import { checkArray } from './validate.ts';
@@ -106,9 +106,7 @@ export class FilterRun {
   outcome(): FilterOutcome {
     const stages = this.#stages;
     if (this.#stopped !== undefined) return { ...this.#stopped, stages };
-    if (this.survivors.length === 0) {
-      return { kind: 'unavailable', code: 'route_no_upstream_after_filter', ...unavailableResponse(), stages };
-    }
+    if (this.survivors.length === 0) return { ...noUpstreamLeft(), stages };
     return { kind: 'candidates', candidates: this.survivors, stages };
   }
 

@@ -9,7 +9,6 @@ import {
   PoolSaturatedError,
 } from '../src/errors.ts';
 import type { FilterStage } from '../src/filter-run.ts';
-import { outcomeToHttp } from '../src/policy/unavailable.ts';
 import type { FilterOutput, Principal, RequestContext, UpstreamCandidate } from '../src/types.ts';
 import { instanceWithGetters } from './support/classes.ts';
 
@@ -394,21 +393,6 @@ it('copies the candidates, so that changes during a call have no effect', async 
   list.reverse();
   list.pop();
   expect(await outcome).toMatchObject({ kind: 'candidates', candidates: [three[2]] });
-});
-
-it('outcomeToHttp converts an unavailable outcome and rejects any other', () => {
-  const full = new PluginChain({ filters: [failing(new PoolSaturatedError('pool'), 'fail-closed')] });
-  const outcome = full.filter(ctx, principal, three);
-  if (outcome.kind !== 'unavailable') throw new Error('expected no upstream');
-  const answer = outcomeToHttp(outcome);
-  expect(answer).toMatchObject({ status: 503, headers: { 'retry-after': '1', 'content-type': 'application/json' } });
-  expect(JSON.parse(answer.body)).toMatchObject({ type: 'error', error: { type: 'api_error', code: 'plugin_failed' } });
-  expect(outcomeToHttp({ kind: 'unavailable', status: 503, code: 'plugin_failed' }).headers).not.toHaveProperty(
-    'retry-after',
-  );
-  for (const other of [undefined, null, { kind: 'candidates', candidates: three, stages: [] }]) {
-    expect(() => outcomeToHttp(other as never)).toThrow(expect.objectContaining({ path: 'outcome' }));
-  }
 });
 
 const neverCalled = (): never => {

@@ -1,13 +1,21 @@
 /** Requests that plugins stop: the outcome and its HTTP response. */
 import { InvalidArgumentError, type WasmtimeRuntimeError } from '../errors.ts';
-import { isPluginFailure, type UnavailableResponse, unavailableResponse } from './failure.ts';
+import { codeOf, isPluginFailure } from './failure.ts';
+
+/** Saturation ends when calls finish, and one second is the minimum of Retry-After. */
+const RETRY_AFTER_SECONDS = 1;
+const MAX_CAUSES = 16;
 
 /** The request is not sent to an upstream. */
-export interface Unavailable extends UnavailableResponse {
+export interface Unavailable {
   /** Distinguishes the outcome. */
   readonly kind: 'unavailable';
   /** `route_no_upstream_after_filter`: the filters kept no upstream. `plugin_failed`: a fail-closed plugin failed. */
   readonly code: 'route_no_upstream_after_filter' | 'plugin_failed';
+  /** Always 503. */
+  readonly status: 503;
+  /** Seconds for a Retry-After header; absent when waiting is not known to help. */
+  readonly retryAfterSeconds?: number;
   /** The plugin's failure; absent if the filters kept no upstream. */
   readonly error?: WasmtimeRuntimeError;
 }
@@ -45,9 +53,33 @@ export function outcomeToHttp(outcome: Unavailable): UnavailableHttpResponse {
   return { status: outcome.status, headers, body };
 }
 
-/** Returns the outcome of a plugin's failure under `fail-closed`. */
+/** Returns the outcome of filters that kept no candidate. */
+export function noUpstreamLeft(): Unavailable {
+  return { kind: 'unavailable', code: 'route_no_upstream_after_filter', status: 503 };
+}
+
+/**
+ * Returns the outcome of a plugin's failure under `fail-closed`, with the time to wait if the runtime was saturated or
+ * the plugin's breaker is open.
+ */
 export function pluginFailed(error: WasmtimeRuntimeError): Unavailable {
-  return { kind: 'unavailable', code: 'plugin_failed', ...unavailableResponse(error), error };
+  const outcome = { kind: 'unavailable', code: 'plugin_failed', status: 503, error } as const;
+  const retryAfterSeconds = retryAfter(error);
+  return retryAfterSeconds === undefined ? outcome : { ...outcome, retryAfterSeconds };
+}
+
+function retryAfter(error: unknown): number | undefined {
+  let current = error;
+  for (let depth = 0; depth < MAX_CAUSES && current instanceof Error; depth++) {
+    const code = codeOf(current);
+    const { retryable, retryAfterMs } = current as { retryable?: unknown; retryAfterMs?: unknown };
+    if (code === 'CC_LB_POOL_SATURATED') return retryable === false ? undefined : RETRY_AFTER_SECONDS;
+    if (code === 'CC_LB_BREAKER_OPEN' && typeof retryAfterMs === 'number') {
+      return Math.max(RETRY_AFTER_SECONDS, Math.ceil(retryAfterMs / 1_000));
+    }
+    current = current.cause;
+  }
+  return undefined;
 }
 
 /** Returns the error if a failure policy applies to it, and rethrows any other error. */
