@@ -148,7 +148,7 @@ export class Registrations {
     if (slot === undefined) throw noSlotAt(at);
     const { previous } = slot;
     if (previous === null)
-      throw refusal(slot, 'no version to roll back to: a swap keeps one version, and a rollback uses it');
+      throw rejection(slot, 'no version to roll back to: a swap keeps one version, and a rollback uses it');
     const { versionId } = slot.version;
     slot.rollBack(this.#recreate(slot, previous));
     this.#core.isolation.swapped(slot);
@@ -162,7 +162,7 @@ export class Registrations {
     const slot = this.#core.slots.get(at);
     if (slot === undefined) throw noSlotAt(at);
     const monitored = monitoredVersion(slot);
-    if (monitored === undefined) throw refusal(slot, 'no monitored version');
+    if (monitored === undefined) throw rejection(slot, 'no monitored version');
     const version = this.#recreate(slot, monitored);
     this.#setMonitor(slot, null);
     this.#swap(slot, version);
@@ -285,7 +285,7 @@ function monitoredVersion({ version }: Slot): Version | undefined {
   return version.guard.stats.monitor?.version as Version | undefined;
 }
 
-function refusal({ key, version }: Slot, problem: string): ModuleRejectedError {
+function rejection({ key, version }: Slot, problem: string): ModuleRejectedError {
   const { pluginName, versionId } = version;
   const context = { plugin: pluginName, principal: key.principal, versionId };
   return new ModuleRejectedError(`slot ${key} has ${problem}`, context);

@@ -213,7 +213,7 @@ describe('cc-lb-plugin', () => {
     [['call', wasm('rewrite'), '-k', 'shape', '-r', file('list.json', '[]')], 'must be a JSON object'],
     [['call', wasm('rewrite'), '-k', 'shape', '-r', file('empty.json', '{}')], 'request.context: expected an object'],
     [['call', wasm('rewrite'), '-k', 'shape', '--deadline', 'soon'], '--deadline'],
-    [['call', wasm('rewrite'), '-k', 'shape', '--deadline', '0'], 'deadlineMs'],
+    [['call', wasm('rewrite'), '-k', 'shape', '--deadline', '0'], '--deadline: expected an integer of at least 1'],
     [['admit', wasm('rewrite'), '-c', file('unknown.json', { memory: 1 })], 'config.memory'],
     [['admit', wasm('rewrite'), '-c', 'prod'], '--config: expected default, production, low-latency, or a JSON file'],
     [['bench', wasm('rewrite'), '-k', 'shape', '--where', 'here'], '--where'],

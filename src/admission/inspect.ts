@@ -18,6 +18,14 @@ const PLAIN_NAME = /^[\w.]{1,80}$/;
 const SCHEMA_PREFIX = 'cc_lb.schema.';
 const FINGERPRINT_BYTES = 32;
 const WIRE_VERSION = 1;
+/** The use of each hook, for messages. Transforms belong to a shape slot, which does not require them. */
+const PURPOSES: Readonly<Record<HookKind, string>> = {
+  filter: 'for a filter slot',
+  shape: 'for a shape slot',
+  observe: 'for an observe slot',
+  transform_response: 'to transform responses',
+  transform_sse_event: 'to transform events',
+};
 /** Part of every content hash, so that modules admitted under earlier rules are admitted again after a change. */
 export const POLICY_VERSION = 1;
 
@@ -109,9 +117,7 @@ export function judge(facts: NativeModuleFacts, kind?: HookKind): JudgedModule {
   const reading = readMetadata(section);
   problems.push(...reading.problems.map((problem) => `section ${METADATA_SECTION}: ${problem}`));
   if (kind !== undefined && reading.metadata !== null && reading.metadata.hooks[kind] === undefined) {
-    problems.push(
-      `section ${METADATA_SECTION}: hooks.${kind}: not declared, expected for ${kind === 'observe' ? 'an' : 'a'} ${kind} slot`,
-    );
+    problems.push(`section ${METADATA_SECTION}: hooks.${kind}: not declared, expected ${PURPOSES[kind]}`);
   }
   problems.push(...exportProblems(facts));
   const schemas = reading.metadata === null ? {} : hookProblems(facts, reading, problems);

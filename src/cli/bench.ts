@@ -40,7 +40,7 @@ export const bench: Command = {
     const hook = calledHookOf(values);
     const where = textOf(values, 'where') ?? 'inline';
     if (where !== 'inline' && where !== 'thread') throw new UsageError('--where: expected inline or thread');
-    const seconds = countOf(values, 'seconds') ?? DEFAULT_SECONDS;
+    const seconds = countOf(values, 'seconds', 0) ?? DEFAULT_SECONDS;
     const request = requestOf(values, hook);
     if (where === 'inline' && 'events' in request) throw new UsageError('--where: a list of events requires thread');
     const runtime = new WasmtimeRuntime(configOf(values));

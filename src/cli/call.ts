@@ -38,7 +38,7 @@ export const call: Command = {
     const runtime = new WasmtimeRuntime(configOf(values));
     try {
       const prepared = await hookRequest(runtime, readBytes(values.file), hook, request);
-      const answer = await prepared.anywhere({ deadlineMs: countOf(values, 'deadline') });
+      const answer = await prepared.anywhere({ deadlineMs: countOf(values, 'deadline', 1) });
       io.out(values.flags.json ? json(answer ?? null) : report(hook, answer));
       return OK;
     } finally {

@@ -130,10 +130,12 @@ export function calledHookOf(values: Values): HookKind {
   return hook;
 }
 
-/** Returns the integer of an option; undefined when it is omitted. @throws UsageError */
-export function countOf(values: Values, name: string): number | undefined {
+/** Returns the integer of an option, at least `min`; undefined when it is omitted. @throws UsageError */
+export function countOf(values: Values, name: string, min: 0 | 1): number | undefined {
   const text = textOf(values, name);
   if (text === undefined) return undefined;
-  if (!/^\d{1,15}$/.test(text)) throw new UsageError(`--${name}: expected a non-negative integer`);
+  if (!/^\d{1,15}$/.test(text) || Number(text) < min) {
+    throw new UsageError(`--${name}: expected an integer of at least ${min}`);
+  }
   return Number(text);
 }

@@ -18,7 +18,7 @@ export const explain: Command = {
   async run(values, io) {
     const hook = calledHookOf(values);
     const request = requestOf(values, hook);
-    const options = { config: configOf(values), deadlineMs: countOf(values, 'deadline') };
+    const options = { config: configOf(values), deadlineMs: countOf(values, 'deadline', 1) };
     const explanation = await explainCall(readBytes(values.file), hook, request, options);
     const { error, trap } = explanation;
     if (values.flags.json) io.out(json({ error: error === null ? null : described(error), trap }));

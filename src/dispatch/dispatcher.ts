@@ -120,7 +120,7 @@ export class Dispatcher {
     let outcome: CallOutcome = 'none';
     let value: Answer | undefined;
     let failure: CallFailure | null = null;
-    let refused: { error: unknown } | null = null;
+    let thrown: { error: unknown } | null = null;
     /** The repetition of a call that exceeded its slice. */
     let staged: Staged | null = null;
     try {
@@ -144,7 +144,7 @@ export class Dispatcher {
         if (failure !== null) outcome = outcomeOfFailure(failure, call);
         else if (staged === null) outcome = outcomeOfAnswer(call, value as Answer);
       } catch (error) {
-        refused = { error };
+        thrown = { error };
         outcome = outcomeOfError(error);
       }
     } finally {
@@ -154,7 +154,7 @@ export class Dispatcher {
     if (staged !== null) return this.#threads.run(call, began, staged, seconds);
     this.#recorder.ended(call, failure, seconds);
     if (failure !== null) throw errorOfFailure(failure, call);
-    if (refused !== null) throw refused.error;
+    if (thrown !== null) throw thrown.error;
     return value as Answer;
   }
 }

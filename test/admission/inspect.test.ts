@@ -308,6 +308,8 @@ describe('declared hooks', () => {
       `section ${METADATA}: hooks.shape: not declared, expected for a shape slot`,
     ]);
     expect(problems({ hooks: ['filter'] }, 'observe')[0]).toMatch(/expected for an observe slot$/);
+    expect(problems({ hooks: ['filter'] }, 'transform_response')[0]).toMatch(/expected to transform responses$/);
+    expect(problems({ hooks: ['filter'] }, 'transform_sse_event')[0]).toMatch(/expected to transform events$/);
     const sections = { 'cc_lb.schema.observe.v1': Buffer.alloc(32) };
     expect(problems({ hooks: ['filter', 'observe'], sections }, 'filter')[0]).toMatch(
       /^section cc_lb\.schema\.observe/,
