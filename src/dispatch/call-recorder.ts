@@ -44,6 +44,11 @@ export class CallRecorder {
     else placement?.note(long);
   }
 
+  /** Records how long an asynchronous call blocked the event loop, for `isLong`. */
+  blocked(call: HookCall<unknown>, milliseconds: number): void {
+    placementOf(call)?.noteBlocked(milliseconds, this.#inlineSliceMs);
+  }
+
   /** Records a call that exhausted its slice. */
   sliced(call: HookCall<unknown>): void {
     placementOf(call)?.noteDecisive(this.#inlineSliceMs);

@@ -102,7 +102,11 @@ export class Dispatcher {
       return result;
     } finally {
       // The duration of a repeated call is recorded when it ends.
-      if (!(result instanceof Promise)) this.#recorder.took(call, performance.now() - began);
+      if (!(result instanceof Promise)) {
+        const milliseconds = performance.now() - began;
+        this.#recorder.took(call, milliseconds);
+        this.#recorder.blocked(call, milliseconds);
+      }
     }
   }
 

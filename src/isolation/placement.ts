@@ -11,6 +11,15 @@ const MAX = 4 * LONG;
  */
 const REST = 20;
 
+/**
+ * The window over which calls on the event loop are added, and their limit in it, in slices. Calls that each take less than
+ * half a slice could otherwise block it nearly always, and hundreds of them in one turn for seconds.
+ */
+const WINDOW_SLICES = 10;
+const LIMIT_SLICES = 5;
+/** Shorter calls, in slices, are not added: for them, another thread costs about as much time. */
+const ADDED_FROM_SLICES = 1 / 20;
+
 /** The placement of one hook: `note` records each call, and `offThread` decides where the next one runs. */
 export class Placement {
   readonly #now: () => number;
@@ -18,6 +27,9 @@ export class Placement {
   #offThread = false;
   /** The earliest time at which the hook moves back. */
   #backAt = 0;
+  #windowStart = 0;
+  /** Milliseconds of calls on the event loop in the window. */
+  #blockedMs = 0;
 
   /** `now` returns milliseconds of a monotonic clock. */
   constructor(now: () => number = () => performance.now()) {
@@ -35,6 +47,20 @@ export class Placement {
     else if (this.#score > 0) this.#score--;
     if (this.#score >= OFF_FROM) this.#offThread = true;
     else if (this.#score === 0 && this.#offThread) this.#offThread = this.#now() < this.#backAt;
+  }
+
+  /** Records the milliseconds of a call on the event loop. `sliceMs` is the slice of a call. */
+  noteBlocked(milliseconds: number, sliceMs: number): void {
+    if (milliseconds < ADDED_FROM_SLICES * sliceMs) return;
+    const now = this.#now();
+    if (now - this.#windowStart > WINDOW_SLICES * sliceMs) {
+      this.#windowStart = now;
+      this.#blockedMs = 0;
+    }
+    this.#blockedMs += milliseconds;
+    if (this.#blockedMs < LIMIT_SLICES * sliceMs) return;
+    this.noteDecisive(this.#blockedMs);
+    this.#blockedMs = 0;
   }
 
   /**

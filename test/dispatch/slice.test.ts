@@ -19,16 +19,18 @@ const key = new SlotKey('tenant', 'slow');
 const LONG = request({ body: Buffer.alloc(LONGER_THAN_PROBES) });
 const SHORT = request({ body: Buffer.alloc(0), headers: [] });
 
-/** Computes for a long time if the request is longer than that of a probe, then answers. */
-const SLOW = guest({
-  hook: `(local $left i32)
+/** Computes in so many steps if the request is longer than that of a probe, then answers. */
+const computing = (steps: number) =>
+  guest({
+    hook: `(local $left i32)
     (if (i32.gt_u (local.get 1) (i32.const ${LONGER_THAN_PROBES}))
-      (then (local.set $left (i32.const 200000000))
+      (then (local.set $left (i32.const ${steps}))
         (loop $again
           (local.set $left (i32.sub (local.get $left) (i32.const 1)))
           (br_if $again (local.get $left)))))
     $answer`,
-});
+  });
+const SLOW = computing(200_000_000);
 
 function filterOf(bytes: Uint8Array, config: HotEngineConfigInput = {}) {
   const { sink, take, seconds } = recorder();
@@ -96,6 +98,14 @@ describe('an asynchronous call that exceeds its slice', () => {
     controller.abort();
     await Promise.allSettled(others);
     expect(slot.status.calls).toBe(9);
+  });
+
+  it('starts off the thread after many calls in one turn that are short each', async () => {
+    const { filter, slot } = filterOf(computing(2_000_000), { inlineSliceMs: 10 });
+    const calls: unknown[] = [];
+    while (!isOffThread(slot) && calls.length < 500) calls.push(filter.filterAsync(LONG, caller(), []));
+    expect(isOffThread(slot)).toBe(true);
+    await Promise.all(calls);
   });
 
   it('starts off the thread after several long calls, and inline again after short ones', async () => {

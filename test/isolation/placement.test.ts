@@ -49,3 +49,32 @@ it('moves back after enough short calls', () => {
   expect(states.at(-2)).toBe(true);
   expect(states.at(-1)).toBe(false);
 });
+
+it('moves off the thread when short calls block it for half of a window, and back after twenty times as long', () => {
+  let now = 1_000;
+  const placement = new Placement(() => now);
+  const block = (milliseconds: number, pauseMs = 0) => {
+    now += milliseconds + pauseMs;
+    placement.noteBlocked(milliseconds, 10);
+    placement.note(false);
+    return placement.offThread;
+  };
+  const states = Array.from({ length: 13 }, () => block(4));
+  expect(states.indexOf(true)).toBe(12);
+  for (let at = 0; at < 16; at++) placement.note(false);
+  expect(placement.offThread).toBe(true);
+  now += 20 * 52;
+  placement.note(false);
+  expect(placement.offThread).toBe(false);
+});
+
+it('stays on the thread while calls block it for less than half of each window, or take less than a twentieth of a slice', () => {
+  let now = 1_000;
+  const placement = new Placement(() => now);
+  for (let at = 0; at < 1_000; at++) {
+    now += 10;
+    placement.noteBlocked(4, 10);
+  }
+  for (let at = 0; at < 1_000; at++) placement.noteBlocked(0.49, 10);
+  expect(placement.offThread).toBe(false);
+});
