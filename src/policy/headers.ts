@@ -14,7 +14,7 @@ import { headerName, isHeaderValue } from './token.ts';
  * appearance; values are latin1 code units. One flat array, because building a pair per line costs more than checking
  * it.
  */
-export type HeaderPairs = readonly string[];
+type FlatLines = readonly string[];
 
 /** Headers of one connection (RFC 9110, 7.6.1) that a shape cannot set; `proxy-connection` is not among them. */
 const HOP_BY_HOP = [
@@ -68,7 +68,7 @@ const recentNames: KnownName[] = [];
  * cookie under redaction.
  * @throws InvalidArgumentError with the path of the invalid line
  */
-export function requestHeaders(input: HeadersInput, options: { readonly cookieRedaction: boolean }): HeaderPairs {
+export function requestHeaders(input: HeadersInput, options: { readonly cookieRedaction: boolean }): FlatLines {
   return readHeaders(input, options.cookieRedaction ? GROUP.withheld | GROUP.cookie : GROUP.withheld);
 }
 
@@ -76,7 +76,7 @@ export function requestHeaders(input: HeadersInput, options: { readonly cookieRe
  * Returns an upstream's response headers for transforms, without any withheld.
  * @throws InvalidArgumentError with the path of the invalid line
  */
-export function responseHeaders(input: HeadersInput): HeaderPairs {
+export function responseHeaders(input: HeadersInput): FlatLines {
   return readHeaders(input, GROUP.none);
 }
 
@@ -176,7 +176,7 @@ export function towardsClient(input: HeadersInput, options: { readonly replacedB
 }
 
 /** Returns the names of headers that the Connection lines declare to be of one connection. */
-function namedByConnection(lines: HeaderPairs): ReadonlySet<string> {
+function namedByConnection(lines: FlatLines): ReadonlySet<string> {
   const named = new Set<string>();
   for (let i = 0; i < lines.length; i += 2) {
     if (lines[i] !== 'connection') continue;
@@ -186,7 +186,7 @@ function namedByConnection(lines: HeaderPairs): ReadonlySet<string> {
 }
 
 /** Returns the content-encoding of a response; null if its body is not encoded. */
-export function encodingOf(lines: HeaderPairs): string | null {
+export function encodingOf(lines: FlatLines): string | null {
   for (let i = 0; i < lines.length; i += 2) {
     if (lines[i] === 'content-encoding' && !isIdentity(lines[i + 1]!)) return lines[i + 1]!;
   }
@@ -240,7 +240,7 @@ function checkValue(name: KnownName, value: string): boolean {
   return true;
 }
 
-function readHeaders(input: HeadersInput, drops: number): HeaderPairs {
+function readHeaders(input: HeadersInput, drops: number): FlatLines {
   if (typeof input !== 'object' || input === null) {
     throw new InvalidArgumentError('headers', 'expected pairs of name and value, or an object of headers');
   }
@@ -251,7 +251,7 @@ function isIterable(input: HeadersInput): input is Iterable<readonly [string, st
   return typeof (input as { [Symbol.iterator]?: unknown })[Symbol.iterator] === 'function';
 }
 
-function readLines(input: Iterable<unknown>, drops: number): HeaderPairs {
+function readLines(input: Iterable<unknown>, drops: number): FlatLines {
   const kept: string[] = [];
   let index = 0;
   for (const line of input) {
@@ -265,7 +265,7 @@ function readLines(input: Iterable<unknown>, drops: number): HeaderPairs {
   return grouped(kept);
 }
 
-function readRecord(input: object, drops: number): HeaderPairs {
+function readRecord(input: object, drops: number): FlatLines {
   const record = input as Readonly<Record<string, unknown>>;
   const kept: string[] = [];
   const names = Object.keys(record);
@@ -336,7 +336,7 @@ const lastList = new Uint32Array(1024);
 let lists = 0;
 
 /** Whether a name may be repeated; rarely true if all names differ. */
-function mayRepeat(flat: HeaderPairs): boolean {
+function mayRepeat(flat: FlatLines): boolean {
   lists = (lists + 1) >>> 0;
   for (let i = 0; i < flat.length; i += 2) {
     const name = flat[i]!;
@@ -352,7 +352,7 @@ function mayRepeat(flat: HeaderPairs): boolean {
 /**
  * Groups the lines of a name at its first appearance (b, a, b → b, b, a), in the order in which a header map iterates.
  */
-function grouped(flat: HeaderPairs): HeaderPairs {
+function grouped(flat: FlatLines): FlatLines {
   if (!mayRepeat(flat)) return flat;
   const groups = new Map<string, string[]>();
   for (let i = 0; i < flat.length; i += 2) {
@@ -364,7 +364,7 @@ function grouped(flat: HeaderPairs): HeaderPairs {
   return [...groups.values()].flat();
 }
 
-function toPairs(flat: HeaderPairs): [string, string][] {
+function toPairs(flat: FlatLines): [string, string][] {
   const pairs: [string, string][] = [];
   for (let i = 0; i < flat.length; i += 2) pairs.push([flat[i]!, flat[i + 1]!]);
   return pairs;
