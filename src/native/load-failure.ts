@@ -88,7 +88,7 @@ function remedy(cause: unknown, attempt: LoadAttempt): string {
   const message = messageOf(cause);
   if (name === 'NotCapable') return 'start Deno with --allow-ffi, --allow-read and --allow-env.';
   if (cause instanceof Bundled) {
-    return `mark ${PACKAGE} as external in the bundler, or let ${OVERRIDE_VARIABLE} name the .node file of this version for this platform, by its absolute path.`;
+    return `mark ${PACKAGE} as external in the bundler, or set ${OVERRIDE_VARIABLE} to the absolute path of the .node file of this version for this platform.`;
   }
   if (code === 'ERR_DLOPEN_DISABLED') {
     return permission() === undefined
@@ -98,7 +98,7 @@ function remedy(cause: unknown, attempt: LoadAttempt): string {
   const file = attempt.override ?? join(attempt.packageDirectory ?? '', 'prebuilds');
   if (code === 'ERR_ACCESS_DENIED' || permission()?.has('fs.read', file) === false) {
     const flags = readPaths(attempt).map((path) => `--allow-fs-read=${path}`);
-    return `let Node read the addon: ${flags.join(' ')} together with --permission.`;
+    return `allow Node to read the addon: ${flags.join(' ')} together with --permission.`;
   }
   if (/GLIBC_[\d.]+' not found/.test(message)) {
     return `the system's glibc is too old (the prebuilt binaries need 2.28): use a newer system, or ${BUILD}.`;
@@ -108,22 +108,22 @@ function remedy(cause: unknown, attempt: LoadAttempt): string {
   if (DAMAGED.test(message)) {
     return attempt.override === undefined
       ? 'the file is damaged or for another platform: reinstall the package.'
-      : `the file is damaged or for another platform: let ${OVERRIDE_VARIABLE} name a complete file, or unset it.`;
+      : `the file is damaged or for another platform: set ${OVERRIDE_VARIABLE} to the path of a complete file, or unset it.`;
   }
   if (attempt.override !== undefined) {
-    return `let ${OVERRIDE_VARIABLE} name the .node file of this version for this platform, by its absolute path, or unset it.`;
+    return `set ${OVERRIDE_VARIABLE} to the absolute path of the .node file of this version for this platform, or unset it.`;
   }
   if (cause instanceof NotThisAddon) return `the file is from another version: reinstall the package, or ${BUILD}.`;
   if (code === 'MODULE_NOT_FOUND') return `reinstall the package: its dependency node-gyp-build is missing.`;
   const available = prebuilds(attempt.packageDirectory ?? '');
-  if (available.length === 0) return `the package holds no prebuilt binary: reinstall it, or ${BUILD}.`;
+  if (available.length === 0) return `the package contains no prebuilt binary: reinstall it, or ${BUILD}.`;
   const [here] = available.filter((name) => name.split(' ')[0] === `${process.platform}-${process.arch}`);
   if (here === undefined) {
-    return `the package holds prebuilt binaries for ${available.join(', ')}: run on one of them, or ${BUILD}.`;
+    return `the package contains prebuilt binaries for ${available.join(', ')}: run on one of them, or ${BUILD}.`;
   }
   const set = MISLEADING.filter((name) => process.env[name]).map((name) => `unset ${name}`);
   const look = `check the permissions of the file and that its disk is not mounted with noexec`;
-  return `the package holds ${here}: ${[...set, look].join(', or ')}.`;
+  return `the package contains ${here}: ${[...set, look].join(', or ')}.`;
 }
 
 /** The paths that loading reads. By the second of them, node-gyp-build recognizes Alpine. */
@@ -137,7 +137,7 @@ function otherLibc({ override }: LoadAttempt): string {
   const own = glibcVersion() === undefined ? 'musl' : 'glibc';
   return override === undefined
     ? `the binary is for another libc: start Node with LIBC=${own} in its environment.`
-    : `the binary is for another libc: let ${OVERRIDE_VARIABLE} name the one for ${own}.`;
+    : `the binary is for another libc: set ${OVERRIDE_VARIABLE} to the path of the one for ${own}.`;
 }
 
 /** Undefined when the permission model is off. */

@@ -93,7 +93,7 @@ describe('importing a package whose addon does not load', () => {
     if (process.platform === 'linux') expect(what).toMatch(/ with (glibc [\d.]+|musl), /);
     expect(tried).toBe(`Tried: build/Release, prebuilds/ of ${folder}.`);
     expect(cause).toMatch(/^Cause: No native build was found for /);
-    expect(remedy).toMatch(/^Remedy: the package holds no prebuilt binary: reinstall it, or build the addon/);
+    expect(remedy).toMatch(/^Remedy: the package contains no prebuilt binary: reinstall it, or build the addon/);
   });
 
   it('omits build/Release from the paths under PREBUILDS_ONLY', () => {
@@ -116,7 +116,7 @@ describe('importing a package whose addon does not load', () => {
       const folder = installed((path) => copyFileSync(addon, path.replace('.node', '.glibc.node')));
       const { message } = loadFailure(folder, { env: { [name]: 'nonsense' } });
       expect(remedyOf(message)).toContain(
-        `holds ${platform} (glibc): unset ${name}, or check the permissions of the file`,
+        `contains ${platform} (glibc): unset ${name}, or check the permissions of the file`,
       );
     },
   );
@@ -233,10 +233,10 @@ describe('CC_LB_RUNTIME_WASMTIME_BINARY', () => {
   });
 
   it.each([
-    ['a missing file', () => join(root, 'nowhere.node'), 'name the .node file of this version for this platform'],
-    ['another addon', otherAddon, 'name the .node file of this version for this platform'],
-    ['a file of another kind', () => join(root, 'LICENSE'), 'name the .node file of this version for this platform'],
-    ['a damaged file', damagedAddon, 'the file is damaged or for another platform: let CC_LB_RUNTIME_WASMTIME_BINARY'],
+    ['a missing file', () => join(root, 'nowhere.node'), 'absolute path of the .node file of this version'],
+    ['another addon', otherAddon, 'absolute path of the .node file of this version'],
+    ['a file of another kind', () => join(root, 'LICENSE'), 'absolute path of the .node file of this version'],
+    ['a damaged file', damagedAddon, 'the file is damaged or for another platform: set CC_LB_RUNTIME_WASMTIME_BINARY'],
   ])('is named in the failure when it is the path of %s', (_, file, remedy) => {
     const folder = installed((packaged) => copyFileSync(addon, packaged));
     const path = file();
@@ -254,7 +254,7 @@ describe('CC_LB_RUNTIME_WASMTIME_BINARY', () => {
       console.log(new WasmtimeRuntime().slotCount)`;
     expect(run(script, { folder, ...withOverride(addon) })).toMatchObject({ status: 0, stdout: '0\n' });
     expect(run(script, { folder }).stderr).toContain(
-      'Remedy: mark cc-lb-runtime-wasmtime as external in the bundler, or let CC_LB_RUNTIME_WASMTIME_BINARY name',
+      'Remedy: mark cc-lb-runtime-wasmtime as external in the bundler, or set CC_LB_RUNTIME_WASMTIME_BINARY',
     );
   });
 
