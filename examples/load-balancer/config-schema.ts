@@ -92,8 +92,8 @@ export const fileSchema = z.strictObject({
     })
     .optional(),
   /**
-   * Ed25519 public keys in PEM. If there are any, every plugin requires a signature, `NAME.sig` in the folder of its
-   * file.
+   * Ed25519 public keys in PEM. If there are any, every plugin requires a signature: `NAME.sig` of its bytes beside its
+   * file, and in the plugin folder `NAME.json.sig` of its options.
    */
   trustedKeys: z.array(z.string()).optional(),
 });

@@ -1,7 +1,7 @@
 /**
- * Plugins of a folder. `NAME.wasm` is a plugin; `NAME.json` may have its options and its hash. `NAME.sig` and
- * `NAME.json.sig` are the signatures of the two. Files are read after they have not changed for a time, so that no
- * partially written file is read.
+ * Plugins of a folder. `NAME.wasm` is a plugin; `NAME.json` may have its name, its hash and its options, and
+ * `NAME.json.sig` is the signature of these. Files are read after they have not changed for a time, so that no partially
+ * written file is read.
  */
 import type { KeyObject } from 'node:crypto';
 import { type FSWatcher, watch } from 'node:fs';
@@ -16,7 +16,10 @@ import { checkHash, checkSignature } from './trust.ts';
 /** The folder and the keys of its signatures. */
 export interface PluginFolderOptions {
   readonly path: string;
-  /** If there are any, a plugin and its options each require a signature by one of them. */
+  /**
+   * If there are any, every plugin requires options that one of them signed, with its name and its hash: who may write to
+   * the folder could otherwise remove options, or exchange them for those of another plugin.
+   */
   readonly trustedKeys: readonly KeyObject[];
   /** Milliseconds that a file must not have changed. */
   readonly settleMs: number;
@@ -35,14 +38,14 @@ export type FolderChange =
   | { readonly name: string; readonly route: PluginRoute | null }
   | { readonly name: string; readonly error: Error };
 
-const optionsSchema = pluginSchema.extend({ kind: pluginSchema.shape.kind.optional() });
+const optionsSchema = pluginSchema.extend({ kind: pluginSchema.shape.kind.optional(), name: z.string().optional() });
+const signedSchema = optionsSchema.required({ name: true, sha256: true });
 const KINDS = pluginSchema.shape.kind.options;
 const EXTENSION = '.wasm';
 /** The files of a plugin, which it may have beside its module. */
 const OPTIONS = '.json';
-const SIGNATURE = '.sig';
-const OPTIONS_SIGNATURE = OPTIONS + SIGNATURE;
-const FILES = [EXTENSION, OPTIONS, SIGNATURE, OPTIONS_SIGNATURE];
+const SIGNATURE = '.json.sig';
+const FILES = [EXTENSION, OPTIONS, SIGNATURE];
 /** Maximum size in bytes of each file beside the module. */
 const MAX_SIDECAR_BYTES = 64 * 1024;
 /** The state of a file that does not exist. */
@@ -180,14 +183,13 @@ export class PluginFolder {
   }
 
   async #load(name: string): Promise<FolderChange> {
-    const { path, trustedKeys, maxBytes } = this.#options;
+    const { path, maxBytes } = this.#options;
     try {
+      const { sha256, kind, ...rest } = await this.#loadOptions(name);
       const bytes = await readRegularFile(join(path, name + EXTENSION), maxBytes);
       this.#checkTotal(name, bytes.length);
-      const { sha256, kind, ...rest } = await this.#loadOptions(name);
       checkHash(bytes, sha256);
-      checkSignature(bytes, await readIfThere(join(path, name + SIGNATURE)), trustedKeys);
-      const route = { name, bytes, kind: kind ?? kindOf(bytes), ...rest };
+      const route = { ...rest, name, bytes, kind: kind ?? kindOf(bytes) };
       this.#sizes.set(name, bytes.length);
       return { name, route };
     } catch (error) {
@@ -208,15 +210,21 @@ export class PluginFolder {
     const { path, trustedKeys, maxDeadlineMs } = this.#options;
     const file = name + OPTIONS;
     const text = await readIfThere(join(path, file));
-    if (text === undefined) return {};
-    const signature = await readIfThere(join(path, name + OPTIONS_SIGNATURE));
+    const isSigned = trustedKeys.length > 0;
+    if (text === undefined) {
+      if (isSigned) throw new Error(`there is no ${file} with a signature`);
+      return {};
+    }
+    const signature = await readIfThere(join(path, name + SIGNATURE));
     try {
       checkSignature(text, signature, trustedKeys);
     } catch (error) {
       throw new Error(`${file}: ${(error as Error).message}`);
     }
-    const options = optionsSchema.safeParse(parsedJson(file, text));
+    const options = (isSigned ? signedSchema : optionsSchema).safeParse(parsedJson(file, text));
     if (!options.success) throw new Error(`${file}: ${z.prettifyError(options.error)}`);
+    const { name: named = name } = options.data;
+    if (named !== name) throw new Error(`${file} is of the plugin ${JSON.stringify(named)}`);
     const { deadlineMs = 0 } = options.data;
     if (deadlineMs > maxDeadlineMs) {
       throw new Error(`${file}: deadlineMs is ${deadlineMs}, longer than the ${maxDeadlineMs} of the engine's config`);

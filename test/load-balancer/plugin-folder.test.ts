@@ -59,7 +59,7 @@ describe('PluginFolder', () => {
     expect(change).toMatchObject({ name: 'a', route: options });
   });
 
-  it.skipIf(process.platform === 'win32').each(['a.wasm', 'a.json', 'a.sig', 'a.json.sig'])(
+  it.skipIf(process.platform === 'win32').each(['a.wasm', 'a.json', 'a.json.sig'])(
     'rejects a FIFO %s instead of waiting for its end',
     async (file) => {
       const { path, plugins, write } = folder();
@@ -80,10 +80,11 @@ describe('PluginFolder', () => {
   it.each([
     ['a.wasm', 33 * 1024 * 1024],
     ['a.json', 65 * 1024],
-    ['a.sig', 65 * 1024],
+    ['a.json.sig', 65 * 1024],
   ])('rejects a large %s before it is read', async (file, bytes) => {
     const { path, plugins, write } = folder();
     write('a.wasm', guest('cache-aware'));
+    write('a.json', '{}');
     writeFileSync(join(path, file), '');
     truncateSync(join(path, file), bytes);
     expect(await errorOf(plugins)).toMatch(`${file} has ${bytes} bytes, more than`);
@@ -270,62 +271,66 @@ describe('trust', () => {
     expect(await errorOf(plugins)).toMatch(/pinned is 0{64}/);
   });
 
-  it.each([
-    ['raw', (signature: Buffer) => signature],
-    ['in Base64', (signature: Buffer) => `${signature.toString('base64')}\n`],
-  ])('accepts a signature by a trusted key, %s', async (_, write64) => {
-    const { plugins, write } = folder([others.publicKey, keys.publicKey]);
+  const sha256 = createHash('sha256').update(guest('cache-aware')).digest('hex');
+
+  /** A folder with a plugin whose options are signed by `key`. */
+  function signed(options: object = { name: 'a', sha256 }, key = keys.privateKey) {
+    const { path, plugins, write } = folder([others.publicKey, keys.publicKey]);
+    const text = Buffer.from(JSON.stringify(options));
+    const signature = sign(null, text, key);
     write('a.wasm', guest('cache-aware'));
-    write('a.sig', write64(sign(null, guest('cache-aware'), keys.privateKey)));
+    write('a.json', text);
+    write('a.json.sig', signature);
+    return { path, plugins, write, signature };
+  }
+
+  it('accepts a plugin whose options are signed by a trusted key', async () => {
+    const { plugins } = signed({ name: 'a', sha256, deadlineMs: 20 });
+    const route = { name: 'a', kind: 'filter', bytes: guest('cache-aware'), deadlineMs: 20 };
+    expect(await plugins.read()).toEqual([{ name: 'a', route }]);
+  });
+
+  it('accepts a signature in Base64', async () => {
+    const { plugins, write, signature } = signed();
+    write('a.json.sig', `${signature.toString('base64')}\n`);
     expect(await plugins.read()).toMatchObject([{ route: { kind: 'filter' } }]);
   });
 
   it.each([
-    ['no signature', null, /no signature/],
-    ['a signature by another key', sign(null, guest('cache-aware'), others.privateKey), /no trusted key/],
-    ['a signature of other bytes', sign(null, guest('rewrite'), keys.privateKey), /no trusted key/],
-    ['a file that is not a signature', Buffer.from('yes'), /neither 64 bytes/],
-  ])('rejects %s', async (_, signature, reason) => {
-    const { plugins, write } = folder([keys.publicKey]);
-    write('a.wasm', guest('cache-aware'));
-    if (signature !== null) write('a.sig', signature);
+    ['without options', 'a.json', null, /^there is no a\.json with a signature$/],
+    ['without a signature', 'a.json.sig', null, /^a\.json: there is no signature$/],
+    ['with other options', 'a.json', 'no JSON at all', /^a\.json: the signature is by no trusted key$/],
+    ['with a file that is not a signature', 'a.json.sig', 'yes', /^a\.json: .* neither 64 bytes/],
+    ['with another module', 'a.wasm', guest('rewrite'), /pinned is/],
+  ])('rejects a plugin %s', async (_, file, content, reason) => {
+    const { path, plugins, write } = signed();
+    rmSync(join(path, file));
+    if (content !== null) write(file, content);
     expect(await errorOf(plugins)).toMatch(reason);
-  });
-
-  it('accepts options with a signature by a trusted key', async () => {
-    const { plugins, write } = folder([keys.publicKey]);
-    const options = Buffer.from('{"deadlineMs":20}');
-    write('a.wasm', guest('cache-aware'));
-    write('a.sig', sign(null, guest('cache-aware'), keys.privateKey));
-    write('a.json', options);
-    write('a.json.sig', sign(null, options, keys.privateKey));
-    expect(await plugins.read()).toMatchObject([{ route: { kind: 'filter', deadlineMs: 20 } }]);
   });
 
   it.each([
-    ['without a signature', null, /^a\.json: there is no signature$/],
-    ['with the signature of the module', guest('cache-aware'), /^a\.json: the signature is by no trusted key$/],
-  ])('rejects options %s before parsing them', async (_, signed, reason) => {
-    const { plugins, write } = folder([keys.publicKey]);
-    write('a.wasm', guest('cache-aware'));
-    write('a.sig', sign(null, guest('cache-aware'), keys.privateKey));
-    write('a.json', 'no JSON at all');
-    if (signed !== null) write('a.json.sig', sign(null, signed, keys.privateKey));
-    expect(await errorOf(plugins)).toMatch(reason);
+    ['without a hash', { name: 'a' }, /sha256/],
+    ['without a name', { sha256 }, /name/],
+    ['of another plugin', { name: 'b', sha256 }, /^a\.json is of the plugin "b"$/],
+  ])('rejects signed options %s', async (_, options, reason) => {
+    expect(await errorOf(signed(options).plugins)).toMatch(reason);
+  });
+
+  it('rejects options that are signed by another key', async () => {
+    const stranger = generateKeyPairSync('ed25519').privateKey;
+    expect(await errorOf(signed(undefined, stranger).plugins)).toMatch(/no trusted key/);
   });
 
   it('reads a plugin again when the signature of its options arrives', async () => {
-    const { plugins, write } = folder([keys.publicKey]);
-    const options = Buffer.from('{"deadlineMs":20}');
-    write('a.wasm', guest('cache-aware'));
-    write('a.sig', sign(null, guest('cache-aware'), keys.privateKey));
-    write('a.json', options);
+    const { path, plugins, write, signature } = signed();
+    rmSync(join(path, 'a.json.sig'));
     expect(await errorOf(plugins)).toMatch(/no signature/);
     const reported: FolderChange[] = [];
     plugins.watch(async (changes) => void reported.push(...changes));
-    write('a.json.sig', sign(null, options, keys.privateKey));
+    write('a.json.sig', signature);
     await until(() => reported.length > 0);
-    expect(reported).toMatchObject([{ name: 'a', route: { deadlineMs: 20 } }]);
+    expect(reported).toMatchObject([{ name: 'a', route: { kind: 'filter' } }]);
   });
 });
 
