@@ -62,7 +62,7 @@ export abstract class WasmtimeRuntimeError extends Error {
   }
 }
 
-/** The engine could not be built from the config; the message says which setting to lower. */
+/** The engine could not be built from the config; the message names the setting to lower. */
 export class EngineInitError extends WasmtimeRuntimeError {
   override readonly code = 'CC_LB_ENGINE_INIT';
 }

@@ -25,7 +25,7 @@ export class Chunks {
     this.#parts = [];
   }
 
-  /** Returns all bytes and forgets them. One chunk is returned as it is. */
+  /** Returns all bytes and drops them. One chunk is returned as it is. */
   take(): Buffer {
     if (this.#parts.length < 2 && this.#merged.length === 0) {
       this.#size = 0;
@@ -36,7 +36,7 @@ export class Chunks {
     return all;
   }
 
-  /** Forgets all bytes. */
+  /** Drops all bytes. */
   clear(): void {
     this.#size = 0;
     this.#merged = [];

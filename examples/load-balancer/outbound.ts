@@ -18,7 +18,7 @@ export interface OutboundRequest {
 
 /**
  * Returns the client's request without hop-by-hop headers and credentials; null if its target requires a URL parser.
- * `readsAnswer` asks for an answer without content-encoding.
+ * `readsAnswer` requests an answer without content-encoding.
  */
 export function unshapedRequest(
   request: IncomingMessage,

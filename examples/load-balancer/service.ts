@@ -59,7 +59,7 @@ export class Service implements Operations {
         this.inc(workers.restarts);
       },
     });
-    new Gauge({ name: 'cc_lb_workers', help: 'Workers that the config asks for', registers }).set(count);
+    new Gauge({ name: 'cc_lb_workers', help: 'Configured workers', registers }).set(count);
     this.#admin = adminServer(this);
   }
 

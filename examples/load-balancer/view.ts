@@ -111,7 +111,7 @@ export class View {
 }
 
 /**
- * Creates adapters that are pinned to the current version of their slot, because a later swap belongs to a later view.
+ * Creates adapters that are pinned to the current version of their slot, because a later swap is for a later view.
  */
 function pluginsOf(
   runtime: WasmtimeRuntime,

@@ -33,7 +33,7 @@ export interface SlotReport extends Omit<SlotStatus, 'key'> {
 export interface WorkerReport {
   readonly requestsInFlight: number;
   readonly residentBytes: number;
-  /** Prompts whose caches the worker knows of. */
+  /** Prompts that the worker has recorded as cached. */
   readonly knownPrompts: number;
   readonly health: { readonly ok: boolean; readonly problems: readonly string[] };
   readonly slots: readonly SlotReport[];

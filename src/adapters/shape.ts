@@ -191,7 +191,7 @@ class ShapeCall extends AdapterCall<ShapedRequest> {
   private readonly config: HotEngineConfig;
   private readonly request: ShapeRequest;
   private readonly baseUrl: URL | null;
-  /** The names of the lines that were dropped from the answer; empty while nobody watches them. */
+  /** The names of the lines that were dropped from the answer; empty while no subscriber receives them. */
   private dropped: readonly string[] = [];
 
   constructor(

@@ -39,7 +39,7 @@ export interface Command {
 export interface Option {
   readonly type: 'string' | 'boolean';
   readonly short?: string;
-  /** What the help says about it. */
+  /** Its description in the help. */
   readonly help: string;
 }
 

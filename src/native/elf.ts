@@ -6,7 +6,7 @@ const HEADER_BYTES = 64;
 const MACHINES: Readonly<Record<string, number>> = { x64: 62, arm64: 183 };
 
 /**
- * Throws an Error unless the file at `path` is for this processor and as long as its ELF header says. The file is 64-bit
+ * Throws an Error unless the file at `path` is for this processor and as long as its ELF header states. The file is 64-bit
  * and little-endian, as on every supported platform. The section headers are at the end of the file, also after stripping.
  * They are zero when writing stopped after the length of the file was set.
  */
