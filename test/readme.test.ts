@@ -19,6 +19,9 @@ import {
   SlotKey,
   WasmtimeRuntime,
 } from '../src/index.ts';
+import { EVENT_LIMITS } from '../src/policy/bounds.ts';
+import { MAX_TYPE_UNITS } from '../src/sse/event.ts';
+import { MAX_LINES } from '../src/sse/line-ends.ts';
 import { asyncSlotOptionsSchema } from '../src/versions.ts';
 import { plugin } from './support/plugins.ts';
 
@@ -166,6 +169,18 @@ it('the documents state the platforms of the binaries and the oldest Node, glibc
   const rust = /^rust-version = "([^"]+)"/m.exec(page('native/Cargo.toml'))![1]!;
   expect(page('README.md')).toContain(`Rust ${rust} or later`);
   expect(support).toContain(`Rust ${rust} or later`);
+});
+
+it('the authors guide states the limits of answers', () => {
+  const text = page('docs/plugins.md');
+  const { outputBodyBytes, reasonBytes, maxHeaders, maxHeaderValueBytes } = defaultHotEngineConfig().wireBounds;
+  const count = (value: number) => value.toLocaleString('en-US');
+  expect(text).toContain(`at most ${outputBodyBytes / 1024 / 1024} MiB (\`outputBodyBytes\`)`);
+  expect(text).toContain(`truncated to ${reasonBytes} bytes (\`reasonBytes\`)`);
+  expect(text).toContain(`At most ${maxHeaders} header lines (\`maxHeaders\`)`);
+  expect(text).toContain(`values of at most ${maxHeaderValueBytes / 1024} KiB (\`maxHeaderValueBytes\`)`);
+  expect(text).toContain(`at most ${count(EVENT_LIMITS.maxElements)} events with ${count(MAX_LINES)} lines together`);
+  expect(text).toContain(`an event has at most ${count(MAX_TYPE_UNITS)} characters`);
 });
 
 it('the documents show each command of the command line', async () => {
