@@ -46,6 +46,8 @@ const EXTENSION = '.wasm';
 const OPTIONS = '.json';
 const SIGNATURE = '.json.sig';
 const FILES = [EXTENSION, OPTIONS, SIGNATURE];
+/** Maximum size in bytes of a module that is read to find its kind, which blocks the event loop of the primary process. */
+const MAX_INSPECTED_BYTES = 4 * 1024 * 1024;
 /** Maximum size in bytes of each file beside the module. */
 const MAX_SIDECAR_BYTES = 64 * 1024;
 /** The state of a file that does not exist. */
@@ -244,6 +246,9 @@ function parsedJson(file: string, text: Buffer): unknown {
 
 /** Returns the only kind of slot that a module can serve. @throws Error if there is none or several */
 function kindOf(bytes: Buffer): PluginRoute['kind'] {
+  if (bytes.length > MAX_INSPECTED_BYTES) {
+    throw new Error(`the module has more than ${MAX_INSPECTED_BYTES} bytes: name its kind in the .json file`);
+  }
   const { metadata, problems } = inspectWasm(bytes);
   if (metadata === null) throw new Error(problems[0] ?? 'the module is not a plugin');
   const kinds = KINDS.filter((kind) => metadata.hooks[kind] !== undefined);

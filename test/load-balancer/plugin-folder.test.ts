@@ -102,6 +102,15 @@ describe('PluginFolder', () => {
     expect(await errorOf(plugins)).toMatch(/filter and shape and observe: name its kind/);
   });
 
+  it('requires the kind of a large module, which it does not read', async () => {
+    const { path, plugins, write } = folder();
+    writeFileSync(join(path, 'a.wasm'), '');
+    truncateSync(join(path, 'a.wasm'), 5 * 1024 * 1024);
+    expect(await errorOf(plugins)).toMatch(/more than 4194304 bytes: name its kind/);
+    write('a.json', '{"kind":"filter"}');
+    expect(await plugins.read()).toMatchObject([{ route: { kind: 'filter' } }]);
+  });
+
   it.each([
     ['an unknown option', '{"knd":"filter"}', /knd/],
     ['text that is not JSON, without quoting it', 'sk-secret', /^a\.json is not valid JSON$/],
