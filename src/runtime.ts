@@ -118,7 +118,7 @@ export class WasmtimeRuntime {
    * same options returns the slot unchanged. A rejected module does not change the slot. Throws ModuleRejected,
    * ModuleCompile, InstantiateFailed, ProbeFailed, PoolSaturated, InvalidArgument or Closed.
    */
-  registerFilter(key: SlotKey, name: string, bytes: Uint8Array, options?: SlotOptions): PluginSlot {
+  registerFilter(key: SlotKey, name: string, bytes: Uint8Array, options?: Omit<SlotOptions, 'instance'>): PluginSlot {
     return this.#registrations.register('filter', key, name, bytes, options);
   }
 
@@ -128,7 +128,7 @@ export class WasmtimeRuntime {
   }
 
   /** Like `registerFilter`, for an observe plugin. */
-  registerObserve(key: SlotKey, name: string, bytes: Uint8Array, options?: SlotOptions): PluginSlot {
+  registerObserve(key: SlotKey, name: string, bytes: Uint8Array, options?: Omit<SlotOptions, 'instance'>): PluginSlot {
     return this.#registrations.register('observe', key, name, bytes, options);
   }
 
@@ -137,7 +137,12 @@ export class WasmtimeRuntime {
    * their calls. If an eviction applies first, a pending one rejects as evicted. If a synchronous registration applies
    * first, it resolves with the current slot. Rejects with `signal.reason` on abort.
    */
-  registerFilterAsync(key: SlotKey, name: string, bytes: Uint8Array, options?: AsyncSlotOptions): Promise<PluginSlot> {
+  registerFilterAsync(
+    key: SlotKey,
+    name: string,
+    bytes: Uint8Array,
+    options?: Omit<AsyncSlotOptions, 'instance'>,
+  ): Promise<PluginSlot> {
     return this.#registrations.registerAsync('filter', key, name, bytes, options);
   }
 
@@ -147,7 +152,12 @@ export class WasmtimeRuntime {
   }
 
   /** Like `registerFilterAsync`, for an observe plugin. */
-  registerObserveAsync(key: SlotKey, name: string, bytes: Uint8Array, options?: AsyncSlotOptions): Promise<PluginSlot> {
+  registerObserveAsync(
+    key: SlotKey,
+    name: string,
+    bytes: Uint8Array,
+    options?: Omit<AsyncSlotOptions, 'instance'>,
+  ): Promise<PluginSlot> {
     return this.#registrations.registerAsync('observe', key, name, bytes, options);
   }
 
