@@ -88,7 +88,7 @@ export async function readConfig(file: string) {
       path: resolve(folder, pluginFolder.path),
       settleMs: pluginFolder.settleMs ?? 500,
       maxTotalBytes: pluginFolder.maxTotalBytes ?? 256 * 1024 * 1024,
-      maxPlugins: pluginFolder.maxPlugins ?? 1_000,
+      maxPlugins: pluginFolder.maxPlugins ?? 250,
     },
     routes,
   };
