@@ -51,7 +51,7 @@ export function requestOf(values: Values, hook: HookKind): object {
   const path = textOf(values, 'request');
   const request = path === undefined ? SAMPLES[hook] : readJson(path);
   if (typeof request !== 'object' || request === null || Array.isArray(request)) {
-    throw new UsageError('the request must be a JSON object');
+    throw new UsageError('the request: expected a JSON object');
   }
   return request;
 }

@@ -286,15 +286,15 @@ function readRecord(input: object, drops: number): FlatLines {
 
 /** Appends a caller's line. Returns the problem of an invalid line; null for a valid one. */
 function push(kept: string[], name: unknown, value: unknown, drops: number, index: number): string | null {
-  if (typeof name !== 'string') return 'the name must be a string';
+  if (typeof name !== 'string') return 'expected a string as the name';
   const known = knownNameAt(index, name);
-  if (known === undefined) return 'the name must be a token of 1 to 65535 bytes';
+  if (known === undefined) return 'expected a token of 1 to 65535 bytes as the name';
   let text: string;
   if (typeof value === 'string') text = value;
   else if (isUint8Array(value) && !isOutOfBounds(value)) text = latin1(value);
   else if (isUint8Array(value)) return "the value's buffer is detached or has shrunk";
-  else return 'the value must be a string or a Uint8Array';
-  if (!checkValue(known, text)) return 'the value may hold tab, 0x20-0x7E and 0x80-0xFF only, as latin1 code units';
+  else return 'expected a string or a Uint8Array as the value';
+  if (!checkValue(known, text)) return 'expected only tab, 0x20-0x7E and 0x80-0xFF in the value, as latin1 code units';
   if ((known.groups & drops) === 0) kept.push(known.lower, text);
   return null;
 }

@@ -22,8 +22,8 @@ import { float, floatWords, InvalidValue, MAX_RUN, NOT_ASCII } from './writer.ts
 
 /** The maximum distance of a relative pointer, 2 GiB. */
 const MAX_DISTANCE = 0x8000_0000;
-const BYTES = 'must be a Uint8Array';
-const STRING_OR_BYTES = 'must be a string or a Uint8Array';
+const BYTES = 'expected a Uint8Array';
+const STRING_OR_BYTES = 'expected a string or a Uint8Array';
 
 /** A list that is not memoized, and its position. */
 interface UnknownList {
@@ -47,7 +47,7 @@ class Encoder extends ObjectWriter {
     const end = prefix === null ? null : this.beginWith(prefix, plan, value);
     if (end === null) this.writeOutOfLine(plan, value);
     const at = this.leaveObjects(message.size, message.align);
-    if (at + this.shift > MAX_DISTANCE) throw new InvalidValue('', 'must encode to less than 2 GiB');
+    if (at + this.shift > MAX_DISTANCE) throw new InvalidValue('', 'expected an encoding of less than 2 GiB');
     this.flush();
     this.writeObject(plan, at, 0, this.shift);
     this.measure(scratch);
@@ -89,7 +89,7 @@ class Encoder extends ObjectWriter {
     const written = this.at - scratch.start;
     if (scratch.body === null) scratch.headLength = written;
     else if (scratch.body.length !== this.shift + scratch.start)
-      throw new InvalidValue('body', 'must not change while it is encoded');
+      throw new InvalidValue('body', 'expected not to change while it is encoded');
     else scratch.tailLength = written - scratch.headLength;
   }
 
@@ -110,7 +110,7 @@ class Encoder extends ObjectWriter {
     }
     switch (step.kind) {
       case STEP.text:
-        if (typeof value !== 'string') throw new InvalidValue(step.path, 'must be a string');
+        if (typeof value !== 'string') throw new InvalidValue(step.path, 'expected a string');
         this.writeText(step, value);
         break;
       case STEP.latin1:
@@ -146,7 +146,7 @@ class Encoder extends ObjectWriter {
         this.writePairs(step, value);
         break;
       default:
-        if (typeof value !== 'object' || value === null) throw new InvalidValue(step.path, 'must be an object');
+        if (typeof value !== 'object' || value === null) throw new InvalidValue(step.path, 'expected an object');
         this.writeOutOfLine(step.plan!, value);
     }
   }
@@ -234,7 +234,7 @@ class Encoder extends ObjectWriter {
   }
 
   private writeSlice(step: Step, value: unknown): void {
-    if (!Array.isArray(value)) throw new InvalidValue(step.path, 'must be an array');
+    if (!Array.isArray(value)) throw new InvalidValue(step.path, 'expected an array');
     const list: readonly unknown[] = value;
     const plan = step.plan!;
     const { length } = list;
@@ -248,7 +248,7 @@ class Encoder extends ObjectWriter {
     try {
       for (; i < length; i++) {
         const element = list[i];
-        if (typeof element !== 'object' || element === null) throw new InvalidValue('', 'must be an object');
+        if (typeof element !== 'object' || element === null) throw new InvalidValue('', 'expected an object');
         if (plan.words !== null) this.writeLeaves(plan, plan.read(element));
         else this.writeOutOfLine(plan, element);
       }
@@ -267,7 +267,7 @@ class Encoder extends ObjectWriter {
     try {
       for (; i < length; i++) {
         const element = list[i];
-        if (typeof element !== 'object' || element === null) throw new InvalidValue('', 'must be an object');
+        if (typeof element !== 'object' || element === null) throw new InvalidValue('', 'expected an object');
         rows[i] = plan.read(element);
       }
       const alignment = (this.at + this.shift) & (plan.align - 1);
@@ -315,11 +315,11 @@ class Encoder extends ObjectWriter {
   }
 
   private writePairs(step: Step, value: unknown): void {
-    if (!Array.isArray(value)) throw new InvalidValue(step.path, 'must be a flat list of pairs');
+    if (!Array.isArray(value)) throw new InvalidValue(step.path, 'expected a flat list of pairs');
     const list: readonly unknown[] = value;
     const plan = step.plan!;
     const length = list.length >> 1;
-    if (list.length !== length * 2) throw new InvalidValue(step.path, 'must be a flat list of pairs');
+    if (list.length !== length * 2) throw new InvalidValue(step.path, 'expected a flat list of pairs');
     const first = plan.steps[0]!;
     const second = plan.steps[1]!;
     this.reserveNotes(list.length);
@@ -332,7 +332,7 @@ class Encoder extends ObjectWriter {
       }
     } catch (error) {
       if (!(error instanceof InvalidValue)) throw error;
-      throw new InvalidValue(`${step.path}[${i}]`, `${error.path} ${error.expectation}`);
+      throw new InvalidValue(`${step.path}[${i}].${error.path}`, error.expectation);
     }
     this.endSlice(plan, length, start);
   }
@@ -377,11 +377,11 @@ function within(step: Step, i: number, error: unknown): unknown {
 }
 
 function selectPlan(message: Message<unknown>, value: unknown): Plan {
-  if (typeof value !== 'object' || value === null) throw new InvalidValue('', 'must be an object');
+  if (typeof value !== 'object' || value === null) throw new InvalidValue('', 'expected an object');
   if (message.tag === null) return message.plans[0]!;
   const { property, names } = message.tag;
   const index = names.indexOf((value as Record<string, string>)[property]!);
-  if (index < 0) throw new InvalidValue(property, `must be one of ${names.join(', ')}`);
+  if (index < 0) throw new InvalidValue(property, `expected one of ${names.join(', ')}`);
   return message.plans[index]!;
 }
 

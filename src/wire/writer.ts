@@ -91,7 +91,7 @@ export class Writer {
   protected writeText(step: Step, value: string): void {
     if (!this.careful) this.defer(value);
     else if (!this.writeShort(value, 0x7f)) {
-      if (!value.isWellFormed()) throw new InvalidValue(step.path, 'must be a string without lone surrogates');
+      if (!value.isWellFormed()) throw new InvalidValue(step.path, 'expected a string without lone surrogates');
       this.reserve(this.at + value.length * 3);
       this.noteRange(this.bytes.write(value, this.at, 'utf8'));
     }
@@ -100,7 +100,7 @@ export class Writer {
   protected writeLatin1(step: Step, value: string): void {
     if (!this.careful) this.defer(value);
     else if (!this.writeShort(value, 0xff)) {
-      if (BEYOND_LATIN1.test(value)) throw new InvalidValue(step.path, 'must hold no code unit above U+00FF');
+      if (BEYOND_LATIN1.test(value)) throw new InvalidValue(step.path, 'expected no code unit above U+00FF');
       this.reserve(this.at + value.length);
       this.noteRange(this.bytes.write(value, this.at, 'latin1'));
     }
@@ -172,7 +172,7 @@ export class Writer {
 
   protected noteInteger(step: Step, value: unknown, max: number): void {
     if (typeof value !== 'number' || !Number.isInteger(value) || value < 0 || value > max)
-      throw new InvalidValue(step.path, `must be an integer from 0 to ${max}`);
+      throw new InvalidValue(step.path, `expected an integer from 0 to ${max}`);
     this.notes[this.noted++] = value;
   }
 
@@ -183,11 +183,11 @@ export class Writer {
     } else if (typeof value === 'bigint' && value >= 0n && value <= 0xffff_ffff_ffff_ffffn) {
       this.notes[this.noted++] = Number(value & 0xffff_ffffn);
       this.notes[this.noted++] = Number(value >> 32n);
-    } else throw new InvalidValue(step.path, 'must be an integer from 0 to 2^64 - 1, as a bigint past 2^53 - 1');
+    } else throw new InvalidValue(step.path, 'expected an integer from 0 to 2^64 - 1, as a bigint past 2^53 - 1');
   }
 
   protected noteF64(step: Step, value: unknown): void {
-    if (typeof value !== 'number') throw new InvalidValue(step.path, 'must be a number');
+    if (typeof value !== 'number') throw new InvalidValue(step.path, 'expected a number');
     float[0] = value;
     this.notes[this.noted++] = floatWords[0]!;
     this.notes[this.noted++] = floatWords[1]!;

@@ -82,7 +82,7 @@ describe('body', () => {
       },
     };
     const value = request({ body: new Uint8Array(buffer), candidates: [shrinking] });
-    expect(refusal(value)).toBe('body: must not change while it is encoded');
+    expect(refusal(value)).toBe('body: expected not to change while it is encoded');
   });
 
   it('is null for a message without one', () => {
@@ -92,7 +92,9 @@ describe('body', () => {
   });
 
   it('must keep the message below 2 GiB, the range of its pointers', () => {
-    expect(refusal(request({ body: new Uint8Array(2 ** 31) }))).toBe('FilterRequest: must encode to less than 2 GiB');
+    expect(refusal(request({ body: new Uint8Array(2 ** 31) }))).toBe(
+      'FilterRequest: expected an encoding of less than 2 GiB',
+    );
   });
 });
 
@@ -135,17 +137,17 @@ describe('absent fields', () => {
 
 describe('structure of a message', () => {
   it.each([
-    [null, 'FilterRequest: must be an object'],
-    [request({ requestId: undefined as unknown as string }), 'requestId: must be a string'],
-    [request({ principal: undefined as unknown as FilterRequest['principal'] }), 'principal: must be an object'],
-    [request({ candidates: {} as unknown as [] }), 'candidates: must be an array'],
-    [request({ candidates: [null as unknown as UpstreamCandidate] }), 'candidates[0]: must be an object'],
-    [request({ body: 'x' as unknown as Uint8Array }), 'body: must be a Uint8Array'],
-    [request({ cachePricing: { status: 1 as unknown as string } }), 'cachePricing.status: must be a string'],
+    [null, 'FilterRequest: expected an object'],
+    [request({ requestId: undefined as unknown as string }), 'requestId: expected a string'],
+    [request({ principal: undefined as unknown as FilterRequest['principal'] }), 'principal: expected an object'],
+    [request({ candidates: {} as unknown as [] }), 'candidates: expected an array'],
+    [request({ candidates: [null as unknown as UpstreamCandidate] }), 'candidates[0]: expected an object'],
+    [request({ body: 'x' as unknown as Uint8Array }), 'body: expected a Uint8Array'],
+    [request({ cachePricing: { status: 1 as unknown as string } }), 'cachePricing.status: expected a string'],
   ])('is checked (%#)', (value, expected) => expect(refusal(value)).toBe(expected));
 
   it('lists the variants of an event for an unknown one', () => {
-    expect(refusal({ type: 'nothing' }, observeEvent)).toMatch(/^type: must be one of request_started, /);
+    expect(refusal({ type: 'nothing' }, observeEvent)).toMatch(/^type: expected one of request_started, /);
   });
 
   it('rethrows the error of a getter', () => {

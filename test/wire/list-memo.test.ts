@@ -100,12 +100,12 @@ describe('a recurring list', () => {
 
 describe('validation of a recurring list', () => {
   it.each([
-    ['upstreamId', 1, 'must be a string'],
-    ['name', null, 'must be a string'],
-    ['seatTier', 'a\ud800', 'must be a string without lone surrogates'],
-    ['observedAtUnixSecs', -1, 'must be an integer from 0 to 2^64 - 1'],
-    ['predictedCacheReadTokens', 2 ** 32, 'must be an integer from 0 to 4294967295'],
-    ['planCapacityRatio', '1', 'must be a number'],
+    ['upstreamId', 1, 'expected a string'],
+    ['name', null, 'expected a string'],
+    ['seatTier', 'a\ud800', 'expected a string without lone surrogates'],
+    ['observedAtUnixSecs', -1, 'expected an integer from 0 to 2^64 - 1'],
+    ['predictedCacheReadTokens', 2 ** 32, 'expected an integer from 0 to 4294967295'],
+    ['planCapacityRatio', '1', 'expected a number'],
   ])('is a %s of %s', (name, value, expectation) => {
     for (let round = 0; round < 2; round++) encodeToBytes(filterRequestTiered, request({ candidates: list(3) }));
     const [first, second, third] = list(3);

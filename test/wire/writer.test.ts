@@ -23,15 +23,15 @@ describe('headers', () => {
 
   it('are rejected with the line if they have code units past latin1', () => {
     const headers = ['a', 'b', 'c', 'd', 'e', 'Ā'];
-    expect(refusal(request({ headers }))).toBe('headers[2]: value must hold no code unit above U+00FF');
+    expect(refusal(request({ headers }))).toBe('headers[2].value: expected no code unit above U+00FF');
   });
 
   it('are rejected if values are neither strings nor bytes', () => {
     expect(refusal(request({ headers: ['a', 1 as unknown as string] }))).toBe(
-      'headers[0]: value must be a string or a Uint8Array',
+      'headers[0].value: expected a string or a Uint8Array',
     );
-    expect(refusal(request({ headers: [Uint8Array.of(1), 'b'] }))).toBe('headers[0]: name must be a string');
-    expect(refusal(request({ headers: ['a'] }))).toBe('headers: must be a flat list of pairs');
+    expect(refusal(request({ headers: [Uint8Array.of(1), 'b'] }))).toBe('headers[0].name: expected a string');
+    expect(refusal(request({ headers: ['a'] }))).toBe('headers: expected a flat list of pairs');
   });
 });
 
@@ -56,12 +56,12 @@ describe('text', () => {
 
   it('is rejected with the field if it has lone surrogates', () => {
     const lone = 'a\ud800';
-    expect(refusal(request({ path: lone }))).toMatch(/^path: must be a string without lone surrogates/);
+    expect(refusal(request({ path: lone }))).toMatch(/^path: expected a string without lone surrogates/);
     expect(refusal(request({ principal: { id: lone, kind: 'k', claims: [] } }))).toMatch(/^principal\.id: /);
     expect(refusal(request({ candidates: [candidate(), candidate({ seatTier: lone })] }))).toMatch(
       /^candidates\[1\]\.seatTier: /,
     );
-    expect(refusal(request({ headers: [lone, 'v'] }))).toMatch(/^headers\[0\]: name must be/);
+    expect(refusal(request({ headers: [lone, 'v'] }))).toMatch(/^headers\[0\]\.name: expected/);
   });
 });
 
@@ -74,7 +74,7 @@ describe('numbers', () => {
   it.each([-1, 0.5, 2 ** 53, Number.NaN, Number.POSITIVE_INFINITY, -1n, 2n ** 64n, '1', null])(
     'reject %s as a u64 with the field',
     (value) =>
-      expect(at(value)).toMatch(/^candidates\[3\]\.observedAtUnixSecs: must be an integer from 0 to 2\^64 - 1/),
+      expect(at(value)).toMatch(/^candidates\[3\]\.observedAtUnixSecs: expected an integer from 0 to 2\^64 - 1/),
   );
 
   it.each([0, -0, 1, 2 ** 32 - 1, 2 ** 32, 2 ** 53 - 1, 0n, 2n ** 53n, 2n ** 64n - 1n])(
@@ -92,7 +92,7 @@ describe('numbers', () => {
   it.each([-1, 0.5, 2 ** 32, 1n, '1', null])('reject %s as a u32', (value) => {
     const bad = candidate({ predictedCacheReadTokens: value as number });
     expect(refusal(request({ candidates: [bad] }))).toBe(
-      'candidates[0].predictedCacheReadTokens: must be an integer from 0 to 4294967295',
+      'candidates[0].predictedCacheReadTokens: expected an integer from 0 to 4294967295',
     );
   });
 
@@ -104,8 +104,8 @@ describe('numbers', () => {
       cacheReadInputTokens: null,
     };
     const event = { type: 'request_finished', status: 65_536, ...finished, durationMs: 1 };
-    expect(refusal(event, observeEvent)).toBe('status: must be an integer from 0 to 65535');
+    expect(refusal(event, observeEvent)).toBe('status: expected an integer from 0 to 65535');
     const bad = candidate({ planCapacityRatio: '1' as unknown as number });
-    expect(refusal(request({ candidates: [bad] }))).toBe('candidates[0].planCapacityRatio: must be a number');
+    expect(refusal(request({ candidates: [bad] }))).toBe('candidates[0].planCapacityRatio: expected a number');
   });
 });
