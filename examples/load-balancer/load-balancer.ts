@@ -7,6 +7,7 @@ import { Registry } from 'prom-client';
 import { Agent } from 'undici';
 import { Batch } from './batch.ts';
 import { CacheLedger } from './cache-ledger.ts';
+import { connector } from './connector.ts';
 import { Exchange, type Shared } from './exchange.ts';
 import { FairShares } from './fair-shares.ts';
 import { KeepAlive } from './keep-alive.ts';
@@ -58,7 +59,7 @@ export class LoadBalancer {
     const { connectMs, headersMs, idleMs } = timeouts;
     this.#limits = limits;
     this.#running = new FairShares(limits.requests);
-    this.#agent = new Agent({ connectTimeout: connectMs, headersTimeout: headersMs, bodyTimeout: idleMs });
+    this.#agent = new Agent({ connect: connector(connectMs), headersTimeout: headersMs, bodyTimeout: idleMs });
     this.#upstreams = new Upstreams({ timeouts, breaker, connections: limits.upstreamConnections });
     this.#shared = {
       dispatcher: this.#agent,

@@ -1,6 +1,7 @@
 /** An upstream: its connections, its breaker and its base URL. */
 import { type Dispatcher, Pool } from 'undici';
 import type { BreakerOptions } from './breaker.ts';
+import { connector } from './connector.ts';
 import { FairShares } from './fair-shares.ts';
 import type { UpstreamRoute } from './routes.ts';
 import { type BreakerCall, UpstreamBreaker } from './upstream-breaker.ts';
@@ -45,7 +46,7 @@ export class Upstream {
     this.#running = new FairShares(connections ?? Number.POSITIVE_INFINITY);
     this.dispatcher = new Pool(url.origin, {
       connections,
-      connectTimeout: timeouts.connectMs,
+      connect: connector(timeouts.connectMs),
       headersTimeout: timeouts.headersMs,
       bodyTimeout: timeouts.idleMs,
     });

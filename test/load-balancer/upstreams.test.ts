@@ -180,6 +180,23 @@ describe('an upstream that', () => {
     expect((await reply(url)).status).toBe(503);
   });
 
+  it.each(['content-length', 'the end of the connection'])(
+    'closes its connection while an answer framed by %s waits for a transform is answered',
+    async (framing) => {
+      const event = `data: ${'x'.repeat(1_000_000)}\n\n`;
+      const server = await rawServer((socket) => {
+        socket.once('data', () => {
+          const length = framing === 'content-length' ? `content-length: ${event.length}\r\n` : '';
+          socket.write(`HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\nconnection: close\r\n${length}\r\n`);
+          setTimeout(() => socket.end(event), 20);
+        });
+      });
+      const { url } = await loadBalancer(routes([server], { plugins: [plugin('shape', 'transforms')] }));
+      const answers = await Promise.all(Array.from({ length: 5 }, () => reply(url)));
+      for (const { status, text } of answers) expect([status, text === event]).toEqual([200, true]);
+    },
+  );
+
   it('states the content-length of a body that a 304 does not have is answered', async () => {
     const server = await rawServer((socket) => {
       socket.on('data', () => socket.write('HTTP/1.1 304 Not Modified\r\netag: "1"\r\ncontent-length: 5\r\n\r\n'));
