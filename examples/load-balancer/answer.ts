@@ -53,7 +53,7 @@ export class UnchangedAnswer implements Answer {
     this.#resume = resume;
     this.#events = events;
     this.#length = Number(headers['content-length']);
-    response.writeHead(status, towardsClientUnchanged(headers));
+    response.writeHead(status, towardsClientUnchanged(status, headers));
     // The answer is complete. Its content-length is that of another one, and undici reports the missing body as an error.
     if (BODILESS.has(status)) response.end();
     else events?.begin();

@@ -50,13 +50,13 @@ export function towardsUpstream(
 
 /**
  * Returns an upstream's headers in the form of node:http, without hop-by-hop headers. The body must be forwarded
- * unchanged.
+ * unchanged. A 204 has no content-length (RFC 9110, section 8.6): some clients would wait for a body.
  */
-export function towardsClientUnchanged(headers: IncomingHttpHeaders): string[] {
+export function towardsClientUnchanged(status: number, headers: IncomingHttpHeaders): string[] {
   const named = namedBy(headers.connection);
   const flat: string[] = [];
   for (const name in headers) {
-    if (ONE_HOP.has(name) || named.has(name)) continue;
+    if (ONE_HOP.has(name) || named.has(name) || (status === 204 && name === 'content-length')) continue;
     const value = headers[name]!;
     if (typeof value === 'string') flat.push(name, value);
     else for (const line of value) flat.push(name, line);

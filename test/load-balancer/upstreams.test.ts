@@ -209,6 +209,15 @@ describe('an upstream that', () => {
     expect(log).toEqual([]);
   });
 
+  it('states a content-length with a 204 is answered without it', async () => {
+    const server = await rawServer((socket) => {
+      socket.on('data', () => socket.write('HTTP/1.1 204 No Content\r\netag: "1"\r\ncontent-length: 5\r\n\r\n'));
+    });
+    const { url } = await loadBalancer(routes([server]));
+    const { status, headers } = readResponse(await rawExchange(url, pipelined('/', true)));
+    expect([status, headers.etag, headers['content-length']]).toEqual([204, '"1"', undefined]);
+  });
+
   it('repeats its content-type is answered', async () => {
     const type = 'content-type: application/json\r\n';
     const server = await rawServer((socket) =>
