@@ -38,17 +38,18 @@ function finishUnpaused(socket: Socket): void {
   const finish = parser.finish.bind(parser);
   parser.finish = () => {
     while (parser.paused) {
-      parser.llhttp.llhttp_resume(parser.ptr);
-      parser.paused = false;
+      unpause(parser);
       const rest: Buffer = socket.read() ?? NO_BYTES;
       // Also without bytes: the parser may have paused before it reported the end of the response.
       parser.execute(rest);
       if (rest.length === 0) break;
     }
-    if (parser.paused) {
-      parser.llhttp.llhttp_resume(parser.ptr);
-      parser.paused = false;
-    }
+    if (parser.paused) unpause(parser);
     return finish();
   };
+}
+
+function unpause(parser: Parser): void {
+  parser.llhttp.llhttp_resume(parser.ptr);
+  parser.paused = false;
 }

@@ -28,6 +28,9 @@ export const NO_USAGE: Usage = {
   cacheReadInputTokens: null,
 };
 
+/** The memory of a request, of which kept text is a part. */
+type Memory = Pick<Holding, 'take' | 'release'>;
+
 const FIELDS = {
   inputTokens: 'input_tokens',
   outputTokens: 'output_tokens',
@@ -44,7 +47,7 @@ const RETURN = 0x0d;
  * Returns the reader for an answer of this content type. What it keeps to parse it later is counted in `memory`; without
  * memory there is no usage.
  */
-export function usageReader(contentType: string | undefined, memory: Pick<Holding, 'take' | 'release'>): UsageReader {
+export function usageReader(contentType: string | undefined, memory: Memory): UsageReader {
   if (isEventStream(contentType)) return new StreamUsage(memory);
   return contentType?.toLowerCase().startsWith('application/json') ? new JsonUsage(memory) : new NoUsage();
 }
@@ -85,12 +88,12 @@ class NoUsage extends Counts implements UsageReader {
 
 /** Text of which more may follow. It is empty once it exceeds the maximum or the memory of its request. */
 class Text {
-  readonly #memory: Pick<Holding, 'take' | 'release'>;
+  readonly #memory: Memory;
   readonly #chunks = new Chunks();
   #size = 0;
   #isDropped = false;
 
-  constructor(memory: Pick<Holding, 'take' | 'release'>) {
+  constructor(memory: Memory) {
     this.#memory = memory;
   }
 
@@ -123,7 +126,7 @@ class Text {
 class JsonUsage extends Counts implements UsageReader {
   readonly #text: Text;
 
-  constructor(memory: Pick<Holding, 'take' | 'release'>) {
+  constructor(memory: Memory) {
     super();
     this.#text = new Text(memory);
   }
@@ -148,7 +151,7 @@ class StreamUsage extends Counts implements UsageReader {
   readonly #begun: Text;
   #hasData = false;
 
-  constructor(memory: Pick<Holding, 'take' | 'release'>) {
+  constructor(memory: Memory) {
     super();
     this.#begun = new Text(memory);
   }

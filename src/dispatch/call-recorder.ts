@@ -35,18 +35,16 @@ export class CallRecorder {
     publishSaturation(resource, call);
   }
 
-  /** Records how long a call took as a whole, for `isLong`. */
+  /** Records how long a call off the event loop took as a whole, for `isLong`. */
   took(call: HookCall<unknown>, milliseconds: number): void {
-    const long = milliseconds >= this.#inlineSliceMs / 2;
-    const placement = placementOf(call);
-    // Only its deadline interrupts an event of a stream.
-    if (long && call.stream !== null) placement?.noteDecisive(milliseconds);
-    else placement?.note(long);
+    this.#note(placementOf(call), call, milliseconds);
   }
 
-  /** Records how long an asynchronous call blocked the event loop, for `isLong`. */
+  /** Records how long an asynchronous call took that blocked the event loop, for `isLong`. */
   blocked(call: HookCall<unknown>, milliseconds: number): void {
-    placementOf(call)?.noteBlocked(milliseconds, this.#inlineSliceMs);
+    const placement = placementOf(call);
+    this.#note(placement, call, milliseconds);
+    placement?.noteBlocked(milliseconds, this.#inlineSliceMs);
   }
 
   /** Records a call that exhausted its slice. */
@@ -57,6 +55,13 @@ export class CallRecorder {
   /** Whether asynchronous calls of this hook run off the thread, because earlier ones took long. */
   isLong(call: HookCall<unknown>): boolean {
     return placementOf(call)?.offThread === true && this.#inlineSliceMs > 0;
+  }
+
+  #note(placement: Placement | undefined, call: HookCall<unknown>, milliseconds: number): void {
+    const long = milliseconds >= this.#inlineSliceMs / 2;
+    // Only its deadline interrupts an event of a stream.
+    if (long && call.stream !== null) placement?.noteDecisive(milliseconds);
+    else placement?.note(long);
   }
 
   #trapped(call: HookCall<unknown>, plugin: string, phase: string, trap: string | null): void {

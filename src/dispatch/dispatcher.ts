@@ -102,11 +102,7 @@ export class Dispatcher {
       return result;
     } finally {
       // The duration of a repeated call is recorded when it ends.
-      if (!(result instanceof Promise)) {
-        const milliseconds = performance.now() - began;
-        this.#recorder.took(call, milliseconds);
-        this.#recorder.blocked(call, milliseconds);
-      }
+      if (!(result instanceof Promise)) this.#recorder.blocked(call, performance.now() - began);
     }
   }
 
